@@ -1,0 +1,19 @@
+"""Laws from tables: power laws with intervals that can be defended, from any DataFrame with two columns.
+
+Imports numpy, pandas and scipy.special; matplotlib only when a figure is drawn.
+"""
+
+from analysis.frontier import fit_frontier, frontier
+from analysis.law import PowerLawFit
+from analysis.power_law import fit_power_law
+from analysis.seeds import average_seeds
+from analysis.solver import FitError
+
+__all__ = [
+    "FitError",
+    "PowerLawFit",
+    "average_seeds",
+    "fit_frontier",
+    "fit_power_law",
+    "frontier",
+]

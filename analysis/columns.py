@@ -1,0 +1,126 @@
+"""Column names that the verbs of this package expect, and the one check that all of them use."""
+
+from __future__ import annotations
+
+import difflib
+from typing import Any, TYPE_CHECKING
+
+import numpy as np
+import pandas as pd
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+    from collections.abc import Mapping, Sequence
+
+CELL, RUN, SEED, STEP = "cell_id", "run_id", "seed", "step"
+COMPUTE = ("flops", "flops_paper", "flops_6nd", "budget", "seconds")
+"""Columns that are a price: more of them is never worth a higher error, so their frontier is a running minimum."""
+
+LABELS: dict[str, str] = {
+    "flops": "training compute C (FLOPs)",
+    "flops_paper": "training compute C (FLOPs, the paper's count)",
+    "flops_6nd": "training compute 6ND (FLOPs)",
+    "budget": "compute budget C (FLOPs)",
+    "params": "parameters N",
+    "params_body": "body parameters N",
+    "examples": "training examples D",
+    "dataset_size": "distinct training examples",
+    "epochs": "epochs",
+    "steps": "steps",
+    "seconds": "training time (s)",
+    "width": "width",
+    "depth": "depth",
+    "lr": "learning rate",
+    "batch_size": "batch size (examples)",
+    "error": "test error",
+    "loss": "test loss (nats)",
+}
+SYMBOLS: dict[str, str] = {
+    "flops": "C",
+    "flops_paper": "C",
+    "flops_6nd": "C",
+    "budget": "C",
+    "params": "N",
+    "params_body": "N",
+    "examples": "D",
+    "dataset_size": "D",
+    "error": "E",
+    "loss": "L",
+}
+
+
+def label(column: str) -> str:
+    """Axis label of a column with its unit; an unknown column is its own label."""
+    return LABELS.get(column, column)
+
+
+def symbol(column: str) -> str:
+    """The letter that stands for a column in a formula; an unknown column is its own symbol."""
+    return SYMBOLS.get(column, column)
+
+
+def check(
+    frame: pd.DataFrame | Mapping[str, Any], columns: Sequence[str], *, positive: bool = True
+) -> tuple[pd.DataFrame, int]:
+    """A clean copy of `frame` whose `columns` are finite floats, and how many rows were dropped.
+
+    The last of `columns` is what was measured: rows where it is NaN or infinite (failed and diverged runs)
+    are dropped and counted. The other columns must be there in every remaining row. The index is renumbered;
+    other columns pass through untouched.
+
+    Raises:
+        ValueError: a column is missing (the nearest name is suggested), repeated, not numeric, holds gaps,
+            or (with `positive`) values that are zero or negative.
+    """
+    table = frame.reset_index(drop=True) if isinstance(frame, pd.DataFrame) else pd.DataFrame(dict(frame))
+    values = {name: _numbers(table, name) for name in columns}
+    kept = np.isfinite(values[columns[-1]])
+    for name in columns:
+        _complain(name, values[name][kept], positive=positive)
+    clean = table.loc[kept].assign(**{name: column[kept] for name, column in values.items()})
+    return clean.reset_index(drop=True), int(np.sum(~kept))
+
+
+def require(frame: pd.DataFrame, name: str) -> None:
+    """Raise a ValueError that suggests the nearest column when `frame` has no column `name`.
+
+    Raises:
+        ValueError: there is no such column, or more than one.
+    """
+    count = int(np.sum(frame.columns == name))
+    if count > 1:
+        raise ValueError(f"column {name!r} appears {count} times; keep one of them")
+    if count == 1:
+        return
+    names = [str(column) for column in frame.columns]
+    near = difflib.get_close_matches(name, names, n=1, cutoff=0.5)
+    hint = f"did you mean {near[0]!r}?" if near else f"the columns are {', '.join(names) or 'none'}"
+    raise ValueError(f"no column {name!r}; {hint}")
+
+
+def _numbers(frame: pd.DataFrame, name: str) -> NDArray[np.float64]:
+    require(frame, name)
+    column = frame[name]
+    if pd.api.types.is_bool_dtype(column):
+        raise ValueError(f"column {name!r} holds booleans; expected numbers")
+    if not pd.api.types.is_numeric_dtype(column):
+        texts = [value for value in column if isinstance(value, str)]
+        if texts:
+            raise ValueError(f"column {name!r} holds text such as {texts[0]!r}; expected numbers")
+    try:
+        return np.asarray(pd.to_numeric(column).to_numpy(dtype=float, na_value=np.nan))
+    except (TypeError, ValueError):
+        raise ValueError(f"column {name!r} has type {column.dtype}; expected numbers") from None
+
+
+def _complain(name: str, values: NDArray[np.float64], *, positive: bool) -> None:
+    gaps = int(np.sum(~np.isfinite(values)))
+    if gaps:
+        raise ValueError(
+            f"column {name!r} has no finite value in {gaps} of {values.size} rows; fill or drop them"
+        )
+    low = values[values <= 0] if positive else values[:0]
+    if low.size:
+        raise ValueError(
+            f"column {name!r} is {low[0]:g} in {low.size} of {values.size} rows; a power law needs values > 0"
+        )

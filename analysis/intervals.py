@@ -1,0 +1,75 @@
+"""Bootstrap: which rows are drawn together, the weights of each resample, and intervals from the replicates."""
+
+from __future__ import annotations
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy.special import stdtrit
+
+from analysis import columns, seeds
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+Array = NDArray[np.float64]
+_DRAWS = 50
+
+
+def clusters(frame: pd.DataFrame) -> NDArray[np.intp]:
+    """The cluster of each row, [rows], from 0: rows that share a `run_id` are one, otherwise each row is its own.
+
+    Records of one run share its seed, its data and its luck. Drawing them one by one as if they were
+    independent covers the truth in half to three quarters of the cases instead of 95 % (measured on planted
+    surfaces with eight records a run).
+    """
+    if not seeds.has_records(frame):
+        return np.arange(len(frame))
+    return np.asarray(frame.groupby(columns.RUN, sort=False, dropna=False).ngroup().to_numpy(), dtype=np.intp)
+
+
+def resample(
+    cluster: NDArray[np.intp], x: Array, resamples: int, rng: np.random.Generator, least: int
+) -> Array:
+    """Weights [resamples, rows]: how often each row was drawn when clusters are drawn with replacement.
+
+    A resample with fewer than `least` distinct x cannot carry the law and is drawn again; where fifty draws
+    do not help it becomes the data themselves.
+    """
+    count = int(cluster.max()) + 1
+    even = np.full(count, 1.0 / count)
+    group = np.unique(x, return_inverse=True)[1]
+    member = (group[:, None] == np.arange(group.max() + 1)).astype(float)
+    weights = np.ones((resamples, cluster.size))
+    poor = np.arange(resamples)
+    for _ in range(_DRAWS):
+        drawn = rng.multinomial(count, even, size=poor.size).astype(float)[:, cluster]
+        rich = (drawn @ member > 0).sum(axis=1) >= least
+        weights[poor[rich]] = drawn[rich]
+        poor = poor[~rich]
+        if poor.size == 0:
+            break
+    return weights
+
+
+def stretch(count: int, parameters: int, level: float) -> float:
+    """How much wider than the percentiles an interval from few clusters must be; tends to 1 for many.
+
+    The percentile bootstrap draws from residuals that are too small by sqrt((n - p) / n) and takes Gaussian
+    quantiles where Student's are due. Both are undone by this factor about the estimate.
+    """
+    spare = max(count - parameters, 1)
+    student = float(stdtrit(spare, 0.5 + level / 2))
+    gauss = float(stdtrit(1e9, 0.5 + level / 2))
+    return min(student / gauss * float(np.sqrt(count / spare)), 4.0)
+
+
+def percentile(replicates: Array, estimate: Array | float, level: float, wider: float = 1.0) -> Array:
+    """Percentile interval of replicates [B, ...], stretched about the estimate [...]: array [2, ...].
+
+    The estimate always lies inside: bootstrap replicates of a minimum are biased, and an interval that
+    leaves out its own estimate cannot be quoted.
+    """
+    ends = np.quantile(replicates, [0.5 - level / 2, 0.5 + level / 2], axis=0)
+    ends = estimate + wider * (ends - estimate)
+    return np.stack([np.minimum(ends[0], estimate), np.maximum(ends[1], estimate)])
