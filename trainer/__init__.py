@@ -1,0 +1,42 @@
+"""Train one MLP, or a stack of them, to the end of a compute budget.
+
+    >>> import trainer
+    >>> result = trainer.train(trainer.RunSpec(dataset="digits", width=32, epochs=5))
+
+Imports torch when `train` is first asked for, so that planning stays fast.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from trainer.result import Record, RunResult
+from trainer.spec import RunSpec, SpecError, model_name, parse_model_name, resolve
+
+if TYPE_CHECKING:
+    from trainer.datasets import describe
+    from trainer.loop import train
+
+__all__ = [
+    "Record",
+    "RunResult",
+    "RunSpec",
+    "SpecError",
+    "describe",
+    "model_name",
+    "parse_model_name",
+    "resolve",
+    "train",
+]
+
+
+def __getattr__(name: str) -> Any:
+    if name == "train":
+        from trainer.loop import train
+
+        return train
+    if name == "describe":
+        from trainer.datasets import describe
+
+        return describe
+    raise AttributeError(f"module 'trainer' has no attribute {name!r}")

@@ -1,0 +1,154 @@
+"""Data sets as arrays: what is known of one (DatasetInfo), its images and labels, its splits. No torch.
+
+Two sets are embedded, `digits` (scikit-learn's) and `zipf`. Any other name comes with a `path`: an .npz file, or
+class folders (or a tar of them), which `prepared` decodes once into a memory-mapped array in the cache.
+"""
+
+from __future__ import annotations
+
+import functools
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from trainer import zipf
+from trainer.prepared import prepare
+from trainer.spec import SpecError
+from trainer.streams import stream
+from trainer.subsets import nested
+
+if TYPE_CHECKING:
+    from trainer.spec import RunSpec
+
+EMBEDDED = ("digits", "zipf")
+_FOLDS = 5
+_DIGITS = 1797
+
+
+@dataclass(frozen=True)
+class DatasetInfo:
+    """What planning needs of a data set.
+
+    `train_examples` is the most that a run may train on, `inputs` the length of one flattened example,
+    `image` its (side, side, channels) or None, `fingerprint` a hash of the content.
+    """
+
+    name: str
+    train_examples: int
+    inputs: int
+    classes: int
+    image: tuple[int, int, int] | None
+    fingerprint: str
+
+
+@dataclass(frozen=True, eq=False)
+class Arrays:
+    """A data set in memory (or memory-mapped): one table of examples that train and test rows point into.
+
+    inputs: [n, inputs] uint8 or float32; labels: [n] int64; `mean` and `std` normalise them, in units of
+    inputs, one a channel (the last axis of an image) or one for all.
+    """
+
+    info: DatasetInfo
+    inputs: np.ndarray
+    labels: np.ndarray
+    train: int
+    mean: np.ndarray
+    std: np.ndarray
+
+
+@dataclass(frozen=True, eq=False)
+class Split:
+    """Rows of one run: train [dataset_size] and test [t], with the weight [t] of each test row."""
+
+    train: np.ndarray
+    test: np.ndarray
+    test_weight: np.ndarray
+
+
+def describe(spec: RunSpec) -> DatasetInfo:
+    """Sizes and fingerprint of a spec's data set; SpecError where it cannot be had.
+
+    Immediate for the embedded sets. A set with a path is decoded the first time it is asked for.
+    """
+    if spec.dataset in EMBEDDED:
+        _refuse_foreign_keys(spec)
+    if spec.dataset == "digits":
+        train = _DIGITS - -(-_DIGITS // _FOLDS)  # the smallest of the five training sets
+        return DatasetInfo("digits", train, 64, 10, (8, 8, 1), "sklearn-digits-1")
+    if spec.dataset == "zipf":
+        alpha, tokens = _zipf(spec)
+        fingerprint = f"zipf-1-{alpha!r}-{tokens}"
+        return DatasetInfo("zipf", zipf.MOST_EXAMPLES, zipf.INPUTS, zipf.CLASSES, None, fingerprint)
+    return load(spec).info
+
+
+def load(spec: RunSpec) -> Arrays:
+    """The data set of a spec; the same object for every run that shares it."""
+    return _load(spec.dataset, spec.path, spec.resolution, *_zipf(spec))
+
+
+def split(arrays: Arrays, spec: RunSpec) -> Split:
+    """Rows that a resolved spec trains and tests on, functions of its seed.
+
+    digits: seed s tests on fold s mod 5, so that five seeds test on all 1797 images. zipf: the training set
+    is drawn from the distribution, and all tokens are tested with their probabilities. Otherwise: a nested
+    subset of the training split, and the whole test split.
+    """
+    size = spec.dataset_size
+    assert size is not None
+    if spec.dataset == "zipf":
+        alpha, tokens = _zipf(spec)
+        rows = zipf.draw(alpha, tokens, size, spec.seed)
+        return Split(rows, np.arange(tokens), zipf.probabilities(alpha, tokens))
+    if spec.dataset == "digits":
+        order = nested(arrays.labels, _DIGITS, stream("digits", "folds"))
+        test = order[spec.seed % _FOLDS :: _FOLDS]  # stratified, since the order is
+        pool = np.setdiff1d(order, test)
+    else:
+        test = np.arange(arrays.train, len(arrays.labels))
+        pool = np.arange(arrays.train)
+    return Split(pool[nested(arrays.labels[pool], size, spec.seed)], test, np.ones(len(test)))
+
+
+def _refuse_foreign_keys(spec: RunSpec) -> None:
+    side = 8 if spec.dataset == "digits" else None
+    if spec.path is not None:
+        raise SpecError("path", f"{spec.dataset} is embedded and has no path; give the data set another name")
+    if spec.resolution not in (None, side):
+        right = "8, or leave it out" if side else "leave it out"
+        raise SpecError("resolution", f"{spec.dataset} has no resolution {spec.resolution}; {right}")
+
+
+def _zipf(spec: RunSpec) -> tuple[float, int]:
+    alpha = zipf.DEFAULT_ALPHA if spec.zipf_alpha is None else spec.zipf_alpha
+    return alpha, zipf.DEFAULT_TOKENS if spec.zipf_tokens is None else spec.zipf_tokens
+
+
+@functools.lru_cache(maxsize=4)
+def _load(dataset: str, path: str | None, resolution: int | None, alpha: float, tokens: int) -> Arrays:
+    from trainer.spec import RunSpec
+
+    if dataset == "digits":
+        return _load_digits(describe(RunSpec(dataset="digits", epochs=1)))
+    if dataset == "zipf":
+        info = describe(RunSpec(dataset="zipf", zipf_alpha=alpha, zipf_tokens=tokens, epochs=1))
+        codes, labels = zipf.table(tokens)
+        return Arrays(info, codes, labels, 0, np.zeros(1, np.float32), np.ones(1, np.float32))
+    if path is None:
+        raise SpecError("path", f"{dataset!r} is none of {', '.join(EMBEDDED)}; another data set needs a path")
+    ready = prepare(path, resolution)
+    info = DatasetInfo(
+        dataset, ready.train, ready.inputs.shape[1], ready.classes, ready.image, ready.fingerprint
+    )
+    return Arrays(info, ready.inputs, ready.labels, ready.train, ready.mean, ready.std)
+
+
+def _load_digits(info: DatasetInfo) -> Arrays:
+    from sklearn.datasets import load_digits
+
+    images, labels = load_digits(return_X_y=True)
+    # Fixed numbers near the mean 4.9 and deviation 6.0 of all pixels, so that no test fold is looked at.
+    mean, std = np.array([5.0], np.float32), np.array([6.0], np.float32)
+    return Arrays(info, images.astype(np.uint8), labels.astype(np.int64), 0, mean, std)

@@ -1,0 +1,224 @@
+"""The training loop: one for a run and for a stack of runs of one shape."""
+
+from __future__ import annotations
+
+import time
+from dataclasses import replace
+from typing import TYPE_CHECKING, overload
+
+import numpy as np
+import torch
+
+from trainer import cost, datasets
+from trainer.data import Batches, resident
+from trainer.evaluate import Evaluation
+from trainer.optimise import lr_factor, make_optimizer
+from trainer.result import Outcome, Record, RunResult
+from trainer.spec import RunSpec, resolve
+from trainer.stack import Stack
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
+    from trainer.spec import Device
+
+LOOK = 64
+"""Steps between two looks at whether a run has diverged or is to stop."""
+
+
+@overload
+def train(
+    specs: RunSpec,
+    on_record: Callable[[Record], None] | None = None,
+    *,
+    device: Device = "auto",
+    should_stop: Callable[[], bool] | None = None,
+    evaluations: int = 12,
+) -> RunResult: ...
+@overload
+def train(
+    specs: Sequence[RunSpec],
+    on_record: Callable[[Record], None] | None = None,
+    *,
+    device: Device = "auto",
+    should_stop: Callable[[], bool] | None = None,
+    evaluations: int = 12,
+) -> list[RunResult]: ...
+def train(
+    specs: RunSpec | Sequence[RunSpec],
+    on_record: Callable[[Record], None] | None = None,
+    *,
+    device: Device = "auto",
+    should_stop: Callable[[], bool] | None = None,
+    evaluations: int = 12,
+) -> RunResult | list[RunResult]:
+    """Train one run, or a stack of runs of one shape as one batched model, to the end of its budget.
+
+    Every run is evaluated on its held-out split at about `evaluations` log-spaced steps and at the end;
+    each evaluation is a Record, handed to `on_record` as it is made. `should_stop` is asked every few steps;
+    when it says True the runs end as `cancelled`. A run whose loss is no longer finite ends as `diverged`,
+    without touching the others. Numbers depend on the spec, the device and the thread count only.
+
+    Raises SpecError where a spec cannot run, ValueError where the specs are not of one shape.
+
+    Example:
+        >>> result = train(RunSpec(dataset="digits", width=32, epochs=5))
+        >>> result.state, result.error < 0.2
+        ('done', True)
+    """
+    if isinstance(specs, RunSpec):
+        return train([specs], on_record, device=device, should_stop=should_stop, evaluations=evaluations)[0]
+    where = pick_device(device)
+    runs = [resolve(spec, datasets.describe(spec)) for spec in specs]
+    if len({stack_key(run) for run in runs}) != 1:
+        raise ValueError("a stack needs runs that differ in seed, lr, weight_decay, momentum, schedule or dataset_size only")
+
+    first, steps = runs[0], runs[0].steps
+    assert steps is not None
+    arrays = datasets.load(first)
+    splits = [datasets.split(arrays, run) for run in runs]
+    data = resident(arrays, where)
+    batches, evaluate = Batches(data, runs, splits), Evaluation(data, splits)
+    stack = Stack(runs, where)
+    optimizer = make_optimizer(runs, stack.rows)
+    book = _Book(runs, where, on_record)
+    looks = set(evaluation_steps(steps, evaluations))
+
+    loss_sum = torch.zeros(len(runs), device=where)
+    for step in range(steps):
+        x, y = batches.at(step)
+        loss = _loss(stack.logits(x), y, first.label_smoothing)
+        stack.backward(loss.sum())
+        for group, run in zip(optimizer.param_groups, runs, strict=True):
+            group["lr"] = run.lr * lr_factor(run, step)
+        optimizer.step()
+        loss_sum += loss.detach()
+
+        done = step + 1
+        if done in looks:
+            book.record(done, loss_sum, lambda: evaluate(stack))
+            loss_sum.zero_()
+        elif done % LOOK == 0:
+            book.look(done, loss_sum)
+            if should_stop is not None and should_stop():
+                book.cancel(done)
+        if not book.running:
+            break
+    return book.results()
+
+
+class _Book:
+    """What happened to each run of a stack so far: its records, its state, the seconds spent training."""
+
+    def __init__(
+        self, runs: Sequence[RunSpec], device: torch.device, on_record: Callable[[Record], None] | None
+    ) -> None:
+        self._runs, self._device, self._on_record = runs, device, on_record
+        self._history: list[list[Record]] = [[] for _ in runs]
+        self._ended: list[tuple[Outcome, int] | None] = [None] * len(runs)
+        self._since_step, self._seconds, self._started = 0, 0.0, time.perf_counter()
+
+    @property
+    def running(self) -> list[int]:
+        return [k for k, ended in enumerate(self._ended) if ended is None]
+
+    def record(
+        self, step: int, loss_sum: torch.Tensor, evaluate: Callable[[], tuple[np.ndarray, np.ndarray]]
+    ) -> None:
+        train_loss = loss_sum.cpu().double().numpy() / (step - self._since_step)  # waits for the device
+        self._seconds += time.perf_counter() - self._started
+        error, loss = evaluate()
+        for k in self.running:
+            if not np.isfinite([train_loss[k], loss[k]]).all():
+                self._ended[k] = ("diverged", step)
+                continue
+            made = Record(
+                step=step,
+                train_loss=float(train_loss[k]),
+                loss=float(loss[k]),
+                error=float(error[k]),
+                seconds=self._seconds / len(self._runs),
+                run_id=self._runs[k].run_id,
+                **_spent(self._runs[k], step),
+            )
+            self._history[k].append(made)
+            if self._on_record is not None:
+                self._on_record(made)
+            if step == self._runs[k].steps:
+                self._ended[k] = ("done", step)
+        self._since_step, self._started = step, time.perf_counter()
+
+    def look(self, step: int, loss_sum: torch.Tensor) -> None:
+        for k in np.flatnonzero(~np.isfinite(loss_sum.cpu().numpy())):
+            self._ended[k] = self._ended[k] or ("diverged", step)
+
+    def cancel(self, step: int) -> None:
+        self._ended = [ended or ("cancelled", step) for ended in self._ended]
+
+    def results(self) -> list[RunResult]:
+        return [self._result(k) for k in range(len(self._runs))]
+
+    def _result(self, k: int) -> RunResult:
+        run, ended, history = self._runs[k], self._ended[k], self._history[k]
+        assert ended is not None
+        state, step = ended
+        shape, examples = cost.shape_of(run), step * run.batch_size
+        last = history[-1] if history else None
+        return RunResult(
+            run_id=run.run_id,
+            state=state,
+            error=last.error if last else np.nan,
+            loss=last.loss if last else np.nan,
+            train_loss=last.train_loss if last else np.nan,
+            steps=step,
+            flops_paper=examples * cost.flops_paper_per_example(shape),
+            flops_6nd=examples * cost.flops_6nd_per_example(shape),
+            params=cost.params(shape).total,
+            seconds=self._seconds / len(self._runs),
+            device=_device_name(self._device),
+            threads=torch.get_num_threads(),
+            stack=len(self._runs),
+            history=tuple(history),
+            **_spent(run, step),
+        )
+
+
+def _spent(run: RunSpec, step: int) -> dict[str, int]:
+    examples = step * run.batch_size
+    return {"examples": examples, "flops": examples * cost.flops_per_example(cost.shape_of(run))}
+
+
+def _loss(logits_KBC: torch.Tensor, y_KB: torch.Tensor, smoothing: float) -> torch.Tensor:
+    """Training loss [K], each the mean over its batch, in nats."""
+    log_p = torch.log_softmax(logits_KBC, -1)
+    nll = -log_p.gather(-1, y_KB.unsqueeze(-1)).squeeze(-1)
+    if smoothing:
+        nll = (1 - smoothing) * nll - smoothing * log_p.mean(-1)
+    return nll.mean(1)
+
+
+def stack_key(spec: RunSpec) -> RunSpec:
+    """What runs must have in common to share a stack: all but what may differ from row to row."""
+    free = {"seed": 0, "lr": 1.0, "weight_decay": 0.0, "momentum": 0.0, "dataset_size": 1}
+    schedule = {"schedule": "constant", "warmup": 0.0, "cooldown": 0.2}
+    asked = {"budget": None, "epochs": None, "examples": None}
+    return replace(spec, **free, **schedule, **asked)
+
+
+def evaluation_steps(steps: int, evaluations: int) -> list[int]:
+    """About `evaluations` log-spaced steps over the last two and a half decades, the last step included."""
+    first = max(1.0, steps / 300)
+    return sorted({round(s) for s in np.geomspace(first, steps, max(2, evaluations))} | {steps})
+
+
+def pick_device(device: Device) -> torch.device:
+    """`auto` is CUDA where there is one, else MPS, else the CPU."""
+    if device != "auto":
+        return torch.device(device)
+    if torch.cuda.is_available():
+        return torch.device("cuda", torch.cuda.current_device())
+    return torch.device("mps" if torch.backends.mps.is_available() else "cpu")
+
+
+def _device_name(device: torch.device) -> str:
+    return torch.cuda.get_device_name(device) if device.type == "cuda" else device.type

@@ -1,0 +1,53 @@
+"""What a run yields: the columns, with their units, that the results table and `analysis` read."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+Outcome = Literal["done", "diverged", "cancelled"]
+
+
+@dataclass(frozen=True)
+class Record:
+    """Metrics of one run at one moment; a row of `history`.
+
+    `error` is 1 - top-1 accuracy on the held-out split, in [0, 1]; `loss` its cross-entropy in nats, without
+    label smoothing; `train_loss` the mean training loss since the record before, in nats, as optimised.
+    `seconds` counts training alone, the run's share of its stack.
+    """
+
+    run_id: str
+    step: int
+    examples: int
+    flops: int
+    seconds: float
+    train_loss: float
+    loss: float
+    error: float
+
+
+@dataclass(frozen=True)
+class RunResult:
+    """The end of a run: its last metrics and what was really spent.
+
+    `state` is `done`, `diverged` (a training or test loss that is not finite) or `cancelled` (`should_stop`).
+    A run that is not `done` keeps the metrics of its last record; they are NaN where there is none.
+    """
+
+    run_id: str
+    state: Outcome
+    error: float
+    loss: float
+    train_loss: float
+    steps: int
+    examples: int
+    flops: int
+    flops_paper: int
+    flops_6nd: int
+    params: int
+    seconds: float
+    device: str
+    threads: int
+    stack: int
+    history: tuple[Record, ...]

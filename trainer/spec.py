@@ -1,0 +1,259 @@
+"""What a run is: every choice that can change its result, and the identity that follows from them."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import math
+import re
+from dataclasses import asdict, dataclass, fields, replace
+from typing import TYPE_CHECKING, Any, Literal, get_args
+
+if TYPE_CHECKING:
+    from trainer.datasets import DatasetInfo
+
+Family = Literal["s-mlp", "b-mlp"]
+Activation = Literal["gelu", "relu"]
+Optimizer = Literal["adamw", "sgd", "lion"]
+Schedule = Literal["constant", "cosine", "wsd"]
+Augment = Literal["none", "flip", "crop", "flip+crop"]
+Device = Literal["auto", "cpu", "cuda", "mps"]
+
+NUMERICS = 1
+"""Version of the trainer's arithmetic. It rises when the same spec would give other numbers; part of `run_id`."""
+
+_MODEL_NAME = r"^(?P<family>[SB])[-_](?P<depth>\d+)[/_-]Wi[-_](?P<width>\d+)(?:[-_]X[-_](?P<expansion>\d+))?$"
+
+
+class SpecError(ValueError):
+    """A run that cannot be: the message says which field, what was found and what would be right."""
+
+    def __init__(self, field: str, message: str) -> None:
+        super().__init__(f"{field}: {message}")
+        self.field, self.message = field, message
+
+
+@dataclass(frozen=True, kw_only=True)
+class RunSpec:
+    """One run, flat, in the words of the results table.
+
+    Exactly one of `budget` (training FLOPs, rule `exact`), `epochs` and `examples` says how long to train.
+    `resolve` adds what follows from the data set (inputs, classes, steps) and makes a `run_id` possible.
+
+    Example:
+        >>> RunSpec(dataset="digits", width=64, depth=2, budget=1e9).schedule
+        'constant'
+    """
+
+    # data
+    dataset: str = "digits"
+    path: str | None = None  # where the data lies; the fingerprint, not the place, is what the run depends on
+    resolution: int | None = None  # side in pixels; None: the data set's own
+    dataset_size: int | None = None  # distinct training examples; None: all
+    augment: Augment = "none"
+    zipf_alpha: float | None = None  # dataset zipf: p_k ~ k^-(1 + alpha)
+    zipf_tokens: int | None = None  # dataset zipf: number of tokens
+    # model
+    family: Family = "b-mlp"
+    depth: int = 2  # b-mlp: blocks; s-mlp: linear layers before the head
+    width: int = 64
+    expansion: int = 4  # b-mlp only: the block's hidden layer is expansion x width
+    activation: Activation = "gelu"
+    # training
+    optimizer: Optimizer = "adamw"
+    lr: float = 1e-3
+    weight_decay: float = 0.0
+    momentum: float = 0.9  # sgd only
+    batch_size: int = 64
+    schedule: Schedule = "constant"
+    warmup: float = 0.0  # share of the steps in which lr rises linearly from 0
+    cooldown: float = 0.2  # wsd only: share of the steps in which lr falls linearly to 0
+    label_smoothing: float = 0.0
+    seed: int = 0
+    # length: one of three
+    budget: float | None = None
+    epochs: float | None = None
+    examples: int | None = None
+    # what `resolve` fills in
+    fingerprint: str = ""
+    inputs: int | None = None
+    classes: int | None = None
+    steps: int | None = None
+
+    def __post_init__(self) -> None:
+        for field, message in _complaints(self):
+            raise SpecError(field, message)
+
+    @property
+    def cell_id(self) -> str:
+        """32 hex digits: the cell (everything but the seed). Needs a resolved spec."""
+        return _digest({**self._identity(), "seed": None})
+
+    @property
+    def run_id(self) -> str:
+        """32 hex digits, 128 bits of SHA-256 over canonical JSON of whatever changes the result.
+
+        Two specs that ask for the same training in other words (10 epochs of 100 examples, or 1000
+        examples) have one id. Raises ValueError where the spec is not resolved.
+        """
+        return _digest(self._identity())
+
+    def _identity(self) -> dict[str, Any]:
+        if self.steps is None:
+            raise ValueError("a run's identity needs its data set: call trainer.resolve(spec) first")
+        said = asdict(self)
+        for name in ("path", "budget", "epochs", "examples", *_ignored(self)):
+            said.pop(name)
+        return {**said, "numerics": NUMERICS}
+
+
+def _digest(said: dict[str, Any]) -> str:
+    canonical = json.dumps(said, sort_keys=True, separators=(",", ":"), allow_nan=False)
+    return hashlib.sha256(canonical.encode()).hexdigest()[:32]
+
+
+def _ignored(spec: RunSpec) -> list[str]:
+    """Fields that do nothing in this run, so that their value cannot make it another run."""
+    return [name for name, (owner, value) in OWNERS.items() if getattr(spec, owner) != value]
+
+
+OWNERS: dict[str, tuple[str, str]] = {
+    "expansion": ("family", "b-mlp"),
+    "momentum": ("optimizer", "sgd"),
+    "cooldown": ("schedule", "wsd"),
+    "zipf_alpha": ("dataset", "zipf"),
+    "zipf_tokens": ("dataset", "zipf"),
+}
+"""Fields that only mean something where another field has one value: name -> (field, value)."""
+
+_CHOICES = {
+    "family": get_args(Family),
+    "activation": get_args(Activation),
+    "optimizer": get_args(Optimizer),
+    "schedule": get_args(Schedule),
+    "augment": get_args(Augment),
+}
+_WHOLE = ("depth", "width", "expansion", "batch_size", "resolution", "dataset_size", "zipf_tokens", "examples")
+_POSITIVE = ("lr", "budget", "epochs", "zipf_alpha")
+_SHARES = ("momentum", "warmup", "label_smoothing")
+
+
+def _complaints(spec: RunSpec) -> list[tuple[str, str]]:
+    found = [
+        (name, f"{getattr(spec, name)!r} is none of {', '.join(allowed)}")
+        for name, allowed in _CHOICES.items()
+        if getattr(spec, name) not in allowed
+    ]
+    given = {field.name: getattr(spec, field.name) for field in fields(spec)}
+    found += [(n, f"{given[n]!r} is not a whole number of at least 1") for n in _WHOLE if not _whole(given[n])]
+    found += [(n, f"{given[n]!r} is not a finite number above 0") for n in _POSITIVE if not _positive(given[n])]
+    found += [(n, f"{given[n]!r} is not in [0, 1)") for n in _SHARES if not 0 <= given[n] < 1]
+    if not 0 <= spec.weight_decay < math.inf:
+        found.append(("weight_decay", f"{spec.weight_decay!r} is not a finite number of at least 0"))
+    if not 0 < spec.cooldown <= 1 - spec.warmup:
+        found.append(("cooldown", f"{spec.cooldown!r} is not in (0, 1 - warmup]"))
+    if isinstance(spec.seed, bool) or not isinstance(spec.seed, int) or spec.seed < 0:
+        found.append(("seed", f"{spec.seed!r} is not a whole number of at least 0"))
+    asked = [n for n in ("budget", "epochs", "examples") if given[n] is not None]
+    if spec.steps is None and len(asked) != 1:
+        said = " and ".join(asked) or "none of them"
+        found.append(("budget", f"one of budget (FLOPs), epochs, examples must be given; found {said}"))
+    return found
+
+
+def _whole(value: Any) -> bool:
+    return value is None or (isinstance(value, int) and not isinstance(value, bool) and value >= 1)
+
+
+def _positive(value: Any) -> bool:
+    return value is None or (not isinstance(value, bool) and 0 < value < math.inf)
+
+
+def resolve(spec: RunSpec, info: DatasetInfo) -> RunSpec:
+    """Complete a spec with what follows from its data set.
+
+    `steps` is the largest whole number of steps that the budget pays for, so a budget is met to within
+    one step and never exceeded; `examples`, `epochs` and (where none was asked for) `budget` are set to
+    what those steps come to. Raises SpecError where data, model and budget do not fit together.
+    """
+    from trainer import cost
+
+    if spec.fingerprint and spec.fingerprint != info.fingerprint:
+        raise SpecError(
+            "dataset",
+            f"{spec.dataset} has changed since this run was planned (fingerprint {spec.fingerprint[:8]}, "
+            f"now {info.fingerprint[:8]}); plan again, or put the old files back",
+        )
+    size = info.train_examples if spec.dataset_size is None else spec.dataset_size
+    if size > info.train_examples:
+        raise SpecError("dataset_size", f"{size:,} examples asked, {spec.dataset} has {info.train_examples:,}")
+    if spec.augment != "none" and info.image is None:
+        raise SpecError("augment", f"{spec.dataset} holds no images to {spec.augment}; use none")
+    known = replace(
+        spec, dataset_size=size, inputs=info.inputs, classes=info.classes, fingerprint=info.fingerprint
+    )
+    if spec.steps is not None:
+        return known
+    steps = _steps(known, size, cost.flops_per_example(cost.shape_of(known)))
+    examples = steps * spec.batch_size
+    flops = examples * cost.flops_per_example(cost.shape_of(known))
+    return replace(
+        known,
+        steps=steps,
+        examples=examples,
+        epochs=examples / size,
+        budget=float(flops) if spec.budget is None else spec.budget,
+    )
+
+
+def _steps(spec: RunSpec, size: int, flops_per_example: int) -> int:
+    if spec.budget is not None:
+        name, asked, affordable = "budget", f"{spec.budget:.3g} FLOPs", spec.budget / flops_per_example
+    elif spec.epochs is not None:
+        name, asked, affordable = "epochs", f"{spec.epochs:g} epochs", spec.epochs * size
+    else:
+        assert spec.examples is not None
+        name, asked, affordable = "examples", f"{spec.examples:,} examples", float(spec.examples)
+    steps = int(affordable * (1 + 1e-12)) // spec.batch_size  # the guard: 0.1 * 30 epochs is 3 and no less
+    if steps < 1:
+        step_flops = flops_per_example * spec.batch_size
+        raise SpecError(
+            name,
+            f"{asked} buy less than one step of {model_name(spec)} at batch_size {spec.batch_size}, "
+            f"which takes {spec.batch_size:,} examples, {step_flops:.3g} FLOPs",
+        )
+    return steps
+
+
+def model_name(spec: RunSpec) -> str:
+    """The paper's spelling: `B-12/Wi-1024`, with `-X-k` where the expansion is not 4.
+
+    Example:
+        >>> model_name(RunSpec(family="b-mlp", depth=12, width=1024, epochs=1))
+        'B-12/Wi-1024'
+    """
+    other = f"-X-{spec.expansion}" if spec.family == "b-mlp" and spec.expansion != 4 else ""
+    return f"{spec.family[0].upper()}-{spec.depth}/Wi-{spec.width}{other}"
+
+
+def parse_model_name(name: str) -> dict[str, Any]:
+    """Fields of RunSpec from any of the three spellings in circulation.
+
+    `B-12/Wi-1024` (the paper), `B_12-Wi_1024` (its checkpoints), `B-12_Wi-1024` (its README), each with an
+    optional expansion (`-X_4`). Raises SpecError for anything else.
+
+    Example:
+        >>> parse_model_name("B_12-Wi_1024-X_2")
+        {'family': 'b-mlp', 'depth': 12, 'width': 1024, 'expansion': 2}
+    """
+    match = re.match(_MODEL_NAME, name.strip(), re.IGNORECASE)
+    if match is None:
+        raise SpecError("model", f"{name!r} is no model name; write it like B-12/Wi-1024 or S-6/Wi-2048")
+    parsed: dict[str, Any] = {
+        "family": f"{match['family'].lower()}-mlp",
+        "depth": int(match["depth"]),
+        "width": int(match["width"]),
+    }
+    if match["expansion"] is not None:
+        parsed["expansion"] = int(match["expansion"])
+    return parsed

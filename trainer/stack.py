@@ -1,0 +1,62 @@
+"""The batched parameters of a stack: one buffer [K, n], a row a run.
+
+A parameter is a strided view over all rows, which is what batched matrix products read; a row is contiguous,
+which is what a stock optimiser updates. Nothing ever mixes two rows, so a run's numbers do not depend on who
+shares its stack (on CPU bit for bit: tests/trainer/test_stack.py).
+"""
+
+from __future__ import annotations
+
+import math
+from typing import TYPE_CHECKING
+
+import torch
+import torch.nn.functional as F  # noqa: N812
+
+from trainer.cost import shape_of
+from trainer.model import forward, initial_row, slots
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from trainer.spec import RunSpec
+
+
+ALIGNMENT = 16
+"""Rows start at multiples of this many floats (64 bytes): matrix products choose their kernel by alignment."""
+
+
+class Stack:
+    """K models of one shape on one device.
+
+    `rows` holds a contiguous tensor [n] for each run, over the shared buffer, with its gradient [n] likewise.
+    """
+
+    def __init__(self, specs: Sequence[RunSpec], device: torch.device) -> None:
+        self.shape, self.activation = shape_of(specs[0]), specs[0].activation
+        starts = torch.stack([initial_row(self.shape, spec.seed) for spec in specs])
+        values = F.pad(starts, (0, -starts.shape[1] % ALIGNMENT)).to(device)
+        gradients = torch.zeros_like(values)
+        self.weights: dict[str, torch.Tensor] = {}
+        self._gradients: list[torch.Tensor] = []
+        for slot in slots(self.shape):
+            columns = slice(slot.start, slot.start + math.prod(slot.shape))
+            self.weights[slot.name] = values[:, columns].unflatten(1, slot.shape).requires_grad_()
+            self._gradients.append(gradients[:, columns].unflatten(1, slot.shape))
+        self.rows = list(values.unbind())
+        for row, gradient in zip(self.rows, gradients.unbind(), strict=True):
+            row.grad = gradient
+
+    def logits(self, x_KBI: torch.Tensor) -> torch.Tensor:
+        """Logits [K, B, classes] of a batch [K, B, inputs]."""
+        return forward(self.weights, x_KBI, self.shape, self.activation)
+
+    def backward(self, loss: torch.Tensor) -> None:
+        """Put the gradient of a scalar loss into the buffer behind `rows`.
+
+        Copied there and not accumulated by autograd, which would need the buffer zeroed first and would warn
+        that strided views are slow to add to.
+        """
+        found = torch.autograd.grad(loss, list(self.weights.values()))
+        for held, gradient in zip(self._gradients, found, strict=True):
+            held.copy_(gradient)
