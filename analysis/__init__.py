@@ -5,15 +5,20 @@ Imports numpy, pandas and scipy.special; matplotlib only when a figure is drawn.
 
 from analysis.frontier import fit_frontier, frontier
 from analysis.law import PowerLawFit
+from analysis.plots import LawFigure, describe_law, draw, save
 from analysis.power_law import fit_power_law
 from analysis.seeds import average_seeds
 from analysis.solver import FitError
 
 __all__ = [
     "FitError",
+    "LawFigure",
     "PowerLawFit",
     "average_seeds",
+    "describe_law",
+    "draw",
     "fit_frontier",
     "fit_power_law",
     "frontier",
+    "save",
 ]

@@ -27,8 +27,8 @@ MIN_SPAN = 3.0
 class Evidence:
     """All that the rules look at: the points [n], the law, its replicates [B], its interval and its rivals.
 
-    `trimmed` maps "smallest" and "largest" to the exponent refitted without that x; `rival` is the exponent of
-    the law with the floor switched (off where it was on), and `rival_gain` the AICc of the law minus that of
+    `trimmed` maps "smallest" and "largest" to the refitted exponent; `rival` is the exponent of the law
+    with the floor switched (off where it was on), and `rival_gain` the AICc of the law minus that of
     the rival: positive where the rival describes the points better. `residuals` are those of log y.
     """
 
@@ -176,7 +176,7 @@ def _floor_not_needed(e: Evidence) -> str | None:
 def _floor_missed(e: Evidence) -> str | None:
     if e.form.floor or not e.rival_gain > 4.0:
         return None
-    return f"a floor would describe the points better (its AICc is {_signed(-e.rival_gain)}), with exponent {e.rival:.3g}"
+    return f"a floor describes the points better (AICc {e.rival_gain:.1f} lower), with exponent {e.rival:.3g}"
 
 
 def _signed(difference: float) -> str:

@@ -3,18 +3,28 @@
 from __future__ import annotations
 
 import difflib
-from typing import Any, TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pandas as pd
 
 if TYPE_CHECKING:
-    from numpy.typing import NDArray
     from collections.abc import Mapping, Sequence
+
+    from numpy.typing import NDArray
 
 CELL, RUN, SEED, STEP = "cell_id", "run_id", "seed", "step"
 COMPUTE = ("flops", "flops_paper", "flops_6nd", "budget", "seconds")
-"""Columns that are a price: more of them is never worth a higher error, so their frontier is a running minimum."""
+"""Columns that are a price: paying more for a higher error is never right, so the frontier only falls."""
+
+FREE_BESIDE = {
+    "params": ("examples", "dataset_size"),
+    "params_body": ("examples", "dataset_size"),
+    "width": ("examples", "dataset_size"),
+    "examples": ("params", "width"),
+    "dataset_size": ("params", "width"),
+}
+"""What else is varied when a column runs along an isoFLOP curve instead of along an axis of a grid."""
 
 LABELS: dict[str, str] = {
     "flops": "training compute C (FLOPs)",

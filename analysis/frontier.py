@@ -1,13 +1,13 @@
 """The frontier: the lowest error at each compute, or at each size, and the law through it.
 
-Approach 1 of Hoffmann et al. 2022 (section 3.1) takes the envelope of training curves; here a point is a cell,
+Approach 1 of Hoffmann et al. 2022 (3.1) takes the envelope of training curves; here a point is a cell,
 the mean of its seeds, so that a lucky seed is not mistaken for a good design.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any, Literal, TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -17,9 +17,11 @@ from analysis.power_law import Sample, check_distinct, check_options, conclude
 from analysis.solver import Form
 
 if TYPE_CHECKING:
-    from analysis.law import PowerLawFit
-    import pandas as pd
     from collections.abc import Mapping
+
+    import pandas as pd
+
+    from analysis.law import PowerLawFit
 
 Array = NDArray[np.float64]
 Kind = Literal["auto", "running", "each"]
@@ -36,7 +38,7 @@ class _Cells:
 
     def means(self) -> Array:
         """Mean of each cell's runs, [C]."""
-        return np.asarray(np.bincount(self.cell, self.y) / np.bincount(self.cell))
+        return seeds.cell_means(self.cell, self.y)
 
     def drawn_means(self, resamples: int, rng: np.random.Generator) -> Array:
         """Means of runs drawn with replacement inside each cell, [B, C].
@@ -48,7 +50,8 @@ class _Cells:
             y = self.y[self.cell == cell]
             drawn = rng.multinomial(y.size, np.full(y.size, 1 / y.size), size=resamples) @ y / y.size
             means[:, cell] = y.mean() + np.sqrt(y.size / max(y.size - 1, 1)) * (drawn - y.mean())
-        return np.maximum(means, 1e-3 * self.y.min())
+        lifted: Array = np.maximum(means, 1e-3 * self.y.min())
+        return lifted
 
 
 def frontier(
@@ -60,15 +63,16 @@ def frontier(
         frame: one row a run; `cell_id` tells which rows are repeats, without it every row is a cell.
         x: the price.
         y: what it buys, the lower the better.
-        kind: "running" keeps the cells that beat every cheaper one (at equal x the best); "each" keeps the best cell
-            at each distinct x, everything else being free (the paper's bottleneck). "auto" is "running"
-            for compute (flops, budget, seconds) and "each" for anything else.
+        kind: "running" keeps the cells that beat every cheaper one (at equal x the best); "each" keeps the
+            best cell at each distinct x, everything else being free (the paper's bottleneck). "auto" is
+            "running" for compute (flops, budget, seconds), and for params or examples where every x was tried
+            in one cell only while the other of the two varied as well (isoFLOP curves); otherwise "each".
 
     Raises:
         ValueError: a column is missing or unfit, or `kind` is none of the three.
     """
     table, _ = columns.check(frame, [x, y])
-    return _points(table, _cells(table, x, y), (x, y), running=_is_running(kind, x))
+    return _points(table, _cells(table, x, y), (x, y), running=_is_running(kind, table, x))
 
 
 def fit_frontier(  # noqa: PLR0913 - one option more than fit_power_law, otherwise the same
@@ -85,8 +89,8 @@ def fit_frontier(  # noqa: PLR0913 - one option more than fit_power_law, otherwi
 ) -> PowerLawFit:
     """The power law through the frontier, with the selection inside the bootstrap.
 
-    Arguments and errors as for `fit_power_law` and `frontier`. Each resample draws the runs of every cell anew,
-    averages, selects the frontier, draws its points, and fits; so the intervals hold the noise of the seeds,
+    Arguments and errors as for `fit_power_law` and `frontier`. Each resample draws the runs of every cell
+    anew, averages, selects the frontier, draws its points, and fits; so the intervals hold the noise of seeds,
     the luck of the selection and the scatter of the frontier about the law. With one run in every cell there
     is nothing to draw inside a cell: only the frontier points are drawn, and a warning says so.
     `points` of the result are the frontier points; `n_clusters` counts them.
@@ -94,7 +98,7 @@ def fit_frontier(  # noqa: PLR0913 - one option more than fit_power_law, otherwi
     form = Form(floor, shift)
     check_options(resamples, level)
     table, dropped = columns.check(frame, [x, y])
-    cells, running = _cells(table, x, y), _is_running(kind, x)
+    cells, running = _cells(table, x, y), _is_running(kind, table, x)
     points = _points(table, cells, (x, y), running=running)
     at = points[x].to_numpy(dtype=float)
     check_distinct(at, x, form, dropped, "frontier points")
@@ -115,19 +119,23 @@ def fit_frontier(  # noqa: PLR0913 - one option more than fit_power_law, otherwi
     return conclude(sample, x, y, form, level)
 
 
-def _is_running(kind: Kind, x: str) -> bool:
+def _is_running(kind: Kind, table: pd.DataFrame, x: str) -> bool:
     if kind not in ("auto", "running", "each"):
         raise ValueError(f"kind is {kind!r}; expected 'auto', 'running' or 'each'")
-    return kind == "running" or (kind == "auto" and x in columns.COMPUTE)
+    return kind == "running" or (kind == "auto" and (x in columns.COMPUTE or _is_traded(table, x)))
+
+
+def _is_traded(table: pd.DataFrame, x: str) -> bool:
+    """Whether every x was tried once while its partner varied too, as along isoFLOP curves."""
+    tried_once = table[x].nunique() >= np.unique(seeds.cell_index(table)).size
+    partners = [name for name in columns.FREE_BESIDE.get(x, ()) if name in table]
+    return tried_once and any(table[name].nunique() > 1 for name in partners)
 
 
 def _cells(table: pd.DataFrame, x: str, y: str) -> _Cells:
     cell = seeds.cell_index(table)
-    at, count = table[x].to_numpy(dtype=float), np.bincount(cell)
-    mean = np.bincount(cell, at) / count
-    first = at[np.unique(cell, return_index=True)[1]]
-    constant = np.bincount(cell, at != first[cell]) == 0
-    return _Cells(cell, table[y].to_numpy(dtype=float), np.where(constant, first, mean))
+    at, values = table[x].to_numpy(dtype=float), table[y].to_numpy(dtype=float)
+    return _Cells(cell, values, seeds.cell_means(cell, at))
 
 
 def _select(cell_x: Array, means: Array, *, running: bool) -> tuple[Array, Array, NDArray[np.bool_]]:
@@ -147,7 +155,8 @@ def _points(table: pd.DataFrame, cells: _Cells, names: tuple[str, str], *, runni
     averaged = seeds.average_seeds(table, y).assign(**{x: cells.x})
     best = averaged.sort_values([x, y], kind="stable").drop_duplicates(x)
     chosen = _select(cells.x, cells.means()[None, :], running=running)[2][0]
-    return best.loc[chosen].reset_index(drop=True)
+    kept: pd.DataFrame = best.loc[chosen].reset_index(drop=True)
+    return kept
 
 
 def _draw_points(chosen: NDArray[np.bool_], rng: np.random.Generator, least: int) -> Array:

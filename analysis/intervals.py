@@ -1,13 +1,14 @@
-"""Bootstrap: which rows are drawn together, the weights of each resample, and intervals from the replicates."""
+"""Bootstrap: which rows are drawn together, the weights of each resample, intervals from the replicates."""
 
 from __future__ import annotations
+
+from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
 from scipy.special import stdtrit
 
 from analysis import columns, seeds
-from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -17,7 +18,7 @@ _DRAWS = 50
 
 
 def clusters(frame: pd.DataFrame) -> NDArray[np.intp]:
-    """The cluster of each row, [rows], from 0: rows that share a `run_id` are one, otherwise each row is its own.
+    """The cluster of each row, [rows], from 0: rows sharing a `run_id` are one, else each row is its own.
 
     Records of one run share its seed, its data and its luck. Drawing them one by one as if they were
     independent covers the truth in half to three quarters of the cases instead of 95 % (measured on planted

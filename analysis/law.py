@@ -5,7 +5,7 @@ from __future__ import annotations
 import html
 import math
 from dataclasses import dataclass, field
-from typing import Any, TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pandas as pd
@@ -14,8 +14,9 @@ from numpy.typing import NDArray
 from analysis import intervals
 
 if TYPE_CHECKING:
-    from analysis.solver import Solution
     from collections.abc import Sequence
+
+    from analysis.solver import Solution
 
 Array = NDArray[np.float64]
 

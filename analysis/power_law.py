@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any, TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -13,8 +13,9 @@ from analysis.law import PowerLawFit
 from analysis.solver import FitError, Form, Solution
 
 if TYPE_CHECKING:
-    import pandas as pd
     from collections.abc import Mapping
+
+    import pandas as pd
 
 Array = NDArray[np.float64]
 
@@ -52,7 +53,7 @@ def fit_power_law(
 ) -> PowerLawFit:
     """The power law of `y` against `x` through all rows of `frame`, with bootstrap intervals.
 
-    y = floor + coefficient (shift + x)^-exponent with exponent in [0.001, 10], coefficient > 0, floor >= 0 and
+    y = floor + coefficient (shift + x)^-exponent with exponent in [0.001, 10], coefficient > 0, floor >= 0,
     shift >= 0 (Bachmann et al. 2023, section 4: `a (b + x)^-alpha + E_inf`). The loss is Huber's on residuals
     of log y with delta = 1.345 x 1.4826 x their MAD, where Hoffmann et al. 2022 (appendix D.3) fix 1e-3.
     The floor may lie above the lowest y seen: on a noisy plateau half of the points are below it.
@@ -228,7 +229,7 @@ def _rival(sample: Sample, form: Form, law: Solution, delta: float) -> tuple[flo
 
 
 def _aicc(fit: Solution, form: Form, sample: Sample) -> float:
-    """AICc from the Huber objective; records of a run count as one observation. Infinite without spare ones."""
+    """AICc from the Huber objective; records of a run count as one. Infinite where n is too small."""
     n, k = sample.clusters, form.count + 1
     if n <= k + 1:
         return np.inf

@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from analysis import columns
-from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from numpy.typing import NDArray
-    import pandas as pd
     from collections.abc import Sequence
+
+    import pandas as pd
+    from numpy.typing import NDArray
 
 
 def average_seeds(
@@ -51,6 +52,13 @@ def cell_index(frame: pd.DataFrame, by: str | Sequence[str] | None = None) -> ND
     for name in names:
         columns.require(frame, name)
     return np.asarray(frame.groupby(names, sort=False, dropna=False).ngroup().to_numpy(), dtype=np.intp)
+
+
+def cell_means(cells: NDArray[np.intp], values: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Mean of `values` [rows] in each cell, [cells]; exact where they are equal."""
+    count, first = np.bincount(cells), values[np.unique(cells, return_index=True)[1]]
+    mean: NDArray[np.float64] = first + np.bincount(cells, values - first[cells]) / count
+    return mean
 
 
 def has_records(frame: pd.DataFrame) -> bool:
