@@ -90,7 +90,7 @@ def fit_frontier(  # noqa: PLR0913 - one option more than fit_power_law, otherwi
     """The power law through the frontier, with the selection inside the bootstrap.
 
     Arguments and errors as for `fit_power_law` and `frontier`. Each resample draws the runs of every cell
-    anew, averages, selects the frontier, draws its points, and fits; so the intervals hold the noise of seeds,
+    anew, averages, selects the frontier, draws its points, and fits; the intervals hold the noise of seeds,
     the luck of the selection and the scatter of the frontier about the law. With one run in every cell there
     is nothing to draw inside a cell: only the frontier points are drawn, and a warning says so.
     `points` of the result are the frontier points; `n_clusters` counts them.
@@ -129,7 +129,7 @@ def _is_traded(table: pd.DataFrame, x: str) -> bool:
     """Whether every x was tried once while its partner varied too, as along isoFLOP curves."""
     tried_once = table[x].nunique() >= np.unique(seeds.cell_index(table)).size
     partners = [name for name in columns.FREE_BESIDE.get(x, ()) if name in table]
-    return tried_once and any(table[name].nunique() > 1 for name in partners)
+    return tried_once and any((table[name] != table[name].iloc[0]).any() for name in partners)
 
 
 def _cells(table: pd.DataFrame, x: str, y: str) -> _Cells:

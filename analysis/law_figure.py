@@ -107,6 +107,7 @@ def _points(
     at = seeds.cell_means(seeds.cell_index(table), table[x].to_numpy(dtype=float))
     shades = _shades(averaged, colour)
     chosen = fit.points if fit is not None else frontier(table, x, y)
+    every = fit is not None and "seeds" not in fit.points
     used = set(zip(chosen[x].astype(float), chosen[y].astype(float), strict=True))
     mean = averaged[y].to_numpy(dtype=float)
     points = pd.DataFrame(
@@ -116,7 +117,7 @@ def _points(
             "sd": averaged[f"{y}_sd"],
             "seeds": averaged["seeds"],
             "colour": shades,
-            "fitted": [pair in used for pair in zip(at, mean, strict=True)],
+            "fitted": [every or pair in used for pair in zip(at, mean, strict=True)],
         }
     )
     return points, bool(np.isfinite(shades).any())
@@ -160,7 +161,7 @@ def _annotation(fit: PowerLawFit | None) -> tuple[str, ...]:
     if not fit.supported:
         low, high = fit.compatible
         head = f"no exponent claimed: {low:.2g} to {high:.2g} are compatible"
-        return (head, *textwrap.wrap(fit.reasons[0].replace("$", r"\$"), 62)[:2])
+        return (head, *textwrap.wrap(fit.reasons[0].replace("$", r"\$"), 48)[:3])
     return (_formula(fit), f"exponent {fit.quoted('exponent')}, {100 * fit.level:g} % interval")
 
 
