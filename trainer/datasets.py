@@ -137,7 +137,9 @@ def _load(dataset: str, path: str | None, resolution: int | None, alpha: float, 
         codes, labels = zipf.table(tokens)
         return Arrays(info, codes, labels, 0, np.zeros(1, np.float32), np.ones(1, np.float32))
     if path is None:
-        raise SpecError("path", f"{dataset!r} is none of {', '.join(EMBEDDED)}; another data set needs a path")
+        raise SpecError(
+            "path", f"{dataset!r} is none of {', '.join(EMBEDDED)}; another data set needs a path"
+        )
     ready = prepare(path, resolution)
     info = DatasetInfo(
         dataset, ready.train, ready.inputs.shape[1], ready.classes, ready.image, ready.fingerprint

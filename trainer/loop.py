@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import time
-from dataclasses import replace
 from typing import TYPE_CHECKING, overload
 
 import numpy as np
@@ -14,11 +13,11 @@ from trainer.data import Batches, resident
 from trainer.evaluate import Evaluation
 from trainer.optimise import lr_factor, make_optimizer
 from trainer.result import Outcome, Record, RunResult
-from trainer.spec import RunSpec, resolve
+from trainer.spec import RunSpec, resolve, stack_key
 from trainer.stack import Stack
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable, Generator, Iterator, Sequence
 
     from trainer.spec import Device
 
@@ -66,12 +65,32 @@ def train(
         >>> result.state, result.error < 0.2
         ('done', True)
     """
-    if isinstance(specs, RunSpec):
-        return train([specs], on_record, device=device, should_stop=should_stop, evaluations=evaluations)[0]
+    stack = [specs] if isinstance(specs, RunSpec) else list(specs)
+    going = training(stack, device=device, should_stop=should_stop, evaluations=evaluations)
+    while True:
+        try:
+            record = next(going)
+        except StopIteration as end:
+            results: list[RunResult] = end.value
+            return results[0] if isinstance(specs, RunSpec) else results
+        if on_record is not None:
+            on_record(record)
+
+
+def training(
+    specs: Sequence[RunSpec],
+    *,
+    device: Device = "auto",
+    should_stop: Callable[[], bool] | None = None,
+    evaluations: int = 12,
+) -> Generator[Record, None, list[RunResult]]:
+    """What `train` does, as a generator: yields each Record as it is made and returns the results."""
     where = pick_device(device)
     runs = [resolve(spec, datasets.describe(spec)) for spec in specs]
     if len({stack_key(run) for run in runs}) != 1:
-        raise ValueError("a stack needs runs that differ in seed, lr, weight_decay, momentum, schedule or dataset_size only")
+        raise ValueError(
+            "a stack needs runs that differ in seed, lr, weight_decay, momentum, schedule or dataset_size only"
+        )
 
     first, steps = runs[0], runs[0].steps
     assert steps is not None
@@ -81,7 +100,7 @@ def train(
     batches, evaluate = Batches(data, runs, splits), Evaluation(data, splits)
     stack = Stack(runs, where)
     optimizer = make_optimizer(runs, stack.rows)
-    book = _Book(runs, where, on_record)
+    book = _Book(runs, where)
     looks = set(evaluation_steps(steps, evaluations))
 
     loss_sum = torch.zeros(len(runs), device=where)
@@ -96,7 +115,7 @@ def train(
 
         done = step + 1
         if done in looks:
-            book.record(done, loss_sum, lambda: evaluate(stack))
+            yield from book.record(done, loss_sum, lambda: evaluate(stack))
             loss_sum.zero_()
         elif done % LOOK == 0:
             book.look(done, loss_sum)
@@ -110,10 +129,8 @@ def train(
 class _Book:
     """What happened to each run of a stack so far: its records, its state, the seconds spent training."""
 
-    def __init__(
-        self, runs: Sequence[RunSpec], device: torch.device, on_record: Callable[[Record], None] | None
-    ) -> None:
-        self._runs, self._device, self._on_record = runs, device, on_record
+    def __init__(self, runs: Sequence[RunSpec], device: torch.device) -> None:
+        self._runs, self._device = runs, device
         self._history: list[list[Record]] = [[] for _ in runs]
         self._ended: list[tuple[Outcome, int] | None] = [None] * len(runs)
         self._since_step, self._seconds, self._started = 0, 0.0, time.perf_counter()
@@ -124,7 +141,7 @@ class _Book:
 
     def record(
         self, step: int, loss_sum: torch.Tensor, evaluate: Callable[[], tuple[np.ndarray, np.ndarray]]
-    ) -> None:
+    ) -> Iterator[Record]:
         train_loss = loss_sum.cpu().double().numpy() / (step - self._since_step)  # waits for the device
         self._seconds += time.perf_counter() - self._started
         error, loss = evaluate()
@@ -142,8 +159,7 @@ class _Book:
                 **_spent(self._runs[k], step),
             )
             self._history[k].append(made)
-            if self._on_record is not None:
-                self._on_record(made)
+            yield made
             if step == self._runs[k].steps:
                 self._ended[k] = ("done", step)
         self._since_step, self._started = step, time.perf_counter()
@@ -195,14 +211,6 @@ def _loss(logits_KBC: torch.Tensor, y_KB: torch.Tensor, smoothing: float) -> tor
     if smoothing:
         nll = (1 - smoothing) * nll - smoothing * log_p.mean(-1)
     return nll.mean(1)
-
-
-def stack_key(spec: RunSpec) -> RunSpec:
-    """What runs must have in common to share a stack: all but what may differ from row to row."""
-    free = {"seed": 0, "lr": 1.0, "weight_decay": 0.0, "momentum": 0.0, "dataset_size": 1}
-    schedule = {"schedule": "constant", "warmup": 0.0, "cooldown": 0.2}
-    asked = {"budget": None, "epochs": None, "examples": None}
-    return replace(spec, **free, **schedule, **asked)
 
 
 def evaluation_steps(steps: int, evaluations: int) -> list[int]:

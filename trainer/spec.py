@@ -133,7 +133,16 @@ _CHOICES = {
     "schedule": get_args(Schedule),
     "augment": get_args(Augment),
 }
-_WHOLE = ("depth", "width", "expansion", "batch_size", "resolution", "dataset_size", "zipf_tokens", "examples")
+_WHOLE = (
+    "depth",
+    "width",
+    "expansion",
+    "batch_size",
+    "resolution",
+    "dataset_size",
+    "zipf_tokens",
+    "examples",
+)
 _POSITIVE = ("lr", "budget", "epochs", "zipf_alpha")
 _SHARES = ("momentum", "warmup", "label_smoothing")
 
@@ -145,8 +154,12 @@ def _complaints(spec: RunSpec) -> list[tuple[str, str]]:
         if getattr(spec, name) not in allowed
     ]
     given = {field.name: getattr(spec, field.name) for field in fields(spec)}
-    found += [(n, f"{given[n]!r} is not a whole number of at least 1") for n in _WHOLE if not _whole(given[n])]
-    found += [(n, f"{given[n]!r} is not a finite number above 0") for n in _POSITIVE if not _positive(given[n])]
+    found += [
+        (n, f"{given[n]!r} is not a whole number of at least 1") for n in _WHOLE if not _whole(given[n])
+    ]
+    found += [
+        (n, f"{given[n]!r} is not a finite number above 0") for n in _POSITIVE if not _positive(given[n])
+    ]
     found += [(n, f"{given[n]!r} is not in [0, 1)") for n in _SHARES if not 0 <= given[n] < 1]
     if not 0 <= spec.weight_decay < math.inf:
         found.append(("weight_decay", f"{spec.weight_decay!r} is not a finite number of at least 0"))
@@ -186,7 +199,9 @@ def resolve(spec: RunSpec, info: DatasetInfo) -> RunSpec:
         )
     size = info.train_examples if spec.dataset_size is None else spec.dataset_size
     if size > info.train_examples:
-        raise SpecError("dataset_size", f"{size:,} examples asked, {spec.dataset} has {info.train_examples:,}")
+        raise SpecError(
+            "dataset_size", f"{size:,} examples asked, {spec.dataset} has {info.train_examples:,}"
+        )
     if spec.augment != "none" and info.image is None:
         raise SpecError("augment", f"{spec.dataset} holds no images to {spec.augment}; use none")
     known = replace(
@@ -223,6 +238,16 @@ def _steps(spec: RunSpec, size: int, flops_per_example: int) -> int:
             f"which takes {spec.batch_size:,} examples, {step_flops:.3g} FLOPs",
         )
     return steps
+
+
+def stack_key(spec: RunSpec) -> RunSpec:
+    """What runs must have in common to share a stack: all but what may differ from row to row.
+
+    Needs a resolved spec.
+    """
+    row = replace(spec, seed=0, lr=1.0, weight_decay=0.0, momentum=0.0, dataset_size=1)
+    plain = replace(row, schedule="constant", warmup=0.0, cooldown=0.2)
+    return replace(plain, budget=None, epochs=None, examples=None)
 
 
 def model_name(spec: RunSpec) -> str:

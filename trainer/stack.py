@@ -41,8 +41,8 @@ class Stack:
         self._gradients: list[torch.Tensor] = []
         for slot in slots(self.shape):
             columns = slice(slot.start, slot.start + math.prod(slot.shape))
-            self.weights[slot.name] = values[:, columns].unflatten(1, slot.shape).requires_grad_()
-            self._gradients.append(gradients[:, columns].unflatten(1, slot.shape))
+            self.weights[slot.name] = values[:, columns].view(-1, *slot.shape).requires_grad_()
+            self._gradients.append(gradients[:, columns].view(-1, *slot.shape))
         self.rows = list(values.unbind())
         for row, gradient in zip(self.rows, gradients.unbind(), strict=True):
             row.grad = gradient

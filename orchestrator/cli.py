@@ -1,0 +1,390 @@
+"""The command: parse, call one function, print. Nothing heavy is imported before it is needed."""
+
+from __future__ import annotations
+
+import json
+import logging
+import math
+import os
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, NoReturn
+
+import typer
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+    from orchestrator.executors import Executor
+    from orchestrator.planner import Plan
+    from orchestrator.scheduler import Progress
+
+app = typer.Typer(
+    help="Declare a sweep of MLPs in YAML, train it here, read off scaling laws with intervals.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    rich_markup_mode=None,
+)
+
+File = Annotated[Path, typer.Argument(metavar="FILE", help="a sweep file", show_default=False)]
+Which = Annotated[
+    str | None,
+    typer.Argument(metavar="[SWEEP]", help="a sweep file or a sweep's name; default: the only one"),
+]
+Store = Annotated[str, typer.Option("--store", envvar="ISOFLOP_STORE", help="the results table")]
+AsJson = Annotated[bool, typer.Option("--json", help="JSON on stdout")]
+STORE = "isoflop.db"
+MOST_ROWS = 60
+
+
+@app.command()
+def plan(file: File, *, as_json: AsJson = False) -> None:
+    """Price a sweep: its cells, FLOPs, parameters, memory and time. Nothing runs."""
+    from orchestrator import terminal
+    from orchestrator.device import cores, known_speed
+    from orchestrator.planner import predicted_seconds, table_of
+
+    planned, speed = _planned(file), known_speed()
+    rows = table_of(planned, speed, cores())
+    seconds = None if speed is None else predicted_seconds(planned.runs, speed, cores())
+    if as_json:
+        total = {"runs": len(planned.runs), "flops": planned.flops, "seconds": seconds}
+        print(
+            json.dumps(
+                {"sweep": planned.sweep, "total": total, "notes": planned.notes, "cells": rows}, indent=1
+            )
+        )
+        return
+    shown = [_readable(row) for row in rows[:MOST_ROWS]]
+    total = {
+        "model": f"{len(rows)} cells",
+        "runs": len(planned.runs),
+        "flops": terminal.flops(planned.flops),
+        "seconds": terminal.duration(seconds),
+    }
+    print(terminal.table(shown, total))
+    if len(rows) > MOST_ROWS:
+        print(f"({len(rows) - MOST_ROWS} cells more; --json has them all)")
+    print(f"{planned.sweep}: {summary(planned, seconds)}")
+    if speed is None:
+        _say("times are unknown on this machine until `isoflop doctor` has measured it, once")
+    for note in planned.notes:
+        _say(note)
+
+
+def summary(planned: Plan, seconds: float | None) -> str:
+    """`240 runs, 1.11e11 FLOPs, about 12 s on 2 CPU cores`: what a sweep file's header says too."""
+    from orchestrator import terminal
+    from orchestrator.device import cores
+
+    said = f"{len(planned.runs)} runs, {terminal.flops(planned.flops)} FLOPs"
+    return said if seconds is None else f"{said}, about {terminal.duration(seconds)} on {cores()} CPU cores"
+
+
+def _readable(row: dict[str, Any]) -> dict[str, Any]:
+    from orchestrator import terminal
+
+    return {
+        **row,
+        "epochs": terminal.number(row["epochs"]),
+        "lr": f"{row['lr']:g}",
+        "params": terminal.number(row["params"]),
+        "flops": terminal.flops(row["flops"]),
+        "memory": terminal.size(row["memory"]),
+        "seconds": terminal.duration(row["seconds"]),
+    }
+
+
+@app.command()
+def run(
+    file: File,
+    *,
+    store: Store = STORE,
+    executor: Annotated[str, typer.Option(help="ray, or inline: in this process")] = "ray",
+    slots: Annotated[int | None, typer.Option(min=1, help="workers; default one a core, four a GPU")] = None,
+    device: Annotated[str, typer.Option(help="auto, cpu, cuda or mps")] = "auto",
+    retry_failed: Annotated[bool, typer.Option("--retry-failed", help="run failed runs again")] = False,
+    as_json: AsJson = False,
+) -> None:
+    """Train what is missing of a sweep. The same command resumes after Ctrl-C, a crash or a power cut."""
+    from orchestrator.scheduler import Scheduler
+    from orchestrator.table import Table
+    from orchestrator.terminal import ProgressLine
+
+    if executor not in ("ray", "inline"):
+        _stop(f"--executor {executor!r} is unknown; it is ray or inline")
+    if device not in ("auto", "cpu", "cuda", "mps"):
+        _stop(f"--device {device!r} is unknown; it is one of auto, cpu, cuda, mps")
+    planned = _planned(file)
+    for note in planned.notes:
+        _say(note)
+    with Table(store, writable=True) as table:
+        new, lost = table.enqueue(planned), table.recover()
+        again = table.retry(planned.sweep) if retry_failed else 0
+        waiting = len(table.queued(planned.sweep))
+        _say(_beginning(planned, waiting, new, lost, again))
+        scheduler = None
+        if waiting:
+            place, show = _executor(executor, slots, device), ProgressLine()
+            try:
+                scheduler = Scheduler(table, place, planned, show)
+                scheduler.drain()
+            finally:
+                show.end()
+                place.close()
+        counts, failures = table.counts(planned.sweep), table.failures(planned.sweep)
+        frame = table.frame("runs", planned.sweep)
+    _report_end(planned.sweep, store, counts, frame, as_json=as_json)
+    for failure in failures[:5]:
+        _say(
+            f"failed: {failure['model']} seed {failure['seed']} ({failure['run_id'][:8]}): {failure['reason']}"
+        )
+    if scheduler is not None and scheduler.interrupted:
+        _say("interrupted; the same command goes on")
+        raise typer.Exit(130)
+    if failures:
+        raise typer.Exit(1)
+
+
+def _beginning(planned: Plan, waiting: int, new: int, lost: int, again: int) -> str:
+    parts = [f"{planned.sweep}: {waiting} of {len(planned.runs)} runs to do"]
+    parts += [f"{new} new"] if new else []
+    parts += [f"{lost} taken back from a run that was cut off"] if lost else []
+    parts += [f"{again} failed ones again"] if again else []
+    return ", ".join(parts)
+
+
+def _executor(name: str, slots: int | None, device: str) -> Executor:
+    from orchestrator.executors import InlineExecutor, RayExecutor
+
+    if name == "inline":
+        return InlineExecutor(device)  # type: ignore[arg-type]
+    _say("starting Ray")
+    return RayExecutor(slots, device)  # type: ignore[arg-type]
+
+
+def _report_end(
+    sweep: str, store: str, counts: dict[str, int], frame: pd.DataFrame, *, as_json: bool
+) -> None:
+    from orchestrator import terminal
+
+    best = frame["error"].min()
+    spent = {"sweep": sweep, "store": store, **counts, "flops": int(frame["flops"].sum())}
+    spent |= {
+        "seconds": float(frame["seconds"].sum()),
+        "best_error": None if math.isnan(best) else float(best),
+    }
+    if as_json:
+        print(json.dumps(spent, indent=1))
+        return
+    states = ", ".join(f"{n} {state}" for state, n in sorted(counts.items()))
+    said = f"{sweep}: {states}; {terminal.flops(spent['flops'])} FLOPs in {terminal.duration(spent['seconds'])} of training"
+    print(said + ("" if math.isnan(best) else f"; best error {best:.4g}") + f"; results in {store}")
+
+
+@app.command()
+def status(*, store: Store = STORE, as_json: AsJson = False) -> None:
+    """Every sweep of the table: runs by state, FLOPs spent of planned, best error."""
+    from orchestrator import terminal
+    from orchestrator.table import Table
+
+    with Table(store) as table:
+        rows = table.sweeps()
+    if as_json:
+        print(json.dumps(rows, indent=1))
+        return
+    readable = [
+        {
+            **row,
+            "planned_flops": terminal.flops(row["planned_flops"]),
+            "flops": terminal.flops(row["flops"] or 0),
+            "best_error": "" if row["best_error"] is None else f"{row['best_error']:.4g}",
+        }
+        for row in rows
+    ]
+    print(terminal.table(readable) or f"no sweeps in {store}")
+
+
+@app.command()
+def results(
+    which: Which = None,
+    *,
+    store: Store = STORE,
+    where: Annotated[str, typer.Option(help='SQL condition, e.g. "width = 64 and error < 0.1"')] = "",
+    fmt: Annotated[str, typer.Option("--format", help="table, csv, json or parquet")] = "table",
+    out: Annotated[Path | None, typer.Option(help="write there instead of stdout")] = None,
+    history: Annotated[bool, typer.Option("--history", help="every record instead of one row a run")] = False,
+) -> None:
+    """The results table, one row a run."""
+    from orchestrator.export import filtered, written
+
+    if fmt not in ("table", "csv", "json", "parquet"):
+        _stop(f"--format {fmt!r} is unknown; it is one of table, csv, json, parquet")
+    frame = filtered(_frame(store, which, "history" if history else "runs"), where)
+    written(frame, fmt, out)
+
+
+@app.command()
+def fit(
+    which: Which = None,
+    *,
+    store: Store = STORE,
+    shift: Annotated[bool, typer.Option("--shift", help="fit a shift of x as well")] = False,
+    resamples: Annotated[int, typer.Option(min=100, help="bootstrap resamples")] = 1000,
+    as_json: AsJson = False,
+) -> None:
+    """Power laws of error against params, examples and FLOPs, with intervals and what stands against them."""
+    from orchestrator.laws import calibration, laws
+
+    frame = _frame(store, which)
+    found = laws(frame, resamples=resamples, shift=shift)
+    known = calibration(frame, found)
+    if as_json:
+        from dataclasses import asdict
+
+        said = {"laws": [law.to_dict() for law in found], "calibration": asdict(known) if known else None}
+        print(json.dumps(said, indent=1))
+        return
+    print(
+        "\n\n".join(
+            law.fit.summary() if law.fit else f"error against {law.x}: no fit: {law.why_not}" for law in found
+        )
+    )
+    if known:
+        print(f"\n{known}")
+
+
+@app.command()
+def plot(
+    which: Which = None,
+    *,
+    store: Store = STORE,
+    out: Annotated[Path, typer.Option(help="folder for the figures")] = Path("figures"),
+) -> None:
+    """Error against FLOPs, params and examples, each with its fit and band, as PNG and SVG."""
+    from analysis import describe_law, save
+    from orchestrator.laws import laws
+
+    frame = _frame(store, which)
+    records = _frame(store, which, "history")
+    done = frame[frame["state"] == "done"]
+    name = "-".join(sorted(set(done["sweep"].dropna())))
+    out.mkdir(parents=True, exist_ok=True)
+    for law in laws(frame):
+        if law.fit is None:
+            _say(f"no figure of error against {law.x}: {law.why_not}")
+            continue
+        colour = "width" if done["width"].nunique() > 1 else None
+        described = describe_law(
+            done, law.fit, x=law.x, colour=colour, history=records if law.x == "flops" else None
+        )
+        for path in save(described, out / f"{name}-error-vs-{law.x}"):
+            print(path)
+
+
+@app.command()
+def schema() -> None:
+    """The JSON Schema of a sweep file, for editors to complete from."""
+    from orchestrator.sweep import Sweep
+
+    print(json.dumps(Sweep.model_json_schema(), indent=1))
+
+
+@app.command()
+def doctor(*, as_json: AsJson = False) -> None:
+    """Check the installation, measure this machine's speed, and say what to do about what is wrong."""
+    from orchestrator.doctor import examine
+
+    checks = examine()
+    if as_json:
+        print(json.dumps([check._asdict() for check in checks], indent=1))
+    else:
+        for check in checks:
+            print(
+                f"{check.state:<5} {check.what}: {check.found}"
+                + (f"; {check.remedy}" if check.remedy else "")
+            )
+    if any(check.state == "wrong" for check in checks):
+        raise typer.Exit(1)
+
+
+def _planned(file: Path) -> Plan:
+    from orchestrator.planner import plan as make_plan
+    from orchestrator.reader import load_sweep
+
+    return make_plan(load_sweep(file))
+
+
+def _frame(store: str, which: str | None, what: str = "runs") -> pd.DataFrame:
+    from orchestrator.table import Table
+
+    with Table(store) as table:
+        known = [row["sweep"] for row in table.sweeps()]
+        name = _sweep_name(which)
+        if name is None and what == "runs" and len(known) > 1 and sys.argv[1:2] != ["results"]:
+            _stop(f"{store} holds {len(known)} sweeps; name one of {', '.join(known)}")
+        if name is not None and name not in known:
+            _stop(f"no sweep {name!r} in {store}; it holds {', '.join(known) or 'none'}")
+        return table.frame(what, name)
+
+
+def _sweep_name(which: str | None) -> str | None:
+    """A sweep's name as given, or the one that a sweep file declares."""
+    if which is None or not which.endswith((".yaml", ".yml")):
+        return which
+    from orchestrator.reader import load_sweep
+
+    return load_sweep(which).sweep
+
+
+def _say(text: str) -> None:
+    print(text, file=sys.stderr, flush=True)
+
+
+def _stop(message: str) -> NoReturn:
+    _say(message)
+    raise typer.Exit(2)
+
+
+def main() -> None:
+    """Run the command; every mistake of the user is one line (a sweep file's: one line each) and exit code 2."""
+    logging.basicConfig(format="%(message)s", level=logging.WARNING, stream=sys.stderr)
+    logging.getLogger("isoflop").setLevel(logging.INFO)
+    try:
+        _check_neighbours()
+        app(prog_name="isoflop")
+    except BrokenPipeError:  # `isoflop plan | head`
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        sys.exit(141)
+    except KeyboardInterrupt:
+        _say("interrupted; the same command goes on")
+        sys.exit(130)
+    except (OSError, ValueError, RuntimeError) as error:
+        if not _misuse(error):
+            raise
+        _say(str(error) if not isinstance(error, OSError) else f"{error.filename}: {error.strerror}")
+        sys.exit(2)
+
+
+def _misuse(error: Exception) -> bool:
+    """Whether an exception is our own complaint about the user's input, or a file that is not there."""
+    return (
+        isinstance(error, OSError)
+        and error.filename is not None
+        or type(error).__name__ in (*("SweepError", "TableError", "SpecError", "ExportError"),)
+    )
+
+
+def _check_neighbours() -> None:
+    """Other people's packages of our names, installed over ours, would be imported in their place."""
+    from importlib.util import find_spec
+
+    home = Path(__file__).resolve().parent.parent
+    for name in ("trainer", "analysis"):
+        found = find_spec(name)
+        if found is None or found.origin is None or Path(found.origin).resolve().parent.parent != home:
+            _say(
+                f"the package {name!r} at {found.origin if found else 'nowhere'} is not isoflop's ({home}); uninstall it"
+            )
+            sys.exit(2)

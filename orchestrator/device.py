@@ -1,0 +1,130 @@
+"""What this machine can do: how many runs at once, and how fast a step is. Measured once, kept in the cache."""
+
+from __future__ import annotations
+
+import json
+import os
+import platform
+from dataclasses import asdict, dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from trainer import cost
+from trainer.prepared import cache_root
+from trainer.spec import RunSpec, resolve
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+    from pathlib import Path
+
+SLOTS_PER_GPU = 4
+
+
+@dataclass(frozen=True)
+class Speed:
+    """Seconds of a training step on one worker, as a sum of what it does.
+
+    layer: seconds for every layer of a model, whatever its size (kernel starts); value: for every activation;
+    weight: for every parameter (the optimiser); flop: for every FLOP. Fitted by non-negative least squares of
+    relative errors to the steps that `measure` timed; `spread` is the largest relative error left.
+    """
+
+    device: str
+    layer: float
+    value: float
+    weight: float
+    flop: float
+    spread: float
+
+    def seconds(self, stack: Sequence[RunSpec]) -> float:
+        """Seconds of training one stack to its end, evaluation left out."""
+        steps = stack[0].steps
+        assert steps is not None
+        costs = np.array([self.layer, self.value, self.weight, self.flop])
+        return float(steps * costs @ _step(stack[0], len(stack)))
+
+    @property
+    def flops_per_second(self) -> float:
+        """FLOP/s of a model so wide that nothing else counts."""
+        return 1 / self.flop if self.flop else float("inf")
+
+
+def _step(spec: RunSpec, runs: int) -> np.ndarray:
+    """What one step of a stack does: layers, activations, parameters, FLOPs."""
+    shape = cost.shape_of(spec)
+    widths = [i for i, _ in cost.linears(shape)]
+    values = runs * spec.batch_size * (sum(widths) + cost.norms(shape) * shape.width)
+    flops = runs * spec.batch_size * cost.flops_per_example(shape)
+    return np.array([len(widths), values, runs * cost.params(shape).total, flops], float)
+
+
+def measure(device: str = "auto") -> Speed:
+    """Time a few steps of small and large models on one worker's share of this machine; about ten seconds."""
+    import torch
+    from scipy.optimize import nnls
+
+    from trainer import describe, train
+
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        rows, times = [], []
+        for width, batch, depth, runs in _PROBES:
+            common = {"dataset": "digits", "width": width, "batch_size": batch, "depth": depth}
+            stack = [RunSpec(**common, examples=30 * batch, seed=seed) for seed in range(runs)]
+            info = describe(stack[0])
+            short = [RunSpec(**common, examples=3 * batch, seed=seed) for seed in range(runs)]
+            train(short, device=device, evaluations=2)  # warms kernels and caches
+            results = train(stack, device=device, evaluations=2)
+            rows.append(_step(resolve(stack[0], info), runs) * 30)
+            times.append(sum(result.seconds for result in results))
+    finally:
+        torch.set_num_threads(threads)
+    design, seconds = np.array(rows), np.array(times)
+    scale = design.max(axis=0)
+    solution, _ = nnls(design / scale / seconds[:, None], np.ones(len(seconds)))
+    left = design / scale @ solution / seconds - 1
+    layer, value, weight, flop = map(float, solution / scale)
+    return Speed(results[0].device, layer, value, weight, flop, float(np.abs(left).max()))
+
+
+_PROBES = [
+    *((16, 32, 2, 1), (64, 64, 2, 1), (256, 64, 2, 1), (512, 256, 1, 1), (1024, 64, 1, 1)),
+    *((16, 32, 6, 1), (64, 32, 2, 8), (32, 512, 2, 1), (256, 512, 2, 1)),
+]
+
+
+def known_speed() -> Speed | None:
+    """The speed measured on this machine before, or None."""
+    try:
+        held: dict[str, Any] = json.loads(_file().read_text())
+        return Speed(**held[_machine()])
+    except (OSError, ValueError, KeyError, TypeError):
+        return None
+
+
+def keep(speed: Speed) -> None:
+    """Remember a measured speed of this machine."""
+    file = _file()
+    try:
+        held = json.loads(file.read_text())
+    except (OSError, ValueError):
+        held = {}
+    file.parent.mkdir(parents=True, exist_ok=True)
+    aside = file.with_suffix(f".{os.getpid()}")
+    aside.write_text(json.dumps({**held, _machine(): asdict(speed)}, indent=1))
+    aside.replace(file)
+
+
+def _file() -> Path:
+    return cache_root() / "speed.json"
+
+
+def _machine() -> str:
+    return f"{platform.node()} {platform.machine()} {cores()} cores"
+
+
+def cores() -> int:
+    """CPU cores that this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1

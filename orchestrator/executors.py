@@ -1,0 +1,258 @@
+"""Where stacks of runs go: Ray actors on this machine, or this process. One contract, `Executor`.
+
+The caller submits a bundle (the specs of one stack) while `free` says so and polls for events. Every bundle
+ends with exactly one of Finished, Failed and Lost; Recorded events come before.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import secrets
+import traceback
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any, Protocol
+
+from orchestrator.device import SLOTS_PER_GPU, cores
+from orchestrator.worker import Worker
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
+
+    from trainer.result import Record, RunResult
+    from trainer.spec import Device, RunSpec
+
+
+@dataclass(frozen=True)
+class Recorded:
+    """A run has been evaluated."""
+
+    bundle: int
+    record: Record
+
+
+@dataclass(frozen=True)
+class Finished:
+    """A stack has ended: a result for each of its runs, `cancelled` where it was stopped."""
+
+    bundle: int
+    results: list[RunResult]
+
+
+@dataclass(frozen=True)
+class Failed:
+    """A stack has raised."""
+
+    bundle: int
+    reason: str
+    traceback: str
+
+
+@dataclass(frozen=True)
+class Lost:
+    """A stack's worker has died under it."""
+
+    bundle: int
+    reason: str
+
+
+Event = Recorded | Finished | Failed | Lost
+
+
+class Executor(Protocol):
+    """What the scheduler needs of a place to run."""
+
+    slots: int
+
+    @property
+    def free(self) -> int:
+        """How many bundles may be submitted now."""
+
+    def submit(self, bundle: int, specs: Sequence[RunSpec]) -> None:
+        """Start training a stack; `bundle` names it in the events."""
+
+    def poll(self, timeout: float) -> list[Event]:
+        """Events since the last poll, waiting up to `timeout` seconds for the first."""
+
+    def stop(self) -> None:
+        """Ask everything in training to end soon, as cancelled."""
+
+    def close(self) -> None:
+        """End all workers now."""
+
+
+class InlineExecutor:
+    """Runs in this process, one stack at a time, inside `poll`: for debugging, and where Ray is not wanted."""
+
+    slots = 1
+
+    def __init__(self, device: Device = "auto") -> None:
+        self._worker = Worker(device)
+        self._going: tuple[int, Iterator[Any]] | None = None
+        self._stopping = False
+
+    @property
+    def free(self) -> int:
+        """1 while nothing trains."""
+        return int(self._going is None)
+
+    def submit(self, bundle: int, specs: Sequence[RunSpec]) -> None:
+        """Take the stack; it trains as `poll` is called."""
+        self._going = bundle, self._worker.train(specs)
+
+    def poll(self, timeout: float) -> list[Event]:  # noqa: ARG002 - training is what it waits for
+        """Train until the next record or the end."""
+        if self._going is None:
+            return []
+        bundle, events = self._going
+        try:
+            item = next(events)
+        except Exception as error:  # noqa: BLE001 - a failed run is a row, never the end of a sweep
+            self._going = None
+            return [Failed(bundle, _one_line(error), traceback.format_exc())]
+        if isinstance(item, list):
+            self._going = None
+            return [Finished(bundle, item)]
+        if self._stopping:
+            self._worker.stop()
+        return [Recorded(bundle, item)]
+
+    def stop(self) -> None:
+        """Stop at the next look of the loop."""
+        self._stopping = True
+        self._worker.stop()
+
+    def close(self) -> None:
+        """Drop what is in training."""
+        self._going = None
+
+
+@dataclass
+class _Slot:
+    """A place for one worker: its actor, and what it trains."""
+
+    actor: Any
+    bundle: int | None = None
+    stream: Any = None
+    warming: Any = None
+    losses: int = field(default=0)
+
+
+class RayExecutor:
+    """Long-lived Ray actors on this machine, one a slot; each keeps torch imported and its data resident.
+
+    Ray starts on the loopback address with a token made for this session and without its dashboard. On CPUs a
+    slot is a core and trains on one thread; on GPUs, `slots` share each GPU by fractions.
+    """
+
+    def __init__(self, slots: int | None = None, device: Device = "auto", gpus: int | None = None) -> None:
+        self._ray = _start_ray(slots or cores(), gpus)
+        gpus = int(self._ray.cluster_resources().get("GPU", 0))
+        on_gpu = gpus > 0 and device in ("auto", "cuda")
+        self.slots = slots or (gpus * SLOTS_PER_GPU if on_gpu else cores())
+        self._device: Device = device
+        self._share = {"num_cpus": 0, "num_gpus": gpus / self.slots} if on_gpu else {"num_cpus": 1}
+        self._slots = [_Slot(None) for _ in range(self.slots)]
+        for slot in self._slots:
+            self._hire(slot)
+
+    def _hire(self, slot: _Slot) -> None:
+        """Give a slot a new worker, warming."""
+        remote = self._ray.remote(concurrency_groups={"control": 1}, max_restarts=0, **self._share)(
+            _ActorWorker
+        )
+        slot.actor = remote.remote(self._device)
+        slot.warming, slot.bundle, slot.stream = slot.actor.warm.remote(), None, None
+
+    @property
+    def free(self) -> int:
+        """Slots without a stack; a worker still warming counts, since it will train what waits for it."""
+        return sum(slot.bundle is None for slot in self._slots)
+
+    @property
+    def pids(self) -> list[int]:
+        """Process numbers of the workers, once warm."""
+        return [self._ray.get(slot.warming) for slot in self._slots]
+
+    def submit(self, bundle: int, specs: Sequence[RunSpec]) -> None:
+        """Hand the stack to a free worker."""
+        slot = next(slot for slot in self._slots if slot.bundle is None)
+        slot.bundle = bundle
+        slot.stream = slot.actor.train.options(num_returns="streaming").remote(list(specs))
+
+    def poll(self, timeout: float) -> list[Event]:
+        """Whatever the workers have yielded."""
+        busy = {slot.stream: slot for slot in self._slots if slot.bundle is not None}
+        if not busy:
+            return []
+        ready, _ = self._ray.wait(list(busy), num_returns=len(busy), timeout=0, fetch_local=False)
+        if not ready:
+            ready, _ = self._ray.wait(list(busy), num_returns=1, timeout=timeout, fetch_local=False)
+        return [event for stream in ready for event in self._next(busy[stream])]
+
+    def _next(self, slot: _Slot) -> list[Event]:
+        bundle = slot.bundle
+        assert bundle is not None
+        try:
+            item = self._ray.get(next(slot.stream))
+        except (
+            self._ray.exceptions.RayActorError,
+            self._ray.exceptions.ObjectLostError,
+            StopIteration,
+        ) as error:
+            self._hire(slot)
+            return [Lost(bundle, f"its worker died ({type(error).__name__})")]
+        except self._ray.exceptions.RayTaskError as error:
+            slot.bundle = slot.stream = None
+            return [Failed(bundle, _one_line(error.cause), str(error))]
+        if isinstance(item, list):
+            slot.bundle = slot.stream = None
+            return [Finished(bundle, item)]
+        return [Recorded(bundle, item)]
+
+    def stop(self) -> None:
+        """Tell the workers, through a thread of theirs that does not train."""
+        for slot in self._slots:
+            if slot.bundle is not None:
+                slot.actor.stop.remote()
+
+    def close(self) -> None:
+        """Stop Ray and all its processes."""
+        self._ray.shutdown()
+
+
+class _ActorWorker(Worker):
+    """A Worker as Ray wants it: `stop` answers while `train` trains."""
+
+    def __init__(self, device: Device) -> None:
+        import ray
+
+        super().__init__(device)
+        type(self).stop = ray.method(concurrency_group="control")(Worker.stop)
+
+
+def _start_ray(slots: int, gpus: int | None) -> Any:
+    """Import and start Ray, alone, quiet, on loopback, closed to strangers."""
+    os.environ["RAY_AUTH_MODE"] = "token"
+    os.environ.setdefault("RAY_AUTH_TOKEN", secrets.token_hex(32))
+    os.environ["RAY_USAGE_STATS_ENABLED"] = "0"
+    os.environ["RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO"] = "0"
+    # The switch's name is historical: it says that no other machine will join, and Ray then binds every port
+    # to 127.0.0.1. Without it even `_node_ip_address="127.0.0.1"` listens on all interfaces.
+    os.environ["RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER"] = "0"
+    import ray
+
+    ray.init(
+        address="local",
+        num_cpus=slots,
+        num_gpus=gpus,
+        include_dashboard=False,
+        log_to_driver=False,
+        logging_level=logging.ERROR,
+        object_store_memory=128 * 2**20,
+    )
+    return ray
+
+
+def _one_line(error: BaseException) -> str:
+    return f"{type(error).__name__}: {str(error).strip().splitlines()[0] if str(error).strip() else 'no message'}"

@@ -1,0 +1,110 @@
+"""Which laws a sweep's table can be asked for: error against params, examples and FLOPs, and the calibration."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+    from analysis import PowerLawFit
+
+AXES = ("params", "examples", "flops")
+LEAST = 3
+"""Distinct values of x under which there is nothing to fit."""
+
+
+@dataclass(frozen=True)
+class Law:
+    """One axis of a sweep: its fit, or why there is none."""
+
+    x: str
+    fit: PowerLawFit | None
+    why_not: str = ""
+
+    def to_dict(self) -> dict[str, Any]:
+        """JSON-able."""
+        return {"x": self.x, "fit": self.fit.to_dict() if self.fit else None, "why_not": self.why_not}
+
+
+def laws(results: pd.DataFrame, *, resamples: int = 1000, shift: bool = False) -> list[Law]:
+    """Fit error against every axis of AXES that the finished runs of one sweep vary.
+
+    FLOPs: the frontier, the lowest error at each compute. Params and examples: the lowest error at each value,
+    everything else left free. On the Zipf task only `examples` is a law: its error has no floor and knows
+    nothing of parameters.
+    """
+    done = results[results["state"] == "done"]
+    zipf = set(done["dataset"]) == {"zipf"}
+    return [
+        _law(done, x, floor=not zipf, shift=shift, resamples=resamples)
+        for x in (("examples",) if zipf else AXES)
+    ]
+
+
+def _law(done: pd.DataFrame, x: str, *, floor: bool, shift: bool, resamples: int) -> Law:
+    from analysis import FitError, fit_frontier
+
+    distinct = done[x].nunique()
+    if distinct < LEAST:
+        return Law(
+            x, None, f"{distinct} distinct values of {x} among {len(done)} finished runs; a law needs {LEAST}"
+        )
+    try:
+        kind = "running" if x == "flops" else "each"
+        return Law(x, fit_frontier(done, x=x, kind=kind, floor=floor, shift=shift, resamples=resamples))
+    except (FitError, ValueError) as error:
+        return Law(x, None, str(error))
+
+
+@dataclass(frozen=True)
+class Calibration:
+    """What the instrument measured on a task whose answer is known."""
+
+    measured: float
+    interval: tuple[float, float]
+    exact: float
+    theory: float
+
+    @property
+    def holds(self) -> bool:
+        """Whether the interval covers the exponent of the exact finite curve."""
+        return self.interval[0] <= self.exact <= self.interval[1]
+
+    def __str__(self) -> str:
+        low, high = self.interval
+        verdict = "covers" if self.holds else "MISSES"
+        return (
+            f"calibration on the Zipf task: measured exponent {self.measured:.3f} [{low:.3f}, {high:.3f}] {verdict} "
+            f"that of the exact finite curve, {self.exact:.3f} (theory for infinitely many tokens: {self.theory:.3f})"
+        )
+
+
+def calibration(results: pd.DataFrame, found: list[Law]) -> Calibration | None:
+    """The fitted exponent of a Zipf sweep beside the exact one; None for any other sweep.
+
+    The exact curve is fitted by the same estimator at the same numbers of examples.
+    """
+    from analysis import fit_power_law
+    from trainer import zipf
+
+    done = results[results["state"] == "done"]
+    fit = next((law.fit for law in found if law.x == "examples"), None)
+    tasks = done[["dataset", "zipf_alpha", "zipf_tokens"]].drop_duplicates()
+    if fit is None or set(done["dataset"]) != {"zipf"} or len(tasks) != 1:
+        return None
+    alpha = tasks["zipf_alpha"].fillna(zipf.DEFAULT_ALPHA).iloc[0]
+    tokens = int(tasks["zipf_tokens"].fillna(zipf.DEFAULT_TOKENS).iloc[0])
+    import pandas as pd
+
+    distinct = done.drop_duplicates("examples").sort_values("examples")
+    curve = pd.DataFrame(
+        {
+            "examples": distinct["examples"].to_numpy(),
+            "error": zipf.expected_error(distinct["dataset_size"].to_numpy(), alpha, tokens),
+        }
+    )
+    exact = fit_power_law(curve, x="examples", floor=False, resamples=0)
+    theory = zipf.theoretical_exponent(alpha)
+    return Calibration(fit.exponent, fit.intervals["exponent"], exact.exponent, theory)

@@ -1,0 +1,146 @@
+"""Sweep files to Sweep: every complaint with file, line and the nearest valid word, all of them at once."""
+
+from __future__ import annotations
+
+import difflib
+from pathlib import Path
+from typing import Any
+
+from pydantic import ValidationError
+from pydantic_core import ErrorDetails
+
+from orchestrator.source import Location, Source, YAMLError, parse
+from orchestrator.sweep import Budget, Data, Limits, Model, Sweep, SweepError, Train
+
+_SECTIONS = {"data": Data, "model": Model, "train": Train, "budget": Budget, "limits": Limits}
+
+
+def load_sweep(path: str | Path) -> Sweep:
+    """Read a sweep file.
+
+    Raises SweepError with all that is wrong in the file; FileNotFoundError and PermissionError as `open` does.
+    What needs the data set (sizes, budgets too small) is checked by `plan`.
+    """
+    text = Path(path).read_text(encoding="utf-8-sig", errors="replace")
+    return read_sweep(text, name=str(path))
+
+
+def read_sweep(text: str, *, name: str = "<sweep>") -> Sweep:
+    """`load_sweep` of a text; `name` stands before the line numbers of its complaints."""
+    try:
+        values, source = parse(name, text)
+    except YAMLError as error:
+        lines = {(i,): line for i, (line, _) in enumerate(error.complaints)}
+        complaints: list[tuple[Location, str]] = [((i,), m) for i, (_, m) in enumerate(error.complaints)]
+        raise SweepError(Source(name, text, lines), complaints) from error
+    if not isinstance(values, dict):
+        raise SweepError(source, [((), f"a sweep file is a mapping of {', '.join(Sweep.model_fields)}")])
+    try:
+        sweep = Sweep.model_validate(values)
+    except ValidationError as error:
+        raise SweepError(source, [_complaint(e) for e in error.errors() if not _echo(e, error)]) from error
+    sweep._source = source  # noqa: SLF001 - the reader is where a sweep gets its source
+    if complaints := _cross_checks(sweep):
+        raise SweepError(source, complaints)
+    return sweep
+
+
+def _echo(error: ErrorDetails, all_errors: ValidationError) -> bool:
+    """Pydantic reports a union once a member; of `seeds: x` one complaint is enough."""
+    return error["loc"][-1] == "list[int]" and len(all_errors.errors()) > 1
+
+
+def _complaint(error: ErrorDetails) -> tuple[Location, str]:
+    where = tuple(part for part in error["loc"] if part not in ("int", "list[int]"))
+    names = [part for part in where if isinstance(part, str)]
+    name, found = names[-1], repr(error["input"])
+    context: dict[str, Any] = error.get("ctx") or {}
+    match error["type"]:
+        case "extra_forbidden":
+            known = _known_keys(names[:-1])
+            return where, f"unknown key {name!r}; {_nearest(name, known, 'valid keys are')}"
+        case "missing":
+            return where, f"{name!r} is missing"
+        case "literal_error":
+            allowed = [word.strip("'") for word in context["expected"].replace(" or ", ", ").split(", ")]
+            return (
+                where,
+                f"{name}: {found} is unknown; {_nearest(str(error['input']), allowed, 'it is one of')}",
+            )
+        case "int_type" | "int_from_float":
+            return where, f"{name}: found {found}; it must be a whole number"
+        case "float_type":
+            return where, f"{name}: found {found}; it must be a number"
+        case "string_type":
+            return where, f"{name}: found {found}; it must be a word (put it in quotes)"
+        case "greater_than_equal" | "greater_than" | "less_than":
+            bound = {"ge": "at least", "gt": "above", "lt": "below"}
+            key, limit = next(iter(context.items()))
+            return where, f"{name}: found {found}; it must be {bound[key]} {limit:g}"
+        case "finite_number":
+            return where, f"{name}: found {found}; it must be finite"
+        case "too_short":
+            return where, f"{name}: an empty list; an axis needs at least one value"
+        case "model_type" | "model_attributes_type" | "dict_type":
+            keys = ", ".join(_known_keys(names))
+            return where, f"{name}: found {found}; it must be a mapping with keys of {keys}"
+        case "list_type":
+            return where, f"{name}: found {found}; it must be a list"
+        case "string_pattern_mismatch":
+            return where, f"{name}: found {found}; use letters, digits, '.', '_' and '-', at most 64"
+        case "value_error":
+            return where, f"{name}: {context['error']}"
+        case _:
+            return where, f"{name}: {error['msg']}"
+
+
+def _known_keys(names: list[str]) -> list[str]:
+    section = names[-1] if names else ""
+    if section == "cells":
+        return ["data", "model", "train", "budget"]
+    return list((_SECTIONS.get(section) or Sweep).model_fields)
+
+
+def _nearest(word: str, known: list[str], otherwise: str) -> str:
+    close = difflib.get_close_matches(word.lower(), known, n=1)
+    if close:
+        return f"did you mean {close[0]!r}?"
+    # The key may be right and its section wrong.
+    homes = [name for name, section in _SECTIONS.items() if word in section.model_fields]
+    if homes and word not in known:
+        return f"it belongs to {homes[0]!r}"
+    return f"{otherwise} {', '.join(known)}"
+
+
+def _cross_checks(sweep: Sweep) -> list[tuple[Location, str]]:
+    """What one key says about another, wherever no data set is needed to tell."""
+    found: list[tuple[Location, str]] = []
+    seeds = sweep.seed_list
+    if not seeds or min(seeds) < 0:
+        found.append(
+            (("seeds",), f"seeds: found {sweep.seeds!r}; give a number of at least 1, or seeds of at least 0")
+        )
+    elif len(set(seeds)) < len(seeds):
+        found.append((("seeds",), "seeds: a seed stands twice in this list"))
+    for where, sections in [((), sweep), *((("cells", i), cell) for i, cell in enumerate(sweep.cells))]:
+        said = [key for key in Budget.model_fields if getattr(sections.budget, key) is not None]
+        if len(said) > 1:
+            found.append(
+                ((*where, "budget", said[1]), f"budget: {' and '.join(said)} at once; give one of them")
+            )
+        parts = [key for key in ("family", "depth", "width", "expansion") if getattr(sections.model, key)]
+        if sections.model.name and parts:
+            found.append(
+                ((*where, "model", parts[0]), f"model: name says it already; leave out {', '.join(parts)}")
+            )
+    for i, cell in enumerate(sweep.cells):
+        for section in ("data", "model", "train", "budget"):
+            for key, values in getattr(cell, section):
+                if isinstance(values, list) and len(values) > 1:
+                    found.append(
+                        (
+                            ("cells", i, section, key),
+                            f"{key}: a cell has one value a key, found {len(values)}",
+                        )
+                    )
+    return found

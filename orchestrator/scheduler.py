@@ -1,0 +1,270 @@
+"""The coordinator: hands bundles of queued runs to an executor and writes what comes back. No ray in it."""
+
+from __future__ import annotations
+
+import signal
+import time
+from collections import Counter
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+from orchestrator.executors import Executor, Failed, Finished, Lost, Recorded
+from orchestrator.planner import bundles, run_flops
+from orchestrator.table import LEASE
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+    from orchestrator.planner import Plan
+    from orchestrator.table import Table
+    from trainer.result import Record, RunResult
+    from trainer.spec import RunSpec
+
+MOST_LOSSES = 3
+"""Times that a run is started again after its worker died; then it is `failed`."""
+
+GRACE = 5.0
+"""Seconds that runs about to end are given after Ctrl-C before they are stopped."""
+
+
+@dataclass
+class Progress:
+    """How far a sweep is. FLOPs of runs in flight count as spent up to their last record."""
+
+    sweep: str
+    runs: int
+    flops: int
+    done: int = 0
+    failed: int = 0
+    diverged: int = 0
+    running: int = 0
+    spent: float = 0.0
+    best_error: float | None = None
+    seconds: float = 0.0
+    seconds_left: float | None = None
+    message: str = ""
+
+
+@dataclass
+class _Flight:
+    """A bundle in training: its runs, their fencing tokens, and what they have spent so far."""
+
+    runs: list[RunSpec]
+    claimed: dict[str, int]
+    spent: dict[str, int] = field(default_factory=dict)
+
+
+class Scheduler:
+    """Drains one sweep's queue. `on_progress` is called after every event, on the caller's thread."""
+
+    def __init__(
+        self,
+        table: Table,
+        executor: Executor,
+        planned: Plan,
+        on_progress: Callable[[Progress], None] = lambda _: None,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self._table, self._executor, self._plan = table, executor, planned
+        self._on_progress, self._clock = on_progress, clock
+        self._waiting: list[list[RunSpec]] = []
+        self._flights: dict[int, _Flight] = {}
+        self._losses: Counter[str] = Counter()
+        self._records: list[Record] = []
+        self._next = 0
+        self._interrupts = 0
+        self._interrupted_at = 0.0
+        self._stopping = False
+        self.progress = self._starting_point()
+        self._settled_flops = self._began_with = self.progress.spent
+
+    def _starting_point(self) -> Progress:
+        frame = self._table.frame("runs", self._plan.sweep)
+        state = frame["state"].value_counts()
+        errors = frame["error"].dropna()
+        return Progress(
+            self._plan.sweep,
+            runs=len(frame),
+            flops=int(frame["planned_flops"].sum()),
+            **{name: int(state.get(name, 0)) for name in ("done", "failed", "diverged")},
+            spent=float(frame["flops"].sum()),
+            best_error=float(errors.min()) if len(errors) else None,
+        )
+
+    def drain(self) -> Progress:
+        """Train every queued run of the sweep, within its limits; returns where it then stands.
+
+        Ctrl-C once gives runs in flight GRACE seconds to end, queues the others again and returns. Raises
+        KeyboardInterrupt on the second, with everything queued again.
+        """
+        self._started = self._renewed = self._clock()
+        self._waiting = bundles(self._table.queued(self._plan.sweep))
+        with self._signals():
+            try:
+                while self._flights or (self._waiting and not self._interrupts):
+                    self._fill()
+                    if not self._flights:
+                        break  # a limit holds back what waits
+                    for event in self._executor.poll(0.5):
+                        self._take(event)
+                    self._flush()
+                    self._report()
+                    self._wind_down()
+            except BaseException:
+                self._give_back("interrupted", "its coordinator stopped")
+                raise
+        return self.progress
+
+    def _fill(self) -> None:
+        while self._waiting and self._executor.free and not self._interrupts:
+            bundle = self._affordable(self._waiting[0])
+            if not bundle:
+                self._waiting.clear()
+                return
+            self._waiting.pop(0)
+            claimed = self._table.claim([run.run_id for run in bundle])
+            runs = [run for run in bundle if run.run_id in claimed]
+            if runs:
+                self._flights[self._next] = _Flight(runs, claimed)
+                self._executor.submit(self._next, runs)
+                self._next += 1
+
+    def _affordable(self, bundle: list[RunSpec]) -> list[RunSpec]:
+        """What of a bundle the sweep's limits still pay for; a message where that is not all of it."""
+        limits = self._plan.limits
+        if limits.hours is not None and self._clock() - self._started > limits.hours * 3600:
+            self.progress.message = f"limits.hours {limits.hours:g} reached; the rest stays queued"
+            return []
+        if limits.total_flops is None:
+            return bundle
+        reserved = sum(run_flops(run) for flight in self._flights.values() for run in flight.runs)
+        left = limits.total_flops - self._settled_flops - reserved
+        kept = []
+        for run in bundle:
+            left -= run_flops(run)
+            if left >= 0:
+                kept.append(run)
+        if len(kept) < len(bundle):
+            self.progress.message = (
+                f"limits.total_flops {limits.total_flops:.3g} reached; the rest stays queued"
+            )
+        return kept
+
+    def _take(self, event: Recorded | Finished | Failed | Lost) -> None:
+        flight = self._flights[event.bundle]
+        if isinstance(event, Recorded):
+            self._records.append(event.record)
+            flight.spent[event.record.run_id] = event.record.flops
+            self._note_error(event.record.error if event.record.step == flight.runs[0].steps else None)
+            return
+        self._flush()
+        del self._flights[event.bundle]
+        if isinstance(event, Finished):
+            self._finish(flight, event.results)
+        elif isinstance(event, Failed):
+            self._fail(flight, event)
+        else:
+            self._lose(flight, event)
+
+    def _finish(self, flight: _Flight, results: list[RunResult]) -> None:
+        ended = [result for result in results if result.state != "cancelled"]
+        self._table.finish(ended, flight.claimed)
+        cancelled = {r.run_id: flight.claimed[r.run_id] for r in results if r.state == "cancelled"}
+        self._table.release(cancelled, "interrupted", "stopped before its end")
+        for result in ended:
+            self._settled_flops += result.flops
+            self.progress.done += result.state == "done"
+            self.progress.diverged += result.state == "diverged"
+            if result.state == "done":
+                self._note_error(result.error)
+
+    def _fail(self, flight: _Flight, event: Failed) -> None:
+        """A run that fails alone is a failed row; of a stack nobody knows whose fault it was, so each goes alone."""
+        if len(flight.runs) == 1:
+            self._table.fail(flight.claimed, event.reason, event.traceback)
+            self.progress.failed += 1
+            return
+        self._table.release(flight.claimed, "failed", f"in a stack of {len(flight.runs)}: {event.reason}")
+        self._again(flight.runs)
+
+    def _lose(self, flight: _Flight, event: Lost) -> None:
+        self._losses.update(run.run_id for run in flight.runs)
+        hopeless = {r.run_id for r in flight.runs if self._losses[r.run_id] >= MOST_LOSSES}
+        given_up = {run_id: token for run_id, token in flight.claimed.items() if run_id in hopeless}
+        self._table.fail(given_up, f"{event.reason}, {MOST_LOSSES} times", "")
+        self.progress.failed += len(given_up)
+        rest = {run_id: token for run_id, token in flight.claimed.items() if run_id not in hopeless}
+        self._table.release(rest, "lost", event.reason)
+        self._again([run for run in flight.runs if run.run_id in rest])
+
+    def _again(self, runs: list[RunSpec]) -> None:
+        """Queue runs once more in this session, each alone."""
+        self._waiting += [[run] for run in runs]
+
+    def _flush(self) -> None:
+        """Write what was recorded since; keep the leases of what is in flight."""
+        self._table.record(self._records)
+        self._records.clear()
+        if self._clock() - self._renewed > LEASE / 3:
+            for flight in self._flights.values():
+                self._table.renew(flight.claimed)
+            self._renewed = self._clock()
+
+    def _note_error(self, error: float | None) -> None:
+        if error is not None:
+            best = self.progress.best_error
+            self.progress.best_error = error if best is None else min(best, error)
+
+    def _report(self) -> None:
+        flying = sum(sum(flight.spent.values()) for flight in self._flights.values())
+        now = self.progress
+        now.spent = self._settled_flops + flying
+        now.running = sum(len(flight.runs) for flight in self._flights.values())
+        now.seconds = self._clock() - self._started
+        begun = now.spent - self._began_with
+        if begun > 0:
+            now.seconds_left = now.seconds * (now.flops - now.spent) / begun
+        self._on_progress(now)
+
+    def _wind_down(self) -> None:
+        if not self._interrupts or self._stopping:
+            return
+        if self._clock() - self._interrupted_at > GRACE:
+            self._stopping = True
+            self._executor.stop()
+
+    def _give_back(self, outcome: str, reason: str) -> None:
+        for flight in self._flights.values():
+            self._table.release(flight.claimed, outcome, reason)
+        self._flights.clear()
+
+    @contextmanager
+    def _signals(self) -> Iterator[None]:
+        """The first SIGINT or SIGTERM winds down, the second leaves now."""
+
+        def interrupted(*_: Any) -> None:
+            self._interrupts += 1
+            self._interrupted_at = self._clock()
+            if self._interrupts > 1:
+                raise KeyboardInterrupt
+            self.progress.message = (
+                f"stopping: what ends within {GRACE:g} s is kept; Ctrl-C again to leave now"
+            )
+            self._on_progress(self.progress)
+
+        try:
+            held = {s: signal.signal(s, interrupted) for s in (signal.SIGINT, signal.SIGTERM)}
+        except ValueError:  # not the main thread: signals are somebody else's
+            yield
+            return
+        try:
+            yield
+        finally:
+            for number, handler in held.items():
+                signal.signal(number, handler)
+
+    @property
+    def interrupted(self) -> bool:
+        """Whether the sweep was stopped by a signal before its end."""
+        return self._interrupts > 0

@@ -1,0 +1,120 @@
+"""A YAML file as plain values that remember their lines.
+
+Scalars are read as in YAML 1.2 (core schema): `1e12` and `3.0e12` are numbers, `no` and `12:30` are words, `010` is 10.
+PyYAML parses; what a scalar means is decided here, since its own resolvers follow YAML 1.1.
+"""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass, field
+from typing import Any
+
+import yaml
+
+Location = tuple[str | int, ...]
+"""Keys and list positions from the top of the file to a value."""
+
+_DEEPEST, _MOST_VALUES = 20, 100_000  # aliases can make a small file endless
+_SCALARS: list[tuple[re.Pattern[str], Any]] = [
+    (re.compile(r"~|null|Null|NULL|"), lambda _: None),
+    (re.compile(r"true|True|TRUE"), lambda _: True),
+    (re.compile(r"false|False|FALSE"), lambda _: False),
+    (re.compile(r"[-+]?[0-9]+"), int),
+    (re.compile(r"0o[0-7]+"), lambda text: int(text, 8)),
+    (re.compile(r"0x[0-9a-fA-F]+"), lambda text: int(text, 16)),
+    (re.compile(r"[-+]?(\.[0-9]+|[0-9]+(\.[0-9]*)?)([eE][-+]?[0-9]+)?"), float),
+    (re.compile(r"[-+]?\.(inf|Inf|INF)"), lambda text: float(text.replace(".", ""))),
+    (re.compile(r"\.(nan|NaN|NAN)"), lambda _: float("nan")),
+]
+
+
+@dataclass(frozen=True)
+class Source:
+    """Where values stand: a file's name and the line of every location in it."""
+
+    name: str = "<sweep>"
+    text: str = ""
+    lines: dict[Location, int] = field(default_factory=dict)
+
+    def line(self, where: Location) -> int:
+        """Line, from 1, of a location, or of the nearest one around it."""
+        while where and where not in self.lines:
+            where = where[:-1]
+        return self.lines.get(where, 1)
+
+
+class YAMLError(ValueError):
+    """Text that is no YAML of ours; `complaints` as in SweepError."""
+
+    def __init__(self, complaints: list[tuple[int, str]]) -> None:
+        super().__init__("\n".join(message for _, message in complaints))
+        self.complaints = complaints
+
+
+def parse(name: str, text: str) -> tuple[Any, Source]:
+    """Values and lines of a YAML text. Raises YAMLError with every repeated key, tag and syntax error found."""
+    try:
+        node = yaml.compose(text, Loader=getattr(yaml, "CSafeLoader", yaml.SafeLoader))
+    except yaml.MarkedYAMLError as error:
+        mark = error.problem_mark or error.context_mark
+        raise YAMLError(
+            [(mark.line + 1 if mark else 1, f"not YAML: {error.problem or error.context}")]
+        ) from error
+    except (yaml.YAMLError, RecursionError) as error:
+        raise YAMLError([(1, f"not YAML: {str(error).splitlines()[0]}")]) from error
+    if node is None:
+        raise YAMLError([(1, "the file is empty")])
+    walk = _Walk()
+    value = walk.value(node, ())
+    if walk.complaints:
+        raise YAMLError(walk.complaints)
+    return value, Source(name, text, walk.lines)
+
+
+class _Walk:
+    def __init__(self) -> None:
+        self.lines: dict[Location, int] = {}
+        self.complaints: list[tuple[int, str]] = []
+        self._values = 0
+
+    def value(self, node: yaml.Node, where: Location) -> Any:
+        line = node.start_mark.line + 1
+        self.lines.setdefault(where, line)
+        self._values += 1
+        if self._values > _MOST_VALUES:
+            raise YAMLError([(line, f"more than {_MOST_VALUES:,} values")])
+        if len(where) > _DEEPEST:
+            self.complaints.append((line, f"nested deeper than {_DEEPEST} levels"))
+            return None
+        if isinstance(node, yaml.MappingNode):
+            return self._mapping(node, where)
+        if isinstance(node, yaml.SequenceNode):
+            return [self.value(item, (*where, i)) for i, item in enumerate(node.value)]
+        return self._scalar(node)
+
+    def _mapping(self, node: yaml.MappingNode, where: Location) -> dict[str, Any]:
+        found: dict[str, Any] = {}
+        for key_node, value_node in node.value:
+            line = key_node.start_mark.line + 1
+            if not isinstance(key_node, yaml.ScalarNode):
+                self.complaints.append((line, "a key must be a word"))
+                continue
+            key = key_node.value
+            if key in found:
+                self.complaints.append(
+                    (line, f"key {key!r} stands twice; the first is in line {self.lines[*where, key]}")
+                )
+                continue
+            self.lines[*where, key] = line
+            found[key] = self.value(value_node, (*where, key))
+        return found
+
+    def _scalar(self, node: yaml.Node) -> Any:
+        if not node.tag.startswith("tag:yaml.org,2002:") or "python" in node.tag:
+            self.complaints.append((node.start_mark.line + 1, f"tags like {node.tag} mean nothing here"))
+            return None
+        text = node.value
+        if node.style:  # quoted or a block: a word, whatever it looks like
+            return text
+        return next((make(text) for pattern, make in _SCALARS if pattern.fullmatch(text)), text)

@@ -1,0 +1,139 @@
+"""What a sweep file can say. A list is an axis, axes multiply; `cells:` stand beside the grid."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any, TypeVar
+
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, PrivateAttr
+
+from orchestrator.source import Location, Source
+from trainer.spec import Activation, Augment, Family, Optimizer, Schedule
+
+T = TypeVar("T")
+
+
+def _as_list(value: Any) -> Any:
+    return value if isinstance(value, list) else [value]
+
+
+def _distinct(values: list[T]) -> list[T]:
+    if twice := [v for i, v in enumerate(values) if v in values[:i]]:
+        raise ValueError(f"{twice[0]!r} stands twice in this list")
+    return values
+
+
+def _whole(value: Any) -> Any:
+    return int(value) if isinstance(value, float) and value.is_integer() else value  # 1e4 examples
+
+
+Whole = Annotated[int, BeforeValidator(_whole), Field(ge=1)]
+Positive = Annotated[float, Field(gt=0, allow_inf_nan=False)]
+NonNegative = Annotated[float, Field(ge=0, allow_inf_nan=False)]
+Share = Annotated[float, Field(ge=0, lt=1)]
+Axis = Annotated[
+    list[T],
+    BeforeValidator(_as_list, json_schema_input_type=T | list[T]),
+    Field(min_length=1),
+    AfterValidator(_distinct),
+]
+
+
+class _Section(BaseModel):
+    model_config = ConfigDict(extra="forbid", strict=True, frozen=True)
+
+
+class Data(_Section):
+    """The data set. A name of your own needs a `path`: class folders, a tar of them, or an .npz file."""
+
+    dataset: str | None = Field(
+        None, min_length=1, description="digits, zipf, or a name of your own with a path"
+    )
+    path: str | None = Field(
+        None, min_length=1, description="looked up beside the file, in $ISOFLOP_DATA, in ./data"
+    )
+    resolution: Axis[Whole] | None = Field(None, description="side in pixels that images are scaled to")
+    dataset_size: Axis[Whole] | None = Field(None, description="distinct training examples; default all")
+    augment: Axis[Augment] | None = None
+    zipf_alpha: Axis[Positive] | None = Field(None, description="zipf: p_k ~ k^-(1 + alpha)")
+    zipf_tokens: Axis[Whole] | None = None
+
+
+class Model(_Section):
+    """The models: by `name` (B-6/Wi-256), or by family, depth and width."""
+
+    name: Axis[str] | None = Field(None, description="the paper's names, e.g. B-6/Wi-256, S-6/Wi-1024")
+    family: Axis[Family] | None = None
+    depth: Axis[Whole] | None = Field(None, description="b-mlp: blocks; s-mlp: linear layers before the head")
+    width: Axis[Whole] | None = None
+    expansion: Axis[Whole] | None = None
+    activation: Axis[Activation] | None = None
+
+
+class Train(_Section):
+    """The recipe."""
+
+    optimizer: Axis[Optimizer] | None = None
+    lr: Axis[Positive] | None = None
+    weight_decay: Axis[NonNegative] | None = None
+    momentum: Axis[Share] | None = Field(None, description="sgd only")
+    batch_size: Axis[Whole] | None = None
+    schedule: Axis[Schedule] | None = None
+    warmup: Axis[Share] | None = Field(None, description="share of the steps")
+    cooldown: Axis[Share] | None = Field(None, description="wsd only: share of the steps")
+    label_smoothing: Axis[Share] | None = None
+
+
+class Budget(_Section):
+    """How long every run trains: one of three."""
+
+    flops: Axis[Positive] | None = Field(None, description="training FLOPs a run may spend")
+    epochs: Axis[Positive] | None = None
+    examples: Axis[Whole] | None = None
+
+
+class Limits(_Section):
+    """What the whole sweep may spend; runs beyond it stay queued."""
+
+    total_flops: Positive | None = None
+    hours: Positive | None = None
+
+
+class CellSections(_Section):
+    """One explicit cell: sections as above with one value a key; what it leaves out is taken from the top."""
+
+    data: Data = Data()  # type: ignore[call-arg]
+    model: Model = Model()  # type: ignore[call-arg]
+    train: Train = Train()  # type: ignore[call-arg]
+    budget: Budget = Budget()  # type: ignore[call-arg]
+
+
+class Sweep(CellSections):
+    """A declared experiment."""
+
+    sweep: str = Field(
+        pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$", description="its name in the results table"
+    )
+    seeds: int | list[int] = Field(1, description="how many seeds, from 0, or a list of them")
+    limits: Limits = Limits()  # type: ignore[call-arg]
+    cells: list[CellSections] = Field([], description="cells beside the grid")
+
+    _source: Source = PrivateAttr(default_factory=Source)
+
+    @property
+    def seed_list(self) -> list[int]:
+        """The seeds of every cell."""
+        return list(range(self.seeds)) if isinstance(self.seeds, int) else self.seeds
+
+    @property
+    def source(self) -> Source:
+        """The file it was read from, with its line numbers; empty for a sweep made in Python."""
+        return self._source
+
+
+class SweepError(ValueError):
+    """Everything that is wrong with a sweep file, a line each: `file:line: what was found, what would be right`."""
+
+    def __init__(self, source: Source, complaints: list[tuple[Location, str]]) -> None:
+        ordered = sorted({(source.line(where), message) for where, message in complaints})
+        self.complaints = [f"{source.name}:{line}: {message}" for line, message in ordered]
+        super().__init__("\n".join(self.complaints))
