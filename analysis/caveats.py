@@ -19,6 +19,10 @@ Array = NDArray[np.float64]
 
 MAX_FACTOR = 4.0
 """An interval of the exponent wider than this factor from end to end identifies nothing."""
+FAR = 1.5
+"""Exponents that differ by this factor are different claims."""
+AS_GOOD, BETTER = 2.0, 4.0
+"""AICc differences below which laws are equally good, above which one is better (Burnham, Anderson 2002)."""
 MIN_SPAN = 3.0
 """A local slope over less than this factor of x is no law."""
 
@@ -27,9 +31,9 @@ MIN_SPAN = 3.0
 class Evidence:
     """All that the rules look at: the points [n], the law, its replicates [B], its interval and its rivals.
 
-    `trimmed` maps "smallest" and "largest" to the refitted exponent; `rival` is the exponent of the law
-    with the floor switched (off where it was on), and `rival_gain` the AICc of the law minus that of
-    the rival: positive where the rival describes the points better. `residuals` are those of log y.
+    `trimmed` maps "smallest" and "largest" to the exponent refitted without that x. `rivals` maps "floor" and
+    "shift" to the law with that part switched (off where it was on): its exponent, and the AICc of the law
+    minus that of the rival, positive where the rival describes the points better. `residuals` are of log y.
     """
 
     x_name: str
@@ -41,8 +45,7 @@ class Evidence:
     replicates: Solution
     interval: tuple[float, float]
     trimmed: dict[str, float]
-    rival: float
-    rival_gain: float
+    rivals: dict[str, tuple[float, float]]
     clusters: int
     dropped: int = 0
     notes: tuple[str, ...] = ()
@@ -73,8 +76,7 @@ def examine(evidence: Evidence) -> tuple[tuple[str, ...], tuple[str, ...]]:
 def compatible(evidence: Evidence) -> tuple[float, float]:
     """The exponents left open by sampling, by the fitted range, and by a rival law that is as good."""
     open_still = [*evidence.interval, evidence.exponent, *evidence.trimmed.values()]
-    if evidence.rival_gain > -2.0:
-        open_still.append(evidence.rival)
+    open_still += [exponent for exponent, gain in evidence.rivals.values() if gain > -AS_GOOD]
     finite = [value for value in open_still if np.isfinite(value)]
     return min(finite), max(finite)
 
@@ -111,7 +113,7 @@ def _not_converged(e: Evidence) -> str | None:
 
 
 def _moves_with_range(e: Evidence) -> str | None:
-    far = [name for name in _outside(e) if not 1 / 1.5 < e.trimmed[name] / e.exponent < 1.5]
+    far = [name for name in _outside(e) if not 1 / FAR < e.trimmed[name] / e.exponent < FAR]
     return _moved(e, far) if far else None
 
 
@@ -164,23 +166,62 @@ def _floor_correlated(e: Evidence) -> str | None:
     return f"floor and exponent trade against each other (correlation {r:.2f}): quote them together only"
 
 
-def _floor_not_needed(e: Evidence) -> str | None:
-    if not e.form.floor or e.law.floor[0] <= 0 or not e.rival_gain > -2.0:
-        return None
-    return (
-        f"a law without a floor describes the points as well (its AICc is {_signed(-e.rival_gain)}), "
-        f"with exponent {e.rival:.3g}"
-    )
+def _not_needed(e: Evidence) -> str | None:
+    idle = [
+        f"a law without a {part} describes the points as well (its AICc is {_signed(-gain)}), "
+        f"with exponent {exponent:.3g}"
+        for part, (exponent, gain) in e.rivals.items()
+        if _has(e, part) and gain > -AS_GOOD
+    ]
+    return "; ".join(idle) or None
 
 
-def _floor_missed(e: Evidence) -> str | None:
-    if e.form.floor or not e.rival_gain > 4.0:
-        return None
-    return f"a floor describes the points better (AICc {e.rival_gain:.1f} lower), with exponent {e.rival:.3g}"
+def _missed(e: Evidence) -> str | None:
+    return _better(e, lambda exponent: not _contradicts(e, exponent))
+
+
+def _other_law(e: Evidence) -> str | None:
+    return _better(e, lambda exponent: _contradicts(e, exponent))
+
+
+def _better(e: Evidence, which: Callable[[float], bool]) -> str | None:
+    missed = [
+        f"a {part} describes the points better (AICc {gain:.1f} lower), with exponent {exponent:.3g}"
+        for part, (exponent, gain) in e.rivals.items()
+        if not _switched_on(e, part) and gain > BETTER and which(exponent)
+    ]
+    return "; ".join(missed) or None
+
+
+def _contradicts(e: Evidence, exponent: float) -> bool:
+    inside = e.interval[0] <= exponent <= e.interval[1]
+    return not inside and not 1 / FAR < exponent / e.exponent < FAR
+
+
+def _switched_on(e: Evidence, part: str) -> bool:
+    return bool(getattr(e.form, part))
+
+
+def _has(e: Evidence, part: str) -> bool:
+    return _switched_on(e, part) and float(getattr(e.law, part)[0]) > 0
 
 
 def _signed(difference: float) -> str:
     return f"{abs(difference):.1f} {'higher' if difference > 0 else 'lower'}"
+
+
+def _bends(e: Evidence) -> str | None:
+    """Von Neumann's ratio of the mean residuals in order of x: 2 for scatter, near 0 for a bend."""
+    if e.distinct < 8 or e.clusters < e.x.size:
+        return None
+    group = np.unique(e.x, return_inverse=True)[1]
+    mean = np.bincount(group, e.residuals) / np.bincount(group)
+    n, power = mean.size, float(np.sum(mean**2))
+    if power < n * 1e-20 or (2 - np.sum(np.diff(mean) ** 2) / power) < 3 * np.sqrt(4 * (n - 2) / (n**2 - 1)):
+        return None
+    return (
+        f"the points bend about the law instead of scattering: it is not the law of this range of {e.x_name}"
+    )
 
 
 def _lack_of_fit(e: Evidence) -> str | None:
@@ -220,6 +261,7 @@ BLOCKING: tuple[Rule, ...] = (
     _at_bound,
     _unidentified,
     _moves_with_range,
+    _other_law,
     _not_converged,
 )
 CAUTIONS: tuple[Rule, ...] = (
@@ -228,8 +270,9 @@ CAUTIONS: tuple[Rule, ...] = (
     _shifts_with_range,
     _floor_at_bound,
     _floor_correlated,
-    _floor_not_needed,
-    _floor_missed,
+    _not_needed,
+    _missed,
+    _bends,
     _lack_of_fit,
     _replicates_failed,
     _dropped,

@@ -77,6 +77,7 @@ def fit_power_law(
     form = Form(floor, shift)
     check_options(resamples, level)
     table, dropped = columns.check(frame, [x, y])
+    table = table.sort_values([x, y], kind="stable", ignore_index=True)  # the order of rows is no information
     at, values = table[x].to_numpy(dtype=float), table[y].to_numpy(dtype=float)
     check_distinct(at, x, form, dropped)
     cluster = intervals.clusters(table)
@@ -151,7 +152,8 @@ def conclude(sample: Sample, x: str, y: str, form: Form, level: float) -> PowerL
 
 def _require_fall(law: Solution, at: Array, x: str, y: str) -> None:
     ends = law.predict(np.array([at.min(), at.max()]))[0]
-    if not np.all(np.isfinite(ends)) or ends[0] < 1.001 * ends[1]:
+    flat = law.exponent[0] < 1.01 * solver.EXPONENT_BOUNDS[0] or ends[0] < 1.001 * ends[1]
+    if flat or not np.all(np.isfinite(ends)):
         raise FitError(
             f"{y!r} does not fall as {x!r} grows, so no power law describes it; look at the points"
         )
@@ -191,7 +193,6 @@ def _evidence(
     interval: tuple[float, float],
     delta: float,
 ) -> caveats.Evidence:
-    rival, gain = _rival(sample, form, law, delta)
     return caveats.Evidence(
         x_name=x,
         y_name=y,
@@ -202,8 +203,7 @@ def _evidence(
         replicates=replicates,
         interval=interval,
         trimmed=_trimmed(sample, form, law, delta),
-        rival=rival,
-        rival_gain=gain,
+        rivals=_rivals(sample, form, law, delta),
         clusters=sample.clusters,
         dropped=sample.dropped,
         notes=sample.notes,
@@ -219,13 +219,16 @@ def _trimmed(sample: Sample, form: Form, law: Solution, delta: float) -> dict[st
     return {"smallest": float(refits.exponent[0]), "largest": float(refits.exponent[1])}
 
 
-def _rival(sample: Sample, form: Form, law: Solution, delta: float) -> tuple[float, float]:
-    """The law with the floor switched: its exponent, and the AICc of the law minus that of the rival."""
-    other = Form(not form.floor, form.shift)
-    rival = solver.solve(sample.x, sample.y, np.ones((1, sample.x.size)), other, delta=delta, starts=8)
-    scores = [_aicc(fit, f, sample) for fit, f in ((law, form), (rival, other))]
-    gain = scores[0] - scores[1] if np.all(np.isfinite(scores)) else np.nan
-    return float(rival.exponent[0]), float(gain)
+def _rivals(sample: Sample, form: Form, law: Solution, delta: float) -> dict[str, tuple[float, float]]:
+    """The law with one part switched: its exponent, and the AICc of the law minus that of the rival."""
+    score, found = _aicc(law, form, sample), {}
+    others = {"floor": Form(not form.floor, form.shift), "shift": Form(form.floor, not form.shift)}
+    for part, other in others.items():
+        rival = solver.solve(sample.x, sample.y, np.ones((1, sample.x.size)), other, delta=delta, starts=8)
+        gain = score - _aicc(rival, other, sample)
+        if np.isfinite(gain):
+            found[part] = (float(rival.exponent[0]), gain)
+    return found
 
 
 def _aicc(fit: Solution, form: Form, sample: Sample) -> float:

@@ -28,6 +28,7 @@ MIN_THRESHOLD = 1e-9
 """Threshold of an exact law, whose residuals are rounding errors."""
 _STEPS, _REWEIGHTED = 80, 6
 _CHUNK = 256
+_TOLERANCE, _SETTLED = 1e-13, 1e-8
 P, Q, PHI, TAU = range(4)
 
 
@@ -127,14 +128,14 @@ def solve_robust(x: Array, y: Array, weights: Array, form: Form) -> tuple[Soluti
     """One fit with the threshold taken from the data, [1] data set, and that threshold.
 
     A least-squares pilot gives residuals; delta = 1.345 x 1.4826 x MAD, the MAD corrected for the parameters
-    spent; twice, since an outlier moves the pilot.
+    spent; three times, since an outlier moves the pilot.
     """
-    delta = np.inf
+    fit, delta = solve(x, y, weights[None, :], form, starts=8), np.inf
     for _ in range(3):
-        fit = solve(x, y, weights[None, :], form, delta=delta, starts=8)
         residuals = np.log(y) - np.log(fit.predict(x)[0])
         delta = threshold(residuals[weights > 0], form.count)
-    return solve(x, y, weights[None, :], form, delta=delta, warm=fit, starts=8), delta
+        fit = solve(x, y, weights[None, :], form, delta=delta, warm=fit, starts=8)
+    return fit, delta
 
 
 def threshold(residuals: Array, parameters: int) -> float:
@@ -262,7 +263,8 @@ def _refine(problem: _Problem, theta: Array) -> tuple[Array, Array, NDArray[np.b
         move, gain = _step(part, theta[live], residuals[live], damping[live], reweighted=step < _REWEIGHTED)
         trial_residuals, trial = _loss(part, move)
         better = trial < objective[live]
-        small = gain <= 1e-12 * objective[live] + 1e-26 * part.weights.sum(axis=1)
+        small = gain <= _TOLERANCE * objective[live] + 1e-26 * part.weights.sum(axis=1)
+        better |= small & (trial <= objective[live] * (1 + 1e-12))
         won = live[better]
         theta[won], residuals[won], objective[won] = move[better], trial_residuals[better], trial[better]
         converged[live] = small & (damping[live] <= 1.0)
@@ -270,6 +272,11 @@ def _refine(problem: _Problem, theta: Array) -> tuple[Array, Array, NDArray[np.b
         live = live[~converged[live] & (damping[live] < 1e10)]
         if live.size == 0:
             break
+    left = np.flatnonzero(~converged)
+    if left.size:  # at a kink of Huber's loss steps stop helping before they promise nothing
+        ones = np.ones(left.size)
+        _, gain = _step(problem.rows(left), theta[left], residuals[left], ones, reweighted=True)
+        converged[left] = gain <= _SETTLED * objective[left]
     return theta, objective, converged
 
 
