@@ -134,6 +134,8 @@ def solve_robust(x: Array, y: Array, weights: Array, form: Form) -> tuple[Soluti
     for _ in range(3):
         residuals = np.log(y) - np.log(fit.predict(x)[0])
         delta = threshold(residuals[weights > 0], form.count)
+        if delta <= MIN_THRESHOLD:  # an exact law: nothing is left to reweight
+            break
         fit = solve(x, y, weights[None, :], form, delta=delta, warm=fit, starts=8)
     return fit, delta
 

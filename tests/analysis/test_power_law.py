@@ -15,7 +15,7 @@ from planted import law, records
 import analysis
 from analysis import FitError, fit_power_law
 
-QUICK = {"deadline": None, "max_examples": 12, "derandomize": True}
+QUICK = {"deadline": None, "max_examples": 10, "derandomize": True}
 
 
 @settings(**QUICK)
