@@ -219,9 +219,7 @@ def _bends(e: Evidence) -> str | None:
     n, power = mean.size, float(np.sum(mean**2))
     if power < n * 1e-20 or (2 - np.sum(np.diff(mean) ** 2) / power) < 3 * np.sqrt(4 * (n - 2) / (n**2 - 1)):
         return None
-    return (
-        f"the points bend about the law instead of scattering: it is not the law of this range of {e.x_name}"
-    )
+    return f"the points bend about the law instead of scattering: it is not the law of this range of {e.x_name}"
 
 
 def _lack_of_fit(e: Evidence) -> str | None:

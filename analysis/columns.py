@@ -126,9 +126,7 @@ def _numbers(frame: pd.DataFrame, name: str) -> NDArray[np.float64]:
 def _complain(name: str, values: NDArray[np.float64], *, positive: bool) -> None:
     gaps = int(np.sum(~np.isfinite(values)))
     if gaps:
-        raise ValueError(
-            f"column {name!r} has no finite value in {gaps} of {values.size} rows; fill or drop them"
-        )
+        raise ValueError(f"column {name!r} has no finite value in {gaps} of {values.size} rows; fill or drop them")
     low = values[values <= 0] if positive else values[:0]
     if low.size:
         raise ValueError(

@@ -29,9 +29,7 @@ def clusters(frame: pd.DataFrame) -> NDArray[np.intp]:
     return np.asarray(frame.groupby(columns.RUN, sort=False, dropna=False).ngroup().to_numpy(), dtype=np.intp)
 
 
-def resample(
-    cluster: NDArray[np.intp], x: Array, resamples: int, rng: np.random.Generator, least: int
-) -> Array:
+def resample(cluster: NDArray[np.intp], x: Array, resamples: int, rng: np.random.Generator, least: int) -> Array:
     """Weights [resamples, rows]: how often each row was drawn when clusters are drawn with replacement.
 
     A resample with fewer than `least` distinct x cannot carry the law and is drawn again; where fifty draws

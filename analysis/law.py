@@ -100,9 +100,7 @@ class PowerLawFit:
         value, (low, high) = float(getattr(self, name)), self.intervals[name]
         if not math.isfinite(high - low):
             return f"{value:.3g}"
-        return " ".join(
-            [quote(value, (low, high)), f"[{quote(low, (low, high))}, {quote(high, (low, high))}]"]
-        )
+        return " ".join([quote(value, (low, high)), f"[{quote(low, (low, high))}, {quote(high, (low, high))}]"])
 
     def summary(self) -> str:
         """A few lines of text. Where the data do not support an exponent they say so instead of one."""

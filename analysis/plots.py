@@ -135,9 +135,7 @@ class _Colours:
         from matplotlib.cm import ScalarMappable
         from matplotlib.ticker import FixedLocator, NullLocator
 
-        bar = ax.figure.colorbar(
-            ScalarMappable(self.norm, self.map), ax=ax, aspect=28, pad=0.02, spacing="uniform"
-        )
+        bar = ax.figure.colorbar(ScalarMappable(self.norm, self.map), ax=ax, aspect=28, pad=0.02, spacing="uniform")
         bar.outline.set_visible(False)
         edges = _edges(self.values)
         ticks = np.sqrt(edges[1:] * edges[:-1]) if self.stepped else log_ticks(*self.values[[0, -1]])
@@ -183,9 +181,7 @@ def _draw_points(points: pd.DataFrame, colours: _Colours, ax: Axes) -> None:
         colour, front = colours.of(float(shade)), 5 if used else 4
         if sd > 0:
             ends = [[min(sd, 0.99 * y)], [sd]]
-            ax.errorbar(
-                [x], [y], yerr=ends, color=colour, elinewidth=0.7, capsize=1.2, fmt="none", zorder=front
-            )
+            ax.errorbar([x], [y], yerr=ends, color=colour, elinewidth=0.7, capsize=1.2, fmt="none", zorder=front)
         ax.plot(
             [x],
             [y],

@@ -100,9 +100,7 @@ def check_distinct(at: Array, x: str, form: Form, dropped: int = 0, what: str = 
     if found >= need:
         return
     lost = f" ({dropped} rows without a finite value left out)" if dropped else ""
-    raise ValueError(
-        f"found {found} distinct {x!r} in {at.size} {what}{lost}; this law needs at least {need}"
-    )
+    raise ValueError(f"found {found} distinct {x!r} in {at.size} {what}{lost}; this law needs at least {need}")
 
 
 def conclude(sample: Sample, x: str, y: str, form: Form, level: float) -> PowerLawFit:
@@ -116,9 +114,7 @@ def conclude(sample: Sample, x: str, y: str, form: Form, level: float) -> PowerL
     _require_fall(law, sample.x, x, y)
     replicates = law[:0]
     if len(sample.drawn_weights):
-        replicates = solver.solve(
-            sample.drawn_x, sample.drawn_y, sample.drawn_weights, form, delta=delta, warm=law
-        )
+        replicates = solver.solve(sample.drawn_x, sample.drawn_y, sample.drawn_weights, form, delta=delta, warm=law)
     wider = intervals.stretch(sample.clusters, form.count, level)
     ends = _intervals(law, replicates, form, level, wider)
     evidence = _evidence(sample, x, y, form, law, replicates, ends["exponent"], delta)
@@ -154,9 +150,7 @@ def _require_fall(law: Solution, at: Array, x: str, y: str) -> None:
     ends = law.predict(np.array([at.min(), at.max()]))[0]
     flat = law.exponent[0] < 1.01 * solver.EXPONENT_BOUNDS[0] or ends[0] < 1.001 * ends[1]
     if flat or not np.all(np.isfinite(ends)):
-        raise FitError(
-            f"{y!r} does not fall as {x!r} grows, so no power law describes it; look at the points"
-        )
+        raise FitError(f"{y!r} does not fall as {x!r} grows, so no power law describes it; look at the points")
 
 
 def _intervals(

@@ -15,9 +15,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 
-def average_seeds(
-    frame: pd.DataFrame, y: str = "error", by: str | Sequence[str] | None = None
-) -> pd.DataFrame:
+def average_seeds(frame: pd.DataFrame, y: str = "error", by: str | Sequence[str] | None = None) -> pd.DataFrame:
     """One row a cell: the mean of `y` over its runs, its spread, and how many there were.
 
     Args:

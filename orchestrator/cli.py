@@ -17,7 +17,6 @@ if TYPE_CHECKING:
 
     from orchestrator.executors import Executor
     from orchestrator.planner import Plan
-    from orchestrator.scheduler import Progress
 
 app = typer.Typer(
     help="Declare a sweep of MLPs in YAML, train it here, read off scaling laws with intervals.",
@@ -49,15 +48,11 @@ def plan(file: File, *, as_json: AsJson = False) -> None:
     rows = table_of(planned, speed, cores())
     seconds = None if speed is None else predicted_seconds(planned.runs, speed, cores())
     if as_json:
-        total = {"runs": len(planned.runs), "flops": planned.flops, "seconds": seconds}
-        print(
-            json.dumps(
-                {"sweep": planned.sweep, "total": total, "notes": planned.notes, "cells": rows}, indent=1
-            )
-        )
+        whole = {"runs": len(planned.runs), "flops": planned.flops, "seconds": seconds}
+        print(json.dumps({"sweep": planned.sweep, "total": whole, "notes": planned.notes, "cells": rows}, indent=1))
         return
     shown = [_readable(row) for row in rows[:MOST_ROWS]]
-    total = {
+    total: dict[str, Any] = {
         "model": f"{len(rows)} cells",
         "runs": len(planned.runs),
         "flops": terminal.flops(planned.flops),
@@ -137,9 +132,8 @@ def run(
         frame = table.frame("runs", planned.sweep)
     _report_end(planned.sweep, store, counts, frame, as_json=as_json)
     for failure in failures[:5]:
-        _say(
-            f"failed: {failure['model']} seed {failure['seed']} ({failure['run_id'][:8]}): {failure['reason']}"
-        )
+        name = f"{failure['model']} seed {failure['seed']} ({failure['run_id'][:8]})"
+        _say(f"failed: {name}: {failure['reason']}")
     if scheduler is not None and scheduler.interrupted:
         _say("interrupted; the same command goes on")
         raise typer.Exit(130)
@@ -164,23 +158,20 @@ def _executor(name: str, slots: int | None, device: str) -> Executor:
     return RayExecutor(slots, device)  # type: ignore[arg-type]
 
 
-def _report_end(
-    sweep: str, store: str, counts: dict[str, int], frame: pd.DataFrame, *, as_json: bool
-) -> None:
+def _report_end(sweep: str, store: str, counts: dict[str, int], frame: pd.DataFrame, *, as_json: bool) -> None:
     from orchestrator import terminal
 
     best = frame["error"].min()
-    spent = {"sweep": sweep, "store": store, **counts, "flops": int(frame["flops"].sum())}
-    spent |= {
-        "seconds": float(frame["seconds"].sum()),
-        "best_error": None if math.isnan(best) else float(best),
-    }
+    spent, seconds = int(frame["flops"].sum()), float(frame["seconds"].sum())
+    best_error = None if math.isnan(best) else float(best)
     if as_json:
-        print(json.dumps(spent, indent=1))
+        said = {"sweep": sweep, "store": store, **counts, "flops": spent, "seconds": seconds}
+        print(json.dumps({**said, "best_error": best_error}, indent=1))
         return
     states = ", ".join(f"{n} {state}" for state, n in sorted(counts.items()))
-    said = f"{sweep}: {states}; {terminal.flops(spent['flops'])} FLOPs in {terminal.duration(spent['seconds'])} of training"
-    print(said + ("" if math.isnan(best) else f"; best error {best:.4g}") + f"; results in {store}")
+    cost = f"{terminal.flops(spent)} FLOPs in {terminal.duration(seconds)} of training"
+    best_said = "" if best_error is None else f"; best error {best_error:.4g}"
+    print(f"{sweep}: {states}; {cost}{best_said}; results in {store}")
 
 
 @app.command()
@@ -275,7 +266,7 @@ def plot(
         if law.fit is None:
             _say(f"no figure of error against {law.x}: {law.why_not}")
             continue
-        colour = "width" if done["width"].nunique() > 1 else None
+        colour = "width" if len(done["width"].unique()) > 1 else None
         described = describe_law(
             done, law.fit, x=law.x, colour=colour, history=records if law.x == "flops" else None
         )
@@ -301,10 +292,7 @@ def doctor(*, as_json: AsJson = False) -> None:
         print(json.dumps([check._asdict() for check in checks], indent=1))
     else:
         for check in checks:
-            print(
-                f"{check.state:<5} {check.what}: {check.found}"
-                + (f"; {check.remedy}" if check.remedy else "")
-            )
+            print(f"{check.state:<5} {check.what}: {check.found}" + (f"; {check.remedy}" if check.remedy else ""))
     if any(check.state == "wrong" for check in checks):
         raise typer.Exit(1)
 
@@ -369,10 +357,8 @@ def main() -> None:
 
 def _misuse(error: Exception) -> bool:
     """Whether an exception is our own complaint about the user's input, or a file that is not there."""
-    return (
-        isinstance(error, OSError)
-        and error.filename is not None
-        or type(error).__name__ in (*("SweepError", "TableError", "SpecError", "ExportError"),)
+    return (isinstance(error, OSError) and error.filename is not None) or type(error).__name__ in (
+        *("SweepError", "TableError", "SpecError", "ExportError"),
     )
 
 
@@ -384,7 +370,6 @@ def _check_neighbours() -> None:
     for name in ("trainer", "analysis"):
         found = find_spec(name)
         if found is None or found.origin is None or Path(found.origin).resolve().parent.parent != home:
-            _say(
-                f"the package {name!r} at {found.origin if found else 'nowhere'} is not isoflop's ({home}); uninstall it"
-            )
+            where = found.origin if found else "nowhere"
+            _say(f"the package {name!r} at {where} is not isoflop's ({home}); uninstall it")
             sys.exit(2)

@@ -5,18 +5,21 @@ from __future__ import annotations
 import json
 import os
 import platform
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from trainer import cost
+from trainer.datasets import resolve
 from trainer.prepared import cache_root
-from trainer.spec import RunSpec, resolve
+from trainer.spec import RunSpec
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
     from pathlib import Path
+
+    from trainer.spec import Device
 
 SLOTS_PER_GPU = 4
 
@@ -59,25 +62,24 @@ def _step(spec: RunSpec, runs: int) -> np.ndarray:
     return np.array([len(widths), values, runs * cost.params(shape).total, flops], float)
 
 
-def measure(device: str = "auto") -> Speed:
+def measure(device: Device = "auto") -> Speed:
     """Time a few steps of small and large models on one worker's share of this machine; about ten seconds."""
     import torch
     from scipy.optimize import nnls
 
-    from trainer import describe, train
+    from trainer.datasets import describe
+    from trainer.loop import train
 
     threads = torch.get_num_threads()
     torch.set_num_threads(1)
     try:
         rows, times = [], []
         for width, batch, depth, runs in _PROBES:
-            common = {"dataset": "digits", "width": width, "batch_size": batch, "depth": depth}
-            stack = [RunSpec(**common, examples=30 * batch, seed=seed) for seed in range(runs)]
-            info = describe(stack[0])
-            short = [RunSpec(**common, examples=3 * batch, seed=seed) for seed in range(runs)]
-            train(short, device=device, evaluations=2)  # warms kernels and caches
+            probe = RunSpec(width=width, batch_size=batch, depth=depth, examples=30 * batch)
+            stack = [replace(probe, seed=seed) for seed in range(runs)]
+            train([replace(run, examples=3 * batch) for run in stack], device=device, evaluations=2)  # warms
             results = train(stack, device=device, evaluations=2)
-            rows.append(_step(resolve(stack[0], info), runs) * 30)
+            rows.append(_step(resolve(probe, describe(probe)), runs) * 30)
             times.append(sum(result.seconds for result in results))
     finally:
         torch.set_num_threads(threads)

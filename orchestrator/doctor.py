@@ -87,9 +87,5 @@ def _speed() -> Check:
     speed = measure()
     keep(speed)
     small = f"{speed.layer * 1e3:.2g} ms a layer and step at least"
-    found = (
-        f"{speed.device}: {terminal.flops(speed.flops_per_second)} FLOP/s a worker on wide models, {small}"
-    )
-    return Check(
-        "ok", "speed", f"{found} (fit within {speed.spread:.0%}); `isoflop plan` predicts times from it"
-    )
+    found = f"{speed.device}: {terminal.flops(speed.flops_per_second)} FLOP/s a worker on wide models, {small}"
+    return Check("ok", "speed", f"{found} (fit within {speed.spread:.0%}); `isoflop plan` predicts times from it")

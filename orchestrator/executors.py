@@ -158,9 +158,7 @@ class RayExecutor:
 
     def _hire(self, slot: _Slot) -> None:
         """Give a slot a new worker, warming."""
-        remote = self._ray.remote(concurrency_groups={"control": 1}, max_restarts=0, **self._share)(
-            _ActorWorker
-        )
+        remote = self._ray.remote(concurrency_groups={"control": 1}, max_restarts=0, **self._share)(Worker)
         slot.actor = remote.remote(self._device)
         slot.warming, slot.bundle, slot.stream = slot.actor.warm.remote(), None, None
 
@@ -214,21 +212,11 @@ class RayExecutor:
         """Tell the workers, through a thread of theirs that does not train."""
         for slot in self._slots:
             if slot.bundle is not None:
-                slot.actor.stop.remote()
+                slot.actor.stop.options(concurrency_group="control").remote()
 
     def close(self) -> None:
         """Stop Ray and all its processes."""
         self._ray.shutdown()
-
-
-class _ActorWorker(Worker):
-    """A Worker as Ray wants it: `stop` answers while `train` trains."""
-
-    def __init__(self, device: Device) -> None:
-        import ray
-
-        super().__init__(device)
-        type(self).stop = ray.method(concurrency_group="control")(Worker.stop)
 
 
 def _start_ray(slots: int, gpus: int | None) -> Any:

@@ -31,15 +31,11 @@ def filtered(frame: pd.DataFrame, where: str) -> pd.DataFrame:
         return frame
     with sqlite3.connect(":memory:") as memory:
         frame.reset_index(drop=True).to_sql("results", memory, index_label="_row")
-        memory.set_authorizer(
-            lambda action, *_: sqlite3.SQLITE_OK if action in _ALLOWED else sqlite3.SQLITE_DENY
-        )
+        memory.set_authorizer(lambda action, *_: sqlite3.SQLITE_OK if action in _ALLOWED else sqlite3.SQLITE_DENY)
         try:
             kept = [row for (row,) in memory.execute(f"SELECT _row FROM results WHERE ({where})")]  # noqa: S608
         except (sqlite3.Error, sqlite3.Warning) as error:
-            raise ExportError(
-                f"--where {where!r}: {error}; columns are {', '.join(frame.columns)}"
-            ) from error
+            raise ExportError(f"--where {where!r}: {error}; columns are {', '.join(frame.columns)}") from error
     return frame.iloc[kept]
 
 

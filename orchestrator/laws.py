@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -31,20 +31,20 @@ class Law:
 def laws(results: pd.DataFrame, *, resamples: int = 1000, shift: bool = False) -> list[Law]:
     """Fit error against every axis of AXES that the finished runs of one sweep vary.
 
-    FLOPs: the frontier, the lowest error at each compute. Params and examples: the lowest error at each value,
-    everything else left free. On the Zipf task only `examples` is a law: its error has no floor and knows
-    nothing of parameters.
+    FLOPs: the frontier, the lowest error at each compute; where cells share budgets (isoFLOP curves), the best
+    cell of each budget, since whole steps leave cells of one budget a little apart. Params and examples: the
+    lowest error at each value, everything else left free. On the Zipf task only
+    `examples` is a law: its error has no floor and knows nothing of parameters.
     """
     done = results[results["state"] == "done"]
     zipf = set(done["dataset"]) == {"zipf"}
     return [
-        _law(done, x, floor=not zipf, shift=shift, resamples=resamples)
-        for x in (("examples",) if zipf else AXES)
+        _law(done, x, floor=not zipf, shift=shift, resamples=resamples) for x in (("examples",) if zipf else AXES)
     ]
 
 
 def _law(done: pd.DataFrame, x: str, *, floor: bool, shift: bool, resamples: int) -> Law:
-    from analysis import FitError, fit_frontier
+    from analysis import FitError, fit_frontier, fit_power_law
 
     distinct = done[x].nunique()
     if distinct < LEAST:
@@ -52,7 +52,11 @@ def _law(done: pd.DataFrame, x: str, *, floor: bool, shift: bool, resamples: int
             x, None, f"{distinct} distinct values of {x} among {len(done)} finished runs; a law needs {LEAST}"
         )
     try:
-        kind = "running" if x == "flops" else "each"
+        shared = x == "flops" and done["budget"].nunique() * 2 <= done["cell_id"].nunique()
+        done = done.assign(flops=done["budget"]) if shared else done
+        kind: Literal["running", "each"] = "running" if x == "flops" and not shared else "each"
+        if kind == "each" and done.groupby(x)["cell_id"].nunique().max() == 1:  # nothing to select: all runs count
+            return Law(x, fit_power_law(done, x=x, floor=floor, shift=shift, resamples=resamples))
         return Law(x, fit_frontier(done, x=x, kind=kind, floor=floor, shift=shift, resamples=resamples))
     except (FitError, ValueError) as error:
         return Law(x, None, str(error))
@@ -76,8 +80,9 @@ class Calibration:
         low, high = self.interval
         verdict = "covers" if self.holds else "MISSES"
         return (
-            f"calibration on the Zipf task: measured exponent {self.measured:.3f} [{low:.3f}, {high:.3f}] {verdict} "
-            f"that of the exact finite curve, {self.exact:.3f} (theory for infinitely many tokens: {self.theory:.3f})"
+            f"calibration on the Zipf task: measured exponent {self.measured:.3f} [{low:.3f}, {high:.3f}] "
+            f"{verdict} that of the exact finite curve, {self.exact:.3f} "
+            f"(theory for infinitely many tokens: {self.theory:.3f})"
         )
 
 

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from orchestrator.sweep import CellSections, Limits, Sweep, SweepError
 from trainer import cost, datasets
-from trainer.spec import OWNERS, RunSpec, SpecError, model_name, parse_model_name, resolve, stack_key
+from trainer.spec import OWNERS, RunSpec, SpecError, model_name, parse_model_name, stack_key
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence
@@ -67,7 +67,7 @@ def plan(sweep: Sweep) -> Plan:
         for seed in sweep.seed_list:
             try:
                 spec = RunSpec(**fields, seed=seed)
-                known = resolve(spec, datasets.describe(_located(spec, sweep)))
+                known = datasets.resolve(spec, datasets.describe(_located(spec, sweep)))
             except SpecError as error:
                 where = places.get(error.field) or places["dataset"]
                 complaints.setdefault(where, f"{error.field}: {error.message}")
@@ -81,9 +81,7 @@ def plan(sweep: Sweep) -> Plan:
     return replace(planned, notes=tuple(_notes(planned, twice)))
 
 
-def _cells(
-    sweep: Sweep, complaints: dict[Location, str]
-) -> Iterator[tuple[dict[str, Any], dict[str, Location]]]:
+def _cells(sweep: Sweep, complaints: dict[Location, str]) -> Iterator[tuple[dict[str, Any], dict[str, Location]]]:
     """(RunSpec fields, where each was said) of the grid's cells, then of the explicit ones."""
     grid = _said(sweep, ())
     missing = [field for field in _REQUIRED if not _has(grid, field)]
@@ -97,9 +95,7 @@ def _cells(
             kept = grid
         merged = {**kept, **own}
         if many := [name for name, values in merged.items() if len(values) > 1]:
-            complaints[("cells", i)] = (
-                f"this cell must choose one {many[0]}; the grid has {len(merged[many[0]])}"
-            )
+            complaints[("cells", i)] = f"this cell must choose one {many[0]}; the grid has {len(merged[many[0]])}"
         elif absent := [field for field in _REQUIRED if not _has(merged, field)]:
             complaints[("cells", i)] = f"{absent[0]!r} is missing here and in {_REQUIRED[absent[0]]!r}"
         else:
@@ -122,9 +118,7 @@ def _said(sections: CellSections, top: Location) -> Said:
                 continue
             where = (*top, section, key)
             values = (
-                [(v, (*where, i)) for i, v in enumerate(value)]
-                if isinstance(value, list)
-                else [(value, where)]
+                [(v, (*where, i)) for i, v in enumerate(value)] if isinstance(value, list) else [(value, where)]
             )
             found[_FIELD_OF.get((section, key), key)] = values
     return found
@@ -135,9 +129,7 @@ def _has(said: Said, field: str) -> bool:
     return any(name in said for name in (field, *others))
 
 
-def _product(
-    said: Said, complaints: dict[Location, str]
-) -> Iterator[tuple[dict[str, Any], dict[str, Location]]]:
+def _product(said: Said, complaints: dict[Location, str]) -> Iterator[tuple[dict[str, Any], dict[str, Location]]]:
     for values in itertools.product(*said.values()):
         fields = {name: value for name, (value, _) in zip(said, values, strict=True)}
         places = {name: where for name, (_, where) in zip(said, values, strict=True)}
@@ -160,9 +152,7 @@ def _located(spec: RunSpec, sweep: Sweep) -> RunSpec:
         if path.exists():
             return replace(spec, path=os.path.normpath(path))
     where = ", ".join(str(root) for root in roots)
-    raise SpecError(
-        "path", f"{spec.path!r} is in none of {where}; set ISOFLOP_DATA to the folder that holds it"
-    )
+    raise SpecError("path", f"{spec.path!r} is in none of {where}; set ISOFLOP_DATA to the folder that holds it")
 
 
 def _data_roots() -> list[str]:
@@ -178,9 +168,7 @@ def _check_owners(sweep: Sweep, runs: Sequence[RunSpec], complaints: dict[Locati
         used = {getattr(run, owner) for run in runs}
         if name in said and value not in used:
             where = said[name][0][1]
-            complaints[where] = (
-                f"{name} does nothing here: it belongs to {owner} {value}, found {', '.join(used)}"
-            )
+            complaints[where] = f"{name} does nothing here: it belongs to {owner} {value}, found {', '.join(used)}"
 
 
 def _notes(planned: Plan, twice: int) -> Iterator[str]:

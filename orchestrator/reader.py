@@ -4,15 +4,23 @@ from __future__ import annotations
 
 import difflib
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from pydantic import ValidationError
-from pydantic_core import ErrorDetails
+from pydantic import BaseModel, ValidationError
 
 from orchestrator.source import Location, Source, YAMLError, parse
 from orchestrator.sweep import Budget, Data, Limits, Model, Sweep, SweepError, Train
 
-_SECTIONS = {"data": Data, "model": Model, "train": Train, "budget": Budget, "limits": Limits}
+if TYPE_CHECKING:
+    from pydantic_core import ErrorDetails
+
+_SECTIONS: dict[str, type[BaseModel]] = {
+    "data": Data,
+    "model": Model,
+    "train": Train,
+    "budget": Budget,
+    "limits": Limits,
+}
 
 
 def load_sweep(path: str | Path) -> Sweep:
@@ -30,7 +38,7 @@ def read_sweep(text: str, *, name: str = "<sweep>") -> Sweep:
     try:
         values, source = parse(name, text)
     except YAMLError as error:
-        lines = {(i,): line for i, (line, _) in enumerate(error.complaints)}
+        lines: dict[Location, int] = {(i,): line for i, (line, _) in enumerate(error.complaints)}
         complaints: list[tuple[Location, str]] = [((i,), m) for i, (_, m) in enumerate(error.complaints)]
         raise SweepError(Source(name, text, lines), complaints) from error
     if not isinstance(values, dict):
@@ -125,9 +133,7 @@ def _cross_checks(sweep: Sweep) -> list[tuple[Location, str]]:
     for where, sections in [((), sweep), *((("cells", i), cell) for i, cell in enumerate(sweep.cells))]:
         said = [key for key in Budget.model_fields if getattr(sections.budget, key) is not None]
         if len(said) > 1:
-            found.append(
-                ((*where, "budget", said[1]), f"budget: {' and '.join(said)} at once; give one of them")
-            )
+            found.append(((*where, "budget", said[1]), f"budget: {' and '.join(said)} at once; give one of them"))
         parts = [key for key in ("family", "depth", "width", "expansion") if getattr(sections.model, key)]
         if sections.model.name and parts:
             found.append(

@@ -87,7 +87,9 @@ class Scheduler:
             self._plan.sweep,
             runs=len(frame),
             flops=int(frame["planned_flops"].sum()),
-            **{name: int(state.get(name, 0)) for name in ("done", "failed", "diverged")},
+            done=int(state.get("done", 0)),
+            failed=int(state.get("failed", 0)),
+            diverged=int(state.get("diverged", 0)),
             spent=float(frame["flops"].sum()),
             best_error=float(errors.min()) if len(errors) else None,
         )
@@ -146,9 +148,7 @@ class Scheduler:
             if left >= 0:
                 kept.append(run)
         if len(kept) < len(bundle):
-            self.progress.message = (
-                f"limits.total_flops {limits.total_flops:.3g} reached; the rest stays queued"
-            )
+            self.progress.message = f"limits.total_flops {limits.total_flops:.3g} reached; the rest stays queued"
         return kept
 
     def _take(self, event: Recorded | Finished | Failed | Lost) -> None:
@@ -180,7 +180,7 @@ class Scheduler:
                 self._note_error(result.error)
 
     def _fail(self, flight: _Flight, event: Failed) -> None:
-        """A run that fails alone is a failed row; of a stack nobody knows whose fault it was, so each goes alone."""
+        """A run that fails alone is a failed row; nobody knows whose fault a stack's was, so each goes alone."""
         if len(flight.runs) == 1:
             self._table.fail(flight.claimed, event.reason, event.traceback)
             self.progress.failed += 1
@@ -248,9 +248,7 @@ class Scheduler:
             self._interrupted_at = self._clock()
             if self._interrupts > 1:
                 raise KeyboardInterrupt
-            self.progress.message = (
-                f"stopping: what ends within {GRACE:g} s is kept; Ctrl-C again to leave now"
-            )
+            self.progress.message = f"stopping: what ends within {GRACE:g} s is kept; Ctrl-C again to leave now"
             self._on_progress(self.progress)
 
         try:

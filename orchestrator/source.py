@@ -1,7 +1,7 @@
 """A YAML file as plain values that remember their lines.
 
-Scalars are read as in YAML 1.2 (core schema): `1e12` and `3.0e12` are numbers, `no` and `12:30` are words, `010` is 10.
-PyYAML parses; what a scalar means is decided here, since its own resolvers follow YAML 1.1.
+Scalars are read as in YAML 1.2 (core schema): `1e12` and `3.0e12` are numbers, `no` and `12:30` are words, `010`
+is 10. PyYAML parses; what a scalar means is decided here, since its own resolvers follow YAML 1.1.
 """
 
 from __future__ import annotations
@@ -58,9 +58,7 @@ def parse(name: str, text: str) -> tuple[Any, Source]:
         node = yaml.compose(text, Loader=getattr(yaml, "CSafeLoader", yaml.SafeLoader))
     except yaml.MarkedYAMLError as error:
         mark = error.problem_mark or error.context_mark
-        raise YAMLError(
-            [(mark.line + 1 if mark else 1, f"not YAML: {error.problem or error.context}")]
-        ) from error
+        raise YAMLError([(mark.line + 1 if mark else 1, f"not YAML: {error.problem or error.context}")]) from error
     except (yaml.YAMLError, RecursionError) as error:
         raise YAMLError([(1, f"not YAML: {str(error).splitlines()[0]}")]) from error
     if node is None:
@@ -91,6 +89,7 @@ class _Walk:
             return self._mapping(node, where)
         if isinstance(node, yaml.SequenceNode):
             return [self.value(item, (*where, i)) for i, item in enumerate(node.value)]
+        assert isinstance(node, yaml.ScalarNode)
         return self._scalar(node)
 
     def _mapping(self, node: yaml.MappingNode, where: Location) -> dict[str, Any]:
@@ -110,7 +109,7 @@ class _Walk:
             found[key] = self.value(value_node, (*where, key))
         return found
 
-    def _scalar(self, node: yaml.Node) -> Any:
+    def _scalar(self, node: yaml.ScalarNode) -> Any:
         if not node.tag.startswith("tag:yaml.org,2002:") or "python" in node.tag:
             self.complaints.append((node.start_mark.line + 1, f"tags like {node.tag} mean nothing here"))
             return None

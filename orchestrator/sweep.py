@@ -45,9 +45,7 @@ class _Section(BaseModel):
 class Data(_Section):
     """The data set. A name of your own needs a `path`: class folders, a tar of them, or an .npz file."""
 
-    dataset: str | None = Field(
-        None, min_length=1, description="digits, zipf, or a name of your own with a path"
-    )
+    dataset: str | None = Field(None, min_length=1, description="digits, zipf, or a name of your own with a path")
     path: str | None = Field(
         None, min_length=1, description="looked up beside the file, in $ISOFLOP_DATA, in ./data"
     )
@@ -110,11 +108,9 @@ class CellSections(_Section):
 class Sweep(CellSections):
     """A declared experiment."""
 
-    sweep: str = Field(
-        pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$", description="its name in the results table"
-    )
+    sweep: str = Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$", description="its name in the results table")
     seeds: int | list[int] = Field(1, description="how many seeds, from 0, or a list of them")
-    limits: Limits = Limits()  # type: ignore[call-arg]
+    limits: Limits = Limits()
     cells: list[CellSections] = Field([], description="cells beside the grid")
 
     _source: Source = PrivateAttr(default_factory=Source)

@@ -12,13 +12,13 @@ connection and never wait. Another database is a URL away, but none other is tes
 from __future__ import annotations
 
 import contextlib
-import datetime
+import datetime as dt
 import fcntl
 import os
 import platform
 from dataclasses import asdict, fields
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Self
 
 import sqlalchemy as sa
 
@@ -157,7 +157,7 @@ class Table:
             os.close(self._lock)
             self._lock = None
 
-    def __enter__(self) -> Table:
+    def __enter__(self) -> Self:
         return self
 
     def __exit__(self, *_: object) -> None:
@@ -198,7 +198,7 @@ class Table:
         Whoever holds the lock knows that no other coordinator of this host is alive; runs of another host are
         taken when their lease has run out.
         """
-        now = datetime.datetime.now(datetime.UTC).timestamp()
+        now = dt.datetime.now(dt.UTC).timestamp()
         with self._engine.begin() as connection:
             orphans = connection.execute(
                 sa.select(_runs.c.run_id, _runs.c.attempt)
@@ -231,7 +231,7 @@ class Table:
 
         What an earlier attempt recorded is dropped, since the run starts again.
         """
-        lease = datetime.datetime.now(datetime.UTC).timestamp() + LEASE
+        lease = dt.datetime.now(dt.UTC).timestamp() + LEASE
         taking = (
             _runs.update()
             .where(_runs.c.run_id.in_(run_ids), _runs.c.state == QUEUED)
@@ -251,7 +251,7 @@ class Table:
 
     def renew(self, claimed: dict[str, int]) -> None:
         """Extend the leases of runs in flight."""
-        lease = datetime.datetime.now(datetime.UTC).timestamp() + LEASE
+        lease = dt.datetime.now(dt.UTC).timestamp() + LEASE
         with self._engine.begin() as connection:
             for run_id, attempt in claimed.items():
                 connection.execute(_attempts.update().where(_this(run_id, attempt)).values(lease=lease))
@@ -293,7 +293,7 @@ class Table:
         with self._engine.begin() as connection:
             return connection.execute(failed.values(state=QUEUED, reason=None)).rowcount
 
-    def _end(  # noqa: PLR0913, PLR0917 - one transition, written once
+    def _end(
         self,
         connection: sa.Connection,
         run_id: str,
@@ -322,9 +322,7 @@ class Table:
         """Number of runs by state."""
         query = sa.select(_runs.c.state, sa.func.count()).group_by(_runs.c.state)
         if sweep is not None:
-            query = query.where(
-                _runs.c.run_id.in_(sa.select(_members.c.run_id).where(_members.c.sweep == sweep))
-            )
+            query = query.where(_runs.c.run_id.in_(sa.select(_members.c.run_id).where(_members.c.sweep == sweep)))
         with self._reading() as connection:
             return dict(connection.execute(query).tuples().all())
 
@@ -352,9 +350,7 @@ class Table:
         query = (
             sa.select(_runs.c.run_id, _runs.c.model, _runs.c.seed, _runs.c.reason, _attempts.c.traceback)
             .join(_members, _members.c.run_id == _runs.c.run_id)
-            .join(
-                _attempts, (_attempts.c.run_id == _runs.c.run_id) & (_attempts.c.attempt == _runs.c.attempt)
-            )
+            .join(_attempts, (_attempts.c.run_id == _runs.c.run_id) & (_attempts.c.attempt == _runs.c.attempt))
             .where(_members.c.sweep == sweep, _runs.c.state == FAILED)
             .order_by(_members.c.position)
         )
@@ -366,7 +362,7 @@ class Table:
         import pandas as pd
 
         table = {"runs": _runs, "history": _history, "attempts": _attempts}[what]
-        columns = [column for column in table.c if column.name not in ("spec",)]
+        columns = [column for column in table.c if column.name != "spec"]
         if what == "runs":
             columns.insert(1, _members.c.sweep)
         query = sa.select(*columns).outerjoin(_members, _members.c.run_id == table.c.run_id)
@@ -375,9 +371,7 @@ class Table:
         order = {"history": [_history.c.step], "attempts": [_attempts.c.attempt]}.get(what, [])
         with self._reading() as connection:
             found = connection.execute(query.order_by(_members.c.sweep, _members.c.position, *order)).all()
-        return pd.DataFrame(found, columns=[column.name for column in columns]).drop_duplicates(
-            ignore_index=True
-        )
+        return pd.DataFrame(found, columns=[column.name for column in columns]).drop_duplicates(ignore_index=True)
 
 
 STATES = (QUEUED, RUNNING, DONE, FAILED, DIVERGED)
@@ -431,7 +425,7 @@ def _this(run_id: str, attempt: int) -> sa.ColumnElement[bool]:
 
 
 def _now() -> str:
-    return datetime.datetime.now(datetime.UTC).isoformat(timespec="milliseconds")
+    return dt.datetime.now(dt.UTC).isoformat(timespec="milliseconds")
 
 
 def _path_of(store: str) -> Path | None:
@@ -446,9 +440,7 @@ def _engine(store: str, path: Path | None, *, writable: bool) -> sa.Engine:
     if path is None:
         return sa.create_engine(store)
     location = str(path.absolute()) if writable else f"file:{path.absolute()}?mode=ro&uri=true"
-    engine = sa.create_engine(
-        f"sqlite:///{location}", connect_args={"timeout": 30.0}, poolclass=sa.pool.StaticPool
-    )
+    engine = sa.create_engine(f"sqlite:///{location}", connect_args={"timeout": 30.0}, poolclass=sa.pool.StaticPool)
 
     @sa.event.listens_for(engine, "connect")
     def _configure(connection: Any, _: object) -> None:
@@ -471,9 +463,7 @@ def _locked(path: Path) -> int:
     except OSError as error:
         owner = os.read(held, 32).decode(errors="replace").strip()
         os.close(held)
-        raise TableError(
-            f"{path} is in use by another isoflop (pid {owner or 'unknown'}); wait for it"
-        ) from error
+        raise TableError(f"{path} is in use by another isoflop (pid {owner or 'unknown'}); wait for it") from error
     os.ftruncate(held, 0)
     os.pwrite(held, f"{os.getpid()}\n".encode(), 0)
     return held

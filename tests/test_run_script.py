@@ -72,9 +72,7 @@ def planted(checkout):
     (site / "__init__.py").touch()
     (checkout / ".venv/bin").mkdir()
     (checkout / ".venv/bin/activate").write_text(f"VIRTUAL_ENV={checkout}/.venv\n")
-    answer = (
-        'case "$*" in *version_info*) echo 3.11.9 ;; "-m pip"*) echo pip >&2; exit 1 ;; *) echo "$@" ;; esac'
-    )
+    answer = 'case "$*" in *version_info*) echo 3.11.9 ;; "-m pip"*) echo pip >&2; exit 1 ;; *) echo "$@" ;; esac'
     program(checkout / ".venv/bin/python", answer)
     files = b"".join((checkout / name).read_bytes() for name in ("pyproject.toml", "constraints.txt"))
     checksum = subprocess.run(["cksum"], input=files, capture_output=True, check=True).stdout.decode().strip()
@@ -110,9 +108,7 @@ def test_unknown_verb_is_one_line(checkout):
 
 
 def test_python_that_is_not_there_is_one_line(checkout):
-    assert_refused(
-        call(checkout / "run", "demo", PYTHON="/no/such/python"), "/no/such/python", "3.11 to 3.13"
-    )
+    assert_refused(call(checkout / "run", "demo", PYTHON="/no/such/python"), "/no/such/python", "3.11 to 3.13")
 
 
 @pytest.mark.parametrize("version", ["3.9", "3.14"])

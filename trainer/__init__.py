@@ -8,13 +8,14 @@ Imports torch when `train` is first asked for, so that planning stays fast.
 
 from __future__ import annotations
 
+import importlib
 from typing import TYPE_CHECKING, Any
 
 from trainer.result import Record, RunResult
-from trainer.spec import RunSpec, SpecError, model_name, parse_model_name, resolve
+from trainer.spec import RunSpec, SpecError, model_name, parse_model_name
 
 if TYPE_CHECKING:
-    from trainer.datasets import describe
+    from trainer.datasets import describe, resolve
     from trainer.loop import train
 
 __all__ = [
@@ -30,13 +31,10 @@ __all__ = [
 ]
 
 
+_HOME = {"train": "loop", "describe": "datasets", "resolve": "datasets"}
+
+
 def __getattr__(name: str) -> Any:
-    if name == "train":
-        from trainer.loop import train
-
-        return train
-    if name == "describe":
-        from trainer.datasets import describe
-
-        return describe
-    raise AttributeError(f"module 'trainer' has no attribute {name!r}")
+    if name not in _HOME:
+        raise AttributeError(f"module 'trainer' has no attribute {name!r}")
+    return getattr(importlib.import_module(f"trainer.{_HOME[name]}"), name)

@@ -22,17 +22,19 @@ def augment(pixels_BHWC: torch.Tensor, spec: RunSpec, step: int) -> torch.Tensor
     if "crop" in spec.augment:
         pixels_BHWC = _crop(pixels_BHWC, generator)
     if "flip" in spec.augment:
-        flipped = torch.rand(len(pixels_BHWC), generator=generator) < 0.5
-        chosen = flipped.to(pixels_BHWC.device)[:, None, None, None]
-        pixels_BHWC = torch.where(chosen, pixels_BHWC.flip(2), pixels_BHWC)
+        flipped = torch.nonzero(torch.rand(len(pixels_BHWC), generator=generator) < 0.5).flatten()
+        flipped = flipped.to(pixels_BHWC.device)
+        mirrored = pixels_BHWC.index_select(0, flipped).flip(2)
+        pixels_BHWC = pixels_BHWC.index_copy(0, flipped, mirrored)
     return pixels_BHWC
 
 
 def _crop(pixels_BHWC: torch.Tensor, generator: torch.Generator) -> torch.Tensor:
-    batch, height, width, _ = pixels_BHWC.shape
+    batch, height, width, channels = pixels_BHWC.shape
     device = pixels_BHWC.device
-    padded = F.pad(pixels_BHWC, (0, 0, PAD, PAD, PAD, PAD))
+    padded = F.pad(pixels_BHWC, (0, 0, PAD, PAD, PAD, PAD)).flatten(2)
     top, left = torch.randint(0, 2 * PAD + 1, (2, batch), generator=generator).to(device)
-    rows = (top[:, None] + torch.arange(height, device=device))[:, :, None]
-    columns = (left[:, None] + torch.arange(width, device=device))[:, None, :]
-    return padded[torch.arange(batch, device=device)[:, None, None], rows, columns]
+    # Every crop of every image as an overlapping view [B, top, left, H, W C], of which one an image is copied.
+    crops = padded.unfold(1, height, 1).unfold(2, width * channels, channels)
+    chosen = crops[torch.arange(batch, device=device), top, left]
+    return chosen.view(batch, height, width, channels)

@@ -61,10 +61,8 @@ def shape_of(spec: RunSpec) -> Shape:
 def linears(shape: Shape) -> list[tuple[int, int]]:
     """(in, out) of every linear layer in order, the embedding first and the head last."""
     m, hidden = shape.width, shape.expansion * shape.width
-    if shape.family == "b-mlp":
-        body = [(m, hidden), (hidden, m)] * shape.depth
-    else:
-        body = [(m, m)] * (shape.depth - 1)
+    b_mlp = shape.family == "b-mlp"
+    body = [(m, hidden), (hidden, m)] * shape.depth if b_mlp else [(m, m)] * (shape.depth - 1)
     return [(shape.inputs, m), *body, (m, shape.classes)]
 
 

@@ -8,14 +8,13 @@ from typing import TYPE_CHECKING
 import numpy as np
 import torch
 
-from trainer import datasets
 from trainer.augment import augment
 from trainer.streams import stream
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from trainer.datasets import Arrays
+    from trainer.datasets import Arrays, Split
     from trainer.spec import RunSpec
 
 BLOCK = 64
@@ -84,7 +83,7 @@ class Order:
 class Batches:
     """The minibatches of a stack, step by step."""
 
-    def __init__(self, data: Resident, specs: Sequence[RunSpec], splits: Sequence[datasets.Split]) -> None:
+    def __init__(self, data: Resident, specs: Sequence[RunSpec], splits: Sequence[Split]) -> None:
         self._data = data
         self._orders = [Order(spec, s.train) for spec, s in zip(specs, splits, strict=True)]
         self._augmented = specs if specs[0].augment != "none" else ()

@@ -7,19 +7,15 @@ class folders (or a tar of them), which `prepared` decodes once into a memory-ma
 from __future__ import annotations
 
 import functools
-from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from dataclasses import dataclass, replace
 
 import numpy as np
 
-from trainer import zipf
+from trainer import cost, zipf
 from trainer.prepared import prepare
-from trainer.spec import SpecError
+from trainer.spec import RunSpec, SpecError, model_name
 from trainer.streams import stream
 from trainer.subsets import nested
-
-if TYPE_CHECKING:
-    from trainer.spec import RunSpec
 
 EMBEDDED = ("digits", "zipf")
 _FOLDS = 5
@@ -84,6 +80,58 @@ def describe(spec: RunSpec) -> DatasetInfo:
     return load(spec).info
 
 
+def resolve(spec: RunSpec, info: DatasetInfo) -> RunSpec:
+    """Complete a spec with what follows from its data set.
+
+    `steps` is the largest whole number of steps that the budget pays for, so a budget is met to within
+    one step and never exceeded; `examples`, `epochs` and (where none was asked for) `budget` are set to
+    what those steps come to. Raises SpecError where data, model and budget do not fit together.
+    """
+    if spec.fingerprint and spec.fingerprint != info.fingerprint:
+        raise SpecError(
+            "dataset",
+            f"{spec.dataset} has changed since this run was planned (fingerprint {spec.fingerprint[:8]}, "
+            f"now {info.fingerprint[:8]}); plan again, or put the old files back",
+        )
+    size = info.train_examples if spec.dataset_size is None else spec.dataset_size
+    if size > info.train_examples:
+        raise SpecError("dataset_size", f"{size:,} examples asked, {spec.dataset} has {info.train_examples:,}")
+    if spec.augment != "none" and info.image is None:
+        raise SpecError("augment", f"{spec.dataset} holds no images to {spec.augment}; use none")
+    known = replace(spec, dataset_size=size, inputs=info.inputs, classes=info.classes, fingerprint=info.fingerprint)
+    if spec.steps is not None:
+        return known
+    steps = _steps(known, size, cost.flops_per_example(cost.shape_of(known)))
+    examples = steps * spec.batch_size
+    flops = examples * cost.flops_per_example(cost.shape_of(known))
+    return replace(
+        known,
+        steps=steps,
+        examples=examples,
+        epochs=examples / size,
+        budget=float(flops) if spec.budget is None else spec.budget,
+    )
+
+
+def _steps(spec: RunSpec, size: int, flops_per_example: int) -> int:
+    if spec.budget is not None:
+        name, asked, affordable = "budget", f"{spec.budget:.3g} FLOPs", spec.budget / flops_per_example
+    elif spec.epochs is not None:
+        name, asked, affordable = "epochs", f"{spec.epochs:g} epochs", spec.epochs * size
+    else:
+        assert spec.examples is not None
+        name, asked, affordable = "examples", f"{spec.examples:,} examples", float(spec.examples)
+    steps = int(affordable * (1 + 1e-12)) // spec.batch_size  # the guard: 0.1 * 30 epochs is 3 and no less
+    if steps < 1:
+        step_flops = flops_per_example * spec.batch_size
+        raise SpecError(
+            name,
+            f"{asked} buy less than one step of {model_name(spec)} at batch_size {spec.batch_size}, "
+            f"which takes {spec.batch_size:,} examples, {step_flops:.3g} FLOPs",
+        )
+    return steps
+
+
 def load(spec: RunSpec) -> Arrays:
     """The data set of a spec; the same object for every run that shares it."""
     return _load(spec.dataset, spec.path, spec.resolution, *_zipf(spec))
@@ -128,8 +176,6 @@ def _zipf(spec: RunSpec) -> tuple[float, int]:
 
 @functools.lru_cache(maxsize=4)
 def _load(dataset: str, path: str | None, resolution: int | None, alpha: float, tokens: int) -> Arrays:
-    from trainer.spec import RunSpec
-
     if dataset == "digits":
         return _load_digits(describe(RunSpec(dataset="digits", epochs=1)))
     if dataset == "zipf":
@@ -137,13 +183,9 @@ def _load(dataset: str, path: str | None, resolution: int | None, alpha: float, 
         codes, labels = zipf.table(tokens)
         return Arrays(info, codes, labels, 0, np.zeros(1, np.float32), np.ones(1, np.float32))
     if path is None:
-        raise SpecError(
-            "path", f"{dataset!r} is none of {', '.join(EMBEDDED)}; another data set needs a path"
-        )
+        raise SpecError("path", f"{dataset!r} is none of {', '.join(EMBEDDED)}; another data set needs a path")
     ready = prepare(path, resolution)
-    info = DatasetInfo(
-        dataset, ready.train, ready.inputs.shape[1], ready.classes, ready.image, ready.fingerprint
-    )
+    info = DatasetInfo(dataset, ready.train, ready.inputs.shape[1], ready.classes, ready.image, ready.fingerprint)
     return Arrays(info, ready.inputs, ready.labels, ready.train, ready.mean, ready.std)
 
 

@@ -40,7 +40,9 @@ class Evaluation:
         """(error [K] in [0, 1], loss [K] in nats) of every run on its own test split."""
         wrong = np.zeros(len(self._total))
         nats = np.zeros(len(self._total))
-        for rows, weight in zip(self._rows.split(CHUNK, 1), self._weight.split(CHUNK, 1), strict=True):
+        for rows, weight in zip(
+            torch.split(self._rows, CHUNK, 1), torch.split(self._weight, CHUNK, 1), strict=True
+        ):
             x, y = self._data.read(rows)
             logits = stack.logits(x)
             picked = torch.log_softmax(logits, -1).gather(-1, y.unsqueeze(-1)).squeeze(-1)

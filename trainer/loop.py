@@ -13,7 +13,7 @@ from trainer.data import Batches, resident
 from trainer.evaluate import Evaluation
 from trainer.optimise import lr_factor, make_optimizer
 from trainer.result import Outcome, Record, RunResult
-from trainer.spec import RunSpec, resolve, stack_key
+from trainer.spec import RunSpec, stack_key
 from trainer.stack import Stack
 
 if TYPE_CHECKING:
@@ -86,7 +86,7 @@ def training(
 ) -> Generator[Record, None, list[RunResult]]:
     """What `train` does, as a generator: yields each Record as it is made and returns the results."""
     where = pick_device(device)
-    runs = [resolve(spec, datasets.describe(spec)) for spec in specs]
+    runs = [datasets.resolve(spec, datasets.describe(spec)) for spec in specs]
     if len({stack_key(run) for run in runs}) != 1:
         raise ValueError(
             "a stack needs runs that differ in seed, lr, weight_decay, momentum, schedule or dataset_size only"

@@ -107,9 +107,7 @@ def _from_npz(source: Path, resolution: int | None) -> tuple[np.ndarray, np.ndar
     if inputs.ndim == 3 and inputs.dtype == np.uint8:
         inputs = inputs[..., None]
     if resolution is not None and (inputs.ndim != 4 or inputs.shape[1] != resolution):
-        raise SpecError(
-            "resolution", f"{source} holds examples of {inputs.shape[1:]}, which are not rescaled"
-        )
+        raise SpecError("resolution", f"{source} holds examples of {inputs.shape[1:]}, which are not rescaled")
     return inputs, labels.astype(np.int64), len(x_train)
 
 
@@ -144,9 +142,7 @@ def _image_names(source: Path) -> list[str]:
         raise SpecError("path", f"{source} is neither a folder, a tar nor an .npz file")
     names = sorted(name for name in found if name.lower().endswith(IMAGES))
     if not names:
-        raise SpecError(
-            "path", f"no images in {source}; it needs train/<class>/<image> and test/<class>/<image>"
-        )
+        raise SpecError("path", f"no images in {source}; it needs train/<class>/<image> and test/<class>/<image>")
     return names
 
 
@@ -158,9 +154,7 @@ def _arrange(source: Path, names: list[str]) -> tuple[list[tuple[str, str, bool]
     """
     parts = {name: PurePosixPath(name).parts for name in names}
     if short := [name for name in names if len(parts[name]) < 2]:
-        raise SpecError(
-            "path", f"{source}: {short[0]} stands in no class folder; layout train/<class>/<image>"
-        )
+        raise SpecError("path", f"{source}: {short[0]} stands in no class folder; layout train/<class>/<image>")
     above = {name: p[-3].lower() if len(p) > 2 else "" for name, p in parts.items()}
     if any(word in TRAIN for word in above.values()):
         rows = [(n, parts[n][-2], above[n] in TRAIN) for n in names if above[n] in TRAIN + TEST]
@@ -174,9 +168,7 @@ def _arrange(source: Path, names: list[str]) -> tuple[list[tuple[str, str, bool]
     rows.sort(key=lambda row: not row[2])
     classes = sorted({label for _, label, _ in rows})
     if len({train for _, _, train in rows}) < 2:
-        raise SpecError(
-            "path", f"{source} needs training and test images; found train/ without test/ or val/"
-        )
+        raise SpecError("path", f"{source} needs training and test images; found train/ without test/ or val/")
     if len(classes) < 2:
         raise SpecError("path", f"{source} holds one class, {classes[0]!r}; at least two are needed")
     return rows, classes
@@ -248,9 +240,7 @@ def _statistics(inputs: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         parts = [inputs.reshape(-1, channels)[:, c] for c in range(channels)]
         mean, std = np.array([[p.mean(dtype=float), p.std(dtype=float)] for p in parts]).T
     else:
-        counts = np.array(
-            [np.bincount(inputs.reshape(-1, channels)[:, c], minlength=256) for c in range(channels)]
-        )
+        counts = np.array([np.bincount(inputs.reshape(-1, channels)[:, c], minlength=256) for c in range(channels)])
         mean = counts @ np.arange(256) / counts.sum(1)
         std = np.sqrt(counts @ np.arange(256.0) ** 2 / counts.sum(1) - mean**2)
     return mean, np.where(std > 0, std, 1.0)
@@ -259,9 +249,7 @@ def _statistics(inputs: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
 def _open(entry: Path) -> Prepared:
     card = json.loads((entry / "card.json").read_text())
     return Prepared(
-        inputs=np.load(
-            entry / "inputs.npy", mmap_mode="c"
-        ),  # c: torch wants a writable array; none is written
+        inputs=np.load(entry / "inputs.npy", mmap_mode="c"),  # c: torch wants a writable array; none is written
         labels=np.load(entry / "labels.npy"),
         train=card["train"],
         classes=card["classes"],

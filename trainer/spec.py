@@ -7,10 +7,7 @@ import json
 import math
 import re
 from dataclasses import asdict, dataclass, fields, replace
-from typing import TYPE_CHECKING, Any, Literal, get_args
-
-if TYPE_CHECKING:
-    from trainer.datasets import DatasetInfo
+from typing import Any, Literal, get_args
 
 Family = Literal["s-mlp", "b-mlp"]
 Activation = Literal["gelu", "relu"]
@@ -154,12 +151,8 @@ def _complaints(spec: RunSpec) -> list[tuple[str, str]]:
         if getattr(spec, name) not in allowed
     ]
     given = {field.name: getattr(spec, field.name) for field in fields(spec)}
-    found += [
-        (n, f"{given[n]!r} is not a whole number of at least 1") for n in _WHOLE if not _whole(given[n])
-    ]
-    found += [
-        (n, f"{given[n]!r} is not a finite number above 0") for n in _POSITIVE if not _positive(given[n])
-    ]
+    found += [(n, f"{given[n]!r} is not a whole number of at least 1") for n in _WHOLE if not _whole(given[n])]
+    found += [(n, f"{given[n]!r} is not a finite number above 0") for n in _POSITIVE if not _positive(given[n])]
     found += [(n, f"{given[n]!r} is not in [0, 1)") for n in _SHARES if not 0 <= given[n] < 1]
     if not 0 <= spec.weight_decay < math.inf:
         found.append(("weight_decay", f"{spec.weight_decay!r} is not a finite number of at least 0"))
@@ -180,64 +173,6 @@ def _whole(value: Any) -> bool:
 
 def _positive(value: Any) -> bool:
     return value is None or (not isinstance(value, bool) and 0 < value < math.inf)
-
-
-def resolve(spec: RunSpec, info: DatasetInfo) -> RunSpec:
-    """Complete a spec with what follows from its data set.
-
-    `steps` is the largest whole number of steps that the budget pays for, so a budget is met to within
-    one step and never exceeded; `examples`, `epochs` and (where none was asked for) `budget` are set to
-    what those steps come to. Raises SpecError where data, model and budget do not fit together.
-    """
-    from trainer import cost
-
-    if spec.fingerprint and spec.fingerprint != info.fingerprint:
-        raise SpecError(
-            "dataset",
-            f"{spec.dataset} has changed since this run was planned (fingerprint {spec.fingerprint[:8]}, "
-            f"now {info.fingerprint[:8]}); plan again, or put the old files back",
-        )
-    size = info.train_examples if spec.dataset_size is None else spec.dataset_size
-    if size > info.train_examples:
-        raise SpecError(
-            "dataset_size", f"{size:,} examples asked, {spec.dataset} has {info.train_examples:,}"
-        )
-    if spec.augment != "none" and info.image is None:
-        raise SpecError("augment", f"{spec.dataset} holds no images to {spec.augment}; use none")
-    known = replace(
-        spec, dataset_size=size, inputs=info.inputs, classes=info.classes, fingerprint=info.fingerprint
-    )
-    if spec.steps is not None:
-        return known
-    steps = _steps(known, size, cost.flops_per_example(cost.shape_of(known)))
-    examples = steps * spec.batch_size
-    flops = examples * cost.flops_per_example(cost.shape_of(known))
-    return replace(
-        known,
-        steps=steps,
-        examples=examples,
-        epochs=examples / size,
-        budget=float(flops) if spec.budget is None else spec.budget,
-    )
-
-
-def _steps(spec: RunSpec, size: int, flops_per_example: int) -> int:
-    if spec.budget is not None:
-        name, asked, affordable = "budget", f"{spec.budget:.3g} FLOPs", spec.budget / flops_per_example
-    elif spec.epochs is not None:
-        name, asked, affordable = "epochs", f"{spec.epochs:g} epochs", spec.epochs * size
-    else:
-        assert spec.examples is not None
-        name, asked, affordable = "examples", f"{spec.examples:,} examples", float(spec.examples)
-    steps = int(affordable * (1 + 1e-12)) // spec.batch_size  # the guard: 0.1 * 30 epochs is 3 and no less
-    if steps < 1:
-        step_flops = flops_per_example * spec.batch_size
-        raise SpecError(
-            name,
-            f"{asked} buy less than one step of {model_name(spec)} at batch_size {spec.batch_size}, "
-            f"which takes {spec.batch_size:,} examples, {step_flops:.3g} FLOPs",
-        )
-    return steps
 
 
 def stack_key(spec: RunSpec) -> RunSpec:

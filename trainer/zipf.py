@@ -26,7 +26,7 @@ MOST_EXAMPLES = 1_000_000
 def probabilities(alpha: float, tokens: int) -> np.ndarray:
     """p_k, shape [tokens], falling, summing to 1."""
     p = np.arange(1, tokens + 1, dtype=np.float64) ** -(1 + alpha)
-    return p / p.sum()
+    return np.asarray(p / p.sum())
 
 
 def table(tokens: int) -> tuple[np.ndarray, np.ndarray]:
@@ -50,5 +50,5 @@ def expected_error(examples: np.ndarray | list[float], alpha: float, tokens: int
 
 
 def theoretical_exponent(alpha: float) -> float:
-    """alpha / (1 + alpha), the exponent of infinitely many tokens."""
+    """Alpha / (1 + alpha), the exponent of infinitely many tokens."""
     return alpha / (1 + alpha)

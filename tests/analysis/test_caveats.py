@@ -96,8 +96,7 @@ def test_a_bend_is_told_and_scatter_is_not():
     assert told(fit, "bend about the law")
     assert told(fit, "a shift describes the points better")
     fits = [
-        fit_power_law(law(n=14, floor=0, noise=0.02, seed=seed), floor=False, resamples=0)
-        for seed in range(10)
+        fit_power_law(law(n=14, floor=0, noise=0.02, seed=seed), floor=False, resamples=0) for seed in range(10)
     ]
     assert not any(told(fit, "bend about the law") for fit in fits)
 

@@ -20,9 +20,7 @@ def fit(table):
 
 
 def history(table):
-    parts = [
-        table.assign(step=k, flops=table["flops"] / 2**k, error=table["error"] * 1.1**k) for k in range(3)
-    ]
+    parts = [table.assign(step=k, flops=table["flops"] / 2**k, error=table["error"] * 1.1**k) for k in range(3)]
     return pd.concat(parts, ignore_index=True)[["run_id", "step", "flops", "error"]]
 
 
