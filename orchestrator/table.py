@@ -324,7 +324,7 @@ class Table:
         if sweep is not None:
             query = query.where(_runs.c.run_id.in_(sa.select(_members.c.run_id).where(_members.c.sweep == sweep)))
         with self._reading() as connection:
-            return dict(connection.execute(query).tuples().all())
+            return {state: count for state, count in connection.execute(query)}  # noqa: C416 - rows, not pairs
 
     def sweeps(self) -> list[dict[str, Any]]:
         """Every sweep with its runs by state and its FLOPs, planned and spent, in the order declared."""

@@ -1,0 +1,154 @@
+"""The whole line through the real command: Ray, the table, kill -9, Ctrl-C. Slow parts are shared by the module."""
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pandas as pd
+import pytest
+
+import orchestrator
+from orchestrator.planner import run_flops
+from orchestrator.table import Table, TableError
+
+SWEEP = """\
+sweep: line
+data: {dataset: digits, dataset_size: [320, 1437]}
+model: {family: b-mlp, depth: 1, width: [16, 32, 48]}
+train: {lr: 2e-3, batch_size: 32, schedule: cosine}
+budget: {epochs: 40}
+seeds: 3
+"""
+NUMBERS = ["error", "loss", "train_loss", "steps", "examples", "flops", "params", "state"]
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("line")
+    (folder / "line.yaml").write_text(SWEEP)
+    return folder
+
+
+def command(folder: Path, *arguments: str) -> list[str]:
+    return [sys.executable, "-c", "from orchestrator.cli import main; main()", *arguments]
+
+
+def start(folder: Path, store: str) -> subprocess.Popen[str]:
+    arguments = command(folder, "run", "line.yaml", "--store", store, "--slots", "2")
+    return subprocess.Popen(arguments, cwd=folder, text=True, stdout=subprocess.PIPE, stderr=subprocess.STDOUT)
+
+
+def finish(folder: Path, store: str, *options: str) -> subprocess.CompletedProcess[str]:
+    arguments = command(folder, "run", "line.yaml", "--store", store, *options)
+    return subprocess.run(arguments, cwd=folder, text=True, capture_output=True, timeout=240, check=False)
+
+
+def rows(folder: Path, store: str) -> pd.DataFrame:
+    return orchestrator.results(folder / store).sort_values("run_id").set_index("run_id")
+
+
+@pytest.fixture(scope="module")
+def undisturbed(folder):
+    ended = finish(folder, "undisturbed.db", "--executor", "inline")
+    assert ended.returncode == 0, ended.stderr
+    return rows(folder, "undisturbed.db")
+
+
+def wait_for_the_middle(folder: Path, store: str, process: subprocess.Popen[str]) -> None:
+    """Until some runs are done and others are being trained."""
+    for _ in range(3000):
+        assert process.poll() is None, process.stdout.read()
+        try:
+            with Table(folder / store) as table:
+                counts = table.counts()
+        except TableError:
+            counts = {}
+        if counts.get("done", 0) and counts.get("running", 0):
+            return
+        time.sleep(0.05)
+    pytest.fail("the sweep never got going")
+
+
+def workers_of(pid: int) -> list[int]:
+    """Ray's actor processes among the descendants of a process."""
+    parents = {}
+    for status in Path("/proc").glob("[0-9]*/stat"):
+        try:
+            parents[int(status.parent.name)] = int(status.read_text().rsplit(")", 1)[1].split()[1])
+        except OSError:
+            continue
+    found = []
+    for child in parents:
+        above = child
+        while above in parents and above != pid:
+            above = parents[above]
+        if above == pid and b"ray::Worker" in Path(f"/proc/{child}/cmdline").read_bytes():
+            found.append(child)
+    return found
+
+
+def assert_same(disturbed: pd.DataFrame, undisturbed: pd.DataFrame) -> None:
+    pd.testing.assert_frame_equal(disturbed[NUMBERS], undisturbed[NUMBERS], check_exact=True)
+
+
+def test_what_was_spent_is_what_was_planned(undisturbed):
+    planned = {run.run_id: run_flops(run) for run in orchestrator.plan(orchestrator.read_sweep(SWEEP)).runs}
+    assert dict(undisturbed["flops"]) == planned
+
+
+def test_a_second_run_trains_nothing(folder, undisturbed):
+    began = time.monotonic()
+    ended = finish(folder, "undisturbed.db")
+    assert ended.returncode == 0
+    assert "0 of 18 runs to do" in ended.stderr
+    assert "Ray" not in ended.stderr
+    assert time.monotonic() - began < 30
+    pd.testing.assert_frame_equal(rows(folder, "undisturbed.db"), undisturbed)
+
+
+def test_a_killed_worker_changes_no_number(folder, undisturbed):
+    process = start(folder, "worker.db")
+    wait_for_the_middle(folder, "worker.db", process)
+    victims = workers_of(process.pid)
+    assert len(victims) == 2
+    os.kill(victims[0], signal.SIGKILL)
+    said, _ = process.communicate(timeout=240)
+    assert process.returncode == 0, said
+    assert_same(rows(folder, "worker.db"), undisturbed)
+    with Table(folder / "worker.db") as table:
+        assert "lost" in set(table.frame("attempts")["outcome"])
+
+
+def test_a_killed_driver_changes_no_number(folder, undisturbed):
+    process = start(folder, "driver.db")
+    wait_for_the_middle(folder, "driver.db", process)
+    process.kill()
+    process.wait()
+    before = rows(folder, "driver.db")
+    assert (before["state"] == "running").any()
+    ended = finish(folder, "driver.db")
+    assert ended.returncode == 0, ended.stderr
+    after = rows(folder, "driver.db")
+    assert_same(after, undisturbed)
+    done = before[before["state"] == "done"].index
+    assert (after.loc[done, "attempt"] == 1).all()  # what was done was not run again
+    history = orchestrator.history(folder / "driver.db")
+    assert not history.duplicated(["run_id", "step"]).any()
+
+
+def test_ctrl_c_leaves_within_seconds_and_the_same_command_goes_on(folder, undisturbed):
+    process = start(folder, "stopped.db")
+    wait_for_the_middle(folder, "stopped.db", process)
+    process.send_signal(signal.SIGINT)
+    began = time.monotonic()
+    said, _ = process.communicate(timeout=60)
+    assert time.monotonic() - began < 30
+    assert process.returncode == 130, said
+    assert "the same command goes on" in said
+    states = rows(folder, "stopped.db")["state"].value_counts()
+    assert set(states.index) == {"done", "queued"}
+    assert finish(folder, "stopped.db", "--executor", "inline").returncode == 0
+    assert_same(rows(folder, "stopped.db"), undisturbed)

@@ -1,0 +1,27 @@
+"""docs/columns.md names every column of the table and no other."""
+
+import re
+from pathlib import Path
+
+import pytest
+
+from orchestrator import table
+
+PAGE = (Path(__file__).parent.parent / "docs" / "columns.md").read_text()
+
+
+def _documented(section: str) -> set[str]:
+    text = PAGE.split(f"## {section}\n")[1].split("\n## ")[0]
+    first_cells = [line.split("|")[1] for line in text.splitlines() if line.startswith("| `")]
+    return {name for cell in first_cells for name in re.findall(r"`([a-z_0-9]+)`", cell)}
+
+
+@pytest.mark.parametrize(("section", "columns"), [("Runs", table._runs.c), ("History", table._history.c)])
+def test_every_column_of_the_table_is_documented(section, columns):
+    extra = {"sweep"} if section == "Runs" else set()
+    assert _documented(section) == ({column.name for column in columns} - {"spec"}) | extra
+
+
+def test_the_attempts_are_documented():
+    text = PAGE.split("## Attempts\n")[1]
+    assert set(re.findall(r"`([a-z_]+)`", text)) == {column.name for column in table._attempts.c}
