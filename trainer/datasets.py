@@ -117,11 +117,12 @@ def _steps(spec: RunSpec, size: int, flops_per_example: int) -> int:
     if spec.budget is not None:
         name, asked, affordable = "budget", f"{spec.budget:.3g} FLOPs", spec.budget / flops_per_example
     elif spec.epochs is not None:
-        name, asked, affordable = "epochs", f"{spec.epochs:g} epochs", spec.epochs * size
+        # The guard: 0.29 epochs of 100 examples are 28.999999999999996 and must not lose one.
+        name, asked, affordable = "epochs", f"{spec.epochs:g} epochs", spec.epochs * size * (1 + 1e-12)
     else:
         assert spec.examples is not None
-        name, asked, affordable = "examples", f"{spec.examples:,} examples", float(spec.examples)
-    steps = int(affordable * (1 + 1e-12)) // spec.batch_size  # the guard: 0.1 * 30 epochs is 3 and no less
+        name, asked, affordable = "examples", f"{spec.examples:,} examples", spec.examples
+    steps = int(affordable) // spec.batch_size
     if steps < 1:
         step_flops = flops_per_example * spec.batch_size
         raise SpecError(
@@ -171,7 +172,7 @@ def _refuse_foreign_keys(spec: RunSpec) -> None:
 
 def _zipf(spec: RunSpec) -> tuple[float, int]:
     alpha = zipf.DEFAULT_ALPHA if spec.zipf_alpha is None else spec.zipf_alpha
-    return alpha, zipf.DEFAULT_TOKENS if spec.zipf_tokens is None else spec.zipf_tokens
+    return float(alpha), zipf.DEFAULT_TOKENS if spec.zipf_tokens is None else spec.zipf_tokens
 
 
 @functools.lru_cache(maxsize=4)

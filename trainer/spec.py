@@ -6,7 +6,9 @@ import hashlib
 import json
 import math
 import re
-from dataclasses import asdict, dataclass, fields, replace
+from dataclasses import dataclass, fields
+from functools import cached_property
+from numbers import Real
 from typing import Any, Literal, get_args
 
 Family = Literal["s-mlp", "b-mlp"]
@@ -81,12 +83,12 @@ class RunSpec:
         for field, message in _complaints(self):
             raise SpecError(field, message)
 
-    @property
+    @cached_property
     def cell_id(self) -> str:
         """32 hex digits: the cell (everything but the seed). Needs a resolved spec."""
         return _digest({**self._identity(), "seed": None})
 
-    @property
+    @cached_property
     def run_id(self) -> str:
         """32 hex digits, 128 bits of SHA-256 over canonical JSON of whatever changes the result.
 
@@ -98,9 +100,9 @@ class RunSpec:
     def _identity(self) -> dict[str, Any]:
         if self.steps is None:
             raise ValueError("a run's identity needs its data set: call trainer.resolve(spec) first")
-        said = asdict(self)
-        for name in ("path", "budget", "epochs", "examples", *_ignored(self)):
-            said.pop(name)
+        left_out = {"path", "budget", "epochs", "examples", *_ignored(self)}
+        said = {field.name: getattr(self, field.name) for field in fields(self) if field.name not in left_out}
+        said |= {name: float(said[name]) for name in _REAL if said.get(name) is not None}  # 1 and 1.0 are one lr
         return {**said, "numerics": NUMERICS}
 
 
@@ -142,6 +144,7 @@ _WHOLE = (
 )
 _POSITIVE = ("lr", "budget", "epochs", "zipf_alpha")
 _SHARES = ("momentum", "warmup", "label_smoothing")
+_REAL = ("lr", "weight_decay", "momentum", "warmup", "cooldown", "label_smoothing", "zipf_alpha")
 
 
 def _complaints(spec: RunSpec) -> list[tuple[str, str]]:
@@ -151,12 +154,17 @@ def _complaints(spec: RunSpec) -> list[tuple[str, str]]:
         if getattr(spec, name) not in allowed
     ]
     given = {field.name: getattr(spec, field.name) for field in fields(spec)}
-    found += [(n, f"{given[n]!r} is not a whole number of at least 1") for n in _WHOLE if not _whole(given[n])]
-    found += [(n, f"{given[n]!r} is not a finite number above 0") for n in _POSITIVE if not _positive(given[n])]
-    found += [(n, f"{given[n]!r} is not in [0, 1)") for n in _SHARES if not 0 <= given[n] < 1]
-    if not 0 <= spec.weight_decay < math.inf:
+    absent = {field.name for field in fields(spec) if field.default is None and given[field.name] is None}
+    whole, positive = ([n for n in names if n not in absent] for names in (_WHOLE, _POSITIVE))
+    found += [(n, f"{given[n]!r} is not a whole number of at least 1") for n in whole if not _whole(given[n])]
+    found += [(n, f"{given[n]!r} is not a finite number above 0") for n in positive if not _positive(given[n])]
+    found += [(n, f"{given[n]!r} is not in [0, 1)") for n in _SHARES if not (_real(given[n]) and 0 <= given[n] < 1)]
+    if not (_real(spec.weight_decay) and 0 <= spec.weight_decay < math.inf):
         found.append(("weight_decay", f"{spec.weight_decay!r} is not a finite number of at least 0"))
-    if not 0 < spec.cooldown <= 1 - spec.warmup:
+    if found:
+        return found
+    room = 1 - spec.warmup if spec.schedule == "wsd" else 1
+    if not (_real(spec.cooldown) and 0 < spec.cooldown <= room):
         found.append(("cooldown", f"{spec.cooldown!r} is not in (0, 1 - warmup]"))
     if isinstance(spec.seed, bool) or not isinstance(spec.seed, int) or spec.seed < 0:
         found.append(("seed", f"{spec.seed!r} is not a whole number of at least 0"))
@@ -168,21 +176,29 @@ def _complaints(spec: RunSpec) -> list[tuple[str, str]]:
 
 
 def _whole(value: Any) -> bool:
-    return value is None or (isinstance(value, int) and not isinstance(value, bool) and value >= 1)
+    return isinstance(value, int) and not isinstance(value, bool) and value >= 1
+
+
+def _real(value: Any) -> bool:
+    return isinstance(value, Real) and not isinstance(value, bool)
 
 
 def _positive(value: Any) -> bool:
-    return value is None or (not isinstance(value, bool) and 0 < value < math.inf)
+    return _real(value) and 0 < value < math.inf
 
 
-def stack_key(spec: RunSpec) -> RunSpec:
+_FREE_IN_A_STACK = {
+    *("seed", "lr", "weight_decay", "momentum", "dataset_size", "schedule", "warmup", "cooldown"),
+    *("budget", "epochs", "examples"),  # other words for steps, which must agree
+}
+
+
+def stack_key(spec: RunSpec) -> tuple[Any, ...]:
     """What runs must have in common to share a stack: all but what may differ from row to row.
 
     Needs a resolved spec.
     """
-    row = replace(spec, seed=0, lr=1.0, weight_decay=0.0, momentum=0.0, dataset_size=1)
-    plain = replace(row, schedule="constant", warmup=0.0, cooldown=0.2)
-    return replace(plain, budget=None, epochs=None, examples=None)
+    return tuple(getattr(spec, field.name) for field in fields(spec) if field.name not in _FREE_IN_A_STACK)
 
 
 def model_name(spec: RunSpec) -> str:

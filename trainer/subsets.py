@@ -10,8 +10,9 @@ from trainer.streams import stream
 def nested(labels: np.ndarray, size: int, seed: int) -> np.ndarray:
     """Row numbers [size] of a training subset, in an order of their own.
 
-    The classes' shares differ from those of `labels` by less than one example each, and the subset of a size
-    begins with every smaller subset of the same seed. ValueError where there are fewer than `size` labels.
+    Every class gives the same share of its examples, to within one example; where classes are of one size,
+    each gives `size / classes` to within one. The subset of a size begins with every smaller subset of the
+    same seed. ValueError where there are fewer than `size` labels.
     """
     if not 0 < size <= len(labels):
         raise ValueError(f"a subset of {size:,} examples asked of {len(labels):,}")
