@@ -33,9 +33,11 @@ def filtered(frame: pd.DataFrame, where: str) -> pd.DataFrame:
         frame.reset_index(drop=True).to_sql("results", memory, index_label="_row")
         memory.set_authorizer(lambda action, *_: sqlite3.SQLITE_OK if action in _ALLOWED else sqlite3.SQLITE_DENY)
         try:
-            kept = [row for (row,) in memory.execute(f"SELECT _row FROM results WHERE ({where})")]  # noqa: S608
+            kept = [row for (row,) in memory.execute(f"SELECT _row FROM results WHERE (\n{where}\n)")]  # noqa: S608
         except (sqlite3.Error, sqlite3.Warning) as error:
             raise ExportError(f"--where {where!r}: {error}; columns are {', '.join(frame.columns)}") from error
+    if not set(kept) <= set(range(len(frame))):
+        raise ExportError(f"--where {where!r}: this is more than a condition")
     return frame.iloc[kept]
 
 

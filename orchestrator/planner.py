@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import math
 import os
 from collections import Counter
 from dataclasses import dataclass, replace
@@ -23,6 +24,7 @@ _SECTIONS = ("data", "model", "train", "budget")
 _FIELD_OF = {("budget", "flops"): "budget"}  # keys whose RunSpec field has another name
 _REQUIRED = {"dataset": "data", "width": "model", "budget": "budget"}
 _SCOUT = 0.05
+_MOST_RUNS = 100_000  # a mistyped `seeds: 100000000` would take the machine's memory before it is seen
 
 
 @dataclass(frozen=True)
@@ -63,6 +65,10 @@ def plan(sweep: Sweep) -> Plan:
     complaints: dict[Location, str] = {}
     runs: dict[str, RunSpec] = {}
     twice = 0
+    grid = math.prod(map(len, _said(sweep, ()).values())) * len(sweep.seed_list)
+    if grid > _MOST_RUNS:
+        message = f"the axes multiply to {grid:,} runs; at most {_MOST_RUNS:,} are planned"
+        raise SweepError(sweep.source, [((), message)])
     for fields, places in _cells(sweep, complaints):
         for seed in sweep.seed_list:
             try:

@@ -14,6 +14,9 @@ from orchestrator.sweep import Budget, Data, Limits, Model, Sweep, SweepError, T
 if TYPE_CHECKING:
     from pydantic_core import ErrorDetails
 
+_UNION = ("constrained-int", "list[int]")
+"""How pydantic calls the two kinds of `seeds`."""
+
 _SECTIONS: dict[str, type[BaseModel]] = {
     "data": Data,
     "model": Model,
@@ -46,22 +49,24 @@ def read_sweep(text: str, *, name: str = "<sweep>") -> Sweep:
     try:
         sweep = Sweep.model_validate(values)
     except ValidationError as error:
-        raise SweepError(source, [_complaint(e) for e in error.errors() if not _echo(e, error)]) from error
+        raise SweepError(source, [_complaint(e) for e in error.errors() if not _echo(e)]) from error
     sweep._source = source  # noqa: SLF001 - the reader is where a sweep gets its source
     if complaints := _cross_checks(sweep):
         raise SweepError(source, complaints)
     return sweep
 
 
-def _echo(error: ErrorDetails, all_errors: ValidationError) -> bool:
+def _echo(error: ErrorDetails) -> bool:
     """Pydantic reports a union once a member; of `seeds: x` one complaint is enough."""
-    return error["loc"][-1] == "list[int]" and len(all_errors.errors()) > 1
+    if error["loc"] == ("seeds", "constrained-int"):
+        return isinstance(error["input"], list)
+    return error["loc"][-1] == "list[int]"
 
 
 def _complaint(error: ErrorDetails) -> tuple[Location, str]:
-    where = tuple(part for part in error["loc"] if part not in ("int", "list[int]"))
+    where = tuple(part for part in error["loc"] if part not in _UNION)
     names = [part for part in where if isinstance(part, str)]
-    name, found = names[-1], repr(error["input"])
+    name, found = names[-1], _found(error["input"])
     context: dict[str, Any] = error.get("ctx") or {}
     match error["type"]:
         case "extra_forbidden":
@@ -76,13 +81,17 @@ def _complaint(error: ErrorDetails) -> tuple[Location, str]:
                 f"{name}: {found} is unknown; {_nearest(str(error['input']), allowed, 'it is one of')}",
             )
         case "int_type" | "int_from_float":
-            return where, f"{name}: found {found}; it must be a whole number"
+            return where, f"{name}: found {found}; it must be a whole number{_as_number(error['input'])}"
         case "float_type":
-            return where, f"{name}: found {found}; it must be a number"
+            return where, f"{name}: found {found}; it must be a number{_as_number(error['input'])}"
+        case "string_type" if isinstance(error["input"], list | dict):
+            return where, f"{name}: found {found}; it must be one word"
         case "string_type":
             return where, f"{name}: found {found}; it must be a word (put it in quotes)"
-        case "greater_than_equal" | "greater_than" | "less_than":
-            bound = {"ge": "at least", "gt": "above", "lt": "below"}
+        case "string_too_short":
+            return where, f"{name}: found {found}; it must not be empty"
+        case "greater_than_equal" | "greater_than" | "less_than" | "less_than_equal":
+            bound = {"ge": "at least", "gt": "above", "lt": "below", "le": "at most"}
             key, limit = next(iter(context.items()))
             return where, f"{name}: found {found}; it must be {bound[key]} {limit:g}"
         case "finite_number":
@@ -100,6 +109,24 @@ def _complaint(error: ErrorDetails) -> tuple[Location, str]:
             return where, f"{name}: {context['error']}"
         case _:
             return where, f"{name}: {error['msg']}"
+
+
+def _found(value: Any) -> str:
+    """A value as YAML writes it, where Python's way is another."""
+    if value is None:
+        return "nothing"
+    return repr(value).lower() if isinstance(value, bool) else repr(value)
+
+
+def _as_number(value: Any) -> str:
+    """How to write the number that somebody meant."""
+    if isinstance(value, str):
+        try:
+            float(value)
+        except ValueError:
+            return ""
+        return f", without '_': {value.replace('_', '')}" if "_" in value else ", without quotes"
+    return ""
 
 
 def _known_keys(names: list[str]) -> list[str]:

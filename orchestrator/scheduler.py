@@ -75,7 +75,6 @@ class Scheduler:
         self._next = 0
         self._interrupts = 0
         self._interrupted_at = 0.0
-        self._stopping = False
         self.progress = self._starting_point()
         self._settled_flops = self._began_with = self.progress.spent
 
@@ -228,11 +227,8 @@ class Scheduler:
         self._on_progress(now)
 
     def _wind_down(self) -> None:
-        if not self._interrupts or self._stopping:
-            return
-        if self._clock() - self._interrupted_at > GRACE:
-            self._stopping = True
-            self._executor.stop()
+        if self._interrupts and self._clock() - self._interrupted_at > GRACE:
+            self._executor.stop()  # again after every poll: a stack that was only about to start did not hear it
 
     def _give_back(self, outcome: str, reason: str) -> None:
         for flight in self._flights.values():

@@ -8,9 +8,12 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass, field
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import yaml
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
 
 Location = tuple[str | int, ...]
 """Keys and list positions from the top of the file to a value."""
@@ -54,11 +57,16 @@ class YAMLError(ValueError):
 
 def parse(name: str, text: str) -> tuple[Any, Source]:
     """Values and lines of a YAML text. Raises YAMLError with every repeated key, tag and syntax error found."""
+    loader = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
     try:
-        node = yaml.compose(text, Loader=getattr(yaml, "CSafeLoader", yaml.SafeLoader))
+        _refuse_depth(yaml.parse(text, Loader=loader))
+        node = yaml.compose(text, Loader=loader)
     except yaml.MarkedYAMLError as error:
         mark = error.problem_mark or error.context_mark
-        raise YAMLError([(mark.line + 1 if mark else 1, f"not YAML: {error.problem or error.context}")]) from error
+        line = mark.line + 1 if mark else 1
+        if "".join(text.splitlines()[line - 1 : line]).startswith("\t"):
+            raise YAMLError([(line, "not YAML: the line begins with a tab; indent with spaces")]) from error
+        raise YAMLError([(line, f"not YAML: {error.problem or error.context}")]) from error
     except (yaml.YAMLError, RecursionError) as error:
         raise YAMLError([(1, f"not YAML: {str(error).splitlines()[0]}")]) from error
     if node is None:
@@ -68,6 +76,16 @@ def parse(name: str, text: str) -> tuple[Any, Source]:
     if walk.complaints:
         raise YAMLError(walk.complaints)
     return value, Source(name, text, walk.lines)
+
+
+def _refuse_depth(events: Iterable[yaml.Event]) -> None:
+    """The composer recurses in C, where no RecursionError stops it: 50,000 brackets end the process."""
+    depth = 0
+    for event in events:
+        depth += isinstance(event, yaml.CollectionStartEvent) - isinstance(event, yaml.CollectionEndEvent)
+        if depth > _DEEPEST + 1:
+            line = event.start_mark.line + 1 if event.start_mark else 1
+            raise YAMLError([(line, f"nested deeper than {_DEEPEST} levels")])
 
 
 class _Walk:
@@ -116,4 +134,8 @@ class _Walk:
         text = node.value
         if node.style:  # quoted or a block: a word, whatever it looks like
             return text
-        return next((make(text) for pattern, make in _SCALARS if pattern.fullmatch(text)), text)
+        try:
+            return next((make(text) for pattern, make in _SCALARS if pattern.fullmatch(text)), text)
+        except ValueError:  # Python reads whole numbers of up to 4300 digits
+            self.complaints.append((node.start_mark.line + 1, f"a number of {len(text):,} digits is too long"))
+            return None

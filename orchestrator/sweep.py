@@ -109,7 +109,9 @@ class Sweep(CellSections):
     """A declared experiment."""
 
     sweep: str = Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$", description="its name in the results table")
-    seeds: int | list[int] = Field(1, description="how many seeds, from 0, or a list of them")
+    seeds: Annotated[int, Field(le=10_000)] | list[int] = Field(
+        1, description="how many seeds, from 0, or a list of them"
+    )
     limits: Limits = Limits()
     cells: list[CellSections] = Field([], description="cells beside the grid")
 
