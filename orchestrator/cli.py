@@ -348,7 +348,10 @@ def main() -> None:
     except KeyboardInterrupt:
         _say("interrupted; the same command goes on")
         sys.exit(130)
-    except (OSError, ValueError, RuntimeError) as error:
+    except Exception as error:
+        if type(error).__name__ == "OperationalError":  # the database's own: disk full, table locked
+            _say(f"the results table cannot be written: {error.__cause__}; what was committed is kept; run again")
+            sys.exit(1)
         if not _misuse(error):
             raise
         _say(str(error) if not isinstance(error, OSError) else f"{error.filename}: {error.strerror}")

@@ -5,7 +5,7 @@ from __future__ import annotations
 import signal
 import time
 from collections import Counter
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
@@ -113,7 +113,10 @@ class Scheduler:
                     self._report()
                     self._wind_down()
             except BaseException:
-                self._give_back("interrupted", "its coordinator stopped")
+                with suppress(
+                    Exception
+                ):  # a table that cannot be written may be why we are here: recover() does it
+                    self._give_back("interrupted", "its coordinator stopped")
                 raise
         return self.progress
 
