@@ -111,7 +111,7 @@ LEDGERS: dict[str, Callable[[Shape], int]] = {
 
 def examples_for(shape: Shape, budget: float, ledger: str = "flops") -> int:
     """The most training examples that `budget` pays for in one of the LEDGERS; the inverse of its cost."""
-    return math.floor(budget / LEDGERS[ledger](shape))
+    return math.floor(budget) // LEDGERS[ledger](shape)
 
 
 def width_for_params(shape: Shape, total: int) -> int:

@@ -72,7 +72,7 @@ def describe(spec: RunSpec) -> DatasetInfo:
         _refuse_foreign_keys(spec)
     if spec.dataset == "digits":
         train = _DIGITS - -(-_DIGITS // _FOLDS)  # the smallest of the five training sets
-        return DatasetInfo("digits", train, 64, 10, (8, 8, 1), "sklearn-digits-1")
+        return DatasetInfo("digits", train, 64, 10, (8, 8, 1), "sklearn-digits-2")
     if spec.dataset == "zipf":
         alpha, tokens = _zipf(spec)
         fingerprint = f"zipf-1-{alpha!r}-{tokens}"
@@ -115,14 +115,14 @@ def resolve(spec: RunSpec, info: DatasetInfo) -> RunSpec:
 
 def _steps(spec: RunSpec, size: int, flops_per_example: int) -> int:
     if spec.budget is not None:
-        name, asked, affordable = "budget", f"{spec.budget:.3g} FLOPs", spec.budget / flops_per_example
+        name, asked, affordable = "budget", f"{spec.budget:.3g} FLOPs", int(spec.budget) // flops_per_example
     elif spec.epochs is not None:
         # The guard: 0.29 epochs of 100 examples are 28.999999999999996 and must not lose one.
-        name, asked, affordable = "epochs", f"{spec.epochs:g} epochs", spec.epochs * size * (1 + 1e-12)
+        name, asked, affordable = "epochs", f"{spec.epochs:g} epochs", int(spec.epochs * size * (1 + 1e-12))
     else:
         assert spec.examples is not None
         name, asked, affordable = "examples", f"{spec.examples:,} examples", spec.examples
-    steps = int(affordable) // spec.batch_size
+    steps = affordable // spec.batch_size
     if steps < 1:
         step_flops = flops_per_example * spec.batch_size
         raise SpecError(
@@ -152,8 +152,9 @@ def split(arrays: Arrays, spec: RunSpec) -> Split:
         rows = zipf.draw(alpha, tokens, size, spec.seed)
         return Split(rows, np.arange(tokens), zipf.probabilities(alpha, tokens))
     if spec.dataset == "digits":
-        order = nested(arrays.labels, _DIGITS, stream("digits", "folds"))
-        test = order[spec.seed % _FOLDS :: _FOLDS]  # stratified, since the order is
+        order = np.random.default_rng(stream("digits", "folds")).permutation(_DIGITS)
+        by_class = order[np.argsort(arrays.labels[order], kind="stable")]
+        test = by_class[spec.seed % _FOLDS :: _FOLDS]  # stratified: every fifth of each class
         pool = np.setdiff1d(order, test)
     else:
         test = np.arange(arrays.train, len(arrays.labels))

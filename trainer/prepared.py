@@ -15,6 +15,8 @@ import os
 import shutil
 import tarfile
 import tempfile
+import zipfile
+import zlib
 from collections import Counter
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
@@ -82,23 +84,28 @@ def _signature(source: Path) -> list[Any]:
 
 def _decoded(source: Path, resolution: int | None) -> tuple[np.ndarray, np.ndarray, int]:
     """(inputs [n, ...], labels [n], training rows), the training rows first."""
-    if source.suffix == ".npz":
-        return _from_npz(source, resolution)
-    return _from_images(source, resolution)
+    try:
+        if source.suffix == ".npz":
+            return _from_npz(source, resolution)
+        return _from_images(source, resolution)
+    except (tarfile.TarError, zipfile.BadZipFile, zlib.error, EOFError) as error:
+        raise SpecError("path", f"{source} is damaged or cut short: {error}") from error
 
 
 def _from_npz(source: Path, resolution: int | None) -> tuple[np.ndarray, np.ndarray, int]:
     wanted = ("x_train", "y_train", "x_test", "y_test")
+    if not zipfile.is_zipfile(source):
+        raise SpecError("path", f"{source} is no .npz file, or was cut short; write it with numpy.savez")
     with np.load(source, allow_pickle=False) as held:
         if missing := [name for name in wanted if name not in held]:
             raise SpecError("path", f"{source} has no array {missing[0]}; it needs {', '.join(wanted)}")
         x_train, y_train, x_test, y_test = (held[name] for name in wanted)
-    for name, x, y in (("train", x_train, y_train), ("test", x_test, y_test)):
-        if len(x) != len(y) or len(x) == 0:
-            raise SpecError("path", f"{source}: x_{name} has {len(x):,} rows and y_{name} {len(y):,}")
-    labels = np.concatenate([y_train, y_test]).reshape(-1)
+    _check_rows(source, x_train, y_train, x_test, y_test)
+    labels = np.concatenate([y_train.reshape(-1), y_test.reshape(-1)])
     if not np.issubdtype(labels.dtype, np.integer) or labels.min() < 0:
         raise SpecError("path", f"{source}: labels must be whole numbers from 0; found {labels.dtype}")
+    if labels.max() == labels.min():
+        raise SpecError("path", f"{source} holds one class, {labels[0]}; at least two are needed")
     inputs = np.concatenate([x_train, x_test])
     if inputs.dtype != np.uint8:
         inputs = inputs.astype(np.float32)
@@ -111,6 +118,19 @@ def _from_npz(source: Path, resolution: int | None) -> tuple[np.ndarray, np.ndar
     return inputs, labels.astype(np.int64), len(x_train)
 
 
+def _check_rows(
+    source: Path, x_train: np.ndarray, y_train: np.ndarray, x_test: np.ndarray, y_test: np.ndarray
+) -> None:
+    """SpecError unless every example has one label, and training and test examples are of one form."""
+    for name, x, y in (("train", x_train, y_train), ("test", x_test, y_test)):
+        if len(x) != len(y) or len(x) == 0:
+            raise SpecError("path", f"{source}: x_{name} has {len(x):,} rows and y_{name} {len(y):,}")
+    if x_train.shape[1:] != x_test.shape[1:]:
+        raise SpecError("path", f"{source}: x_train holds {x_train.shape[1:]}, x_test {x_test.shape[1:]}")
+    if y_train.size != len(x_train) or y_test.size != len(x_test):
+        raise SpecError("path", f"{source}: labels must be one class number an example; found {y_train.shape}")
+
+
 def _from_images(source: Path, resolution: int | None) -> tuple[np.ndarray, np.ndarray, int]:
     names = _image_names(source)
     rows, classes = _arrange(source, names)
@@ -119,7 +139,7 @@ def _from_images(source: Path, resolution: int | None) -> tuple[np.ndarray, np.n
     wanted = {name: row for row, (name, _, _) in enumerate(rows)}
     for done, (name, content) in enumerate(_contents(source, wanted)):
         if inputs is None:
-            first = _pixels(name, content, None, None)
+            first = _pixels(name, content, resolution, None)
             side = side or first.shape[0]
             inputs = np.empty((len(rows), side, side, first.shape[2]), np.uint8)
         assert side is not None

@@ -1,0 +1,169 @@
+from __future__ import annotations
+
+import math
+from dataclasses import replace
+
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from torch.profiler import ProfilerActivity, profile
+from torch.utils.flop_counter import FlopCounterMode
+
+from tests.trainer.reference import Reference, numel, resolved, shapes
+from trainer import cost
+from trainer.cost import LEDGERS, Shape
+from trainer.loop import _loss
+from trainer.model import slots
+from trainer.optimise import make_optimizer
+from trainer.stack import Stack
+
+QUICK = settings(deadline=None, max_examples=40)
+
+PAPER = [  # depth, width, all parameters, those of the body, multiply-adds as fvcore counts them
+    (6, 256, 9_188_574, 3_156_480, 9_174_016),
+    (12, 256, 12_345_054, 6_312_960, 12_327_424),
+    (6, 512, 24_657_374, 12_604_416, 24_639_488),
+    (12, 512, 37_261_790, 25_208_832, 37_237_760),
+    (6, 1024, 74_469_342, 50_374_656, 74_444_800),
+    (12, 1024, 124_843_998, 100_749_312, 124_807_168),
+]
+
+
+@QUICK
+@given(shape=shapes())
+def test_params_are_those_of_an_independent_model_group_by_group(shape):
+    model, params = Reference(shape), cost.params(shape)
+    assert (params.embed, params.body, params.head) == (numel(model.embed), numel(model.body), numel(model.head))
+    assert params.total == numel(model)
+
+
+@QUICK
+@given(shape=shapes())
+def test_params_are_those_of_the_slots(shape):
+    sizes = {"embed": 0, "body": 0, "head": 0}
+    for slot in slots(shape):
+        group = slot.name.split(".")[0]
+        sizes[group if group in sizes else "body"] += math.prod(slot.shape)
+    params = cost.params(shape)
+    assert sizes == {"embed": params.embed, "body": params.body, "head": params.head}
+
+
+@QUICK
+@given(shape=shapes(), batch=st.integers(1, 5))
+def test_flops_are_those_that_torch_counts_forward_and_backward(shape, batch):
+    model, counter = Reference(shape), FlopCounterMode(display=False)
+    with counter:
+        model(torch.randn(batch, shape.inputs)).sum().backward()
+    assert cost.flops_per_example(shape) * batch == counter.get_total_flops()
+
+
+@pytest.mark.parametrize(("depth", "width", "total", "body", "macs"), PAPER)
+def test_the_papers_table(depth, width, total, body, macs):
+    shape = Shape("b-mlp", depth, width, 64 * 64 * 3, 11_230)
+    assert cost.params(shape).total == total
+    assert cost.params(shape).body == body
+    assert cost.flops_paper_per_example(shape) == 3 * macs
+    assert cost.flops_6nd_per_example(shape) == 6 * total
+
+
+def test_the_papers_simple_mlp():
+    assert cost.params(Shape("s-mlp", 6, 2048, 64 * 64 * 3, 11_230)).total == 69_180_382
+
+
+def test_the_papers_axis_holds_the_share_that_no_backward_pass_needs():
+    for width, depth, excess in ((256, 6, 0.114), (1024, 12, 0.034)):
+        shape = Shape("b-mlp", depth, width, 64 * 64 * 3, 11_230)
+        assert 1 - cost.flops_per_example(shape) / (6 * cost.macs(shape)) == pytest.approx(excess, abs=5e-4)
+
+
+@QUICK
+@given(shape=shapes(), ledger=st.sampled_from(sorted(LEDGERS)), count=st.integers(1, 10**15), data=st.data())
+def test_examples_for_is_the_largest_number_that_fits(shape, ledger, count, data):
+    price = LEDGERS[ledger](shape)
+    exact = price * count
+    budget = data.draw(
+        st.sampled_from([exact, exact - 1, float(exact), math.nextafter(exact, 0)]) | st.floats(0, exact)
+    )
+    examples = cost.examples_for(shape, budget, ledger)
+    assert examples * price <= budget < (examples + 1) * price
+
+
+@QUICK
+@given(shape=shapes(), total=st.integers(1, 20_000))
+def test_width_for_params_is_the_nearest_of_all(shape, total):
+    def miss(width):
+        return abs(cost.params(replace(shape, width=width)).total - total)
+
+    found = cost.width_for_params(shape, total)
+    assert found >= 1
+    assert miss(found) == min(map(miss, range(1, 2 * found + 10)))
+
+
+@QUICK
+@given(shape=shapes(most=2000))
+def test_width_for_params_inverts_params(shape):
+    assert cost.width_for_params(shape, cost.params(shape).total) == shape.width
+
+
+def test_the_cost_of_an_unresolved_spec_is_refused():
+    with pytest.raises(ValueError, match="resolve"):
+        cost.shape_of(replace(resolved(), inputs=None))
+
+
+def _peak_of_training(shape, batch, optimizer):
+    """Most bytes that torch held at once in three steps of training one model."""
+    spec = resolved(
+        family=shape.family,
+        depth=shape.depth,
+        width=shape.width,
+        expansion=shape.expansion,
+        optimizer=optimizer,
+        batch_size=batch,
+        epochs=100,
+    )
+    spec = replace(spec, inputs=shape.inputs, classes=shape.classes)
+    with profile(activities=[ProfilerActivity.CPU], profile_memory=True) as prof:
+        stack = Stack([spec], torch.device("cpu"))
+        steps = make_optimizer([spec], stack.rows)
+        for _ in range(3):
+            x, y = torch.randn(1, batch, shape.inputs), torch.zeros(1, batch, dtype=torch.long)
+            stack.backward(_loss(stack.logits(x), y, 0.0).sum())
+            steps.step()
+    held = peak = 0
+    for event in prof.profiler.kineto_results.events():
+        if event.name() == "[memory]":
+            held += event.nbytes()
+            peak = max(peak, held)
+    return peak
+
+
+@pytest.mark.parametrize("optimizer", ["adamw", "sgd", "lion"])
+@pytest.mark.parametrize("family", ["b-mlp", "s-mlp"])
+@pytest.mark.parametrize(
+    ("depth", "width", "inputs", "batch"), [(2, 256, 3072, 32), (4, 64, 64, 2048), (6, 128, 768, 256)]
+)
+def test_memory_is_within_the_factor_it_promises(optimizer, family, depth, width, inputs, batch):
+    shape = Shape(family, depth, width, inputs, 10)
+    measured = _peak_of_training(shape, batch, optimizer)
+    assert 1 / 1.5 < measured / cost.memory_bytes(shape, batch, optimizer) < 1.5
+
+
+@pytest.mark.parametrize(("batch", "width"), [(33, 64), (16, 64), (64, 40), (64, 8)])
+def test_shapes_that_vector_instructions_would_misalign_are_trained_alone(batch, width):
+    assert cost.stack_size(Shape("b-mlp", 2, width, 64, 10), batch, 16) == 1
+
+
+@QUICK
+@given(batch=st.integers(1, 64), width=st.integers(1, 64), wanted=st.integers(1, 40))
+def test_a_stack_is_filled_up_to_its_limits_and_no_further(batch, width, wanted):
+    shape = Shape("s-mlp", 2, 16 * width, 64, 10)
+    size = cost.stack_size(shape, 32 * batch, wanted)
+    activations = 32 * batch * 16 * width
+
+    def fits(runs):
+        return runs == 1 or (runs <= 16 and runs <= wanted and runs * activations <= 2**16)
+
+    assert size >= 1
+    assert fits(size)
+    assert not fits(size + 1)

@@ -1,0 +1,100 @@
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from tests.trainer.reference import PICTURES, resolved
+from trainer.data import BLOCK, Batches, Order, Resident, resident
+from trainer.datasets import Arrays, Split
+
+QUICK = settings(deadline=None, max_examples=60)
+CPU = torch.device("cpu")
+
+
+@pytest.fixture(scope="module")
+def arrays():
+    rng = np.random.default_rng(0)
+    pixels, labels = rng.integers(0, 256, (1200, 48), dtype=np.uint8), rng.integers(0, 10, 1200)
+    means = np.array([100, 120, 140], np.float32), np.array([50, 60, 70], np.float32)
+    return Arrays(PICTURES, pixels, labels, 1000, *means)
+
+
+def _split(rows):
+    return Split(rows, np.arange(1000, 1200), np.ones(200))
+
+
+@QUICK
+@given(size=st.integers(1, 50), batch=st.integers(1, 20), seed=st.integers(0, 99))
+def test_every_epoch_is_a_permutation_and_no_example_is_dropped(size, batch, seed):
+    rows = np.arange(size) * 3
+    order = Order(replace(resolved(seed=seed), batch_size=batch), rows)
+    seen = order.block(0, 3 * size).reshape(-1)  # 3 x batch epochs
+    for epoch in seen.reshape(-1, size):
+        assert sorted(epoch) == rows.tolist()
+
+
+@QUICK
+@given(size=st.integers(1, 50), batch=st.integers(1, 20), at=st.integers(0, 200), more=st.integers(1, 20))
+def test_the_rows_of_a_step_do_not_depend_on_how_they_were_asked_for(size, batch, at, more):
+    spec, rows = replace(resolved(), batch_size=batch), np.arange(size)
+    block = Order(spec, rows).block(at, more)
+    assert block.shape == (more, batch)
+    one_by_one = Order(spec, rows)
+    backwards = [one_by_one.block(at + j, 1)[0] for j in reversed(range(more))]
+    assert np.array_equal(block, backwards[::-1])
+
+
+def test_a_batch_may_span_epochs():
+    (first, second) = Order(resolved(batch_size=6), np.arange(10)).block(0, 2)
+    assert set(first) | set(second[:4]) == set(range(10))
+    assert set(second[4:]) <= set(range(10))
+
+
+def test_epochs_and_seeds_are_in_different_orders():
+    orders = [Order(resolved(batch_size=50, seed=seed), np.arange(50)).block(0, 2) for seed in (0, 1)]
+    rows = {tuple(step) for order in orders for step in order}
+    assert len(rows) == 4
+
+
+def test_examples_are_read_normalised_channel_by_channel(arrays):
+    rows = np.array([[3, 1], [7, 7]])
+    x, y = Resident(arrays, CPU).read(torch.from_numpy(rows))
+    pixels = arrays.inputs[rows].reshape(2, 2, 4, 4, 3).astype(float)
+    expected = ((pixels - [100, 120, 140]) / [50, 60, 70]).reshape(2, 2, 48)
+    torch.testing.assert_close(x, torch.from_numpy(expected).float())
+    assert y.tolist() == arrays.labels[rows].tolist()
+
+
+def test_a_data_set_is_put_on_a_device_once(arrays):
+    assert resident(arrays, CPU) is resident(arrays, CPU)
+
+
+@pytest.mark.parametrize("augment", ["none", "flip+crop"])
+def test_a_run_reads_the_same_batches_in_any_company(arrays, augment):
+    data = Resident(arrays, CPU)
+    specs = [
+        resolved(seed=s, dataset_size=n, batch_size=32, examples=32, augment=augment)
+        for s, n in ((0, 1000), (1, 100), (2, 7))
+    ]
+    splits = [_split(np.arange(spec.dataset_size)) for spec in specs]
+    together = Batches(data, specs, splits)
+    alone = [Batches(data, [spec], [own]) for spec, own in zip(specs, splits, strict=True)]
+    for step in (0, 1, BLOCK - 1, BLOCK, 3 * BLOCK + 5):
+        x, y = together.at(step)
+        assert x.shape == (3, 32, 48)
+        for k, batches in enumerate(alone):
+            x_own, y_own = batches.at(step)
+            assert torch.equal(x[k], x_own[0])
+            assert torch.equal(y[k], y_own[0])
+
+
+def test_a_step_trains_on_the_rows_that_the_order_says(arrays):
+    spec, rows = resolved(seed=5, batch_size=16), np.arange(300)
+    batches, order = Batches(Resident(arrays, CPU), [spec], [_split(rows)]), Order(spec, rows)
+    for step in (0, 20, BLOCK + 3):
+        assert batches.at(step)[1][0].tolist() == arrays.labels[order.block(step, 1)[0]].tolist()

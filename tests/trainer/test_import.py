@@ -1,0 +1,22 @@
+from __future__ import annotations
+
+import subprocess
+import sys
+
+import trainer
+
+
+def test_what_is_priced_or_declared_does_not_import_torch():
+    asked = "import sys, trainer, trainer.spec, trainer.cost, trainer.result, trainer.datasets, trainer.zipf; "
+    heavy = "print([m for m in ('torch', 'ray', 'pandas', 'sklearn', 'PIL') if m in sys.modules])"
+    done = subprocess.run([sys.executable, "-c", asked + heavy], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "[]"
+
+
+def test_every_public_name_is_there_and_in_order():
+    assert trainer.__all__ == sorted(trainer.__all__)
+    assert all(getattr(trainer, name) is not None for name in trainer.__all__)
+
+
+def test_an_unknown_name_is_an_attribute_error():
+    assert not hasattr(trainer, "test")

@@ -1,0 +1,127 @@
+from __future__ import annotations
+
+import math
+from dataclasses import replace
+
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from tests.trainer.reference import resolved
+from trainer.optimise import Lion, lr_factor, make_optimizer
+
+QUICK = settings(deadline=None, max_examples=60)
+MEMBERS = [{"lr": 1e-3, "weight_decay": 0.0}, {"lr": 3e-2, "weight_decay": 0.1}, {"lr": 1e-4, "momentum": 0.5}]
+
+
+def _gradients(rows, steps=10):
+    generator = torch.Generator().manual_seed(0)
+    return torch.randn(steps, rows, 37, generator=generator)
+
+
+def _stacked(name, gradients):
+    """The rows of a stack after one update a gradient."""
+    specs = [resolved(optimizer=name, **member) for member in MEMBERS]
+    rows = list(torch.ones(len(specs), gradients.shape[-1]).unbind())
+    optimizer = make_optimizer(specs, rows)
+    for step in gradients:
+        for row, gradient in zip(rows, step, strict=True):
+            row.grad = gradient.clone()
+        optimizer.step()
+    return rows
+
+
+def _alone(gradients, make):
+    """What torch's own, unfused optimiser makes of one run."""
+    p = torch.nn.Parameter(torch.ones(gradients.shape[-1]))
+    optimizer = make(p)
+    for gradient in gradients:
+        p.grad = gradient.clone()
+        optimizer.step()
+    return p.detach()
+
+
+@pytest.mark.parametrize("name", ["adamw", "sgd"])
+def test_rows_are_those_of_torch_with_their_own_lr_decay_and_momentum(name):
+    gradients = _gradients(len(MEMBERS))
+    for k, (row, member) in enumerate(zip(_stacked(name, gradients), MEMBERS, strict=True)):
+        said = {"lr": member["lr"], "weight_decay": member.get("weight_decay", 0.0)}
+        if name == "adamw":
+            expected = _alone(gradients[:, k], lambda p, said=said: torch.optim.AdamW([p], **said, foreach=False))
+        else:
+            said["momentum"] = member.get("momentum", 0.9)
+            expected = _alone(gradients[:, k], lambda p, said=said: torch.optim.SGD([p], **said, foreach=False))
+        torch.testing.assert_close(row, expected, rtol=1e-6, atol=1e-6)
+        assert not torch.allclose(row, torch.ones_like(row))
+
+
+def test_lion_is_the_papers_update():
+    gradients = _gradients(len(MEMBERS))
+    for k, (row, member) in enumerate(zip(_stacked("lion", gradients), MEMBERS, strict=True)):
+        lr, decay = member["lr"], member.get("weight_decay", 0.0)
+        theta, m = [1.0] * gradients.shape[-1], [0.0] * gradients.shape[-1]
+        for gradient in gradients[:, k].double().tolist():
+            for i, g in enumerate(gradient):
+                c = 0.9 * m[i] + 0.1 * g
+                theta[i] -= lr * (math.copysign(1, c) + decay * theta[i])
+                m[i] = 0.99 * m[i] + 0.01 * g
+        torch.testing.assert_close(row.double(), torch.tensor(theta, dtype=torch.double), rtol=1e-6, atol=1e-6)
+
+
+def test_lion_stands_still_where_there_is_no_gradient():
+    p = torch.ones(3)
+    p.grad = torch.tensor([0.0, 1.0, -1.0])
+    Lion([p], lr=0.1).step()
+    torch.testing.assert_close(p, torch.tensor([1.0, 0.9, 1.1]))
+
+
+schedules = st.builds(
+    lambda steps, schedule, warmup, cooldown: replace(
+        resolved(schedule=schedule, warmup=warmup, cooldown=cooldown * (1 - warmup)), steps=steps
+    ),
+    steps=st.integers(1, 300),
+    schedule=st.sampled_from(["constant", "cosine", "wsd"]),
+    warmup=st.sampled_from([0.0, 0.05, 0.3]),
+    cooldown=st.sampled_from([0.1, 0.5, 1.0]),
+)
+
+
+@QUICK
+@given(spec=schedules)
+def test_a_schedule_rises_once_and_falls_once_within_0_and_1(spec):
+    factors = [lr_factor(spec, step) for step in range(spec.steps)]
+    assert all(0 < f <= 1 for f in factors)
+    top = factors.index(max(factors))
+    assert factors[: top + 1] == sorted(factors[: top + 1])
+    assert factors[top:] == sorted(factors[top:], reverse=True)
+
+
+@QUICK
+@given(spec=schedules)
+def test_warm_up_is_linear_and_leads_to_the_full_rate(spec):
+    warm = round(spec.warmup * spec.steps)
+    assert [lr_factor(spec, s) for s in range(warm)] == pytest.approx([(s + 1) / (warm + 1) for s in range(warm)])
+    cool = max(1, round(spec.cooldown * spec.steps))
+    if spec.schedule != "wsd" or warm + cool <= spec.steps:
+        assert lr_factor(spec, warm) == 1
+
+
+def test_cosine_is_half_way_in_the_middle_and_nearly_nothing_at_the_end():
+    spec = replace(resolved(schedule="cosine"), steps=1000)
+    assert lr_factor(spec, 0) == 1
+    assert lr_factor(spec, 500) == pytest.approx(0.5)
+    assert lr_factor(spec, 250) == pytest.approx((1 + math.sqrt(0.5)) / 2)
+    assert lr_factor(spec, 999) == pytest.approx(math.pi**2 / 4 / 1000**2, rel=0.01)
+
+
+def test_wsd_stays_and_then_falls_on_a_line_to_one_step_from_nothing():
+    spec = replace(resolved(schedule="wsd", warmup=0.1, cooldown=0.2), steps=100)
+    factors = [lr_factor(spec, step) for step in range(100)]
+    assert factors[10:81] == [1.0] * 71
+    assert factors[80:] == pytest.approx([j / 20 for j in range(20, 0, -1)])
+
+
+def test_constant_stays():
+    spec = replace(resolved(schedule="constant"), steps=7)
+    assert {lr_factor(spec, step) for step in range(7)} == {1.0}
