@@ -194,8 +194,8 @@ def _better(e: Evidence, which: Callable[[float], bool]) -> str | None:
 
 
 def _contradicts(e: Evidence, exponent: float) -> bool:
-    inside = e.interval[0] <= exponent <= e.interval[1]
-    return not inside and not 1 / FAR < exponent / e.exponent < FAR
+    """Whether the exponent of a better law lies outside the interval, which then does not hold."""
+    return not 0.98 * e.interval[0] <= exponent <= 1.02 * e.interval[1]
 
 
 def _switched_on(e: Evidence, part: str) -> bool:

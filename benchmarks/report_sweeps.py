@@ -1,6 +1,6 @@
 """What the shipped sweeps gave on this machine, as Markdown: time, laws with intervals, calibration.
 
-Run the sweeps, then `./run python benchmarks/report_sweeps.py STORE... > benchmarks/results/<yyyy-mm>-<machine>.md`.
+`./run python benchmarks/report_sweeps.py STORE... > benchmarks/results/<yyyy-mm>-<machine>.md`, after the sweeps.
 """
 
 import datetime as dt

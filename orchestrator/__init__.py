@@ -12,10 +12,11 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from orchestrator.database import TableError
     from orchestrator.planner import Plan, plan
     from orchestrator.reader import load_sweep, read_sweep
     from orchestrator.sweep import Sweep, SweepError
-    from orchestrator.table import Table, TableError, history, results
+    from orchestrator.table import Table, history, results
 
 __all__ = [
     "Plan",
@@ -34,7 +35,8 @@ _HOME = {
     **dict.fromkeys(("Plan", "plan"), "planner"),
     **dict.fromkeys(("load_sweep", "read_sweep"), "reader"),
     **dict.fromkeys(("Sweep", "SweepError"), "sweep"),
-    **dict.fromkeys(("Table", "TableError", "history", "results"), "table"),
+    "TableError": "database",
+    **dict.fromkeys(("Table", "history", "results"), "table"),
 }
 
 

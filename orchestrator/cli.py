@@ -264,8 +264,9 @@ def plot(
     out.mkdir(parents=True, exist_ok=True)
     for law in laws(frame):
         if law.fit is None:
-            _say(f"no figure of error against {law.x}: {law.why_not}")
-            continue
+            _say(f"no law of error against {law.x}: {law.why_not}")
+            if done[law.x].nunique() < 2:
+                continue
         colour = "width" if len(done["width"].unique()) > 1 else None
         described = describe_law(
             done, law.fit, x=law.x, colour=colour, history=records if law.x == "flops" else None

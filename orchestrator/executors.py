@@ -9,12 +9,11 @@ from __future__ import annotations
 import logging
 import os
 import secrets
-import traceback
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Protocol
 
 from orchestrator.device import SLOTS_PER_GPU, cores
-from orchestrator.worker import Worker
+from orchestrator.worker import Raised, Worker
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -105,17 +104,12 @@ class InlineExecutor:
         if self._going is None:
             return []
         bundle, events = self._going
-        try:
-            item = next(events)
-        except Exception as error:  # noqa: BLE001 - a failed run is a row, never the end of a sweep
+        event = _event(bundle, next(events))
+        if not isinstance(event, Recorded):
             self._going = None
-            return [Failed(bundle, _one_line(error), traceback.format_exc())]
-        if isinstance(item, list):
-            self._going = None
-            return [Finished(bundle, item)]
-        if self._stopping:
+        elif self._stopping:
             self._worker.stop()
-        return [Recorded(bundle, item)]
+        return [event]
 
     def stop(self) -> None:
         """Stop at the next look of the loop."""
@@ -135,7 +129,6 @@ class _Slot:
     bundle: int | None = None
     stream: Any = None
     warming: Any = None
-    losses: int = field(default=0)
 
 
 class RayExecutor:
@@ -157,7 +150,9 @@ class RayExecutor:
             self._hire(slot)
 
     def _hire(self, slot: _Slot) -> None:
-        """Give a slot a new worker, warming."""
+        """Give a slot a new worker, warming; whatever is left of the old one goes."""
+        if slot.actor is not None:
+            self._ray.kill(slot.actor)
         remote = self._ray.remote(concurrency_groups={"control": 1}, max_restarts=0, **self._share)(Worker)
         slot.actor = remote.remote(self._device)
         slot.warming, slot.bundle, slot.stream = slot.actor.warm.remote(), None, None
@@ -186,27 +181,20 @@ class RayExecutor:
         ready, _ = self._ray.wait(list(busy), num_returns=len(busy), timeout=0, fetch_local=False)
         if not ready:
             ready, _ = self._ray.wait(list(busy), num_returns=1, timeout=timeout, fetch_local=False)
-        return [event for stream in ready for event in self._next(busy[stream])]
+        return [self._next(busy[stream]) for stream in ready]
 
-    def _next(self, slot: _Slot) -> list[Event]:
+    def _next(self, slot: _Slot) -> Event:
         bundle = slot.bundle
         assert bundle is not None
         try:
             item = self._ray.get(next(slot.stream))
-        except (
-            self._ray.exceptions.RayActorError,
-            self._ray.exceptions.ObjectLostError,
-            StopIteration,
-        ) as error:
+        except (self._ray.exceptions.RayError, StopIteration) as error:  # what a stack raises comes as Raised
             self._hire(slot)
-            return [Lost(bundle, f"its worker died ({type(error).__name__})")]
-        except self._ray.exceptions.RayTaskError as error:
+            return Lost(bundle, f"its worker died ({type(error).__name__})")
+        event = _event(bundle, item)
+        if not isinstance(event, Recorded):
             slot.bundle = slot.stream = None
-            return [Failed(bundle, _one_line(error.cause), str(error))]
-        if isinstance(item, list):
-            slot.bundle = slot.stream = None
-            return [Finished(bundle, item)]
-        return [Recorded(bundle, item)]
+        return event
 
     def stop(self) -> None:
         """Tell the workers, through a thread of theirs that does not train."""
@@ -242,5 +230,7 @@ def _start_ray(slots: int, gpus: int | None) -> Any:
     return ray
 
 
-def _one_line(error: BaseException) -> str:
-    return f"{type(error).__name__}: {str(error).strip().splitlines()[0] if str(error).strip() else 'no message'}"
+def _event(bundle: int, item: Record | list[RunResult] | Raised) -> Event:
+    if isinstance(item, Raised):
+        return Failed(bundle, item.reason, item.traceback)
+    return Finished(bundle, item) if isinstance(item, list) else Recorded(bundle, item)

@@ -5,6 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal
 
+from trainer.spec import RunSpec
+
 if TYPE_CHECKING:
     import pandas as pd
 
@@ -13,6 +15,7 @@ if TYPE_CHECKING:
 AXES = ("params", "examples", "flops")
 LEAST = 3
 """Distinct values of x under which there is nothing to fit."""
+_HOW_LONG = ("seed", "budget", "epochs", "examples", "steps")
 
 
 @dataclass(frozen=True)
@@ -31,10 +34,11 @@ class Law:
 def laws(results: pd.DataFrame, *, resamples: int = 1000, shift: bool = False) -> list[Law]:
     """Fit error against every axis of AXES that the finished runs of one sweep vary.
 
-    FLOPs: the frontier, the lowest error at each compute; where cells share budgets (isoFLOP curves), the best
-    cell of each budget, since whole steps leave cells of one budget a little apart. Params and examples: the
-    lowest error at each value, everything else left free. On the Zipf task only
-    `examples` is a law: its error has no floor and knows nothing of parameters.
+    Each is the law of the frontier: the lowest error for at most so many FLOPs, params or examples, everything
+    else left free; where only one thing was varied there is nothing to choose and all runs count. Where cells
+    share budgets (isoFLOP curves), FLOPs has the best cell of each budget, since whole steps leave cells of one
+    budget a little apart. On the Zipf task only `examples` is a law: its error has no floor and knows nothing of
+    parameters.
     """
     done = results[results["state"] == "done"]
     zipf = set(done["dataset"]) == {"zipf"}
@@ -54,12 +58,19 @@ def _law(done: pd.DataFrame, x: str, *, floor: bool, shift: bool, resamples: int
     try:
         shared = x == "flops" and done["budget"].nunique() * 2 <= done["cell_id"].nunique()
         done = done.assign(flops=done["budget"]) if shared else done
-        kind: Literal["running", "each"] = "running" if x == "flops" and not shared else "each"
-        if kind == "each" and done.groupby(x)["cell_id"].nunique().max() == 1:  # nothing to select: all runs count
+        kind: Literal["running", "each"] = "each" if shared else "running"
+        if not _traded(done):
             return Law(x, fit_power_law(done, x=x, floor=floor, shift=shift, resamples=resamples))
         return Law(x, fit_frontier(done, x=x, kind=kind, floor=floor, shift=shift, resamples=resamples))
     except (FitError, ValueError) as error:
         return Law(x, None, str(error))
+
+
+def _traded(done: pd.DataFrame) -> bool:
+    """Whether cells compete: more of them than one axis alone, or budgets alone, would make."""
+    recipe = [name for name in RunSpec.__dataclass_fields__ if name in done and name not in _HOW_LONG]
+    most = int(done[recipe].nunique().max())
+    return 1 < most < done["cell_id"].nunique()
 
 
 @dataclass(frozen=True)

@@ -113,9 +113,7 @@ class Scheduler:
                     self._report()
                     self._wind_down()
             except BaseException:
-                with suppress(
-                    Exception
-                ):  # a table that cannot be written may be why we are here: recover() does it
+                with suppress(Exception):  # where the table itself is why we are here, recover() does it next time
                     self._give_back("interrupted", "its coordinator stopped")
                 raise
         return self.progress
@@ -230,7 +228,7 @@ class Scheduler:
         self._on_progress(now)
 
     def _wind_down(self) -> None:
-        if self._interrupts and self._clock() - self._interrupted_at > GRACE:
+        if self._flights and self._interrupts and self._clock() - self._interrupted_at > GRACE:
             self._executor.stop()  # again after every poll: a stack that was only about to start did not hear it
 
     def _give_back(self, outcome: str, reason: str) -> None:

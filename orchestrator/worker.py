@@ -3,13 +3,21 @@
 from __future__ import annotations
 
 import threading
-from typing import TYPE_CHECKING
+import traceback
+from typing import TYPE_CHECKING, NamedTuple
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
     from trainer.result import Record, RunResult
     from trainer.spec import Device, RunSpec
+
+
+class Raised(NamedTuple):
+    """What a stack raised, as text: an exception may not survive the way to another process."""
+
+    reason: str
+    traceback: str
 
 
 class Worker:
@@ -25,12 +33,12 @@ class Worker:
 
         from trainer.spec import RunSpec
 
-        for _ in self.train([RunSpec(dataset="digits", width=8, examples=128, batch_size=32)]):
-            pass
+        *_, end = self.train([RunSpec(dataset="digits", width=8, examples=128, batch_size=32)])
+        assert not isinstance(end, Raised), end.traceback
         return os.getpid()
 
-    def train(self, specs: Sequence[RunSpec]) -> Iterator[Record | list[RunResult]]:
-        """Records of the stack as they are made, then the list of its results."""
+    def train(self, specs: Sequence[RunSpec]) -> Iterator[Record | list[RunResult] | Raised]:
+        """Records of the stack as they are made, then the list of its results, or what it raised."""
         import torch
 
         from trainer.loop import training
@@ -38,9 +46,18 @@ class Worker:
         if self._threads is not None:
             torch.set_num_threads(self._threads)  # of this thread: it is the one that trains
         self._stop.clear()
-        results = yield from training(specs, device=self._device, should_stop=self._stop.is_set)
-        yield results
+        try:
+            results = yield from training(specs, device=self._device, should_stop=self._stop.is_set)
+        except Exception as error:  # noqa: BLE001 - a failed run is a row, never the end of a sweep
+            yield Raised(_one_line(error), traceback.format_exc())
+        else:
+            yield results
 
     def stop(self) -> None:
         """End the stack in training soon, as cancelled. Safe from another thread."""
         self._stop.set()
+
+
+def _one_line(error: Exception) -> str:
+    said = str(error).strip() or "no message"
+    return f"{type(error).__name__}: {said.splitlines()[0]}"

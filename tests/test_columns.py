@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from orchestrator import table
+from orchestrator import schema
 
 PAGE = (Path(__file__).parent.parent / "docs" / "columns.md").read_text()
 
@@ -16,7 +16,7 @@ def _documented(section: str) -> set[str]:
     return {name for cell in first_cells for name in re.findall(r"`([a-z_0-9]+)`", cell)}
 
 
-@pytest.mark.parametrize(("section", "columns"), [("Runs", table._runs.c), ("History", table._history.c)])
+@pytest.mark.parametrize(("section", "columns"), [("Runs", schema.runs.c), ("History", schema.history.c)])
 def test_every_column_of_the_table_is_documented(section, columns):
     extra = {"sweep"} if section == "Runs" else set()
     assert _documented(section) == ({column.name for column in columns} - {"spec"}) | extra
@@ -24,4 +24,4 @@ def test_every_column_of_the_table_is_documented(section, columns):
 
 def test_the_attempts_are_documented():
     text = PAGE.split("## Attempts\n")[1]
-    assert set(re.findall(r"`([a-z_]+)`", text)) == {column.name for column in table._attempts.c}
+    assert set(re.findall(r"`([a-z_]+)`", text)) == {column.name for column in schema.attempts.c}

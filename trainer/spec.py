@@ -28,8 +28,11 @@ class SpecError(ValueError):
     """A run that cannot be: the message says which field, what was found and what would be right."""
 
     def __init__(self, field: str, message: str) -> None:
-        super().__init__(f"{field}: {message}")
+        super().__init__(field, message)
         self.field, self.message = field, message
+
+    def __str__(self) -> str:
+        return f"{self.field}: {self.message}"
 
 
 @dataclass(frozen=True, kw_only=True)

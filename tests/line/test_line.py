@@ -11,8 +11,9 @@ import pandas as pd
 import pytest
 
 import orchestrator
+from orchestrator.database import TableError
 from orchestrator.planner import run_flops
-from orchestrator.table import Table, TableError
+from orchestrator.table import Table
 
 SWEEP = """\
 sweep: line

@@ -1,0 +1,60 @@
+"""Opening the database of a results table: its file, its lock, its transactions."""
+
+from __future__ import annotations
+
+import fcntl
+import os
+from pathlib import Path
+from typing import Any
+from urllib.parse import quote
+
+import sqlalchemy as sa
+
+
+class TableError(RuntimeError):
+    """A table that cannot be used: the message says which, why, and what to do."""
+
+
+def path_of(store: str) -> Path | None:
+    """The file of a SQLite store; None for another database."""
+    if "://" not in store:
+        return Path(store).expanduser()
+    url = sa.make_url(store)
+    return Path(url.database) if url.get_backend_name() == "sqlite" and url.database else None
+
+
+def engine_of(store: str, path: Path | None, *, writable: bool) -> sa.Engine:
+    """An engine whose transactions begin by taking the write lock; read only unless `writable`."""
+    if path is None:
+        return sa.create_engine(store)
+    url = sa.URL.create("sqlite", database=str(path.absolute()))
+    if not writable:
+        url = url.set(database=f"file:{quote(str(path.absolute()))}", query={"mode": "ro", "uri": "true"})
+    engine = sa.create_engine(url, connect_args={"timeout": 30.0}, poolclass=sa.pool.StaticPool)
+
+    @sa.event.listens_for(engine, "connect")
+    def _configure(connection: Any, _: object) -> None:
+        connection.isolation_level = None  # our BEGIN, not the driver's
+        if writable:
+            connection.execute("PRAGMA journal_mode=WAL")
+            connection.execute("PRAGMA synchronous=FULL")
+
+    @sa.event.listens_for(engine, "begin")
+    def _begin(connection: sa.Connection) -> None:
+        connection.exec_driver_sql("BEGIN IMMEDIATE")
+
+    return engine
+
+
+def locked(path: Path) -> int:
+    """Take a table's lock file and write our pid into it; returns its descriptor, TableError where it is held."""
+    held = os.open(path.with_name(path.name + ".lock"), os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
+    try:
+        fcntl.flock(held, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError as error:
+        owner = os.read(held, 32).decode(errors="replace").strip()
+        os.close(held)
+        raise TableError(f"{path} is in use by another isoflop (pid {owner or 'unknown'}); wait for it") from error
+    os.ftruncate(held, 0)
+    os.pwrite(held, f"{os.getpid()}\n".encode(), 0)
+    return held

@@ -1,0 +1,112 @@
+"""The schema of the results table: its tables, its states, and the row that a planned run begins as."""
+
+from __future__ import annotations
+
+from dataclasses import asdict, fields
+from typing import Any
+
+import sqlalchemy as sa
+
+from orchestrator.planner import run_flops
+from trainer import cost
+from trainer.spec import RunSpec, model_name
+
+VERSION = 1
+"""Version of the schema, kept in the table `meta`."""
+
+QUEUED, RUNNING, DONE, FAILED, DIVERGED = "queued", "running", "done", "failed", "diverged"
+_KIND: dict[str, Any] = {"int": sa.Integer, "float": sa.Float, "str": sa.Text}
+_SPENT = ("steps", "examples", "epochs")  # a spec's plan of them stands in planned_flops and the spec itself
+metadata = sa.MetaData()
+
+
+def _kind(annotation: str) -> Any:
+    return _KIND.get(annotation.partition(" | ")[0], sa.Text)
+
+
+meta = sa.Table("meta", metadata, sa.Column("version", sa.Integer, nullable=False))
+runs = sa.Table(
+    "runs",
+    metadata,
+    sa.Column("run_id", sa.Text, primary_key=True),
+    sa.Column("cell_id", sa.Text, nullable=False, index=True),
+    sa.Column("state", sa.Text, nullable=False, index=True),
+    sa.Column("attempt", sa.Integer, nullable=False, default=0),
+    sa.Column("model", sa.Text),
+    *(sa.Column(f.name, _kind(str(f.type))) for f in fields(RunSpec) if f.name not in _SPENT),
+    *(sa.Column(name, sa.Integer) for name in ("params", "params_embed", "params_body", "params_head")),
+    sa.Column("planned_flops", sa.BigInteger),
+    *(sa.Column(name, sa.BigInteger) for name in ("steps", "examples", "flops", "flops_paper", "flops_6nd")),
+    sa.Column("flops_rule", sa.Text),
+    *(sa.Column(name, sa.Float) for name in ("epochs", "error", "loss", "train_loss", "seconds")),
+    sa.Column("device", sa.Text),
+    *(sa.Column(name, sa.Integer) for name in ("threads", "stack")),
+    sa.Column("reason", sa.Text),
+    sa.Column("spec", sa.JSON, nullable=False),
+)
+members = sa.Table(
+    "members",
+    metadata,
+    sa.Column("sweep", sa.Text, primary_key=True),
+    sa.Column("run_id", sa.Text, sa.ForeignKey("runs.run_id"), primary_key=True),
+    sa.Column("position", sa.Integer, nullable=False),
+)
+sweeps = sa.Table(
+    "sweeps",
+    metadata,
+    sa.Column("sweep", sa.Text, primary_key=True),
+    sa.Column("declared", sa.Text, nullable=False),
+    sa.Column("file", sa.Text, nullable=False),
+)
+history = sa.Table(
+    "history",
+    metadata,
+    sa.Column("run_id", sa.Text, sa.ForeignKey("runs.run_id"), primary_key=True),
+    sa.Column("step", sa.BigInteger, primary_key=True),
+    *(sa.Column(name, sa.BigInteger) for name in ("examples", "flops")),
+    *(sa.Column(name, sa.Float) for name in ("seconds", "train_loss", "loss", "error")),
+)
+attempts = sa.Table(
+    "attempts",
+    metadata,
+    sa.Column("run_id", sa.Text, sa.ForeignKey("runs.run_id"), primary_key=True),
+    sa.Column("attempt", sa.Integer, primary_key=True),
+    sa.Column("host", sa.Text),
+    sa.Column("pid", sa.Integer),
+    sa.Column("stack", sa.Integer),
+    sa.Column("started", sa.Text),
+    sa.Column("lease", sa.Float),
+    sa.Column("ended", sa.Text),
+    sa.Column("outcome", sa.Text),
+    sa.Column("reason", sa.Text),
+    sa.Column("traceback", sa.Text),
+    sa.Column("flops", sa.BigInteger),
+    sa.Column("seconds", sa.Float),
+)
+STATES = (QUEUED, RUNNING, DONE, FAILED, DIVERGED)
+RESULT_COLUMNS = (
+    *("error", "loss", "train_loss", "steps", "examples", "flops", "flops_paper", "flops_6nd"),
+    *("seconds", "device", "threads", "stack"),
+)
+
+
+def row_of(run: RunSpec) -> dict[str, Any]:
+    """A queued row of `runs`, as INSERT takes it."""
+    shape = cost.shape_of(run)
+    params = cost.params(shape)
+    spec = asdict(run)
+    return {
+        **{name: value for name, value in spec.items() if name not in _SPENT},
+        "run_id": run.run_id,
+        "cell_id": run.cell_id,
+        "state": QUEUED,
+        "attempt": 0,
+        "model": model_name(run),
+        "params": params.total,
+        "params_embed": params.embed,
+        "params_body": params.body,
+        "params_head": params.head,
+        "planned_flops": run_flops(run),
+        "flops_rule": cost.FLOPS_RULE,
+        "spec": spec,
+    }

@@ -1,0 +1,91 @@
+"""What the tests of the orchestrator share: a cache of their own, sweeps in a line, results made by hand."""
+
+import pytest
+
+from orchestrator import plan, read_sweep
+from orchestrator.planner import run_flops
+from trainer import cost
+from trainer.result import Record, RunResult
+
+DIGITS = """\
+sweep: {sweep}
+data: {{dataset: digits, dataset_size: {dataset_size}}}
+model: {{family: b-mlp, depth: 1, width: {width}}}
+train: {{batch_size: 32, lr: {lr}}}
+budget: {{epochs: {epochs}}}
+seeds: {seeds}
+{more}
+"""
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _own_cache(tmp_path_factory):
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("ISOFLOP_CACHE", str(tmp_path_factory.mktemp("cache")))
+        for name in ("ISOFLOP_STORE", "ISOFLOP_DATA"):
+            patch.delenv(name, raising=False)
+        yield
+
+
+def digits_text(sweep="small", width="[16, 32]", lr="1e-3", epochs="1", seeds="2", dataset_size="180", more=""):
+    return DIGITS.format(**locals())
+
+
+@pytest.fixture(scope="session")
+def text_of():
+    """The text of a small sweep on digits: 2 widths x 2 seeds unless told otherwise."""
+    return digits_text
+
+
+@pytest.fixture(scope="session")
+def planned():
+    """The plan of such a sweep."""
+    return lambda **said: plan(read_sweep(digits_text(**said)))
+
+
+def made_result(run, state="done", error=0.5, records=2):
+    shape = cost.shape_of(run)
+    steps = [max(1, run.steps * (i + 1) // records) for i in range(records)] if state != "cancelled" else [1]
+    history = tuple(
+        Record(
+            run_id=run.run_id,
+            step=step,
+            examples=step * run.batch_size,
+            flops=step * run.batch_size * cost.flops_per_example(shape),
+            seconds=step * 1e-3,
+            train_loss=1.0,
+            loss=1.0,
+            error=error,
+        )
+        for step in dict.fromkeys(steps)
+    )
+    last = history[-1]
+    return RunResult(
+        run_id=run.run_id,
+        state=state,
+        error=error,
+        loss=1.0,
+        train_loss=1.0,
+        steps=last.step,
+        examples=last.examples,
+        flops=last.flops,
+        flops_paper=last.examples * cost.flops_paper_per_example(shape),
+        flops_6nd=last.examples * cost.flops_6nd_per_example(shape),
+        params=cost.params(shape).total,
+        seconds=0.25,
+        device="cpu",
+        threads=1,
+        stack=1,
+        history=history,
+    )
+
+
+@pytest.fixture(scope="session")
+def result_of():
+    """The result that a resolved run would have, made without training."""
+    return made_result
+
+
+@pytest.fixture(scope="session")
+def price():
+    return run_flops

@@ -1,0 +1,257 @@
+"""The command as a user types it: what it prints, where, and its exit code. Runs in this process, without Ray."""
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import jsonschema
+import pandas as pd
+import pytest
+
+from orchestrator import cli, device, source
+from orchestrator.device import Speed
+
+SHIPPED = sorted((Path(__file__).parents[2] / "sweeps").glob("*.yaml"))
+
+
+class Ended:
+    def __init__(self, code, out, err):
+        self.code, self.out, self.err = code, out, err
+
+
+@pytest.fixture
+def isoflop(monkeypatch, capsys, tmp_path):
+    """Types a command in a folder of its own."""
+    monkeypatch.chdir(tmp_path)
+
+    def typed(*arguments):
+        monkeypatch.setattr(sys, "argv", ["isoflop", *map(str, arguments)])
+        with pytest.raises(SystemExit) as ended:
+            cli.main()
+        said = capsys.readouterr()
+        return Ended(ended.value.code or 0, said.out, said.err)
+
+    return typed
+
+
+@pytest.fixture
+def sweep(tmp_path, text_of):
+    """Writes a small sweep; its file's name."""
+
+    def write(name="s.yaml", **said):
+        (tmp_path / name).write_text(text_of(**said))
+        return name
+
+    return write
+
+
+@pytest.fixture
+def no_speed(monkeypatch):
+    monkeypatch.setattr(device, "known_speed", lambda: None)
+
+
+@pytest.fixture
+def trained(isoflop, sweep):
+    """A store with one sweep done: 3 widths x 2 sizes x 2 seeds."""
+    file = sweep(width="[16, 32, 48]", dataset_size="[180, 360]")
+    ended = isoflop("run", file, "--executor", "inline", "--device", "cpu")
+    assert ended.code == 0, ended.err
+    return ended
+
+
+# plan
+
+
+def test_a_plan_is_a_table_with_totals(isoflop, sweep, no_speed):
+    ended = isoflop("plan", sweep())
+    header, *cells, _, total, last = ended.out.splitlines()
+    assert header.split()[:4] == ["model", "dataset", "dataset_size", "lr"]
+    assert [line.split()[0] for line in cells] == ["B-1/Wi-16", "B-1/Wi-32"]
+    assert total.startswith("2 cells")
+    assert last.startswith("small: 4 runs, ")
+    assert ended.err == "times are unknown on this machine until `isoflop doctor` has measured it, once\n"
+    assert ended.code == 0
+
+
+def test_a_plan_for_machines_says_the_same(isoflop, sweep, monkeypatch):
+    monkeypatch.setattr(device, "known_speed", lambda: Speed("cpu", 1e-4, 1e-9, 1e-9, 1e-10, 0.1))
+    said = json.loads(isoflop("plan", sweep(), "--json").out)
+    assert said["total"]["runs"] == 4
+    assert said["total"]["flops"] == sum(cell["flops"] * cell["runs"] for cell in said["cells"])
+    assert said["total"]["seconds"] > 0
+
+
+def test_a_long_plan_is_cut_and_says_so(isoflop, sweep, no_speed):
+    lr = str([round(1e-3 * (1 + i / 100), 6) for i in range(70)])
+    out = isoflop("plan", sweep(lr=lr, width="16")).out
+    assert "(10 cells more; --json has them all)" in out
+    assert "small: 140 runs" in out
+
+
+# mistakes: one line each, exit code 2, nothing written
+
+
+@pytest.mark.parametrize(
+    ("arguments", "complaint"),
+    [
+        (["plan", "gone.yaml"], "gone.yaml: No such file or directory"),
+        (["run", "gone.yaml"], "gone.yaml: No such file or directory"),
+        (["run", "s.yaml", "--executor", "slurm"], "--executor 'slurm' is unknown; it is ray or inline"),
+        (["run", "s.yaml", "--device", "tpu"], "--device 'tpu' is unknown; it is one of auto, cpu, cuda, mps"),
+        (["status"], "no results table at isoflop.db; `isoflop run FILE --store isoflop.db` makes one"),
+        (["fit", "--store", "s.yaml"], "s.yaml is no results table: file is not a database"),
+        (["results", "--format", "xls"], "--format 'xls' is unknown; it is one of table, csv, json, parquet"),
+        (["plan", "bad.yaml"], "bad.yaml:3: unknown key 'widht'; did you mean 'width'?"),
+    ],
+)
+def test_a_mistake_is_one_line_and_exit_code_2(isoflop, sweep, tmp_path, arguments, complaint):
+    good = (tmp_path / sweep()).read_text()
+    (tmp_path / "bad.yaml").write_text(good.replace("width: ", "widht: "))
+    before = sorted(tmp_path.iterdir())
+    ended = isoflop(*arguments)
+    assert ended.err == complaint + "\n"
+    assert ended.out == ""
+    assert ended.code == 2
+    assert sorted(tmp_path.iterdir()) == before
+
+
+def test_a_sweep_that_is_not_there_names_those_that_are(isoflop, trained):
+    ended = isoflop("fit", "smal")
+    assert (ended.code, ended.err) == (2, "no sweep 'smal' in isoflop.db; it holds small\n")
+
+
+def test_which_of_several_sweeps_must_be_said(isoflop, trained, sweep):
+    isoflop("run", sweep("other.yaml", sweep="other", width="16"), "--executor", "inline")
+    ended = isoflop("fit")
+    assert (ended.code, ended.err) == (2, "isoflop.db holds 2 sweeps; name one of small, other\n")
+    assert isoflop("fit", "other.yaml").code == 0
+
+
+# run
+
+
+def test_a_run_says_what_it_did(trained):
+    assert trained.err.splitlines()[0] == "small: 12 of 12 runs to do, 12 new"
+    assert trained.out.startswith("small: 12 done; ")
+    assert trained.out.endswith("results in isoflop.db\n")
+
+
+def test_a_second_run_trains_nothing(isoflop, trained):
+    before = isoflop("results", "--format", "csv").out
+    again = isoflop("run", "s.yaml", "--executor", "inline", "--json")
+    assert again.err == "small: 0 of 12 runs to do\n"
+    assert json.loads(again.out)["done"] == 12
+    assert isoflop("results", "--format", "csv").out == before
+
+
+def test_a_wider_file_trains_what_is_new(isoflop, trained, sweep):
+    wider = isoflop("run", sweep(width="[16, 32, 48, 64]", dataset_size="[180, 360]"), "--executor", "inline")
+    assert wider.err.splitlines()[0] == "small: 4 of 16 runs to do, 4 new"
+
+
+def test_failed_runs_are_rows_exit_code_1_and_are_tried_again_when_asked(isoflop, sweep, tmp_path, monkeypatch):
+    from trainer import loop
+
+    file = sweep(width="16", seeds="1")
+
+    def broken(*_, **__):
+        raise RuntimeError("the disk is on fire")
+        yield
+
+    with monkeypatch.context() as patch:
+        patch.setattr(loop, "training", broken)
+        ended = isoflop("run", file, "--executor", "inline")
+        assert ended.code == 1
+        assert "failed: B-1/Wi-16 seed 0" in ended.err
+        assert "RuntimeError: the disk is on fire" in ended.err
+        assert isoflop("run", file, "--executor", "inline").err.startswith("small: 0 of 1 runs to do\n")
+    again = isoflop("run", file, "--executor", "inline", "--retry-failed")
+    assert (again.code, again.err) == (0, "small: 1 of 1 runs to do, 1 failed ones again\n")
+
+
+# reading
+
+
+def test_status_counts_states(isoflop, trained):
+    (row,) = json.loads(isoflop("status", "--json").out)
+    assert (row["sweep"], row["runs"], row["done"], row["failed"]) == ("small", 12, 12, 0)
+    assert row["flops"] == row["planned_flops"] > 0
+    header, line = isoflop("status").out.splitlines()
+    assert header.split()[0] == "sweep"
+    assert line.split()[:2] == ["small", "12"]
+
+
+def test_results_leave_in_any_format(isoflop, trained, tmp_path):
+    isoflop("results", "--format", "csv", "--out", "t.csv")
+    frame = pd.read_csv(tmp_path / "t.csv")
+    assert len(frame) == 12
+    chosen = json.loads(isoflop("results", "--format", "json", "--where", "width = 16 and seed = 1").out)
+    assert {(row["width"], row["seed"]) for row in chosen} == {(16, 1)}
+    assert len(isoflop("results").out.splitlines()) == 13
+    history = json.loads(isoflop("results", "--history", "--format", "json").out)
+    assert {row["run_id"] for row in history} == set(frame["run_id"])
+
+
+def test_fits_are_printed_or_refused_by_axis(isoflop, trained):
+    said = isoflop("fit", "--resamples", "100").out
+    for axis in ("params", "examples", "flops"):
+        assert f"error against {axis}: no" in said or f"{axis}^-" in said
+    as_json = json.loads(isoflop("fit", "--resamples", "100", "--json").out)
+    assert [law["x"] for law in as_json["laws"]] == ["params", "examples", "flops"]
+    assert as_json["calibration"] is None
+
+
+def test_figures_are_pictures_where_they_were_asked_for(isoflop, trained, tmp_path):
+    ended = isoflop("plot", "--out", "figures")
+    drawn = [tmp_path / line for line in ended.out.splitlines()]
+    assert {path.suffix for path in drawn} == {".png", ".svg"}
+    assert {path.stem for path in drawn} == {f"small-error-vs-{x}" for x in ("params", "examples", "flops")}
+    for path in drawn:
+        assert path.read_bytes().startswith(b"\x89PNG" if path.suffix == ".png" else b"<?xml")
+
+
+@pytest.mark.parametrize("path", SHIPPED, ids=lambda path: path.stem)
+def test_the_schema_accepts_the_sweeps_that_ship(isoflop, path):
+    schema = json.loads(isoflop("schema").out)
+    jsonschema.Draft202012Validator.check_schema(schema)
+    jsonschema.validate(source.parse(path.name, path.read_text())[0], schema)
+
+
+def test_the_schema_refuses_what_the_reader_refuses(isoflop):
+    schema = json.loads(isoflop("schema").out)
+    with pytest.raises(jsonschema.ValidationError):
+        jsonschema.validate({"sweep": "x", "data": {"dataset": "digits"}, "modle": {}}, schema)
+
+
+# what must stay light
+
+
+@pytest.mark.parametrize("arguments", [["--help"], ["run", "--help"], ["plan", str(SHIPPED[-1])]])
+def test_answers_at_once(arguments):
+    asked = """
+import sys
+from orchestrator.cli import main
+try: main()
+except SystemExit as end: code = end.code or 0
+heavy = [n for n in ("torch", "ray", "pandas", "matplotlib", "scipy.optimize", "sqlalchemy") if n in sys.modules]
+sys.exit(f"imported {heavy}" if heavy or code else 0)
+"""
+    ended = subprocess.run(
+        [sys.executable, "-c", asked, *arguments], capture_output=True, text=True, timeout=60, check=False
+    )
+    assert ended.returncode == 0, ended.stderr
+    assert ended.stdout
+
+
+def test_a_neighbour_of_our_name_is_refused(isoflop, tmp_path, monkeypatch):
+    from importlib.machinery import ModuleSpec
+
+    from orchestrator import cli as command
+
+    foreign = ModuleSpec("trainer", None, origin=str(tmp_path / "trainer/__init__.py"))
+    monkeypatch.setattr("importlib.util.find_spec", lambda name: foreign)
+    monkeypatch.setattr(sys, "argv", ["isoflop", "status"])
+    with pytest.raises(SystemExit) as ended:
+        command.main()
+    assert ended.value.code == 2

@@ -1,0 +1,271 @@
+"""Sweep to Plan: pure, deterministic, priced."""
+
+import itertools
+import json
+import os
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from orchestrator import load_sweep, plan, read_sweep
+from orchestrator.cli import summary
+from orchestrator.device import Speed
+from orchestrator.planner import axes, bundles, predicted_seconds, run_flops, table_of
+from trainer import cost
+from trainer.spec import RunSpec, stack_key
+
+SWEEPS = sorted((Path(__file__).parents[2] / "sweeps").glob("*.yaml"))
+EMBEDDED = [path for path in SWEEPS if path.stem in ("quickstart", "zipf")]
+
+
+def load_or_skip(path):
+    sweep = load_sweep(path)
+    if sweep.data.path and not any(
+        (root / sweep.data.path).exists()
+        for root in (path.parent, Path(os.environ.get("ISOFLOP_DATA") or path.parent), Path("data"))
+    ):
+        pytest.skip(f"{sweep.data.path} is not on this machine (set ISOFLOP_DATA)")
+    return sweep
+
+
+def test_a_grid_is_the_product_of_its_axes_times_seeds(planned):
+    runs = planned(width="[16, 32, 48]", lr="[1e-3, 1e-2]", epochs="[1, 2]", seeds="[3, 5]").runs
+    found = {(run.width, run.lr, run.steps, run.seed) for run in runs}
+    assert found == set(itertools.product((16, 32, 48), (1e-3, 1e-2), (5, 11), (3, 5)))
+    assert len(runs) == len(found) == 24
+
+
+def test_a_number_of_seeds_counts_from_zero(planned):
+    assert [run.seed for run in planned(width=16, seeds=3).runs] == [0, 1, 2]
+
+
+def test_the_same_sweep_gives_the_same_plan(planned, text_of):
+    assert planned() == planned()
+    assert plan(read_sweep(text_of())) == plan(read_sweep(text_of()))
+
+
+def test_ids_depend_on_what_is_trained_and_not_on_how_it_is_written(planned):
+    usual = planned(width=16, seeds=1).runs[0]
+    shuffled = """\
+    budget: {examples: 160}
+    model: {width: 16, depth: 1, family: b-mlp}
+    train: {lr: 0.001, batch_size: 32}
+    data: {dataset_size: 180, dataset: digits}
+    sweep: another
+    """
+    (other,) = plan(read_sweep(shuffled)).runs
+    assert (other.run_id, other.cell_id) == (usual.run_id, usual.cell_id)
+
+
+def test_a_model_may_be_named_or_spelled_out(planned):
+    named = read_sweep(
+        "sweep: a\ndata: {dataset: digits, dataset_size: 180}\nmodel: {name: B-1/Wi-16}\n"
+        "train: {batch_size: 32, lr: 1e-3}\nbudget: {epochs: 1}\nseeds: 1\n"
+    )
+    assert [run.run_id for run in plan(named).runs] == [run.run_id for run in planned(width=16, seeds=1).runs]
+
+
+@pytest.mark.parametrize(
+    "other", [{"lr": "2e-3"}, {"width": "48"}, {"epochs": "3"}, {"dataset_size": "200"}, {"seeds": "[7]"}]
+)
+def test_what_changes_a_run_changes_its_id(planned, other):
+    said = {"width": "16", "seeds": "1"}
+    assert planned(**said).runs[0].run_id != planned(**{**said, **other}).runs[0].run_id
+
+
+def test_repeats_of_a_cell_share_its_id(planned):
+    made = planned(width="[16, 32]", seeds=3)
+    assert {cell: len(runs) for cell, runs in made.cells.items()} == {run.cell_id: 3 for run in made.runs}
+    assert len(made.cells) == 2
+
+
+def test_cells_stand_beside_the_grid_and_take_from_it_what_they_leave_out(planned):
+    cell = "cells:\n  - model: {width: 64}\n    budget: {flops: 2e7}\n"
+    runs = planned(width="16", seeds=2, more=cell).runs
+    assert [(run.width, run.depth, run.lr, run.seed) for run in runs] == [
+        *((16, 1, 1e-3, 0), (16, 1, 1e-3, 1)),
+        *((64, 1, 1e-3, 0), (64, 1, 1e-3, 1)),
+    ]
+    assert runs[2].budget == 2e7  # and not the grid's epochs
+
+
+def test_a_sweep_may_be_cells_alone():
+    text = "sweep: a\ndata: {dataset: digits}\ncells:\n  - model: {width: 16}\n    budget: {epochs: 1}\n"
+    assert [run.width for run in plan(read_sweep(text)).runs] == [16]
+
+
+def test_a_run_declared_twice_runs_once_and_is_mentioned(planned):
+    made = planned(width="16", seeds=2, more="cells:\n  - model: {width: 16}\n")
+    assert len(made.runs) == 2
+    assert made.notes == ("2 runs are declared more than once and will run once",)
+
+
+def test_a_limit_below_the_plan_is_mentioned(planned):
+    (note,) = planned(more="limits: {total_flops: 1e6}").notes
+    assert "limits.total_flops 1e+06 is below" in note
+
+
+@given(budget=st.floats(2e6, 1e12), batch=st.sampled_from([1, 7, 32, 64]), width=st.integers(1, 200))
+def test_a_budget_is_met_to_within_one_step_and_never_exceeded(budget, batch, width):
+    text = (
+        f"sweep: a\ndata: {{dataset: digits}}\nmodel: {{depth: 1, width: {width}}}\n"
+        f"train: {{batch_size: {batch}}}\nbudget: {{flops: {budget!r}}}\n"
+    )
+    (shortest,) = plan(read_sweep(text.replace(f"flops: {budget!r}", f"examples: {batch}"))).runs
+    one_step = run_flops(shortest)
+    if one_step > budget:
+        return
+    (run,) = plan(read_sweep(text)).runs
+    assert budget - one_step < run_flops(run) <= budget * (1 + 1e-9)
+
+
+def test_the_total_is_the_sum_over_runs_of_the_closed_form(planned):
+    made = planned(width="[16, 32]", epochs="[1, 4]")
+    by_hand = sum(r.steps * r.batch_size * cost.flops_per_example(cost.shape_of(r)) for r in made.runs)
+    rows = table_of(made, None, 2)
+    assert made.flops == by_hand == sum(row["flops"] * row["runs"] for row in rows)
+    assert sum(row["runs"] for row in rows) == len(made.runs)
+
+
+def test_a_path_is_looked_up_beside_the_file_then_in_the_named_folders(tmp_path, monkeypatch):
+    import numpy as np
+
+    here, there = tmp_path / "here", tmp_path / "there"
+    here.mkdir()
+    there.mkdir()
+    x, y = np.arange(80, dtype=np.float32).reshape(20, 4), np.arange(20) % 2
+    np.savez(there / "toy.npz", x_train=x, y_train=y, x_test=x, y_test=y)
+    (here / "toy.yaml").write_text(
+        "sweep: a\ndata: {dataset: toy, path: toy.npz}\nmodel: {width: 4}\n"
+        "train: {batch_size: 4}\nbudget: {epochs: 1}\n"
+    )
+    monkeypatch.setenv("ISOFLOP_DATA", os.pathsep.join([str(tmp_path / "nowhere"), str(there)]))
+    (elsewhere,) = plan(load_sweep(here / "toy.yaml")).runs
+    assert elsewhere.path == str(there / "toy.npz")
+    (here / "toy.npz").write_bytes((there / "toy.npz").read_bytes())
+    (beside,) = plan(load_sweep(here / "toy.yaml")).runs
+    assert beside.path == str(here / "toy.npz")
+    assert beside.run_id == elsewhere.run_id  # the content counts, not the place
+
+
+# the order in which bundles start
+
+
+def test_bundles_partition_the_runs_into_stacks_of_one_shape(planned):
+    runs = planned(width="[16, 24, 32]", lr="[1e-3, 1e-2]", epochs="[1, 3]", seeds=5).runs
+    made = bundles(runs)
+    assert sorted(run.run_id for bundle in made for run in bundle) == sorted(run.run_id for run in runs)
+    assert all(len({stack_key(run) for run in bundle}) == 1 for bundle in made)
+    assert max(map(len, made)) > 1
+    assert all(len(bundle) == 1 for bundle in made if bundle[0].width == 24)  # a stack would change its last bit
+
+
+def test_stacks_of_one_shape_are_even(planned):
+    runs = planned(width="16", seeds=20).runs
+    assert [len(bundle) for bundle in bundles(runs)] == [10, 10]
+
+
+def test_a_cheap_scout_goes_first_then_the_longest(planned):
+    runs = planned(width="[16, 24, 40, 56]", epochs="[1, 2, 4, 8, 16]", seeds=1).runs
+    prices = [sum(map(run_flops, bundle)) for bundle in bundles(runs)]
+    turn = prices.index(max(prices))
+    assert prices[0] == min(prices)
+    assert prices[:turn] == sorted(prices[:turn])
+    assert prices[turn:] == sorted(prices[turn:], reverse=True)
+    assert 0.05 * sum(prices) <= sum(prices[:turn]) < 0.2 * sum(prices)
+
+
+def test_a_run_that_must_be_alone_is_a_stack_of_one(planned):
+    runs = planned(width="16", seeds=4).runs
+    made = bundles(runs, alone=[runs[1].run_id])
+    assert sorted(len(bundle) for bundle in made) == [1, 3]
+
+
+def test_nothing_is_bundled_of_nothing():
+    assert bundles([]) == []
+
+
+# time and axes
+
+SPEED = Speed("cpu", layer=1e-5, value=0.0, weight=0.0, flop=1e-9, spread=0.0)
+
+
+def test_predicted_time_is_steps_times_what_a_step_costs(planned):
+    (run,) = planned(width="24", seeds=1).runs
+    layers = len(cost.linears(cost.shape_of(run)))
+    assert predicted_seconds([run], SPEED, 1) == pytest.approx(run.steps * layers * 1e-5 + run_flops(run) * 1e-9)
+
+
+def test_more_workers_help_until_the_longest_bundle_is_left(planned):
+    runs = planned(width="[24, 40]", epochs="[1, 8]", seeds=3).runs
+    alone, many = predicted_seconds(runs, SPEED, 1), predicted_seconds(runs, SPEED, 1000)
+    assert predicted_seconds(runs, SPEED, 2) == pytest.approx(alone / 2)
+    assert many == max(SPEED.seconds(bundle) for bundle in bundles(runs))
+    assert predicted_seconds([], SPEED, 2) == 0
+
+
+def test_axes_are_what_varies(planned):
+    made = planned(width="[32, 16]", lr="[1e-3, 1e-2]", seeds=3)
+    assert axes(made)["width"] == [16, 32]
+    assert axes(made)["lr"] == [1e-3, 1e-2]
+    assert "seed" not in axes(made)
+    assert "batch_size" not in axes(made)
+
+
+# the sweeps that ship
+
+
+@pytest.mark.parametrize("path", SWEEPS, ids=lambda path: path.stem)
+def test_a_shipped_sweep_plans_in_well_under_a_second(path):
+    sweep = load_or_skip(path)
+    plan(sweep)  # a data set with a path is decoded once
+    began = time.process_time()
+    made = plan(load_sweep(path))
+    assert time.process_time() - began < 1
+    assert made.sweep == path.stem
+    assert made.notes == ()
+
+
+@pytest.mark.parametrize("path", EMBEDDED, ids=lambda path: path.stem)
+def test_the_header_of_a_shipped_sweep_says_what_it_costs(path):
+    header = path.read_text().partition("\n")[0]
+    assert header.startswith(f"# {summary(plan(load_sweep(path)), None)}, about ")
+    assert " on 2 CPU cores; yields " in header
+
+
+def test_planning_imports_nothing_heavy():
+    asked = """
+import json, sys
+from orchestrator import load_sweep, plan
+runs = [len(plan(load_sweep(path)).runs) for path in sys.argv[1:]]
+heavy = ["torch", "ray", "pandas", "matplotlib", "scipy", "sklearn", "sqlalchemy"]
+print(json.dumps([runs, [name for name in heavy if name in sys.modules]]))
+"""
+    command = [sys.executable, "-c", asked, *map(str, EMBEDDED)]
+    said = subprocess.run(command, capture_output=True, text=True, check=True, timeout=60).stdout
+    runs, imported = json.loads(said)
+    assert imported == []
+    assert min(runs) > 0
+
+
+def test_every_field_of_a_sweep_reaches_the_run(planned):
+    text = """\
+    sweep: all
+    data: {dataset: digits, dataset_size: 500, augment: crop}
+    model: {family: b-mlp, depth: 2, width: 16, expansion: 2, activation: relu}
+    train: {optimizer: sgd, lr: 0.1, weight_decay: 0.01, momentum: 0.5, batch_size: 32, schedule: wsd,
+            warmup: 0.1, cooldown: 0.3, label_smoothing: 0.2}
+    budget: {epochs: 2}
+    seeds: [4]
+    """
+    (run,) = plan(read_sweep(text)).runs
+    said = {"dataset_size": 500, "augment": "crop", "depth": 2, "width": 16, "expansion": 2, "activation": "relu"}
+    said |= {"optimizer": "sgd", "lr": 0.1, "weight_decay": 0.01, "momentum": 0.5, "batch_size": 32}
+    said |= {"schedule": "wsd", "warmup": 0.1, "cooldown": 0.3, "label_smoothing": 0.2, "seed": 4}
+    assert {name: getattr(run, name) for name in said} == said
+    assert isinstance(run, RunSpec)

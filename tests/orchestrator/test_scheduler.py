@@ -1,0 +1,322 @@
+"""The coordinator, with an executor that answers from a script and a clock that the tests move."""
+
+import os
+import signal
+from collections import Counter
+
+import pytest
+
+from orchestrator.executors import Failed, Finished, Lost, Recorded
+from orchestrator.planner import run_flops
+from orchestrator.scheduler import GRACE, MOST_LOSSES, Scheduler
+from orchestrator.table import Table
+
+
+class Clock:
+    """Seconds that pass when a test says so."""
+
+    def __init__(self):
+        self.now = 1000.0
+
+    def __call__(self):
+        return self.now
+
+
+class FakeExecutor:
+    """Ends one bundle a poll, in the order submitted; `fate(specs)` says how: an end, or "hang"."""
+
+    def __init__(self, result_of, clock, slots=2, fate=lambda specs: "done"):
+        self.slots, self.submitted, self.stops = slots, [], 0
+        self._result_of, self._clock, self._fate = result_of, clock, fate
+        self._going = []
+        self.on_poll = lambda: None
+
+    @property
+    def free(self):
+        return self.slots - len(self._going)
+
+    def submit(self, bundle, specs):
+        assert self.free
+        self._going.append((bundle, list(specs)))
+        self.submitted.append([spec.run_id for spec in specs])
+
+    def poll(self, timeout):
+        self._clock.now += 1
+        self.on_poll()
+        for i, (bundle, specs) in enumerate(self._going):
+            if (fate := self._ends(specs)) != "hang":
+                del self._going[i]
+                return self._events(bundle, specs, fate)
+        return []
+
+    def _ends(self, specs):
+        fate = self._fate(specs)
+        return "cancelled" if fate == "hang" and self.stops else fate
+
+    def _events(self, bundle, specs, fate):
+        if fate == "raise":
+            return [Failed(bundle, "ValueError: no such data", "Traceback ...\nValueError: no such data")]
+        if fate == "die":
+            return [Lost(bundle, "its worker died (ActorDiedError)")]
+        error = 0.25 if fate == "done" else 0.9
+        results = [self._result_of(spec, fate, error) for spec in specs]
+        records = [Recorded(bundle, record) for result in results for record in result.history]
+        return [*records, Finished(bundle, results)]
+
+    def stop(self):
+        self.stops += 1
+
+    def close(self):
+        pass
+
+
+@pytest.fixture
+def clock():
+    return Clock()
+
+
+@pytest.fixture
+def table(tmp_path):
+    with Table(tmp_path / "t.db", writable=True) as made:
+        yield made
+
+
+@pytest.fixture
+def begin(table, planned, result_of, clock):
+    """Plans and enqueues a small sweep; its scheduler, executor and plan."""
+
+    def begun(fate=lambda specs: "done", slots=2, on_progress=lambda progress: None, **said):
+        made = planned(**said)
+        table.enqueue(made)
+        executor = FakeExecutor(result_of, clock, slots, fate)
+        return Scheduler(table, executor, made, on_progress, clock), executor, made
+
+    return begun
+
+
+def states(table):
+    return Counter(table.frame()["state"])
+
+
+def test_everything_is_trained_once(begin, table):
+    scheduler, executor, made = begin(width="[16, 32, 48]", seeds=5)
+    scheduler.drain()
+    trained = [run_id for bundle in executor.submitted for run_id in bundle]
+    assert sorted(trained) == sorted(run.run_id for run in made.runs)
+    assert states(table) == {"done": 15}
+    assert set(table.frame()["attempt"]) == {1}
+
+
+def test_what_was_spent_is_what_was_planned_and_the_progress_says_so(begin, table):
+    seen = []
+    scheduler, _, made = begin(on_progress=lambda p: seen.append((p.spent, p.done, p.running)), seeds=5)
+    end = scheduler.drain()
+    assert end.spent == end.flops == made.flops == table.frame()["flops"].sum()
+    assert (end.done, end.runs, end.running, end.failed, end.diverged) == (10, 10, 0, 0, 0)
+    assert end.best_error == 0.25
+    assert end.seconds_left == 0
+    assert seen == sorted(seen, key=lambda told: told[:2])  # it never goes back
+    assert max(running for _, _, running in seen) > 0
+
+
+def test_records_reach_the_history(begin, table, result_of):
+    scheduler, _, made = begin()
+    scheduler.drain()
+    wanted = Counter(record.run_id for run in made.runs for record in result_of(run).history)
+    assert Counter(table.frame("history")["run_id"]) == wanted
+
+
+def test_a_second_drain_has_nothing_to_do(begin):
+    scheduler, _, _ = begin()
+    scheduler.drain()
+    again, executor, _ = begin()
+    assert again.drain().done == 4
+    assert executor.submitted == []
+
+
+def test_slots_are_kept_full_and_never_overfull(begin, planned):
+    busy = []
+    scheduler, executor, _ = begin(slots=3, width="[16, 24, 32, 40]", lr="[1e-3]", seeds=2)
+    executor.on_poll = lambda: busy.append(executor.slots - executor.free)
+    scheduler.drain()
+    assert max(busy) == 3
+    assert busy[0] == 3
+
+
+# what goes wrong
+
+
+def test_of_a_stack_that_fails_only_the_guilty_run_fails(begin, table):
+    guilty = None
+    scheduler, executor, made = begin(
+        lambda specs: "raise" if guilty in {s.run_id for s in specs} else "done", width="16", seeds=4
+    )
+    guilty = made.runs[2].run_id
+    end = scheduler.drain()
+    assert [len(bundle) for bundle in executor.submitted] == [4, 1, 1, 1, 1]
+    assert states(table) == {"done": 3, "failed": 1}
+    (failure,) = table.failures("small")
+    assert failure["run_id"] == guilty
+    assert failure["reason"] == "ValueError: no such data"
+    assert failure["traceback"].startswith("Traceback")
+    assert (end.done, end.failed) == (3, 1)
+
+
+def test_a_lost_workers_runs_are_trained_again(begin, table):
+    deaths = []
+
+    def once(specs):
+        if deaths:
+            return "done"
+        deaths.append(specs)
+        return "die"
+
+    scheduler, executor, _ = begin(once, width="16", seeds=3)
+    end = scheduler.drain()
+    assert states(table) == {"done": 3}
+    assert (end.done, end.failed) == (3, 0)
+    attempts = table.frame("attempts")
+    assert Counter(attempts["outcome"]) == {"lost": 3, "done": 3}
+    assert [len(bundle) for bundle in executor.submitted] == [3, 1, 1, 1]
+
+
+def test_a_run_that_kills_its_worker_every_time_is_failed(begin, table):
+    killer = None
+    scheduler, executor, made = begin(
+        lambda specs: "die" if killer in {s.run_id for s in specs} else "done", width="[16, 32]", seeds=2
+    )
+    killer = made.runs[0].run_id
+    end = scheduler.drain()
+    assert sum(killer in bundle for bundle in executor.submitted) == MOST_LOSSES
+    assert states(table) == {"done": 3, "failed": 1}
+    (failure,) = table.failures("small")
+    assert failure["run_id"] == killer
+    assert failure["reason"] == "its worker died (ActorDiedError), 3 times"
+    assert end.failed == 1
+
+
+def test_a_diverged_run_is_kept_and_is_no_failure(begin, table):
+    scheduler, _, _ = begin(lambda specs: "diverged" if specs[0].width == 16 else "done")
+    end = scheduler.drain()
+    assert states(table) == {"done": 2, "diverged": 2}
+    assert (end.done, end.diverged, end.failed) == (2, 2, 0)
+    assert end.best_error == 0.25
+    assert table.failures("small") == []
+
+
+def test_a_bug_in_the_coordinator_leaves_nothing_running(begin, table):
+    scheduler, executor, _ = begin(lambda specs: "hang")
+
+    def broken():
+        raise RuntimeError("a bug")
+
+    executor.on_poll = broken
+    with pytest.raises(RuntimeError, match="a bug"):
+        scheduler.drain()
+    assert states(table) == {"queued": 4}
+
+
+# limits
+
+
+def test_total_flops_holds_back_the_rest(begin, table, planned):
+    price = max(map(run_flops, planned(width="16", seeds=4).runs))
+    more = f"limits: {{total_flops: {price * 2.5!r}}}"
+    scheduler, _, _ = begin(width="16", seeds=4, more=more)
+    end = scheduler.drain()
+    assert states(table) == {"done": 2, "queued": 2}
+    assert table.frame()["flops"].sum() <= price * 2.5
+    assert "limits.total_flops" in end.message
+    assert not scheduler.interrupted
+
+
+def test_a_limit_counts_what_was_spent_before(begin, table, planned):
+    price = max(map(run_flops, planned(width="16", seeds=4).runs))
+    for allowed, done in ((2.5, 2), (2.5, 2), (3.5, 3)):
+        scheduler, _, _ = begin(width="16", seeds=4, more=f"limits: {{total_flops: {price * allowed!r}}}")
+        scheduler.drain()
+        assert states(table)["done"] == done
+
+
+def test_hours_hold_back_what_has_not_begun(begin, table, clock):
+    scheduler, executor, _ = begin(slots=1, width="[16, 24, 40]", seeds=1, more="limits: {hours: 1}")
+    executor.on_poll = lambda: setattr(clock, "now", clock.now + 2000)
+    end = scheduler.drain()
+    assert states(table) == {"done": 2, "queued": 1}
+    assert end.message == "limits.hours 1 reached; the rest stays queued"
+
+
+# Ctrl-C
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_an_interrupt_lets_what_is_about_to_end_end_and_begins_nothing_new(begin, table, number):
+    scheduler, executor, _ = begin(slots=1, width="[16, 24, 40]", seeds=1)
+    executor.on_poll = lambda: len(executor.submitted) == 1 and os.kill(os.getpid(), number)
+    before = signal.getsignal(number)
+    scheduler.drain()
+    assert scheduler.interrupted
+    assert states(table) == {"done": 1, "queued": 2}
+    assert executor.stops == 0
+    assert signal.getsignal(number) == before
+
+
+def test_after_its_grace_what_still_trains_is_stopped_and_queued_again(begin, table):
+    scheduler, executor, made = begin(lambda specs: "hang", width="[16, 32]", seeds=2)
+    polls = []
+
+    def interrupt_first():
+        polls.append(executor.stops)
+        if len(polls) == 1:
+            os.kill(os.getpid(), signal.SIGINT)
+
+    executor.on_poll = interrupt_first
+    end = scheduler.drain()
+    assert len(polls) > GRACE
+    assert not any(polls[: int(GRACE)])
+    assert executor.stops > 0
+    assert states(table) == {"queued": 4}
+    assert set(table.frame("attempts")["outcome"]) == {"interrupted"}
+    assert end.message.startswith("stopping: ")
+    again, _, _ = begin()
+    again.drain()
+    assert states(table) == {"done": len(made.runs)}
+
+
+def test_a_stop_that_was_not_heard_is_said_again(begin, table):
+    """A worker that is only about to begin a stack forgets a stop from before."""
+    deaf = 3
+    scheduler, executor, _ = begin(
+        lambda specs: "hang" if executor.stops < deaf else "cancelled", slots=1, width="16", seeds=1
+    )
+    executor._ends = executor._fate
+    sent = []
+    executor.on_poll = lambda: sent or (sent.append(1), os.kill(os.getpid(), signal.SIGINT))
+    scheduler.drain()
+    assert executor.stops == deaf
+    assert states(table) == {"queued": 1}
+
+
+def test_a_second_interrupt_leaves_now_with_everything_queued(begin, table):
+    scheduler, executor, _ = begin(lambda specs: "hang")
+    executor.on_poll = lambda: os.kill(os.getpid(), signal.SIGINT)
+    with pytest.raises(KeyboardInterrupt):
+        scheduler.drain()
+    assert states(table) == {"queued": 4}
+    assert executor.stops == 0
+
+
+def test_leases_are_renewed_while_a_run_trains(begin, table, clock):
+    trained = []
+    scheduler, executor, _ = begin(
+        lambda specs: "hang" if len(trained) < 3 else "done", slots=1, width="16", seeds=1
+    )
+
+    def poll():
+        trained.append(table.frame("attempts")["lease"].iloc[0])
+        clock.now += 30
+
+    executor.on_poll = poll
+    scheduler.drain()
+    assert trained == sorted(trained)
+    assert trained[-1] > trained[0]
