@@ -125,6 +125,9 @@ def run(
             try:
                 scheduler = Scheduler(table, place, planned, show)
                 scheduler.drain()
+            except KeyboardInterrupt:
+                _say("interrupted; the same command goes on")
+                raise
             finally:
                 show.end()
                 place.close()

@@ -53,6 +53,10 @@ class Speed:
         return 1 / self.flop if self.flop else float("inf")
 
 
+TYPICAL = Speed("cpu", layer=4e-4, value=6e-9, weight=8e-9, flop=2e-11, spread=1.0)
+"""Proportions of a step's costs where this machine has not been measured: to share out time, not to quote it."""
+
+
 def _step(spec: RunSpec, runs: int) -> np.ndarray:
     """What one step of a stack does: layers, activations, parameters, FLOPs."""
     shape = cost.shape_of(spec)

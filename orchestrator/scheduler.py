@@ -9,6 +9,7 @@ from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
+from orchestrator.device import TYPICAL, known_speed
 from orchestrator.executors import Executor, Failed, Finished, Lost, Recorded
 from orchestrator.planner import bundles, run_flops
 from orchestrator.table import LEASE
@@ -76,7 +77,10 @@ class Scheduler:
         self._interrupts = 0
         self._interrupted_at = 0.0
         self.progress = self._starting_point()
-        self._settled_flops = self._began_with = self.progress.spent
+        self._settled_flops = self.progress.spent
+        self._left: dict[str, float] = {}
+        self._work = 0.0
+        self._first_event: float | None = None
 
     def _starting_point(self) -> Progress:
         frame = self._table.frame("runs", self._plan.sweep)
@@ -101,6 +105,9 @@ class Scheduler:
         """
         self._started = self._renewed = self._clock()
         self._waiting = bundles(self._table.queued(self._plan.sweep))
+        speed = known_speed() or TYPICAL
+        self._left = {run.run_id: speed.seconds(b) / len(b) for b in self._waiting for run in b}
+        self._work = sum(self._left.values())
         with self._signals():
             try:
                 while self._flights or (self._waiting and not self._interrupts):
@@ -153,6 +160,8 @@ class Scheduler:
 
     def _take(self, event: Recorded | Finished | Failed | Lost) -> None:
         flight = self._flights[event.bundle]
+        if self._first_event is None:
+            self._first_event = self._clock()
         if isinstance(event, Recorded):
             self._records.append(event.record)
             flight.spent[event.record.run_id] = event.record.flops
@@ -174,6 +183,7 @@ class Scheduler:
         self._table.release(cancelled, "interrupted", "stopped before its end")
         for result in ended:
             self._settled_flops += result.flops
+            self._left.pop(result.run_id, None)
             self.progress.done += result.state == "done"
             self.progress.diverged += result.state == "diverged"
             if result.state == "done":
@@ -183,6 +193,7 @@ class Scheduler:
         """A run that fails alone is a failed row; nobody knows whose fault a stack's was, so each goes alone."""
         if len(flight.runs) == 1:
             self._table.fail(flight.claimed, event.reason, event.traceback)
+            self._left.pop(flight.runs[0].run_id, None)
             self.progress.failed += 1
             return
         self._table.release(flight.claimed, "failed", f"in a stack of {len(flight.runs)}: {event.reason}")
@@ -217,15 +228,25 @@ class Scheduler:
             self.progress.best_error = error if best is None else min(best, error)
 
     def _report(self) -> None:
-        flying = sum(sum(flight.spent.values()) for flight in self._flights.values())
+        flying = {r.run_id: flight.spent.get(r.run_id, 0) for flight in self._flights.values() for r in flight.runs}
         now = self.progress
-        now.spent = self._settled_flops + flying
-        now.running = sum(len(flight.runs) for flight in self._flights.values())
+        now.spent = self._settled_flops + sum(flying.values())
+        now.running = len(flying)
         now.seconds = self._clock() - self._started
-        begun = now.spent - self._began_with
-        if begun > 0:
-            now.seconds_left = now.seconds * (now.flops - now.spent) / begun
+        now.seconds_left = self._seconds_left(flying)
         self._on_progress(now)
+
+    def _seconds_left(self, flying: dict[str, int]) -> float | None:
+        """What is left of the predicted work, at the pace of the work done since the workers were warm."""
+        left = sum(self._left.values()) - sum(
+            self._left[run.run_id] * flying[run.run_id] / run_flops(run)
+            for flight in self._flights.values()
+            for run in flight.runs
+        )
+        done = self._work - left
+        if done <= 0 or self._first_event is None:
+            return None
+        return (self._clock() - self._first_event) * left / done
 
     def _wind_down(self) -> None:
         if self._flights and self._interrupts and self._clock() - self._interrupted_at > GRACE:
