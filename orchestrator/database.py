@@ -46,6 +46,18 @@ def engine_of(store: str, path: Path | None, *, writable: bool) -> sa.Engine:
     return engine
 
 
+def add_missing_columns(engine: sa.Engine, metadata: sa.MetaData) -> None:
+    """Bring an older table's columns up to date, in one transaction; what older runs did not have is null."""
+    inspector = sa.inspect(engine)
+    here = {name: {column["name"] for column in inspector.get_columns(name)} for name in metadata.tables}
+    with engine.begin() as connection:
+        for table in metadata.sorted_tables:
+            for column in table.c:
+                if column.name not in here[table.name]:
+                    kind = column.type.compile(engine.dialect)
+                    connection.exec_driver_sql(f"ALTER TABLE {table.name} ADD COLUMN {column.name} {kind}")
+
+
 def locked(path: Path) -> int:
     """Take a table's lock file and write our pid into it; returns its descriptor, TableError where it is held."""
     held = os.open(path.with_name(path.name + ".lock"), os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from orchestrator.sweep import CellSections, Limits, Sweep, SweepError
 from trainer import cost, datasets
+from trainer.presets import PRESETS
 from trainer.spec import OWNERS, RunSpec, SpecError, model_name, parse_model_name, stack_key
 
 if TYPE_CHECKING:
@@ -116,11 +117,12 @@ Said = dict[str, list[tuple[Any, "Location"]]]
 
 
 def _said(sections: CellSections, top: Location) -> Said:
-    """Field -> its values, each with its place, of everything that the sections say."""
-    found: Said = {}
+    """Field -> its values, each with its place, of everything that the sections say; a preset's first."""
+    preset, place = sections.train.preset, (*top, "train", "preset")
+    found: Said = {name: [(value, place)] for name, value in PRESETS[preset].items()} if preset else {}
     for section in _SECTIONS:
         for key, value in getattr(sections, section):
-            if value is None:
+            if value is None or key == "preset":
                 continue
             where = (*top, section, key)
             values = (
@@ -170,11 +172,12 @@ def _check_owners(sweep: Sweep, runs: Sequence[RunSpec], complaints: dict[Locati
     if not runs or complaints:
         return
     said = _said(sweep, ())
-    for name, (owner, value) in OWNERS.items():
-        used = {getattr(run, owner) for run in runs}
-        if name in said and value not in used:
-            where = said[name][0][1]
-            complaints[where] = f"{name} does nothing here: it belongs to {owner} {value}, found {', '.join(used)}"
+    for name, owner in OWNERS.items():
+        found = {getattr(run, owner.field) for run in runs}
+        if name in said and said[name][0][1][-1] != "preset" and not any(map(owner.uses, found)):
+            where, values = said[name][0][1], ", ".join(sorted(map(str, found)))
+            belongs = f"it belongs to {owner.field} {owner.value}, found {values}"
+            complaints[where] = f"{name} does nothing here: {belongs}"
 
 
 def _notes(planned: Plan, twice: int) -> Iterator[str]:

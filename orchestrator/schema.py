@@ -11,8 +11,8 @@ from orchestrator.planner import run_flops
 from trainer import cost
 from trainer.spec import RunSpec, model_name
 
-VERSION = 1
-"""Version of the schema, kept in the table `meta`."""
+VERSION = 2
+"""Version of the schema, kept in the table `meta`. 2: columns of the later recipes."""
 
 QUEUED, RUNNING, DONE, FAILED, DIVERGED = "queued", "running", "done", "failed", "diverged"
 _KIND: dict[str, Any] = {"int": sa.Integer, "float": sa.Float, "str": sa.Text}

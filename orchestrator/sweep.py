@@ -7,7 +7,8 @@ from typing import Annotated, Any, TypeVar
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, PrivateAttr
 
 from orchestrator.source import Location, Source
-from trainer.spec import Activation, Augment, Family, Optimizer, Schedule
+from trainer.presets import Preset
+from trainer.spec import Activation, Augment, Family, MixupPer, Optimizer, Param, Precision, Schedule
 
 T = TypeVar("T")
 
@@ -30,6 +31,7 @@ Whole = Annotated[int, BeforeValidator(_whole), Field(ge=1)]
 Positive = Annotated[float, Field(gt=0, allow_inf_nan=False)]
 NonNegative = Annotated[float, Field(ge=0, allow_inf_nan=False)]
 Share = Annotated[float, Field(ge=0, lt=1)]
+Area = Annotated[float, Field(gt=0, le=1)]
 Axis = Annotated[
     list[T],
     BeforeValidator(_as_list, json_schema_input_type=T | list[T]),
@@ -52,6 +54,9 @@ class Data(_Section):
     resolution: Axis[Whole] | None = Field(None, description="side in pixels that images are scaled to")
     dataset_size: Axis[Whole] | None = Field(None, description="distinct training examples; default all")
     augment: Axis[Augment] | None = None
+    crop_scale: Axis[Area] | None = Field(None, description="resized-crop only: least share of the image's area")
+    mixup: Axis[NonNegative] | None = Field(None, description="a of Beta(a, a); 0: none")
+    mixup_per: Axis[MixupPer] | None = None
     zipf_alpha: Axis[Positive] | None = Field(None, description="zipf: p_k ~ k^-(1 + alpha)")
     zipf_tokens: Axis[Whole] | None = None
 
@@ -65,15 +70,27 @@ class Model(_Section):
     width: Axis[Whole] | None = None
     expansion: Axis[Whole] | None = None
     activation: Axis[Activation] | None = None
+    dropout: Axis[Share] | None = Field(None, description="share of the hidden activations set to 0 in training")
 
 
 class Train(_Section):
-    """The recipe."""
+    """The recipe, by a preset's name or piece by piece; what is said beside a preset overrides it."""
 
+    preset: Preset | None = Field(None, description="a recipe of the paper: sets data.augment and mixup as well")
     optimizer: Axis[Optimizer] | None = None
     lr: Axis[Positive] | None = None
+    lr_embed: Axis[Positive] | None = Field(None, description="in units of lr")
+    lr_body: Axis[Positive] | None = Field(None, description="in units of lr")
+    lr_head: Axis[Positive] | None = Field(None, description="in units of lr")
+    param: Axis[Param] | None = Field(None, description="mup: rates and the head's start scale with the width")
+    base_width: Axis[Whole] | None = Field(None, description="mup only: the width where it is standard")
     weight_decay: Axis[NonNegative] | None = None
     momentum: Axis[Share] | None = Field(None, description="sgd only")
+    beta1: Axis[Share] | None = Field(None, description="adamw and lion only")
+    beta2: Axis[Share] | None = Field(None, description="adamw and lion only")
+    clip: Axis[Positive] | None = Field(None, description="largest norm of the gradient")
+    accumulate: Axis[Whole] | None = Field(None, description="equal parts in which a batch is processed")
+    precision: Axis[Precision] | None = None
     batch_size: Axis[Whole] | None = None
     schedule: Axis[Schedule] | None = None
     warmup: Axis[Share] | None = Field(None, description="share of the steps")

@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING, Any, Self
 
 import sqlalchemy as sa
 
-from orchestrator.database import TableError, engine_of, locked, path_of
+from orchestrator.database import TableError, add_missing_columns, engine_of, locked, path_of
 from orchestrator.schema import (
     FAILED,
     QUEUED,
@@ -83,9 +83,15 @@ class Table:
         if version is None and writable:
             with self._engine.begin() as connection:
                 connection.execute(meta.insert().values(version=VERSION))
+        elif version is not None and version < VERSION and writable:
+            add_missing_columns(self._engine, metadata)
+            with self._engine.begin() as connection:
+                connection.execute(meta.update().values(version=VERSION))
         elif version != VERSION:
             self.close()
-            raise TableError(f"{self.store} has schema version {version}, this isoflop reads {VERSION}")
+            older = version is not None and version < VERSION
+            remedy = f"; `isoflop run FILE --store {self.store}` upgrades it" if older else ""
+            raise TableError(f"{self.store} has schema version {version}, this isoflop reads {VERSION}{remedy}")
 
     def close(self) -> None:
         """Let go of the connections and the lock."""

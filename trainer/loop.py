@@ -2,18 +2,21 @@
 
 from __future__ import annotations
 
+import contextlib
 import time
-from typing import TYPE_CHECKING, overload
+from typing import TYPE_CHECKING, Any, overload
 
 import numpy as np
 import torch
 
 from trainer import cost, datasets
+from trainer.augment import dropout, mix
 from trainer.data import Batches, resident
 from trainer.evaluate import Evaluation
-from trainer.optimise import lr_factor, make_optimizer
+from trainer.model import slots
+from trainer.optimise import clip, make_optimizer, set_rates
 from trainer.result import Outcome, Record, RunResult
-from trainer.spec import RunSpec, stack_key
+from trainer.spec import RunSpec, SpecError, stack_key
 from trainer.stack import Stack
 
 if TYPE_CHECKING:
@@ -99,19 +102,18 @@ def training(
     data = resident(arrays, where)
     batches, evaluate = Batches(data, runs, splits), Evaluation(data, splits)
     stack = Stack(runs, where)
-    optimizer = make_optimizer(runs, stack.rows)
+    optimizer = make_optimizer(runs, stack.rows, slots(stack.shape))
+    cast = _precision(first, where)
     book = _Book(runs, where)
     looks = set(evaluation_steps(steps, evaluations))
 
     loss_sum = torch.zeros(len(runs), device=where)
     for step in range(steps):
-        x, y = batches.at(step)
-        loss = _loss(stack.logits(x), y, first.label_smoothing)
-        stack.backward(loss.sum())
-        for group, run in zip(optimizer.param_groups, runs, strict=True):
-            group["lr"] = run.lr * lr_factor(run, step)
+        with cast():
+            loss_sum += _gradients(stack, batches, runs, step)
+        clip(runs, stack.rows)
+        set_rates(optimizer, runs, step)
         optimizer.step()
-        loss_sum += loss.detach()
 
         done = step + 1
         if done in looks:
@@ -204,13 +206,45 @@ def _spent(run: RunSpec, step: int) -> dict[str, int]:
     return {"examples": examples, "flops": examples * cost.flops_per_example(cost.shape_of(run))}
 
 
-def _loss(logits_KBC: torch.Tensor, y_KB: torch.Tensor, smoothing: float) -> torch.Tensor:
-    """Training loss [K], each the mean over its batch, in nats."""
-    log_p = torch.log_softmax(logits_KBC, -1)
+def _gradients(stack: Stack, batches: Batches, runs: Sequence[RunSpec], step: int) -> torch.Tensor:
+    """Put the gradients of one step into the stack; returns the training losses [K]."""
+    first = runs[0]
+    x, y = batches.at(step)
+    y2 = share = None
+    if first.mixup:
+        x, y2, share = mix(x, y, runs, step)
+    smoothing = torch.tensor([[run.label_smoothing] for run in runs], device=x.device)
+    total = torch.zeros(len(runs), device=x.device)
+    size = first.batch_size // first.accumulate
+    for part in range(first.accumulate):
+        rows = slice(part * size, (part + 1) * size)
+        logits = stack.logits(x[:, rows], dropout(runs, step, part))
+        loss = _loss(logits, y[:, rows], smoothing)
+        if y2 is not None and share is not None:
+            second = _loss(logits, y2[:, rows], smoothing)
+            loss = torch.lerp(second, loss, share[:, rows])
+        losses = loss.mean(1)
+        stack.backward(losses.sum() / first.accumulate, add=part > 0)
+        total += losses.detach()
+    return total / first.accumulate
+
+
+def _loss(logits_KBC: torch.Tensor, y_KB: torch.Tensor, smoothing_K1: torch.Tensor) -> torch.Tensor:
+    """Training loss [K, B] of each example in nats, its target smoothed by the run's share."""
+    log_p = torch.log_softmax(logits_KBC.float(), -1)
     nll = -log_p.gather(-1, y_KB.unsqueeze(-1)).squeeze(-1)
-    if smoothing:
-        nll = (1 - smoothing) * nll - smoothing * log_p.mean(-1)
-    return nll.mean(1)
+    return torch.where(smoothing_K1 > 0, torch.lerp(nll, -log_p.mean(-1), smoothing_K1), nll)
+
+
+def _precision(spec: RunSpec, device: torch.device) -> Callable[[], contextlib.AbstractContextManager[Any]]:
+    """The context of training: fp32 weights always; bf16 and tf32 are those of the matrix products."""
+    if spec.precision == "tf32" and device.type != "cuda":
+        raise SpecError("precision", f"tf32 is of CUDA devices, this is {device.type}; write fp32 or bf16")
+    if device.type == "cuda":
+        torch.backends.cuda.matmul.allow_tf32 = spec.precision == "tf32"
+    if spec.precision == "bf16":
+        return lambda: torch.autocast(device.type, torch.bfloat16)
+    return contextlib.nullcontext
 
 
 def evaluation_steps(steps: int, evaluations: int) -> list[int]:

@@ -21,8 +21,12 @@ from trainer import cost
 from trainer.streams import stream
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from trainer.cost import Shape
     from trainer.spec import Activation
+
+    Drop = Callable[[torch.Tensor, int], torch.Tensor]
 
 
 @dataclass(frozen=True)
@@ -64,8 +68,11 @@ def _has_norm(shape: Shape, layer: str) -> bool:
     return layer.endswith(".expand" if shape.family == "b-mlp" else ".linear")
 
 
-def initial_row(shape: Shape, seed: int) -> torch.Tensor:
-    """Start values [n] of one model, a function of the seed alone; fp32, on the CPU."""
+def initial_row(shape: Shape, seed: int, head_gain: float = 1.0) -> torch.Tensor:
+    """Start values [n] of one model, a function of the seed alone; fp32, on the CPU.
+
+    `head_gain` multiplies the weights of the head (muP).
+    """
     generator = torch.Generator().manual_seed(stream(seed, "init"))
     row = torch.zeros(cost.params(shape).total)
     for slot in slots(shape):
@@ -75,22 +82,35 @@ def initial_row(shape: Shape, seed: int) -> torch.Tensor:
         elif slot.fan_in:
             bound = 1 / math.sqrt(slot.fan_in)
             view.uniform_(-bound, bound, generator=generator)
+        if slot.name == "head.weight" and head_gain != 1:
+            view.mul_(head_gain)
     return row
 
 
 def forward(
-    weights: dict[str, torch.Tensor], x_KBI: torch.Tensor, shape: Shape, activation: Activation
+    weights: dict[str, torch.Tensor],
+    x_KBI: torch.Tensor,
+    shape: Shape,
+    activation: Activation,
+    drop: Drop | None = None,
 ) -> torch.Tensor:
-    """Logits [K, B, C] of K models on a batch each; weights by slot name, each [K, *slot.shape]."""
-    act = F.gelu if activation == "gelu" else F.relu
+    """Logits [K, B, C] of K models on a batch each; weights by slot name, each [K, *slot.shape].
+
+    `drop(hidden, b)` is applied to the activations of hidden layer b (dropout).
+    """
+    nonlinear = F.gelu if activation == "gelu" else F.relu
+
+    def act(z: torch.Tensor, b: int) -> torch.Tensor:
+        return nonlinear(z) if drop is None else drop(nonlinear(z), b)
+
     z = _linear(weights, "embed", x_KBI)
     if shape.family == "b-mlp":
         for b in range(shape.depth):
-            hidden = act(_linear(weights, f"block{b}.expand", _norm(weights, f"block{b}.norm", z)))
+            hidden = act(_linear(weights, f"block{b}.expand", _norm(weights, f"block{b}.norm", z)), b)
             z = z + _linear(weights, f"block{b}.contract", hidden)
     else:
         for b in range(shape.depth - 1):
-            z = _linear(weights, f"block{b}.linear", act(_norm(weights, f"block{b}.norm", z)))
+            z = _linear(weights, f"block{b}.linear", act(_norm(weights, f"block{b}.norm", z), b))
     return _linear(weights, "head", z)
 
 

@@ -9,13 +9,19 @@ import re
 from dataclasses import dataclass, fields
 from functools import cached_property
 from numbers import Real
-from typing import Any, Literal, get_args
+from typing import TYPE_CHECKING, Any, Literal, get_args
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
 
 Family = Literal["s-mlp", "b-mlp"]
 Activation = Literal["gelu", "relu"]
 Optimizer = Literal["adamw", "sgd", "lion"]
-Schedule = Literal["constant", "cosine", "wsd"]
-Augment = Literal["none", "flip", "crop", "flip+crop"]
+Schedule = Literal["constant", "linear", "cosine", "wsd"]
+Augment = Literal["none", "flip", "crop", "flip+crop", "resized-crop", "flip+resized-crop"]
+MixupPer = Literal["batch", "example"]
+Param = Literal["standard", "mup"]
+Precision = Literal["fp32", "tf32", "bf16"]
 Device = Literal["auto", "cpu", "cuda", "mps"]
 
 NUMERICS = 1
@@ -53,6 +59,9 @@ class RunSpec:
     resolution: int | None = None  # side in pixels; None: the data set's own
     dataset_size: int | None = None  # distinct training examples; None: all
     augment: Augment = "none"
+    crop_scale: float = 0.08  # resized-crop only: the least share of the image's area
+    mixup: float = 0.0  # a of Beta(a, a), from which the share of the first of two mixed images is drawn; 0: none
+    mixup_per: MixupPer = "batch"  # one draw a batch, as in the paper, or one an example
     zipf_alpha: float | None = None  # dataset zipf: p_k ~ k^-(1 + alpha)
     zipf_tokens: int | None = None  # dataset zipf: number of tokens
     # model
@@ -61,11 +70,22 @@ class RunSpec:
     width: int = 64
     expansion: int = 4  # b-mlp only: the block's hidden layer is expansion x width
     activation: Activation = "gelu"
+    dropout: float = 0.0  # share of the hidden activations set to 0 in training
     # training
     optimizer: Optimizer = "adamw"
     lr: float = 1e-3
+    lr_embed: float = 1.0  # the embedding's learning rate in units of lr; lr_body and lr_head likewise
+    lr_body: float = 1.0
+    lr_head: float = 1.0
+    param: Param = "standard"  # mup: learning rates and the head's start scale with width / base_width
+    base_width: int = 64  # mup only: the width at which mup is the standard parametrisation
     weight_decay: float = 0.0
     momentum: float = 0.9  # sgd only
+    beta1: float | None = None  # adamw and lion only; None: 0.9
+    beta2: float | None = None  # adamw and lion only; None: 0.999 for adamw, 0.99 for lion
+    clip: float | None = None  # largest norm of a run's whole gradient; None: none
+    accumulate: int = 1  # equal parts in which a batch is processed
+    precision: Precision = "fp32"  # of training; evaluation is always fp32
     batch_size: int = 64
     schedule: Schedule = "constant"
     warmup: float = 0.0  # share of the steps in which lr rises linearly from 0
@@ -116,17 +136,51 @@ def _digest(said: dict[str, Any]) -> str:
 
 def _ignored(spec: RunSpec) -> list[str]:
     """Fields that do nothing in this run, so that their value cannot make it another run."""
-    return [name for name, (owner, value) in OWNERS.items() if getattr(spec, owner) != value]
+    idle = [name for name, owner in OWNERS.items() if not owner.uses(getattr(spec, owner.field))]
+    return idle + [name for name, off in _OFF.items() if getattr(spec, name) == off]
 
 
-OWNERS: dict[str, tuple[str, str]] = {
-    "expansion": ("family", "b-mlp"),
-    "momentum": ("optimizer", "sgd"),
-    "cooldown": ("schedule", "wsd"),
-    "zipf_alpha": ("dataset", "zipf"),
-    "zipf_tokens": ("dataset", "zipf"),
+@dataclass(frozen=True)
+class Owner:
+    """The field on which another depends: it is used where `uses(value)`, in words: `field` `value`."""
+
+    field: str
+    value: str
+    uses: Callable[[Any], bool]
+
+
+def _is(field: str, *values: str) -> Owner:
+    return Owner(field, " or ".join(values), values.__contains__)
+
+
+OWNERS: dict[str, Owner] = {
+    "expansion": _is("family", "b-mlp"),
+    "momentum": _is("optimizer", "sgd"),
+    "beta1": _is("optimizer", "adamw", "lion"),
+    "beta2": _is("optimizer", "adamw", "lion"),
+    "cooldown": _is("schedule", "wsd"),
+    "base_width": _is("param", "mup"),
+    "crop_scale": _is("augment", "resized-crop", "flip+resized-crop"),
+    "mixup_per": Owner("mixup", "above 0", lambda mixup: mixup > 0),
+    "zipf_alpha": _is("dataset", "zipf"),
+    "zipf_tokens": _is("dataset", "zipf"),
 }
-"""Fields that only mean something where another field has one value: name -> (field, value)."""
+"""Fields that only mean something where another field has a certain value."""
+
+_OFF: dict[str, Any] = {
+    "mixup": 0,
+    "dropout": 0,
+    "clip": None,
+    "accumulate": 1,
+    "param": "standard",
+    "precision": "fp32",
+    "lr_embed": 1,
+    "lr_body": 1,
+    "lr_head": 1,
+    "beta1": None,
+    "beta2": None,
+}
+"""Values with which a field does nothing; fields that came later leave the ids of older runs alone."""
 
 _CHOICES = {
     "family": get_args(Family),
@@ -134,6 +188,9 @@ _CHOICES = {
     "optimizer": get_args(Optimizer),
     "schedule": get_args(Schedule),
     "augment": get_args(Augment),
+    "mixup_per": get_args(MixupPer),
+    "param": get_args(Param),
+    "precision": get_args(Precision),
 }
 _WHOLE = (
     "depth",
@@ -144,10 +201,15 @@ _WHOLE = (
     "dataset_size",
     "zipf_tokens",
     "examples",
+    "base_width",
+    "accumulate",
 )
-_POSITIVE = ("lr", "budget", "epochs", "zipf_alpha")
-_SHARES = ("momentum", "warmup", "label_smoothing")
-_REAL = ("lr", "weight_decay", "momentum", "warmup", "cooldown", "label_smoothing", "zipf_alpha")
+_POSITIVE = ("lr", "lr_embed", "lr_body", "lr_head", "clip", "budget", "epochs", "zipf_alpha")
+_SHARES = ("momentum", "beta1", "beta2", "warmup", "label_smoothing", "dropout")
+_REAL = (
+    *("lr", "lr_embed", "lr_body", "lr_head", "weight_decay", "momentum", "beta1", "beta2", "clip", "warmup"),
+    *("cooldown", "label_smoothing", "dropout", "mixup", "crop_scale", "zipf_alpha"),
+)
 
 
 def _complaints(spec: RunSpec) -> list[tuple[str, str]]:
@@ -158,14 +220,21 @@ def _complaints(spec: RunSpec) -> list[tuple[str, str]]:
     ]
     given = {field.name: getattr(spec, field.name) for field in fields(spec)}
     absent = {field.name for field in fields(spec) if field.default is None and given[field.name] is None}
-    whole, positive = ([n for n in names if n not in absent] for names in (_WHOLE, _POSITIVE))
+    whole, positive, shares = ([n for n in names if n not in absent] for names in (_WHOLE, _POSITIVE, _SHARES))
     found += [(n, f"{given[n]!r} is not a whole number of at least 1") for n in whole if not _whole(given[n])]
     found += [(n, f"{given[n]!r} is not a finite number above 0") for n in positive if not _positive(given[n])]
-    found += [(n, f"{given[n]!r} is not in [0, 1)") for n in _SHARES if not (_real(given[n]) and 0 <= given[n] < 1)]
-    if not (_real(spec.weight_decay) and 0 <= spec.weight_decay < math.inf):
-        found.append(("weight_decay", f"{spec.weight_decay!r} is not a finite number of at least 0"))
+    found += [(n, f"{given[n]!r} is not in [0, 1)") for n in shares if not (_real(given[n]) and 0 <= given[n] < 1)]
+    found += [
+        (n, f"{given[n]!r} is not a finite number of at least 0")
+        for n in ("weight_decay", "mixup")
+        if not (_real(given[n]) and 0 <= given[n] < math.inf)
+    ]
+    if not (_real(spec.crop_scale) and 0 < spec.crop_scale <= 1):
+        found.append(("crop_scale", f"{spec.crop_scale!r} is not in (0, 1]"))
     if found:
         return found
+    if spec.batch_size % spec.accumulate:
+        found.append(("accumulate", f"{spec.accumulate} parts don't divide a batch of {spec.batch_size}"))
     room = 1 - spec.warmup if spec.schedule == "wsd" else 1
     if not (_real(spec.cooldown) and 0 < spec.cooldown <= room):
         found.append(("cooldown", f"{spec.cooldown!r} is not in (0, 1 - warmup]"))
@@ -191,7 +260,8 @@ def _positive(value: Any) -> bool:
 
 
 _FREE_IN_A_STACK = {
-    *("seed", "lr", "weight_decay", "momentum", "dataset_size", "schedule", "warmup", "cooldown"),
+    *("seed", "lr", "weight_decay", "momentum", "beta1", "beta2", "clip", "label_smoothing", "dataset_size"),
+    *("schedule", "warmup", "cooldown"),
     *("budget", "epochs", "examples"),  # other words for steps, which must agree
 }
 

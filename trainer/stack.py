@@ -15,10 +15,12 @@ import torch.nn.functional as F  # noqa: N812
 
 from trainer.cost import shape_of
 from trainer.model import forward, initial_row, slots
+from trainer.optimise import head_gain
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    from trainer.model import Drop
     from trainer.spec import RunSpec
 
 
@@ -34,7 +36,7 @@ class Stack:
 
     def __init__(self, specs: Sequence[RunSpec], device: torch.device) -> None:
         self.shape, self.activation = shape_of(specs[0]), specs[0].activation
-        starts = torch.stack([initial_row(self.shape, spec.seed) for spec in specs])
+        starts = torch.stack([initial_row(self.shape, spec.seed, head_gain(spec)) for spec in specs])
         values = F.pad(starts, (0, -starts.shape[1] % ALIGNMENT)).to(device)
         gradients = torch.zeros_like(values)
         self.weights: dict[str, torch.Tensor] = {}
@@ -47,16 +49,16 @@ class Stack:
         for row, gradient in zip(self.rows, gradients.unbind(), strict=True):
             row.grad = gradient
 
-    def logits(self, x_KBI: torch.Tensor) -> torch.Tensor:
+    def logits(self, x_KBI: torch.Tensor, drop: Drop | None = None) -> torch.Tensor:
         """Logits [K, B, classes] of a batch [K, B, inputs]."""
-        return forward(self.weights, x_KBI, self.shape, self.activation)
+        return forward(self.weights, x_KBI, self.shape, self.activation, drop)
 
-    def backward(self, loss: torch.Tensor) -> None:
-        """Put the gradient of a scalar loss into the buffer behind `rows`.
+    def backward(self, loss: torch.Tensor, *, add: bool = False) -> None:
+        """Put the gradient of a scalar loss into the buffer behind `rows`, or add it there.
 
         Copied there and not accumulated by autograd, which would need the buffer zeroed first and would warn
         that strided views are slow to add to.
         """
         found = torch.autograd.grad(loss, list(self.weights.values()))
         for held, gradient in zip(self._gradients, found, strict=True):
-            held.copy_(gradient)
+            held.add_(gradient) if add else held.copy_(gradient)

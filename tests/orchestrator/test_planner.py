@@ -12,7 +12,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from orchestrator import load_sweep, plan, read_sweep
+from orchestrator import SweepError, load_sweep, plan, read_sweep
 from orchestrator.cli import summary
 from orchestrator.device import Speed
 from orchestrator.planner import axes, bundles, predicted_seconds, run_flops, table_of
@@ -269,3 +269,31 @@ def test_every_field_of_a_sweep_reaches_the_run(planned):
     said |= {"schedule": "wsd", "warmup": 0.1, "cooldown": 0.3, "label_smoothing": 0.2, "seed": 4}
     assert {name: getattr(run, name) for name in said} == said
     assert isinstance(run, RunSpec)
+
+
+# presets
+
+
+def test_a_preset_is_the_papers_recipe_and_is_overridden_by_what_stands_beside_it():
+    text = """\
+    sweep: p
+    data: {dataset: digits, augment: [none, flip]}
+    model: {width: 16}
+    train: {preset: scaling, batch_size: 32, lr: [1e-5, 1e-4]}
+    budget: {epochs: 2}
+    """
+    runs = plan(read_sweep(text)).runs
+    assert {(run.augment, run.lr) for run in runs} == {(a, lr) for a in ("none", "flip") for lr in (1e-5, 1e-4)}
+    for run in runs:
+        assert (run.optimizer, run.weight_decay, run.mixup, run.label_smoothing) == ("lion", 1e-3, 0.8, 0.3)
+        assert run.batch_size == 32
+
+
+def test_what_a_preset_says_and_the_data_cannot_do_is_told_at_the_preset():
+    text = (
+        "sweep: p\ndata: {dataset: zipf}\nmodel: {width: 16}\ntrain:\n  preset: scratch\nbudget: {examples: 1e6}\n"
+    )
+    with pytest.raises(SweepError) as caught:
+        plan(read_sweep(text, name="p.yaml"))
+    said = "p.yaml:5: augment: zipf holds no images to flip+resized-crop; use none"
+    assert caught.value.complaints == [said]

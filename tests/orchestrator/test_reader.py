@@ -3,11 +3,12 @@
 import pytest
 
 from orchestrator import SweepError, load_sweep, plan, read_sweep
+from orchestrator.sweep import Data, Train
 
 HEAD = "sweep: a\ndata: {dataset: digits}\nmodel: {width: 16}\nbudget: {epochs: 1}\n"
 SECTIONS = "data, model, train, budget, sweep, seeds, limits, cells"
-TRAIN_KEYS = "optimizer, lr, weight_decay, momentum, batch_size, schedule, warmup, cooldown, label_smoothing"
-DATA_KEYS = "dataset, path, resolution, dataset_size, augment, zipf_alpha, zipf_tokens"
+TRAIN_KEYS = ", ".join(Train.model_fields)
+DATA_KEYS = ", ".join(Data.model_fields)
 STEP = "batch_size 64, which takes 64 examples, 1.9e+06 FLOPs"
 
 
@@ -29,8 +30,8 @@ MISTAKES = {
     "unknown-key": (with_model("{widht: 16}"), "3: unknown key 'widht'; did you mean 'width'?"),
     "key-like-no-other": (HEAD + "colour: red\n", f"5: unknown key 'colour'; valid keys are {SECTIONS}"),
     "key-like-no-other-of-its-section": (
-        HEAD + "train:\n  lr: 1e-3\n  dropout: 0.1\n",
-        f"7: unknown key 'dropout'; valid keys are {TRAIN_KEYS}",
+        HEAD + "train:\n  lr: 1e-3\n  colour: 0.1\n",
+        f"7: unknown key 'colour'; valid keys are {TRAIN_KEYS}",
     ),
     "key-in-another-section": (with_model("{width: 16, lr: 1e-3}"), "3: unknown key 'lr'; it belongs to 'train'"),
     "key-without-its-section": (HEAD + "lr: 1e-3\n", "5: unknown key 'lr'; it belongs to 'train'"),

@@ -9,6 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tests.trainer.reference import resolved
+from trainer.model import Slot
 from trainer.optimise import Lion, lr_factor, make_optimizer
 
 QUICK = settings(deadline=None, max_examples=60)
@@ -24,10 +25,12 @@ def _stacked(name, gradients):
     """The rows of a stack after one update a gradient."""
     specs = [resolved(optimizer=name, **member) for member in MEMBERS]
     rows = list(torch.ones(len(specs), gradients.shape[-1]).unbind())
-    optimizer = make_optimizer(specs, rows)
+    for row in rows:
+        row.grad = torch.zeros_like(row)
+    optimizer = make_optimizer(specs, rows, [Slot("embed.weight", rows[0].shape, 0, 1)])
     for step in gradients:
         for row, gradient in zip(rows, step, strict=True):
-            row.grad = gradient.clone()
+            row.grad.copy_(gradient)
         optimizer.step()
     return rows
 

@@ -26,8 +26,17 @@ BASE = {
     "inputs": 64,
     "classes": 10,
     "dataset_size": 100,
+    "augment": "resized-crop",
+    "mixup": 0.5,
+    "param": "mup",
 }
-"""A run in which every setting does something."""
+"""A run in which every setting does something, but for the betas."""
+
+
+def base_for(name):
+    return {**BASE, "optimizer": "adamw"} if name.startswith("beta") else BASE
+
+
 OTHER = {
     "dataset": "digits",
     "resolution": 8,
@@ -49,6 +58,20 @@ OTHER = {
     "warmup": 0.1,
     "cooldown": 0.3,
     "label_smoothing": 0.1,
+    "crop_scale": 0.5,
+    "mixup": 0.8,
+    "mixup_per": "example",
+    "dropout": 0.1,
+    "lr_embed": 2.0,
+    "lr_body": 2.0,
+    "lr_head": 2.0,
+    "param": "standard",
+    "base_width": 32,
+    "beta1": 0.8,
+    "beta2": 0.95,
+    "clip": 1.0,
+    "accumulate": 2,
+    "precision": "bf16",
     "seed": 1,
     "fingerprint": "b",
     "inputs": 65,
@@ -64,7 +87,8 @@ def test_every_field_is_either_identity_or_wording():
 
 @pytest.mark.parametrize("name", OTHER)
 def test_a_run_is_another_when_a_setting_is(name):
-    assert RunSpec(**BASE).run_id != RunSpec(**{**BASE, name: OTHER[name]}).run_id
+    base = base_for(name)
+    assert RunSpec(**base).run_id != RunSpec(**{**base, name: OTHER[name]}).run_id
 
 
 @pytest.mark.parametrize("name", WORDING)
@@ -74,8 +98,9 @@ def test_a_run_is_the_same_in_other_words(name):
 
 @pytest.mark.parametrize("name", OWNERS)
 def test_a_setting_that_does_nothing_makes_no_other_run(name):
-    owner, _ = OWNERS[name]
-    idle = {**BASE, owner: OTHER[owner]}
+    owner = OWNERS[name].field
+    unused = {**OTHER, "mixup": 0, **({"optimizer": "sgd"} if name.startswith("beta") else {})}
+    idle = {**BASE, owner: unused[owner]}
     assert RunSpec(**idle).run_id == RunSpec(**{**idle, name: OTHER[name]}).run_id
 
 
@@ -97,7 +122,8 @@ def test_all_examples_and_their_number_are_one_run():
 
 @pytest.mark.parametrize("name", OTHER)
 def test_the_cell_forgets_the_seed_and_nothing_else(name):
-    same = RunSpec(**BASE).cell_id == RunSpec(**{**BASE, name: OTHER[name]}).cell_id
+    base = base_for(name)
+    same = RunSpec(**base).cell_id == RunSpec(**{**base, name: OTHER[name]}).cell_id
     assert same == (name == "seed")
 
 
@@ -117,7 +143,7 @@ NONSENSE = {
     "family": ["mlp", "", None, 3],
     "activation": ["tanh", None],
     "optimizer": ["adam", "AdamW", None],
-    "schedule": ["linear", None],
+    "schedule": ["exponential", None],
     "augment": ["mixup", None],
     "depth": [0, -1, 1.5, True, "2", None],
     "width": [0, -64, 64.0, None],
@@ -137,6 +163,17 @@ NONSENSE = {
     "weight_decay": [-1e-4, math.inf, math.nan, "0.1", None],
     "cooldown": [0.0, -0.1, 1.1, math.nan, None],
     "seed": [-1, 0.5, True, "0", None],
+    "mixup": [-0.1, math.inf, "0.8", None],
+    "mixup_per": ["image", None],
+    "crop_scale": [0, 1.1, math.nan, None],
+    "dropout": [1.0, -0.1, None],
+    "param": ["ntk", None],
+    "base_width": [0, 64.0, None],
+    "lr_head": [0, -1.0, math.inf, None],
+    "beta1": [1.0, -0.1, "0.9"],
+    "clip": [0, -1.0, math.inf, "1"],
+    "accumulate": [0, 1.5, None],
+    "precision": ["fp16", None],
 }
 
 
@@ -154,6 +191,17 @@ def test_warm_up_and_cool_down_must_fit_into_one_run():
     with pytest.raises(SpecError, match="cooldown"):
         RunSpec(schedule="wsd", warmup=0.6, cooldown=0.5, epochs=1)
     assert RunSpec(schedule="wsd", warmup=0.5, cooldown=0.5, epochs=1).cooldown == 0.5
+
+
+def test_a_batch_must_divide_into_its_parts():
+    with pytest.raises(SpecError, match="accumulate: 3 parts don't divide a batch of 64"):
+        RunSpec(batch_size=64, accumulate=3, epochs=1)
+
+
+def test_a_recipe_without_the_newer_settings_keeps_its_id():
+    """From before mixup, clipping and the rest were there."""
+    said = {"dataset": "digits", "width": 16, "steps": 10, "fingerprint": "a", "inputs": 64, "classes": 10}
+    assert RunSpec(**said, dataset_size=100).run_id == "3545bf208b6845ee324c2b74796d5fcd"
 
 
 def test_a_cool_down_that_does_nothing_does_not_limit_the_warm_up():
@@ -290,6 +338,7 @@ def test_what_is_no_model_name_is_refused(name):
 
 def test_runs_share_a_stack_where_only_row_settings_differ():
     rows = {"seed", "lr", "weight_decay", "momentum", "dataset_size", "schedule", "warmup", "cooldown"}
+    rows |= {"beta1", "beta2", "clip", "label_smoothing"}
     free = rows | {"budget", "epochs", "examples"}
     for name, value in {**OTHER, **WORDING}.items():
         same = stack_key(RunSpec(**BASE)) == stack_key(RunSpec(**{**BASE, name: value}))

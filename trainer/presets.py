@@ -1,0 +1,34 @@
+"""The paper's recipes by name: fields of RunSpec, every one of which may be overridden. How long is said apart.
+
+After Bachmann et al. 2023, appendix, and its code's defaults, which differ in the batch of `scratch` (the code's
+4096 stands here) and in the activation (GELU, see model.py). What differs from their training: batches are full
+(an epoch's rest is not dropped), MixUp's share is drawn for our own batches, crops are bilinear as FFCV's.
+
+Example:
+    >>> from trainer import RunSpec
+    >>> RunSpec(**{**PRESETS["scratch"], "dataset": "digits", "epochs": 100, "batch_size": 512}).optimizer
+    'lion'
+"""
+
+from __future__ import annotations
+
+from typing import Any, Literal
+
+Preset = Literal["scratch", "pretrain", "scaling"]
+
+_LION = {
+    "optimizer": "lion",
+    "schedule": "constant",
+    "lr": 5e-5,
+    "weight_decay": 0.0,
+    "label_smoothing": 0.3,
+    "augment": "flip+resized-crop",
+    "crop_scale": 0.08,
+    "mixup": 0.8,
+    "mixup_per": "batch",
+}
+PRESETS: dict[Preset, dict[str, Any]] = {
+    "scratch": {**_LION, "batch_size": 4096},
+    "pretrain": {**_LION, "batch_size": 16384},
+    "scaling": {**_LION, "batch_size": 16384, "lr": 1e-5, "weight_decay": 1e-3},
+}
