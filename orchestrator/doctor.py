@@ -58,6 +58,8 @@ def _torch() -> Check:
         where = f"{torch.cuda.get_device_name()}, {terminal.size(free)} of {terminal.size(total)} free"
     else:
         where = "MPS" if torch.backends.mps.is_available() else "CPU only"
+        kind = torch.backends.cpu.get_cpu_capability()
+        where += f" ({kind}{': bf16 is slow here' if kind in ('DEFAULT', 'AVX2') else ''})"
     return Check("ok", "torch", f"{torch.__version__}, {where}")
 
 

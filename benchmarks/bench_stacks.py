@@ -1,0 +1,57 @@
+"""Stack against solo: how much sooner K runs of one shape end when they train as one model.
+
+`./run python benchmarks/bench_stacks.py [--batch 32] [--rounds 5] [--widths 16 64 256]`
+
+B-MLP of 2 blocks on digits, AdamW, one thread. In every round the K runs are trained one after another and as one
+stack, in turn; the gain is the ratio of the training seconds, its median over rounds with the smallest and largest.
+The last column is what `cost.stack_size` would choose of 64 runs, and its gain.
+"""
+
+import argparse
+
+import numpy as np
+import torch
+
+from trainer import RunSpec, train
+from trainer.cost import shape_of, stack_size
+from trainer.datasets import describe, resolve
+
+SIZES = (1, 2, 4, 8, 16, 32, 64)
+
+
+def seconds(specs: list[RunSpec]) -> float:
+    return sum(result.seconds for result in train(specs, device="cpu", evaluations=2))
+
+
+def gains(width: int, batch: int, rounds: int) -> dict[int, np.ndarray]:
+    steps = int(np.clip(3e5 / width**1.5, 20, 400))
+    runs = [RunSpec(width=width, batch_size=batch, examples=steps * batch, seed=seed) for seed in range(max(SIZES))]
+    train(runs[0], device="cpu", evaluations=2)
+    found: dict[int, list[float]] = {size: [] for size in SIZES}
+    for _ in range(rounds):
+        for size in SIZES:
+            alone = sum(seconds([run]) for run in runs[: min(size, 4)]) * size / min(size, 4)
+            found[size].append(alone / seconds(runs[:size]))
+    return {size: np.array(values) for size, values in found.items()}
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser()
+    parser.add_argument("--batch", type=int, default=32)
+    parser.add_argument("--rounds", type=int, default=5)
+    parser.add_argument("--widths", type=int, nargs="+", default=[16, 32, 64, 128, 256, 512, 1024])
+    asked = parser.parse_args()
+    torch.set_num_threads(1)
+    print(f"Batch {asked.batch}, {asked.rounds} rounds: gain, median (smallest to largest)\n")
+    print("| width | " + " | ".join(f"K = {size}" for size in SIZES) + " | automatic |\n|---" + "|---" * 8 + "|")
+    for width in asked.widths:
+        found = gains(width, asked.batch, asked.rounds)
+        probe = RunSpec(width=width, batch_size=asked.batch, epochs=1)
+        chosen = stack_size(shape_of(resolve(probe, describe(probe))), asked.batch, 64)
+        cells = [f"{np.median(v):.2f} ({v.min():.2f} to {v.max():.2f})" for v in found.values()]
+        nearest = max(size for size in SIZES if size <= chosen)
+        print(f"| {width} | {' | '.join(cells)} | K = {chosen}: {np.median(found[nearest]):.2f} |", flush=True)
+
+
+if __name__ == "__main__":
+    main()
