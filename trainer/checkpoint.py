@@ -33,8 +33,8 @@ if TYPE_CHECKING:
 FORMAT = 1
 """Version of the files. Another one is refused, and the run starts again."""
 
-MOST_OF_THE_TIME = 0.05
-"""Share of the time that saving may take; where one save takes long, the next one comes later."""
+MOST_OF_THE_TIME, LATEST = 0.05, 10
+"""Share of the time that saving may take: where a save takes long, the next comes later, up to so many times."""
 
 NEEDED = {"adamw": ("step", "exp_avg", "exp_avg_sq"), "sgd": ("momentum_buffer",), "lion": ("momentum",)}
 """What each optimiser must find again. It makes anew what it misses, so nobody else would notice."""
@@ -117,7 +117,7 @@ class Checkpoints:
                 for run, _ in states:
                     _prune(self._folder / run.run_id, None)
         took = time.monotonic() - began
-        self._due = time.monotonic() + max(self._every, took / MOST_OF_THE_TIME)
+        self._due = time.monotonic() + min(max(self._every, took / MOST_OF_THE_TIME), LATEST * self._every)
 
     def _said(self, run: RunSpec, state: State) -> dict[str, Any]:
         return {
