@@ -11,7 +11,7 @@ from orchestrator.planner import run_flops
 from trainer import cost
 from trainer.spec import RunSpec, model_name
 
-VERSION = 1
+VERSION = 2
 """Version of the schema, kept in the table `meta`."""
 
 QUEUED, RUNNING, DONE, FAILED, DIVERGED = "queued", "running", "done", "failed", "diverged"
@@ -76,6 +76,8 @@ attempts = sa.Table(
     sa.Column("stack", sa.Integer),
     sa.Column("started", sa.Text),
     sa.Column("lease", sa.Float),
+    sa.Column("resumed_step", sa.BigInteger, nullable=False, default=0),
+    sa.Column("resumed_seconds", sa.Float, nullable=False, default=0.0),
     sa.Column("ended", sa.Text),
     sa.Column("outcome", sa.Text),
     sa.Column("reason", sa.Text),

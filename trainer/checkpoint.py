@@ -18,15 +18,15 @@ import time
 from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any
 
-import torch
 from safetensors import SafetensorError
-from safetensors.torch import load_file, save_file
 
 from trainer.result import Record
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
     from pathlib import Path
+
+    import torch
 
     from trainer.spec import RunSpec
 
@@ -61,11 +61,11 @@ class Checkpoints:
     """The checkpoints that runs in training leave in a folder; without a folder there are none.
 
     `every` is the least time between two saves, in seconds. A disk that is full or broken costs a warning and
-    never the run. `device` is the name that is compared with the one a checkpoint was made on.
+    never the run. `here` is the device's name and the number of threads: on others last bits may differ.
     """
 
-    def __init__(self, folder: Path | None, every: float, device: str) -> None:
-        self._folder, self._every, self._device = folder, every, device
+    def __init__(self, folder: Path | None, every: float, here: tuple[str, int]) -> None:
+        self._folder, self._every, self._here = folder, every, here
         self._due = time.monotonic() + every
         self._last: dict[str, int] = {}
 
@@ -91,10 +91,9 @@ class Checkpoints:
             except (OSError, SafetensorError, ValueError, TypeError, KeyError) as error:
                 log.warning("%s is refused: %s; an earlier one is used, or the run starts again", sidecar, error)
                 continue
-            here = (self._device, torch.get_num_threads())
-            if made_on != here:
+            if made_on != self._here:
                 said_so = "run %s goes on at step %d on %s with %d threads after %s with %d: last bits may differ"
-                log.warning(said_so, run.run_id[:8], state.step, *here, *made_on)
+                log.warning(said_so, run.run_id[:8], state.step, *self._here, *made_on)
             self._last[run.run_id] = state.step
             return state
         return None
@@ -127,8 +126,8 @@ class Checkpoints:
             "since": state.since,
             "seconds": state.seconds,
             "history": [asdict(record) for record in state.history],
-            "device": self._device,
-            "threads": torch.get_num_threads(),
+            "device": self._here[0],
+            "threads": self._here[1],
         }
 
     def keep(self, run: RunSpec, weights: dict[str, torch.Tensor]) -> None:
@@ -169,11 +168,10 @@ def tensors_of(
     found = {"row": row, "loss_sum": loss_sum}
     for i, (_, parameter) in enumerate(_of(row, optimizer)):
         state = optimizer.state.get(parameter, {})
-        found |= {f"optimizer.{i}.{name}": value for name, value in state.items() if torch.is_tensor(value)}
+        found |= {f"optimizer.{i}.{name}": value for name, value in state.items() if value is not None}
     return {name: value.detach().cpu().contiguous() for name, value in found.items()}
 
 
-@torch.no_grad()
 def restore(
     states: Sequence[State | None],
     rows: Sequence[torch.Tensor],
@@ -208,6 +206,8 @@ def _of(row: torch.Tensor, optimizer: torch.optim.Optimizer) -> Iterator[tuple[i
 
 def _write_aside(base: Path, said: dict[str, Any], tensors: dict[str, torch.Tensor]) -> None:
     """Write `base`.safetensors and .json under names of this process, and wait until the disk has them."""
+    from safetensors.torch import save_file
+
     base.parent.mkdir(parents=True, exist_ok=True)
     data, sidecar = _aside(base, ".safetensors"), _aside(base, ".json")
     save_file(tensors, data)
@@ -246,6 +246,8 @@ def _prune(folder: Path, steps: set[int] | None) -> None:
 
 def _read(sidecar: Path, run_id: str) -> tuple[dict[str, Any], dict[str, torch.Tensor]]:
     """A JSON and its tensors, checked; ValueError (or what reading raises) where anything is amiss."""
+    from safetensors.torch import load_file
+
     whole = json.loads(sidecar.read_bytes())
     said = whole["said"]
     if hashlib.sha256(json.dumps(said).encode()).hexdigest() != whole["sha256"]:

@@ -126,7 +126,7 @@ def training(
         raise ValueError(
             "a stack needs runs that differ in seed, lr, weight_decay, momentum, schedule or dataset_size only"
         )
-    files = checkpoint.Checkpoints(checkpoints, every, _device_name(where))
+    files = checkpoint.Checkpoints(checkpoints, every, (_device_name(where), torch.get_num_threads()))
     states = {k: files.newest(run) for k, run in enumerate(runs)}
     ended: dict[int, RunResult] = {}
     for members in _by_step(states):

@@ -292,7 +292,7 @@ def test_another_schema_version_is_refused(store, planned, writable):
     with sqlite3.connect(store) as direct:
         direct.execute("UPDATE meta SET version = 99")
     direct.close()
-    with pytest.raises(TableError, match="has schema version 99, this isoflop reads 1"):
+    with pytest.raises(TableError, match="has schema version 99, this isoflop reads 2"):
         Table(store, writable=writable)
 
 

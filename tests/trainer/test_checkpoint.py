@@ -14,6 +14,7 @@ from dataclasses import asdict, replace
 
 import numpy as np
 import pytest
+import safetensors.torch
 import torch
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
@@ -225,7 +226,7 @@ def test_a_flipped_bit_anywhere_is_noticed(tmp_path, data):
     whole = path.read_bytes()
     place, bit = data.draw(st.integers(0, len(whole) - 1)), data.draw(st.integers(0, 7))
     path.write_bytes(whole[:place] + bytes([whole[place] ^ 1 << bit]) + whole[place + 1 :])
-    files = checkpoint.Checkpoints(tmp_path / "a" / "c", 60, "cpu")
+    files = checkpoint.Checkpoints(tmp_path / "a" / "c", 60, ("cpu", 1))
     run = RUN_RESOLVED()
     assert files.newest(run) is None
     path.write_bytes(whole)
@@ -262,13 +263,11 @@ def test_a_foreign_checkpoint_is_refused(tmp_path, caplog, undisturbed, changes,
 
 @pytest.mark.parametrize("missing", ["row", "loss_sum", "optimizer.0.step", "optimizer.0.exp_avg"])
 def test_a_checkpoint_that_lacks_a_tensor_is_refused(tmp_path, caplog, missing):
-    from safetensors.torch import load_file, save_file
-
     run_id = stopped(tmp_path)
     data = tmp_path / run_id / f"{4 * LOOK}.safetensors"
-    tensors = {name: value.clone() for name, value in load_file(data).items()}
+    tensors = {name: value.clone() for name, value in safetensors.torch.load_file(data).items()}
     del tensors[missing]
-    save_file(tensors, data)
+    safetensors.torch.save_file(tensors, data)
     rewrite(data.with_suffix(".json"), sha256=checkpoint._sha256(data))
     step, said = newest_step(tmp_path, run_id, caplog)
     assert step == 3 * LOOK
@@ -290,7 +289,7 @@ def full(*_):
     raise OSError(errno.ENOSPC, "No space left on device")
 
 
-@pytest.mark.parametrize("broken", ["os.fsync", "pathlib.Path.write_text", "trainer.checkpoint.save_file"])
+@pytest.mark.parametrize("broken", ["os.fsync", "pathlib.Path.write_text", "safetensors.torch.save_file"])
 def test_a_full_disk_costs_a_warning_and_no_number(tmp_path, monkeypatch, caplog, undisturbed, broken):
     run_id = stopped(tmp_path, looks=1)
     before = files(tmp_path)
@@ -309,13 +308,13 @@ def test_a_full_disk_costs_a_warning_and_no_number(tmp_path, monkeypatch, caplog
 def test_a_stack_is_saved_as_one_or_not_at_all(tmp_path, monkeypatch):
     specs = members("adamw")
     writes = []
-    real = checkpoint.save_file
+    real = safetensors.torch.save_file
 
     def third_fails(tensors, path):
         writes.append(path)
         return full() if len(writes) == 3 else real(tensors, path)
 
-    monkeypatch.setattr(checkpoint, "save_file", third_fails)
+    monkeypatch.setattr(safetensors.torch, "save_file", third_fails)
     go(specs, tmp_path, should_stop=stop_after(0))
     assert len(writes) == 3
     assert files(tmp_path) == []
@@ -324,7 +323,7 @@ def test_a_stack_is_saved_as_one_or_not_at_all(tmp_path, monkeypatch):
 def test_a_slow_disk_is_asked_less_often(tmp_path, monkeypatch):
     now = [0.0]
     monkeypatch.setattr(checkpoint.time, "monotonic", lambda: now[0])
-    saver = checkpoint.Checkpoints(tmp_path, 60, "cpu")
+    saver = checkpoint.Checkpoints(tmp_path, 60, ("cpu", 1))
     monkeypatch.setattr(checkpoint, "_prune", lambda *_: now.__setitem__(0, now[0] + 30))
     monkeypatch.setattr(checkpoint, "_write_aside", lambda *_: None)
     monkeypatch.setattr(checkpoint, "_publish", lambda *_: None)
