@@ -17,6 +17,7 @@ if TYPE_CHECKING:
 
     from orchestrator.executors import Executor
     from orchestrator.planner import Plan
+    from orchestrator.worker import Files
 
 app = typer.Typer(
     help="Declare a sweep of MLPs in YAML, train it here, read off scaling laws with intervals.",
@@ -99,13 +100,18 @@ def run(
     executor: Annotated[str, typer.Option(help="ray, or inline: in this process")] = "ray",
     slots: Annotated[int | None, typer.Option(min=1, help="workers; default one a core, four a GPU")] = None,
     device: Annotated[str, typer.Option(help="auto, cpu, cuda or mps")] = "auto",
+    checkpoint_every: Annotated[
+        float, typer.Option(min=0, help="seconds between two checkpoints of a run in training")
+    ] = 60.0,
     retry_failed: Annotated[bool, typer.Option("--retry-failed", help="run failed runs again")] = False,
     as_json: AsJson = False,
 ) -> None:
     """Train what is missing of a sweep. The same command resumes after Ctrl-C, a crash or a power cut."""
+    from orchestrator.database import checkpoints_of
     from orchestrator.scheduler import Scheduler
     from orchestrator.table import Table
     from orchestrator.terminal import ProgressLine
+    from orchestrator.worker import Files
 
     if executor not in ("ray", "inline"):
         _stop(f"--executor {executor!r} is unknown; it is ray or inline")
@@ -121,9 +127,10 @@ def run(
         _say(_beginning(planned, waiting, new, lost, again))
         scheduler = None
         if waiting:
-            place, show = _executor(executor, slots, device), ProgressLine()
+            files = Files(checkpoints_of(store), checkpoint_every)
+            place, show = _executor(executor, slots, device, files), ProgressLine()
             try:
-                scheduler = Scheduler(table, place, planned, show)
+                scheduler = Scheduler(table, place, planned, show, begun=files.begun)
                 scheduler.drain()
             except KeyboardInterrupt:
                 _say("interrupted; the same command goes on")
@@ -152,13 +159,13 @@ def _beginning(planned: Plan, waiting: int, new: int, lost: int, again: int) -> 
     return ", ".join(parts)
 
 
-def _executor(name: str, slots: int | None, device: str) -> Executor:
+def _executor(name: str, slots: int | None, device: str, files: Files) -> Executor:
     from orchestrator.executors import InlineExecutor, RayExecutor
 
     if name == "inline":
-        return InlineExecutor(device)  # type: ignore[arg-type]
+        return InlineExecutor(device, files)  # type: ignore[arg-type]
     _say("starting Ray")
-    return RayExecutor(slots, device)  # type: ignore[arg-type]
+    return RayExecutor(slots, device, files=files)  # type: ignore[arg-type]
 
 
 def _report_end(sweep: str, store: str, counts: dict[str, int], frame: pd.DataFrame, *, as_json: bool) -> None:

@@ -23,6 +23,12 @@ def path_of(store: str) -> Path | None:
     return Path(url.database) if url.get_backend_name() == "sqlite" and url.database else None
 
 
+def checkpoints_of(store: str) -> Path | None:
+    """The folder beside a SQLite store for its runs' checkpoints; None for another database."""
+    path = path_of(store)
+    return None if path is None else path.absolute().with_name(path.name + ".checkpoints")
+
+
 def engine_of(store: str, path: Path | None, *, writable: bool) -> sa.Engine:
     """An engine whose transactions begin by taking the write lock; read only unless `writable`."""
     if path is None:

@@ -1,7 +1,7 @@
 """Where stacks of runs go: Ray actors on this machine, or this process. One contract, `Executor`.
 
 The caller submits a bundle (the specs of one stack) while `free` says so and polls for events. Every bundle
-ends with exactly one of Finished, Failed and Lost; Recorded events come before.
+ends with exactly one of Finished, Failed and Lost; Recorded, WentOn and Noted events come before.
 """
 
 from __future__ import annotations
@@ -13,12 +13,13 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Protocol
 
 from orchestrator.device import SLOTS_PER_GPU, cores
-from orchestrator.worker import Raised, Worker
+from orchestrator.worker import NO_FILES, Files, Raised, Said, Worker
+from trainer.result import Record, Resumed
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
-    from trainer.result import Record, RunResult
+    from trainer.result import RunResult
     from trainer.spec import Device, RunSpec
 
 
@@ -28,6 +29,22 @@ class Recorded:
 
     bundle: int
     record: Record
+
+
+@dataclass(frozen=True)
+class WentOn:
+    """A run goes on from a checkpoint."""
+
+    bundle: int
+    resumed: Resumed
+
+
+@dataclass(frozen=True)
+class Noted:
+    """A worker has something to say to the user."""
+
+    bundle: int
+    text: str
 
 
 @dataclass(frozen=True)
@@ -55,7 +72,8 @@ class Lost:
     reason: str
 
 
-Event = Recorded | Finished | Failed | Lost
+End = Finished | Failed | Lost
+Event = Recorded | WentOn | Noted | End
 
 
 class Executor(Protocol):
@@ -85,8 +103,8 @@ class InlineExecutor:
 
     slots = 1
 
-    def __init__(self, device: Device = "auto") -> None:
-        self._worker = Worker(device)
+    def __init__(self, device: Device = "auto", files: Files = NO_FILES) -> None:
+        self._worker = Worker(device, files=files)
         self._going: tuple[int, Iterator[Any]] | None = None
         self._stopping = False
 
@@ -105,7 +123,7 @@ class InlineExecutor:
             return []
         bundle, events = self._going
         event = _event(bundle, next(events))
-        if not isinstance(event, Recorded):
+        if isinstance(event, End):
             self._going = None
         elif self._stopping:
             self._worker.stop()
@@ -138,12 +156,19 @@ class RayExecutor:
     slot is a core and trains on one thread; on GPUs, `slots` share each GPU by fractions.
     """
 
-    def __init__(self, slots: int | None = None, device: Device = "auto", gpus: int | None = None) -> None:
+    def __init__(
+        self,
+        slots: int | None = None,
+        device: Device = "auto",
+        gpus: int | None = None,
+        files: Files = NO_FILES,
+    ) -> None:
         self._ray = _start_ray(slots or cores(), gpus)
         gpus = int(self._ray.cluster_resources().get("GPU", 0))
         on_gpu = gpus > 0 and device in ("auto", "cuda")
         self.slots = slots or (gpus * SLOTS_PER_GPU if on_gpu else cores())
         self._device: Device = device
+        self._files = files
         self._share = {"num_cpus": 0, "num_gpus": gpus / self.slots} if on_gpu else {"num_cpus": 1}
         self._slots = [_Slot(None) for _ in range(self.slots)]
         for slot in self._slots:
@@ -154,7 +179,7 @@ class RayExecutor:
         if slot.actor is not None:
             self._ray.kill(slot.actor)
         remote = self._ray.remote(concurrency_groups={"control": 1}, max_restarts=0, **self._share)(Worker)
-        slot.actor = remote.remote(self._device)
+        slot.actor = remote.remote(self._device, files=self._files, relay=True)
         slot.warming, slot.bundle, slot.stream = slot.actor.warm.remote(), None, None
 
     @property
@@ -192,7 +217,7 @@ class RayExecutor:
             self._hire(slot)
             return Lost(bundle, f"its worker died ({type(error).__name__})")
         event = _event(bundle, item)
-        if not isinstance(event, Recorded):
+        if isinstance(event, End):
             slot.bundle = slot.stream = None
         return event
 
@@ -230,7 +255,14 @@ def _start_ray(slots: int, gpus: int | None) -> Any:
     return ray
 
 
-def _event(bundle: int, item: Record | list[RunResult] | Raised) -> Event:
-    if isinstance(item, Raised):
-        return Failed(bundle, item.reason, item.traceback)
-    return Finished(bundle, item) if isinstance(item, list) else Recorded(bundle, item)
+def _event(bundle: int, item: Record | Resumed | Said | list[RunResult] | Raised) -> Event:
+    match item:
+        case Raised():
+            return Failed(bundle, item.reason, item.traceback)
+        case Said():
+            return Noted(bundle, item.text)
+        case Resumed():
+            return WentOn(bundle, item)
+        case Record():
+            return Recorded(bundle, item)
+    return Finished(bundle, item)

@@ -16,7 +16,7 @@ from trainer.presets import PRESETS
 from trainer.spec import OWNERS, RunSpec, SpecError, model_name, parse_model_name, stack_key
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Sequence
+    from collections.abc import Callable, Iterable, Iterator, Sequence
 
     from orchestrator.device import Speed
     from orchestrator.source import Location
@@ -188,17 +188,15 @@ def _notes(planned: Plan, twice: int) -> Iterator[str]:
         yield f"limits.total_flops {limit:.3g} is below the {planned.flops:.3g} planned; the rest stays queued"
 
 
-def bundles(runs: Iterable[RunSpec], alone: Iterable[str] = ()) -> list[list[RunSpec]]:
+def bundles(runs: Iterable[RunSpec], begun: Callable[[RunSpec], int] = lambda _: 0) -> list[list[RunSpec]]:
     """Runs grouped into stacks, each trained as one model, in the order in which to start them.
 
     A scout of 5 % of the FLOPs, cheapest first, so that mistakes show early; then longest first, so that no
-    long one is left at the end. Runs whose id is in `alone` are stacks of one.
+    long one is left at the end. `begun` tells the step at which a run goes on; only runs of one step share a stack.
     """
     groups: dict[Any, list[RunSpec]] = {}
-    single = set(alone)
     for run in runs:
-        key = stack_key(run)
-        groups.setdefault((key, run.run_id) if run.run_id in single else key, []).append(run)
+        groups.setdefault((stack_key(run), begun(run)), []).append(run)
     made: list[list[RunSpec]] = []
     for group in groups.values():
         size = cost.stack_size(cost.shape_of(group[0]), group[0].batch_size, len(group))

@@ -10,16 +10,17 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from orchestrator.device import TYPICAL, known_speed
-from orchestrator.executors import Executor, Failed, Finished, Lost, Recorded
+from orchestrator.executors import Executor, Failed, Finished, Lost, Noted, Recorded, WentOn
 from orchestrator.planner import bundles, run_flops
 from orchestrator.table import LEASE
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
+    from orchestrator.executors import Event
     from orchestrator.planner import Plan
     from orchestrator.table import Table
-    from trainer.result import Record, RunResult
+    from trainer.result import Record, Resumed, RunResult
     from trainer.spec import RunSpec
 
 MOST_LOSSES = 3
@@ -57,7 +58,10 @@ class _Flight:
 
 
 class Scheduler:
-    """Drains one sweep's queue. `on_progress` is called after every event, on the caller's thread."""
+    """Drains one sweep's queue. `on_progress` is called after every event, on the caller's thread.
+
+    `begun` tells the step at which a run will go on from a checkpoint, 0 where there is none.
+    """
 
     def __init__(
         self,
@@ -66,9 +70,10 @@ class Scheduler:
         planned: Plan,
         on_progress: Callable[[Progress], None] = lambda _: None,
         clock: Callable[[], float] = time.monotonic,
+        begun: Callable[[RunSpec], int] = lambda _: 0,
     ) -> None:
         self._table, self._executor, self._plan = table, executor, planned
-        self._on_progress, self._clock = on_progress, clock
+        self._on_progress, self._clock, self._begun = on_progress, clock, begun
         self._waiting: list[list[RunSpec]] = []
         self._flights: dict[int, _Flight] = {}
         self._losses: Counter[str] = Counter()
@@ -79,6 +84,7 @@ class Scheduler:
         self.progress = self._starting_point()
         self._settled_flops = self.progress.spent
         self._left: dict[str, float] = {}
+        self._given: dict[str, float] = {}
         self._work = 0.0
         self._first_event: float | None = None
 
@@ -104,7 +110,7 @@ class Scheduler:
         KeyboardInterrupt on the second, with everything queued again.
         """
         self._started = self._renewed = self._clock()
-        self._waiting = bundles(self._table.queued(self._plan.sweep))
+        self._waiting = bundles(self._table.queued(self._plan.sweep), self._begun)
         speed = known_speed() or TYPICAL
         self._left = {run.run_id: speed.seconds(b) / len(b) for b in self._waiting for run in b}
         self._work = sum(self._left.values())
@@ -158,7 +164,7 @@ class Scheduler:
             self.progress.message = f"limits.total_flops {limits.total_flops:.3g} reached; the rest stays queued"
         return kept
 
-    def _take(self, event: Recorded | Finished | Failed | Lost) -> None:
+    def _take(self, event: Event) -> None:
         flight = self._flights[event.bundle]
         if self._first_event is None:
             self._first_event = self._clock()
@@ -166,6 +172,13 @@ class Scheduler:
             self._records.append(event.record)
             flight.spent[event.record.run_id] = event.record.flops
             self._note_error(event.record.error if event.record.step == flight.runs[0].steps else None)
+            return
+        if isinstance(event, WentOn):
+            self._go_on(flight, event.resumed)
+            return
+        if isinstance(event, Noted):
+            self.progress.message = event.text
+            self._on_progress(self.progress)
             return
         self._flush()
         del self._flights[event.bundle]
@@ -175,6 +188,12 @@ class Scheduler:
             self._fail(flight, event)
         else:
             self._lose(flight, event)
+
+    def _go_on(self, flight: _Flight, resumed: Resumed) -> None:
+        self._table.resume(resumed, flight.claimed[resumed.run_id])
+        flight.spent[resumed.run_id] = resumed.flops
+        share = resumed.flops / next(run_flops(run) for run in flight.runs if run.run_id == resumed.run_id)
+        self._given[resumed.run_id] = self._left[resumed.run_id] * share
 
     def _finish(self, flight: _Flight, results: list[RunResult]) -> None:
         ended = [result for result in results if result.state != "cancelled"]
@@ -237,13 +256,16 @@ class Scheduler:
         self._on_progress(now)
 
     def _seconds_left(self, flying: dict[str, int]) -> float | None:
-        """What is left of the predicted work, at the pace of the work done since the workers were warm."""
+        """What is left of the predicted work, at the pace of the work done since the workers were warm.
+
+        What a checkpoint gave was no work of this session.
+        """
         left = sum(self._left.values()) - sum(
             self._left[run.run_id] * flying[run.run_id] / run_flops(run)
             for flight in self._flights.values()
             for run in flight.runs
         )
-        done = self._work - left
+        done = self._work - left - sum(self._given.values())
         if done <= 0 or self._first_event is None:
             return None
         return (self._clock() - self._first_event) * left / done

@@ -12,7 +12,7 @@ from trainer import cost
 from trainer.spec import RunSpec, model_name
 
 VERSION = 2
-"""Version of the schema, kept in the table `meta`. 2: columns of the later recipes."""
+"""Version of the schema, kept in the table `meta`. 2: columns of the later recipes and of checkpoints."""
 
 QUEUED, RUNNING, DONE, FAILED, DIVERGED = "queued", "running", "done", "failed", "diverged"
 _KIND: dict[str, Any] = {"int": sa.Integer, "float": sa.Float, "str": sa.Text}
@@ -76,6 +76,8 @@ attempts = sa.Table(
     sa.Column("stack", sa.Integer),
     sa.Column("started", sa.Text),
     sa.Column("lease", sa.Float),
+    sa.Column("resumed_step", sa.BigInteger, nullable=False, default=0),
+    sa.Column("resumed_seconds", sa.Float, nullable=False, default=0.0),
     sa.Column("ended", sa.Text),
     sa.Column("outcome", sa.Text),
     sa.Column("reason", sa.Text),

@@ -46,7 +46,7 @@ if TYPE_CHECKING:
     import pandas as pd
 
     from orchestrator.planner import Plan
-    from trainer.result import Record, RunResult
+    from trainer.result import Record, Resumed, RunResult
 
 LEASE = 60.0
 """Seconds after which another host may take a running run whose coordinator has not renewed it."""
@@ -172,7 +172,7 @@ class Table:
     def claim(self, run_ids: Sequence[str]) -> dict[str, int]:
         """Take queued runs for this coordinator: run_id -> attempt, its fencing token. Others are left out.
 
-        What an earlier attempt recorded is dropped, since the run starts again.
+        What an earlier attempt recorded is dropped: the run starts again, or brings it along (`resume`).
         """
         lease = dt.datetime.now(dt.UTC).timestamp() + LEASE
         taking = (
@@ -198,6 +198,17 @@ class Table:
         with self._engine.begin() as connection:
             for run_id, attempt in claimed.items():
                 connection.execute(attempts.update().where(_this(run_id, attempt)).values(lease=lease))
+
+    def resume(self, resumed: Resumed, attempt: int) -> None:
+        """Note that a claimed run goes on from a checkpoint, with the records that it had made by then."""
+        with self._engine.begin() as connection:
+            mine = (runs.c.run_id == resumed.run_id) & (runs.c.attempt == attempt) & (runs.c.state == RUNNING)
+            if connection.execute(sa.select(runs.c.run_id).where(mine)).first() is None:
+                return
+            said = {"resumed_step": resumed.step, "resumed_seconds": resumed.seconds}
+            connection.execute(attempts.update().where(_this(resumed.run_id, attempt)).values(**said))
+            if resumed.history:
+                connection.execute(recorded.insert(), [asdict(record) for record in resumed.history])
 
     def record(self, records: Sequence[Record]) -> None:
         """Append records of runs in flight, in one transaction."""
@@ -255,9 +266,22 @@ class Table:
         ).rowcount
         if moved:
             ended = {"ended": _now(), "outcome": outcome, "reason": reason, "traceback": traceback}
-            spent = {name: kept.get(name) for name in ("flops", "seconds")}
+            spent = self._spent(connection, run_id, attempt, kept)
             connection.execute(attempts.update().where(_this(run_id, attempt)).values(**ended, **spent))
         return bool(moved)
+
+    def _spent(self, connection: sa.Connection, run_id: str, attempt: int, kept: dict[str, Any]) -> dict[str, Any]:
+        """FLOPs and seconds of an attempt alone: to its end, or else to its last record, since its first step."""
+        last = recorded.c.step.label("steps"), recorded.c.flops, recorded.c.seconds
+        query = sa.select(*last).where(recorded.c.run_id == run_id).order_by(recorded.c.step.desc())
+        end = kept or connection.execute(query.limit(1)).mappings().first()
+        begin = connection.execute(
+            sa.select(attempts.c.resumed_step, attempts.c.resumed_seconds).where(_this(run_id, attempt))
+        ).one()
+        if end is None or end["steps"] < begin.resumed_step:
+            return {"flops": 0, "seconds": 0.0}
+        before = end["flops"] // end["steps"] * begin.resumed_step
+        return {"flops": end["flops"] - before, "seconds": end["seconds"] - begin.resumed_seconds}
 
     # reading
 

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import logging
 import threading
 import traceback
+from collections import deque
 from typing import TYPE_CHECKING, NamedTuple
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
+    from pathlib import Path
 
-    from trainer.result import Record, RunResult
+    from trainer.result import Record, Resumed, RunResult
     from trainer.spec import Device, RunSpec
 
 
@@ -20,12 +23,47 @@ class Raised(NamedTuple):
     traceback: str
 
 
-class Worker:
-    """Lives from stack to stack, with torch imported and its data sets resident. Knows no table and no Ray."""
+class Said(NamedTuple):
+    """A line that was logged while a stack trained."""
 
-    def __init__(self, device: Device = "auto", threads: int | None = 1) -> None:
-        self._device, self._threads = device, threads
+    text: str
+
+
+class Files(NamedTuple):
+    """Where workers leave checkpoints, and the least seconds between two; without a folder there are none."""
+
+    folder: Path | None = None
+    every: float = 60.0
+
+    def begun(self, run: RunSpec) -> int:
+        """The step after which a run will go on; 0 where it begins. None of the files is read."""
+        from trainer.checkpoint import saved_steps
+
+        return next(iter(saved_steps(self.folder, run.run_id)), 0)
+
+
+NO_FILES = Files()
+
+
+class Worker:
+    """Lives from stack to stack, with torch imported and its data sets resident. Knows no table and no Ray.
+
+    `relay` is for a process of its own, whose log nobody reads: its lines are yielded.
+    """
+
+    def __init__(
+        self,
+        device: Device = "auto",
+        threads: int | None = 1,
+        files: Files = NO_FILES,
+        *,
+        relay: bool = False,
+    ) -> None:
+        self._device, self._threads, self._files = device, threads, files
         self._stop = threading.Event()
+        self._log: deque[str] = deque()
+        if relay:
+            logging.getLogger("isoflop").addHandler(_Relay(self._log))
 
     def warm(self) -> int:
         """Pay for imports, lazy initialisation and the data set's code once, by a dummy run; returns the pid."""
@@ -37,8 +75,17 @@ class Worker:
         assert not isinstance(end, Raised), end.traceback
         return os.getpid()
 
-    def train(self, specs: Sequence[RunSpec]) -> Iterator[Record | list[RunResult] | Raised]:
-        """Records of the stack as they are made, then the list of its results, or what it raised."""
+    def train(self, specs: Sequence[RunSpec]) -> Iterator[Record | Resumed | Said | list[RunResult] | Raised]:
+        """Records of the stack as they are made, then the list of its results, or what it raised.
+
+        A run that goes on from a checkpoint begins with a Resumed.
+        """
+        for item in self._train(specs):
+            while self._log:
+                yield Said(self._log.popleft())
+            yield item
+
+    def _train(self, specs: Sequence[RunSpec]) -> Iterator[Record | Resumed | list[RunResult] | Raised]:
         import torch
 
         from trainer.loop import training
@@ -46,8 +93,10 @@ class Worker:
         if self._threads is not None:
             torch.set_num_threads(self._threads)  # of this thread: it is the one that trains
         self._stop.clear()
+        folder, every = self._files
+        going = training(specs, device=self._device, should_stop=self._stop.is_set, checkpoints=folder, every=every)
         try:
-            results = yield from training(specs, device=self._device, should_stop=self._stop.is_set)
+            results = yield from going
         except Exception as error:  # noqa: BLE001 - a failed run is a row, never the end of a sweep
             yield Raised(_one_line(error), traceback.format_exc())
         else:
@@ -56,6 +105,15 @@ class Worker:
     def stop(self) -> None:
         """End the stack in training soon, as cancelled. Safe from another thread."""
         self._stop.set()
+
+
+class _Relay(logging.Handler):
+    def __init__(self, lines: deque[str]) -> None:
+        super().__init__()
+        self._lines = lines
+
+    def emit(self, record: logging.LogRecord) -> None:
+        self._lines.append(record.getMessage())
 
 
 def _one_line(error: Exception) -> str:

@@ -9,23 +9,27 @@ from typing import TYPE_CHECKING, Any, overload
 import numpy as np
 import torch
 
-from trainer import cost, datasets
+from trainer import checkpoint, cost, datasets
 from trainer.augment import dropout, mix
 from trainer.data import Batches, resident
 from trainer.evaluate import Evaluation
 from trainer.model import slots
 from trainer.optimise import clip, make_optimizer, set_rates
-from trainer.result import Outcome, Record, RunResult
+from trainer.result import Outcome, Record, Resumed, RunResult
 from trainer.spec import RunSpec, SpecError, stack_key
 from trainer.stack import Stack
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Generator, Iterator, Sequence
+    from pathlib import Path
 
     from trainer.spec import Device
 
 LOOK = 64
-"""Steps between two looks at whether a run has diverged or is to stop."""
+"""Steps between two looks at whether a run has diverged, is to stop or is to be saved."""
+
+EVERY = 60.0
+"""Seconds between two checkpoints."""
 
 
 @overload
@@ -36,6 +40,9 @@ def train(
     device: Device = "auto",
     should_stop: Callable[[], bool] | None = None,
     evaluations: int = 12,
+    checkpoints: Path | None = None,
+    every: float = EVERY,
+    keep: bool = False,
 ) -> RunResult: ...
 @overload
 def train(
@@ -45,6 +52,9 @@ def train(
     device: Device = "auto",
     should_stop: Callable[[], bool] | None = None,
     evaluations: int = 12,
+    checkpoints: Path | None = None,
+    every: float = EVERY,
+    keep: bool = False,
 ) -> list[RunResult]: ...
 def train(
     specs: RunSpec | Sequence[RunSpec],
@@ -53,6 +63,9 @@ def train(
     device: Device = "auto",
     should_stop: Callable[[], bool] | None = None,
     evaluations: int = 12,
+    checkpoints: Path | None = None,
+    every: float = EVERY,
+    keep: bool = False,
 ) -> RunResult | list[RunResult]:
     """Train one run, or a stack of runs of one shape as one batched model, to the end of its budget.
 
@@ -60,6 +73,12 @@ def train(
     each evaluation is a Record, handed to `on_record` as it is made. `should_stop` is asked every few steps;
     when it says True the runs end as `cancelled`. A run whose loss is no longer finite ends as `diverged`,
     without touching the others. Numbers depend on the spec, the device and the thread count only.
+
+    With a folder for `checkpoints`, runs are saved at most every so many seconds and when they are cancelled, and
+    go on from there when they are trained again, in whatever company: with the numbers, to the last bit on a CPU
+    with as many threads, of a run that was never stopped. Runs of a stack that were saved at different steps
+    train one step's group after the other. A checkpoint goes when its run has ended; `keep` leaves the final
+    parameters of each run that is done (`trainer.checkpoint.kept`).
 
     Raises SpecError where a spec cannot run, ValueError where the specs are not of one shape.
 
@@ -69,14 +88,22 @@ def train(
         ('done', True)
     """
     stack = [specs] if isinstance(specs, RunSpec) else list(specs)
-    going = training(stack, device=device, should_stop=should_stop, evaluations=evaluations)
+    going = training(
+        stack,
+        device=device,
+        should_stop=should_stop,
+        evaluations=evaluations,
+        checkpoints=checkpoints,
+        every=every,
+        keep=keep,
+    )
     while True:
         try:
             record = next(going)
         except StopIteration as end:
             results: list[RunResult] = end.value
             return results[0] if isinstance(specs, RunSpec) else results
-        if on_record is not None:
+        if on_record is not None and isinstance(record, Record):
             on_record(record)
 
 
@@ -86,15 +113,58 @@ def training(
     device: Device = "auto",
     should_stop: Callable[[], bool] | None = None,
     evaluations: int = 12,
-) -> Generator[Record, None, list[RunResult]]:
-    """What `train` does, as a generator: yields each Record as it is made and returns the results."""
+    checkpoints: Path | None = None,
+    every: float = EVERY,
+    keep: bool = False,
+) -> Generator[Record | Resumed, None, list[RunResult]]:
+    """What `train` does, as a generator: yields each Record as it is made and returns the results.
+
+    Of a run that goes on from a checkpoint the first thing that it yields is a Resumed.
+    """
+    if keep and checkpoints is None:
+        raise ValueError("keep needs a folder for checkpoints")
     where = pick_device(device)
     runs = [datasets.resolve(spec, datasets.describe(spec)) for spec in specs]
     if len({stack_key(run) for run in runs}) != 1:
         raise ValueError(
             "a stack needs runs that differ in seed, lr, weight_decay, momentum, schedule or dataset_size only"
         )
+    files = checkpoint.Checkpoints(checkpoints, every, (_device_name(where), torch.get_num_threads()))
+    states = {k: files.newest(run) for k, run in enumerate(runs)}
+    ended: dict[int, RunResult] = {}
+    for members in _by_step(states):
+        results = yield from _together(
+            [runs[k] for k in members],
+            [states.pop(k) for k in members],
+            *(where, should_stop, evaluations, files),
+            keep=keep,
+        )
+        ended |= dict(zip(members, results, strict=True))
+    for k, run in enumerate(runs):  # only now: until results are out, a kill costs the time since the last save
+        if ended[k].state != "cancelled":
+            files.remove(run)
+    return [ended[k] for k in range(len(runs))]
 
+
+def _by_step(states: dict[int, checkpoint.State | None]) -> list[list[int]]:
+    """Numbers of runs, grouped by the step that they go on from."""
+    groups: dict[int, list[int]] = {}
+    for k, state in states.items():
+        groups.setdefault(state.step if state else 0, []).append(k)
+    return list(groups.values())
+
+
+def _together(
+    runs: Sequence[RunSpec],
+    saved: list[checkpoint.State | None],
+    where: torch.device,
+    should_stop: Callable[[], bool] | None,
+    evaluations: int,
+    files: checkpoint.Checkpoints,
+    *,
+    keep: bool,
+) -> Generator[Record | Resumed, None, list[RunResult]]:
+    """Train runs of one shape as one stack, from the one step at which they were `saved`, or from 0."""
     first, steps = runs[0], runs[0].steps
     assert steps is not None
     arrays = datasets.load(first)
@@ -108,7 +178,10 @@ def training(
     looks = set(evaluation_steps(steps, evaluations))
 
     loss_sum = torch.zeros(len(runs), device=where)
-    for step in range(steps):
+    begin = checkpoint.restore(saved, stack.rows, optimizer, loss_sum)
+    yield from book.resume(saved)
+    del saved  # it holds open what is soon deleted
+    for step in range(begin, steps):
         with cast():
             loss_sum += _gradients(stack, batches, runs, step)
         clip(runs, stack.rows)
@@ -121,11 +194,18 @@ def training(
             loss_sum.zero_()
         elif done % LOOK == 0:
             book.look(done, loss_sum)
-            if should_stop is not None and should_stop():
+            stop = should_stop is not None and should_stop()
+            if stop or files.due:
+                book.save(done, files, stack.rows, optimizer, loss_sum)
+            if stop:
                 book.cancel(done)
         if not book.running:
             break
-    return book.results()
+    results = book.results()
+    for k, result in enumerate(results):
+        if keep and result.state == "done":
+            files.keep(runs[k], {name: weight[k].detach().cpu() for name, weight in stack.weights.items()})
+    return results
 
 
 class _Book:
@@ -135,7 +215,9 @@ class _Book:
         self._runs, self._device = runs, device
         self._history: list[list[Record]] = [[] for _ in runs]
         self._ended: list[tuple[Outcome, int] | None] = [None] * len(runs)
-        self._since_step, self._seconds, self._started = 0, 0.0, time.perf_counter()
+        self._since_step = np.zeros(len(runs), int)
+        self._before = [0.0] * len(runs)  # seconds of each run up to the checkpoint that it goes on from
+        self._seconds, self._started = 0.0, time.perf_counter()
 
     @property
     def running(self) -> list[int]:
@@ -156,7 +238,7 @@ class _Book:
                 train_loss=float(train_loss[k]),
                 loss=float(loss[k]),
                 error=float(error[k]),
-                seconds=self._seconds / len(self._runs),
+                seconds=self._seconds_of(k),
                 run_id=self._runs[k].run_id,
                 **_spent(self._runs[k], step),
             )
@@ -164,7 +246,7 @@ class _Book:
             yield made
             if step == self._runs[k].steps:
                 self._ended[k] = ("done", step)
-        self._since_step, self._started = step, time.perf_counter()
+        self._since_step[:], self._started = step, time.perf_counter()
 
     def look(self, step: int, loss_sum: torch.Tensor) -> None:
         for k in np.flatnonzero(~np.isfinite(loss_sum.cpu().numpy())):
@@ -172,6 +254,35 @@ class _Book:
 
     def cancel(self, step: int) -> None:
         self._ended = [ended or ("cancelled", step) for ended in self._ended]
+
+    def resume(self, states: Sequence[checkpoint.State | None]) -> Iterator[Resumed]:
+        for k, state in enumerate(states):
+            if state is None:
+                continue
+            self._history[k], self._since_step[k], self._before[k] = list(state.history), state.since, state.seconds
+            flops = _spent(self._runs[k], state.step)["flops"]
+            yield Resumed(self._runs[k].run_id, state.step, flops, state.seconds, state.history)
+        self._started = time.perf_counter()
+
+    def save(
+        self,
+        step: int,
+        files: checkpoint.Checkpoints,
+        rows: Sequence[torch.Tensor],
+        optimizer: torch.optim.Optimizer,
+        loss_sum: torch.Tensor,
+    ) -> None:
+        self._seconds += time.perf_counter() - self._started
+        saved = []
+        for k in self.running:
+            since, history = int(self._since_step[k]), tuple(self._history[k])
+            tensors = checkpoint.tensors_of(rows[k], optimizer, loss_sum[k])
+            saved.append((self._runs[k], checkpoint.State(step, since, self._seconds_of(k), history, tensors)))
+        files.save(saved)
+        self._started = time.perf_counter()
+
+    def _seconds_of(self, k: int) -> float:
+        return self._before[k] + self._seconds / len(self._runs)
 
     def results(self) -> list[RunResult]:
         return [self._result(k) for k in range(len(self._runs))]
@@ -192,7 +303,7 @@ class _Book:
             flops_paper=examples * cost.flops_paper_per_example(shape),
             flops_6nd=examples * cost.flops_6nd_per_example(shape),
             params=cost.params(shape).total,
-            seconds=self._seconds / len(self._runs),
+            seconds=self._seconds_of(k),
             device=_device_name(self._device),
             threads=torch.get_num_threads(),
             stack=len(self._runs),

@@ -28,6 +28,17 @@ class Record:
 
 
 @dataclass(frozen=True)
+class Resumed:
+    """A run goes on from a checkpoint: after which step, what it had spent by then, and its records so far."""
+
+    run_id: str
+    step: int
+    flops: int
+    seconds: float
+    history: tuple[Record, ...]
+
+
+@dataclass(frozen=True)
 class RunResult:
     """The end of a run: its last metrics and what was really spent.
 
