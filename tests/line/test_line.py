@@ -14,6 +14,7 @@ import orchestrator
 from orchestrator.database import TableError
 from orchestrator.planner import run_flops
 from orchestrator.table import Table
+from trainer.checkpoint import saved_steps
 
 SWEEP = """\
 sweep: line
@@ -23,6 +24,13 @@ train: {lr: 2e-3, batch_size: 32, schedule: cosine}
 budget: {epochs: 40}
 seeds: 3
 """
+LONG = """\
+sweep: long
+data: {dataset: digits}
+model: {family: b-mlp, depth: 1, width: 16}
+train: {lr: 2e-3, batch_size: 32, schedule: cosine}
+budget: {epochs: 700}
+"""
 NUMBERS = ["error", "loss", "train_loss", "steps", "examples", "flops", "params", "state"]
 
 
@@ -30,6 +38,7 @@ NUMBERS = ["error", "loss", "train_loss", "steps", "examples", "flops", "params"
 def folder(tmp_path_factory):
     folder = tmp_path_factory.mktemp("line")
     (folder / "line.yaml").write_text(SWEEP)
+    (folder / "long.yaml").write_text(LONG)
     return folder
 
 
@@ -37,13 +46,13 @@ def command(folder: Path, *arguments: str) -> list[str]:
     return [sys.executable, "-c", "from orchestrator.cli import main; main()", *arguments]
 
 
-def start(folder: Path, store: str) -> subprocess.Popen[str]:
-    arguments = command(folder, "run", "line.yaml", "--store", store, "--slots", "2")
+def start(folder: Path, store: str, *options: str, sweep: str = "line.yaml") -> subprocess.Popen[str]:
+    arguments = command(folder, "run", sweep, "--store", store, "--slots", "2", *options)
     return subprocess.Popen(arguments, cwd=folder, text=True, stdout=subprocess.PIPE, stderr=subprocess.STDOUT)
 
 
-def finish(folder: Path, store: str, *options: str) -> subprocess.CompletedProcess[str]:
-    arguments = command(folder, "run", "line.yaml", "--store", store, *options)
+def finish(folder: Path, store: str, *options: str, sweep: str = "line.yaml") -> subprocess.CompletedProcess[str]:
+    arguments = command(folder, "run", sweep, "--store", store, *options)
     return subprocess.run(arguments, cwd=folder, text=True, capture_output=True, timeout=240, check=False)
 
 
@@ -153,3 +162,42 @@ def test_ctrl_c_leaves_within_seconds_and_the_same_command_goes_on(folder, undis
     assert set(states.index) == {"done", "queued"}
     assert finish(folder, "stopped.db", "--executor", "inline").returncode == 0
     assert_same(rows(folder, "stopped.db"), undisturbed)
+
+
+def wait_for_a_checkpoint(folder: Path, store: str, process: subprocess.Popen[str], after: int) -> int:
+    """The step of the newest checkpoint of the store's one run, once it is past a step."""
+    (run,) = orchestrator.plan(orchestrator.read_sweep(LONG)).runs
+    for _ in range(3000):
+        assert process.poll() is None, process.stdout.read()
+        steps = saved_steps(folder / f"{store}.checkpoints", run.run_id)
+        if steps and steps[0] > after:
+            return steps[0]
+        time.sleep(0.02)
+    pytest.fail("no checkpoint was made")
+
+
+def test_a_long_run_goes_on_when_its_worker_and_then_its_driver_is_killed(folder):
+    ended = finish(folder, "peace.db", "--executor", "inline", sweep="long.yaml")
+    assert ended.returncode == 0, ended.stderr
+    assert not list(folder.glob("peace.db.checkpoints/*"))
+    process = start(folder, "long.db", "--checkpoint-every", "0.1", sweep="long.yaml")
+    first = wait_for_a_checkpoint(folder, "long.db", process, 0)
+    for victim in workers_of(process.pid):
+        os.kill(victim, signal.SIGKILL)
+    second = wait_for_a_checkpoint(folder, "long.db", process, first + 1000)
+    process.kill()
+    process.wait()
+    ended = finish(folder, "long.db", "--executor", "inline", sweep="long.yaml")
+    assert ended.returncode == 0, ended.stderr
+    assert_same(rows(folder, "long.db"), rows(folder, "peace.db"))
+    with Table(folder / "long.db") as table:
+        attempts, flops = table.frame("attempts"), table.frame()["flops"].item()
+    assert list(attempts["outcome"]) == ["lost", "lost", "done"]
+    steps = list(attempts["resumed_step"])
+    assert steps[0] == 0
+    assert first <= steps[1] < second <= steps[2]
+    assert attempts["flops"].iloc[-1] < flops < attempts["flops"].sum() + flops
+    columns = ["step", "train_loss", "loss", "error", "flops"]
+    histories = [orchestrator.history(folder / store)[columns] for store in ("long.db", "peace.db")]
+    pd.testing.assert_frame_equal(*histories, check_exact=True)
+    assert not list(folder.glob("long.db.checkpoints/*"))

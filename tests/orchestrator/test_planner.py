@@ -180,11 +180,11 @@ def test_a_cheap_scout_goes_first_then_the_longest(planned):
     assert 0.05 * sum(prices) <= sum(prices[:turn]) < 0.2 * sum(prices)
 
 
-def test_a_run_that_goes_on_from_a_checkpoint_is_stacked_with_runs_of_its_step(planned):
-    runs = planned(width="16", seeds=4).runs
-    begun = {runs[1].run_id: 3, runs[2].run_id: 3}
-    made = bundles(runs, lambda run: begun.get(run.run_id, 0))
-    assert sorted([run.seed for run in bundle] for bundle in made) == [[0, 3], [1, 2]]
+def test_runs_that_go_on_at_different_steps_share_no_stack(planned):
+    runs = planned(width="16", seeds=5).runs
+    steps = dict(zip(runs, (128, 0, 64, 128, 0), strict=True))
+    made = bundles(runs, steps.__getitem__)
+    assert sorted(sorted(steps[run] for run in bundle) for bundle in made) == [[0, 0], [64], [128, 128]]
 
 
 def test_nothing_is_bundled_of_nothing():

@@ -6,10 +6,11 @@ from collections import Counter
 
 import pytest
 
-from orchestrator.executors import Failed, Finished, Lost, Recorded
+from orchestrator.executors import Failed, Finished, Lost, Noted, Recorded, WentOn
 from orchestrator.planner import run_flops
 from orchestrator.scheduler import GRACE, MOST_LOSSES, Scheduler
 from orchestrator.table import Table
+from trainer.result import Resumed
 
 
 class Clock:
@@ -85,11 +86,11 @@ def table(tmp_path):
 def begin(table, planned, result_of, clock):
     """Plans and enqueues a small sweep; its scheduler, executor and plan."""
 
-    def begun(fate=lambda specs: "done", slots=2, on_progress=lambda progress: None, **said):
+    def begun(fate=lambda specs: "done", slots=2, on_progress=lambda progress: None, begun=lambda run: 0, **said):
         made = planned(**said)
         table.enqueue(made)
         executor = FakeExecutor(result_of, clock, slots, fate)
-        return Scheduler(table, executor, made, on_progress, clock), executor, made
+        return Scheduler(table, executor, made, on_progress, clock, begun), executor, made
 
     return begun
 
@@ -214,6 +215,45 @@ def test_a_bug_in_the_coordinator_leaves_nothing_running(begin, table):
     with pytest.raises(RuntimeError, match="a bug"):
         scheduler.drain()
     assert states(table) == {"queued": 4}
+
+
+# checkpoints
+
+
+def test_a_run_that_goes_on_keeps_its_records_and_is_charged_once(begin, table, result_of):
+    scheduler, executor, made = begin(width="16", seeds=2)
+    whole = {run.run_id: result_of(run, "done", 0.25) for run in made.runs}
+    events = executor._events
+
+    def goes_on(bundle, specs, fate):
+        """The records of the first half come with the checkpoint, the others as they are made."""
+        *rest, end = events(bundle, specs, fate)
+        halves = [whole[spec.run_id].history[0] for spec in specs]
+        resumed = [Resumed(h.run_id, h.step, h.flops, h.seconds, (h,)) for h in halves]
+        made = [event for event in rest if event.record not in halves]
+        return [*(WentOn(bundle, r) for r in resumed), Noted(bundle, "a disk is full"), *made, end]
+
+    executor._events = goes_on
+    end = scheduler.drain()
+    assert end.message == "a disk is full"
+    assert end.spent == end.flops == table.frame()["flops"].sum()
+    assert sorted(table.frame("history")["step"]) == sorted(r.step for w in whole.values() for r in w.history)
+    attempts = table.frame("attempts").set_index("run_id")
+    for run_id, result in whole.items():
+        half = result.history[0]
+        assert attempts.loc[run_id, "resumed_step"] == half.step
+        assert attempts.loc[run_id, "flops"] == result.flops - half.flops
+        assert attempts.loc[run_id, "seconds"] == pytest.approx(result.seconds - half.seconds)
+
+
+def test_runs_saved_at_different_steps_are_bundled_apart(begin):
+    saved = {}
+    scheduler, executor, made = begin(begun=lambda run: saved.get(run.run_id, 0), width="16", seeds=4)
+    saved |= {made.runs[1].run_id: 64, made.runs[3].run_id: 64}
+    scheduler.drain()
+    assert sorted(map(sorted, executor.submitted)) == sorted(
+        sorted(run.run_id for run in made.runs[i::2]) for i in (0, 1)
+    )
 
 
 # limits

@@ -14,6 +14,7 @@ import pytest
 import orchestrator
 from orchestrator import Table, TableError
 from orchestrator.table import LEASE
+from trainer.result import Resumed
 
 
 @pytest.fixture
@@ -71,6 +72,35 @@ def test_queued_runs_come_back_as_planned_and_in_its_order(table, planned):
     made = planned(width="[32, 16, 48]")
     table.enqueue(made)
     assert table.queued("small") == list(made.runs)
+
+
+def test_an_attempt_that_is_cut_off_is_charged_for_what_it_recorded(table, claimed, result_of):
+    made, tokens = claimed
+    first = result_of(made.runs[0])
+    table.record([first.history[0]])
+    table.release(tokens, "lost", "its worker died")
+    attempts = table.frame("attempts").set_index("run_id")
+    assert attempts.loc[first.run_id, "flops"] == first.history[0].flops
+    assert set(attempts["flops"].drop(first.run_id)) == {0}
+    again = table.claim([first.run_id])
+    half = first.history[0]
+    table.resume(Resumed(first.run_id, half.step, half.flops, half.seconds, (half,)), again[first.run_id])
+    assert list(table.frame("history")["step"]) == [half.step]
+    table.finish([first], again)
+    attempts = table.frame("attempts").query("run_id == @first.run_id")
+    assert list(attempts["resumed_step"]) == [0, half.step]
+    assert attempts["flops"].sum() == first.flops == table.frame()["flops"].sum()
+
+
+def test_an_attempt_that_is_over_resumes_nothing(table, claimed, result_of):
+    made, tokens = claimed
+    record = result_of(made.runs[0]).history[0]
+    table.release(tokens, "lost", "its worker died")
+    table.claim([record.run_id])
+    old = tokens[record.run_id]
+    table.resume(Resumed(record.run_id, record.step, record.flops, record.seconds, (record,)), old)
+    assert table.frame("history").empty
+    assert set(table.frame("attempts")["resumed_step"]) == {0}
 
 
 def test_a_run_is_claimed_exactly_once(table, planned):

@@ -1,0 +1,52 @@
+"""A worker and its checkpoints, without Ray."""
+
+import logging
+from itertools import islice
+
+import pytest
+
+from orchestrator.worker import Files, Said, Worker
+from trainer import train
+from trainer.result import Record, Resumed
+
+
+@pytest.fixture(autouse=True)
+def _handlers():
+    """Workers that relay the log stay in it: processes of their own, elsewhere."""
+    log = logging.getLogger("isoflop")
+    before = list(log.handlers)
+    yield
+    log.handlers[:] = before
+
+
+@pytest.fixture
+def run(planned):
+    return planned(width="16", seeds=1, epochs="60").runs[0]
+
+
+def test_a_stopped_stack_goes_on_where_it_was(tmp_path, run):
+    files = Files(tmp_path)
+    assert files.begun(run) == 0
+    worker = Worker("cpu", files=files)
+    events = worker.train([run])
+    next(events)
+    worker.stop()
+    *_, (cut,) = events
+    assert cut.state == "cancelled"
+    assert files.begun(run) == cut.steps
+    first, *records, (result,) = Worker("cpu", files=files).train([run])
+    assert isinstance(first, Resumed)
+    assert (first.step, first.flops) == (cut.steps, cut.flops)
+    assert all(isinstance(record, Record) and record.step > cut.steps for record in records)
+    alone = train(run, device="cpu")
+    assert (result.error, result.loss, result.flops) == (alone.error, alone.loss, alone.flops)
+    assert files.begun(run) == 0
+
+
+def test_what_is_logged_reaches_the_caller_where_it_is_relayed(tmp_path, run):
+    (tmp_path / "file").touch()
+    files = Files(tmp_path / "file", every=0)
+    said = [e for e in Worker("cpu", files=files, relay=True).train([run]) if isinstance(e, Said)]
+    assert said
+    assert "training goes on" in said[0].text
+    assert not any(isinstance(e, Said) for e in islice(Worker("cpu", files=files).train([run]), 3))
