@@ -12,6 +12,7 @@ import numpy as np
 
 from trainer import cost
 from trainer.datasets import resolve
+from trainer.ladder import rungs
 from trainer.prepared import cache_root
 from trainer.spec import RunSpec
 
@@ -41,11 +42,12 @@ class Speed:
     spread: float
 
     def seconds(self, stack: Sequence[RunSpec]) -> float:
-        """Seconds of training one stack to its end, evaluation left out."""
-        steps = stack[0].steps
-        assert steps is not None
+        """Seconds of training one stack to its end, what its runs share once, evaluation left out."""
         costs = np.array([self.layer, self.value, self.weight, self.flop])
-        return float(steps * costs @ _step(stack[0], len(stack)))
+        return sum(
+            float(((rung.runs[0].steps or 0) - rung.begin) * costs @ _step(rung.runs[0], len(rung.runs)))
+            for rung in rungs(stack)
+        )
 
     @property
     def flops_per_second(self) -> float:

@@ -11,12 +11,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from orchestrator.sweep import CellSections, Limits, Sweep, SweepError
-from trainer import cost, datasets
+from trainer import cost, datasets, ladder
 from trainer.presets import PRESETS
 from trainer.spec import OWNERS, RunSpec, SpecError, model_name, parse_model_name, stack_key
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Iterator, Sequence
+    from collections.abc import Callable, Iterator, Sequence
 
     from orchestrator.device import Speed
     from orchestrator.source import Location
@@ -40,8 +40,8 @@ class Plan:
 
     @property
     def flops(self) -> int:
-        """Training FLOPs of all runs, by the rule `exact`."""
-        return sum(map(run_flops, self.runs))
+        """Training FLOPs that all runs cost together, by the rule `exact`: what they share is counted once."""
+        return sum(ladder.charged_flops(self.runs).values())
 
     @property
     def cells(self) -> dict[str, list[RunSpec]]:
@@ -183,34 +183,45 @@ def _check_owners(sweep: Sweep, runs: Sequence[RunSpec], complaints: dict[Locati
 def _notes(planned: Plan, twice: int) -> Iterator[str]:
     if twice:
         yield f"{twice} runs are declared more than once and will run once"
+    alone = sum(map(run_flops, planned.runs))
+    if alone > planned.flops:
+        yield f"what runs of one recipe have in common is trained once: {planned.flops:.3g} FLOPs, not {alone:.3g}"
     limit = planned.limits.total_flops
     if limit is not None and planned.flops > limit:
         yield f"limits.total_flops {limit:.3g} is below the {planned.flops:.3g} planned; the rest stays queued"
 
 
-def bundles(runs: Iterable[RunSpec], begun: Callable[[RunSpec], int] = lambda _: 0) -> list[list[RunSpec]]:
+def bundles(runs: Sequence[RunSpec], begun: Callable[[RunSpec], int] = lambda _: 0) -> list[list[RunSpec]]:
     """Runs grouped into stacks, each trained as one model, in the order in which to start them.
+
+    Runs of different lengths that share their beginning (trainer.ladder) stay in one bundle.
 
     A scout of 5 % of the FLOPs, cheapest first, so that mistakes show early; then longest first, so that no
     long one is left at the end. `begun` tells the step at which a run goes on; only runs of one step share a stack.
     """
-    groups: dict[Any, list[RunSpec]] = {}
-    for run in runs:
-        groups.setdefault((stack_key(run), begun(run)), []).append(run)
+    groups: dict[Any, list[list[RunSpec]]] = {}
+    for family in ladder.families(runs):
+        key = (stack_key(family[0]), *((run.steps, begun(run)) for run in family))
+        groups.setdefault(key, []).append(family)
     made: list[list[RunSpec]] = []
     for group in groups.values():
-        size = cost.stack_size(cost.shape_of(group[0]), group[0].batch_size, len(group))
-        parts = -(-len(group) // size)
-        made += [group[i::parts] for i in range(parts)]  # even parts: 20 as 10 + 10, not 16 + 4
-    made.sort(key=lambda bundle: sum(map(run_flops, bundle)))
-    total, spent, scouts = sum(run_flops(run) for bundle in made for run in bundle), 0, 0
+        first = group[0][0]
+        size = cost.stack_size(cost.shape_of(first), first.batch_size, len(group))
+        parts = -(-len(group) // size)  # even parts: 20 as 10 + 10, not 16 + 4
+        made += [[run for family in group[i::parts] for run in family] for i in range(parts)]
+    made.sort(key=_price)
+    total, spent, scouts = sum(map(_price, made)), 0, 0
     while scouts < len(made) and spent < _SCOUT * total:
-        spent += sum(map(run_flops, made[scouts]))
+        spent += _price(made[scouts])
         scouts += 1
     return made[:scouts] + made[: scouts - 1 if scouts else None : -1]
 
 
-def predicted_seconds(runs: Iterable[RunSpec], speed: Speed, slots: int) -> float:
+def _price(bundle: Sequence[RunSpec]) -> int:
+    return sum(ladder.charged_flops(bundle).values())
+
+
+def predicted_seconds(runs: Sequence[RunSpec], speed: Speed, slots: int) -> float:
     """Seconds that the runs will take on `slots` workers of the measured speed, start-up not included.
 
     The larger of the mean load and the longest bundle: what a schedule of longest-first comes close to.

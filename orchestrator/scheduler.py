@@ -13,6 +13,7 @@ from orchestrator.device import TYPICAL, known_speed
 from orchestrator.executors import Executor, Failed, Finished, Lost, Noted, Recorded, WentOn
 from orchestrator.planner import bundles, run_flops
 from orchestrator.table import LEASE
+from trainer.ladder import charged_flops
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -50,11 +51,12 @@ class Progress:
 
 @dataclass
 class _Flight:
-    """A bundle in training: its runs, their fencing tokens, and what they have spent so far."""
+    """A bundle in training: its runs, their fencing tokens, and the FLOPs at which they are and went on."""
 
     runs: list[RunSpec]
     claimed: dict[str, int]
     spent: dict[str, int] = field(default_factory=dict)
+    began: dict[str, int] = field(default_factory=dict)
 
 
 class Scheduler:
@@ -83,6 +85,7 @@ class Scheduler:
         self._interrupted_at = 0.0
         self.progress = self._starting_point()
         self._settled_flops = self.progress.spent
+        self._charged = float(self._table.frame("runs", planned.sweep)["charged_flops"].sum())
         self._left: dict[str, float] = {}
         self._given: dict[str, float] = {}
         self._work = 0.0
@@ -153,11 +156,11 @@ class Scheduler:
             return []
         if limits.total_flops is None:
             return bundle
-        reserved = sum(run_flops(run) for flight in self._flights.values() for run in flight.runs)
-        left = limits.total_flops - self._settled_flops - reserved
-        kept = []
-        for run in bundle:
-            left -= run_flops(run)
+        reserved = sum(sum(charged_flops(flight.runs).values()) for flight in self._flights.values())
+        left = limits.total_flops - self._charged - reserved
+        price, kept = charged_flops(bundle), []
+        for run in sorted(bundle, key=lambda run: run.steps or 0):
+            left -= price[run.run_id]
             if left >= 0:
                 kept.append(run)
         if len(kept) < len(bundle):
@@ -171,7 +174,8 @@ class Scheduler:
         if isinstance(event, Recorded):
             self._records.append(event.record)
             flight.spent[event.record.run_id] = event.record.flops
-            self._note_error(event.record.error if event.record.step == flight.runs[0].steps else None)
+            last = {run.run_id: run.steps for run in flight.runs}[event.record.run_id]
+            self._note_error(event.record.error if event.record.step == last else None)
             return
         if isinstance(event, WentOn):
             self._go_on(flight, event.resumed)
@@ -191,7 +195,7 @@ class Scheduler:
 
     def _go_on(self, flight: _Flight, resumed: Resumed) -> None:
         self._table.resume(resumed, flight.claimed[resumed.run_id])
-        flight.spent[resumed.run_id] = resumed.flops
+        flight.spent[resumed.run_id] = flight.began[resumed.run_id] = resumed.flops
         share = resumed.flops / next(run_flops(run) for run in flight.runs if run.run_id == resumed.run_id)
         self._given[resumed.run_id] = self._left[resumed.run_id] * share
 
@@ -202,6 +206,7 @@ class Scheduler:
         self._table.release(cancelled, "interrupted", "stopped before its end")
         for result in ended:
             self._settled_flops += result.flops
+            self._charged += result.flops - flight.began.get(result.run_id, 0)
             self._left.pop(result.run_id, None)
             self.progress.done += result.state == "done"
             self.progress.diverged += result.state == "diverged"

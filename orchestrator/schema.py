@@ -37,6 +37,7 @@ runs = sa.Table(
     *(sa.Column(name, sa.Integer) for name in ("params", "params_embed", "params_body", "params_head")),
     sa.Column("planned_flops", sa.BigInteger),
     *(sa.Column(name, sa.BigInteger) for name in ("steps", "examples", "flops", "flops_paper", "flops_6nd")),
+    sa.Column("charged_flops", sa.BigInteger),
     sa.Column("flops_rule", sa.Text),
     *(sa.Column(name, sa.Float) for name in ("epochs", "error", "loss", "train_loss", "seconds")),
     sa.Column("device", sa.Text),

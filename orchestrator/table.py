@@ -268,6 +268,10 @@ class Table:
             ended = {"ended": _now(), "outcome": outcome, "reason": reason, "traceback": traceback}
             spent = self._spent(connection, run_id, attempt, kept)
             connection.execute(attempts.update().where(_this(run_id, attempt)).values(**ended, **spent))
+            charged = sa.select(sa.func.sum(attempts.c.flops)).where(attempts.c.run_id == run_id)
+            connection.execute(
+                runs.update().where(runs.c.run_id == run_id).values(charged_flops=charged.scalar_subquery())
+            )
         return bool(moved)
 
     def _spent(self, connection: sa.Connection, run_id: str, attempt: int, kept: dict[str, Any]) -> dict[str, Any]:

@@ -15,7 +15,7 @@ import logging
 import os
 import shutil
 import time
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 from safetensors import SafetensorError
@@ -68,6 +68,7 @@ class Checkpoints:
         self._folder, self._every, self._here = folder, every, here
         self._due = time.monotonic() + every
         self._last: dict[str, int] = {}
+        self._left: dict[str, State] = {}
 
     @property
     def due(self) -> bool:
@@ -79,8 +80,11 @@ class Checkpoints:
 
         One that is torn, or is of another run or format, is refused with a line in the log.
         """
+        left = self._left.pop(run.run_id, None)
         for step in saved_steps(self._folder, run.run_id):
             assert self._folder is not None
+            if left is not None and left.step >= step:
+                break
             sidecar = self._folder / run.run_id / f"{step}.json"
             try:
                 said, tensors = _read(sidecar, run.run_id)
@@ -96,7 +100,14 @@ class Checkpoints:
                 log.warning(said_so, run.run_id[:8], state.step, *self._here, *made_on)
             self._last[run.run_id] = state.step
             return state
-        return None
+        return left
+
+    def leave(self, run: RunSpec, state: State) -> None:
+        """Leave a state to a run that begins with it later in this process, and on the disk for another one."""
+        copied = {name: tensor.clone() for name, tensor in state.tensors.items()}
+        self._left[run.run_id] = replace(state, tensors=copied)
+        if max(saved_steps(self._folder, run.run_id), default=0) < state.step:
+            self.save([(run, state)])
 
     def save(self, states: Sequence[tuple[RunSpec, State]]) -> None:
         """Save runs of one stack. All are written before the first is renamed, so that they stay at one step."""

@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import contextlib
+import math
 import time
+from dataclasses import replace
+from itertools import pairwise
 from typing import TYPE_CHECKING, Any, overload
 
 import numpy as np
@@ -13,6 +16,7 @@ from trainer import checkpoint, cost, datasets
 from trainer.augment import dropout, mix
 from trainer.data import Batches, resident
 from trainer.evaluate import Evaluation
+from trainer.ladder import families, rungs, stem
 from trainer.model import slots
 from trainer.optimise import clip, make_optimizer, set_rates
 from trainer.result import Outcome, Record, Resumed, RunResult
@@ -24,6 +28,8 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from trainer.spec import Device
+
+    _Tensors = tuple[Sequence[torch.Tensor], torch.optim.Optimizer, torch.Tensor]
 
 LOOK = 64
 """Steps between two looks at whether a run has diverged, is to stop or is to be saved."""
@@ -68,6 +74,9 @@ def train(
     keep: bool = False,
 ) -> RunResult | list[RunResult]:
     """Train one run, or a stack of runs of one shape as one batched model, to the end of its budget.
+
+    Runs of different lengths train one length after the other; what they have in common (trainer.ladder) is
+    trained once, with the numbers of runs trained from scratch.
 
     Every run is evaluated on its held-out split at about `evaluations` log-spaced steps and at the end;
     each evaluation is a Record, handed to `on_record` as it is made. `should_stop` is asked every few steps;
@@ -130,33 +139,31 @@ def training(
             "a stack needs runs that differ in seed, lr, weight_decay, momentum, schedule or dataset_size only"
         )
     files = checkpoint.Checkpoints(checkpoints, every, (_device_name(where), torch.get_num_threads()))
-    states = {k: files.newest(run) for k, run in enumerate(runs)}
-    ended: dict[int, RunResult] = {}
-    for members in _by_step(states):
-        results = yield from _together(
-            [runs[k] for k in members],
-            [states.pop(k) for k in members],
-            *(where, should_stop, evaluations, files),
-            keep=keep,
-        )
-        ended |= dict(zip(members, results, strict=True))
-    for k, run in enumerate(runs):  # only now: until results are out, a kill costs the time since the last save
-        if ended[k].state != "cancelled":
+    every_run, runs = runs, list({run.run_id: run for run in runs}.values())
+    heirs = {below.run_id: run for family in families(runs) for below, run in pairwise(family)}
+    ended: dict[str, RunResult] = {}
+    for rung in rungs(runs):
+        for members in _by_step({run: files.newest(run) for run in rung.runs}):
+            heir = [heirs.get(run.run_id) for run in members]
+            results = yield from _together(members, heir, where, should_stop, evaluations, files, keep=keep)
+            ended |= {result.run_id: result for result in results}
+    for run in runs:  # only now: until results are out, a kill costs the time since the last save
+        if ended[run.run_id].state != "cancelled":
             files.remove(run)
-    return [ended[k] for k in range(len(runs))]
+    return [ended[run.run_id] for run in every_run]
 
 
-def _by_step(states: dict[int, checkpoint.State | None]) -> list[list[int]]:
-    """Numbers of runs, grouped by the step that they go on from."""
-    groups: dict[int, list[int]] = {}
-    for k, state in states.items():
-        groups.setdefault(state.step if state else 0, []).append(k)
+def _by_step(states: dict[RunSpec, checkpoint.State | None]) -> list[dict[RunSpec, checkpoint.State | None]]:
+    """Runs and their states, grouped by the step that they go on from."""
+    groups: dict[int, dict[RunSpec, checkpoint.State | None]] = {}
+    for run, state in states.items():
+        groups.setdefault(state.step if state else 0, {})[run] = state
     return list(groups.values())
 
 
 def _together(
-    runs: Sequence[RunSpec],
-    saved: list[checkpoint.State | None],
+    members: dict[RunSpec, checkpoint.State | None],
+    heirs: Sequence[RunSpec | None],
     where: torch.device,
     should_stop: Callable[[], bool] | None,
     evaluations: int,
@@ -164,7 +171,11 @@ def _together(
     *,
     keep: bool,
 ) -> Generator[Record | Resumed, None, list[RunResult]]:
-    """Train runs of one shape as one stack, from the one step at which they were `saved`, or from 0."""
+    """Train runs of one shape and length as one stack, from the one step at which they were saved, or from 0.
+
+    The heir of a run, a longer one, is left a checkpoint where their ways part.
+    """
+    runs, saved = list(members), list(members.values())
     first, steps = runs[0], runs[0].steps
     assert steps is not None
     arrays = datasets.load(first)
@@ -176,10 +187,13 @@ def _together(
     cast = _precision(first, where)
     book = _Book(runs, where)
     looks = set(evaluation_steps(steps, evaluations))
+    parting = stem(first) if any(heirs) else 0
+    shared = parting in evaluation_steps(2 * steps, evaluations)  # whether an heir is evaluated there too
 
     loss_sum = torch.zeros(len(runs), device=where)
     begin = checkpoint.restore(saved, stack.rows, optimizer, loss_sum)
     yield from book.resume(saved)
+    members.clear()
     del saved  # it holds open what is soon deleted
     for step in range(begin, steps):
         with cast():
@@ -189,16 +203,15 @@ def _together(
         optimizer.step()
 
         done = step + 1
+        if done == parting and not shared:
+            book.leave(heirs, done, files, stack.rows, optimizer, loss_sum)
         if done in looks:
             yield from book.record(done, loss_sum, lambda: evaluate(stack))
             loss_sum.zero_()
         elif done % LOOK == 0:
-            book.look(done, loss_sum)
-            stop = should_stop is not None and should_stop()
-            if stop or files.due:
-                book.save(done, files, stack.rows, optimizer, loss_sum)
-            if stop:
-                book.cancel(done)
+            book.look(done, files, should_stop, stack.rows, optimizer, loss_sum)
+        if done == parting and shared:
+            book.leave(heirs, done, files, stack.rows, optimizer, loss_sum)
         if not book.running:
             break
     results = book.results()
@@ -248,12 +261,21 @@ class _Book:
                 self._ended[k] = ("done", step)
         self._since_step[:], self._started = step, time.perf_counter()
 
-    def look(self, step: int, loss_sum: torch.Tensor) -> None:
-        for k in np.flatnonzero(~np.isfinite(loss_sum.cpu().numpy())):
+    def look(
+        self,
+        step: int,
+        files: checkpoint.Checkpoints,
+        should_stop: Callable[[], bool] | None,
+        *tensors: *_Tensors,
+    ) -> None:
+        """Note what has diverged, save what is due, stop where that is asked."""
+        for k in np.flatnonzero(~np.isfinite(tensors[-1].cpu().numpy())):
             self._ended[k] = self._ended[k] or ("diverged", step)
-
-    def cancel(self, step: int) -> None:
-        self._ended = [ended or ("cancelled", step) for ended in self._ended]
+        stop = should_stop is not None and should_stop()
+        if stop or files.due:
+            self._save(step, files, *tensors)
+        if stop:
+            self._ended = [ended or ("cancelled", step) for ended in self._ended]
 
     def resume(self, states: Sequence[checkpoint.State | None]) -> Iterator[Resumed]:
         for k, state in enumerate(states):
@@ -264,22 +286,34 @@ class _Book:
             yield Resumed(self._runs[k].run_id, state.step, flops, state.seconds, state.history)
         self._started = time.perf_counter()
 
-    def save(
+    def _save(self, step: int, files: checkpoint.Checkpoints, *tensors: *_Tensors) -> None:
+        self._seconds += time.perf_counter() - self._started
+        files.save([(self._runs[k], self._state(k, step, *tensors)) for k in self.running])
+        self._started = time.perf_counter()
+
+    def leave(
+        self, heirs: Sequence[RunSpec | None], step: int, files: checkpoint.Checkpoints, *tensors: *_Tensors
+    ) -> None:
+        """Checkpoints of longer runs, which are these runs up to here; none of one that has diverged."""
+        self._seconds += time.perf_counter() - self._started
+        for k, heir in enumerate(heirs):
+            if heir is not None and self._ended[k] in (None, ("done", step)):
+                state = self._state(k, step, *tensors)
+                history = tuple(replace(record, run_id=heir.run_id) for record in state.history)
+                files.leave(heir, replace(state, history=history))
+        self._started = time.perf_counter()
+
+    def _state(
         self,
+        k: int,
         step: int,
-        files: checkpoint.Checkpoints,
         rows: Sequence[torch.Tensor],
         optimizer: torch.optim.Optimizer,
         loss_sum: torch.Tensor,
-    ) -> None:
-        self._seconds += time.perf_counter() - self._started
-        saved = []
-        for k in self.running:
-            since, history = int(self._since_step[k]), tuple(self._history[k])
-            tensors = checkpoint.tensors_of(rows[k], optimizer, loss_sum[k])
-            saved.append((self._runs[k], checkpoint.State(step, since, self._seconds_of(k), history, tensors)))
-        files.save(saved)
-        self._started = time.perf_counter()
+    ) -> checkpoint.State:
+        since, history = int(self._since_step[k]), tuple(self._history[k])
+        tensors = checkpoint.tensors_of(rows[k], optimizer, loss_sum[k])
+        return checkpoint.State(step, since, self._seconds_of(k), history, tensors)
 
     def _seconds_of(self, k: int) -> float:
         return self._before[k] + self._seconds / len(self._runs)
@@ -359,9 +393,13 @@ def _precision(spec: RunSpec, device: torch.device) -> Callable[[], contextlib.A
 
 
 def evaluation_steps(steps: int, evaluations: int) -> list[int]:
-    """About `evaluations` log-spaced steps over the last two and a half decades, the last step included."""
-    first = max(1.0, steps / 300)
-    return sorted({round(s) for s in np.geomspace(first, steps, max(2, evaluations))} | {steps})
+    """Log-spaced steps, about `evaluations` in every factor of 300, and the last step.
+
+    One grid for all lengths: what runs share, they have evaluated at the same steps.
+    """
+    ratio = 300 ** (1 / max(1, evaluations - 1))
+    grid = {round(ratio**i) for i in range(math.ceil(math.log(steps) / math.log(ratio)) + 1)}
+    return sorted({step for step in grid if step < steps} | {steps})
 
 
 def pick_device(device: Device) -> torch.device:

@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 
+from trainer.ladder import cooldown_steps
+
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
@@ -150,6 +152,5 @@ def lr_factor(spec: RunSpec, step: int) -> float:
     if spec.schedule == "linear":
         return (spec.steps - step) / (spec.steps - warm)
     if spec.schedule == "wsd":
-        cool = max(1, round(spec.cooldown * spec.steps))
-        return min(1.0, (spec.steps - step) / cool)
+        return min(1.0, (spec.steps - step) / cooldown_steps(spec))
     return 1.0

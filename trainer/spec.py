@@ -120,6 +120,11 @@ class RunSpec:
         """
         return _digest(self._identity())
 
+    @cached_property
+    def trunk_id(self) -> str:
+        """32 hex digits: the run without its length (trainer.ladder). Needs a resolved spec."""
+        return _digest({**self._identity(), "steps": None})
+
     def _identity(self) -> dict[str, Any]:
         if self.steps is None:
             raise ValueError("a run's identity needs its data set: call trainer.resolve(spec) first")
@@ -262,7 +267,7 @@ def _positive(value: Any) -> bool:
 _FREE_IN_A_STACK = {
     *("seed", "lr", "weight_decay", "momentum", "beta1", "beta2", "clip", "label_smoothing", "dataset_size"),
     *("schedule", "warmup", "cooldown"),
-    *("budget", "epochs", "examples"),  # other words for steps, which must agree
+    *("budget", "epochs", "examples", "steps"),  # runs of one length train at a time (trainer.ladder)
 }
 
 

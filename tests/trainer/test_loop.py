@@ -70,9 +70,17 @@ def test_evaluation_steps_rise_to_the_end_in_even_ratios(steps, evaluations):
     assert found == sorted(set(found))
     assert found[0] >= 1
     assert found[-1] == steps
-    assert len(found) <= max(2, evaluations)
-    ratio = min(300, steps) ** (1 / (max(2, evaluations) - 1))
+    inner = [step for step in found if steps / 300 <= step < steps]
+    assert len(inner) <= max(2, evaluations)
+    ratio = 300 ** (1 / max(1, evaluations - 1))
     assert all((b - 0.5) / (a + 0.5) <= ratio * 1.0001 for a, b in pairwise(found))  # 0.5: each is rounded
+
+
+@QUICK
+@given(short=st.integers(1, 10**5), more=st.integers(1, 10**5), evaluations=st.integers(2, 40))
+def test_a_longer_run_is_evaluated_where_a_shorter_one_is(short, more, evaluations):
+    longer = evaluation_steps(short + more, evaluations)
+    assert set(evaluation_steps(short, evaluations)) - {short} == {step for step in longer if step < short}
 
 
 def test_a_run_that_is_told_to_stop_ends_as_cancelled():

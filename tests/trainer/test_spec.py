@@ -339,7 +339,7 @@ def test_what_is_no_model_name_is_refused(name):
 def test_runs_share_a_stack_where_only_row_settings_differ():
     rows = {"seed", "lr", "weight_decay", "momentum", "dataset_size", "schedule", "warmup", "cooldown"}
     rows |= {"beta1", "beta2", "clip", "label_smoothing"}
-    free = rows | {"budget", "epochs", "examples"}
+    free = rows | {"budget", "epochs", "examples", "steps"}
     for name, value in {**OTHER, **WORDING}.items():
         same = stack_key(RunSpec(**BASE)) == stack_key(RunSpec(**{**BASE, name: value}))
         assert same == (name in free), name

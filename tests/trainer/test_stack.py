@@ -88,11 +88,6 @@ def test_runs_of_unlike_shapes_are_refused(other):
         _train([RunSpec(width=16, examples=6400), RunSpec(**{"width": 16, "examples": 6400, **other})])
 
 
-def test_runs_of_unlike_lengths_are_refused():
-    with pytest.raises(ValueError, match="stack"):
-        _train([RunSpec(width=16, epochs=1), RunSpec(width=16, epochs=2)])
-
-
 def test_rows_and_weights_are_one_memory():
     specs = [resolved(width=16, seed=seed) for seed in (3, 4)]
     stack = Stack(specs, CPU)
