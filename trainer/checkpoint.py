@@ -33,8 +33,8 @@ if TYPE_CHECKING:
 FORMAT = 1
 """Version of the files. Another one is refused, and the run starts again."""
 
-MOST_OF_THE_TIME, LATEST = 0.05, 10
-"""Share of the time that saving may take: where a save takes long, the next comes later, up to so many times."""
+SHARE, LATEST = 0.05, 10
+"""Share of the time that saving may take; where one save takes long, the next waits up to so many times longer."""
 
 NEEDED = {"adamw": ("step", "exp_avg", "exp_avg_sq"), "sgd": ("momentum_buffer",), "lion": ("momentum",)}
 """What each optimiser must find again. It makes anew what it misses, so nobody else would notice."""
@@ -92,7 +92,7 @@ class Checkpoints:
                 history = tuple(Record(**record) for record in said["history"])
                 state = State(said["step"], said["since"], said["seconds"], history, tensors)
                 made_on = (said["device"], said["threads"])
-            except (OSError, SafetensorError, ValueError, TypeError, KeyError) as error:
+            except (OSError, SafetensorError, ValueError, TypeError) as error:
                 log.warning("%s is refused: %s; an earlier one is used, or the run starts again", sidecar, error)
                 continue
             if made_on != self._here:
@@ -127,7 +127,7 @@ class Checkpoints:
                 for run, _ in states:
                     _prune(self._folder / run.run_id, None)
         took = time.monotonic() - began
-        self._due = time.monotonic() + min(max(self._every, took / MOST_OF_THE_TIME), LATEST * self._every)
+        self._due = time.monotonic() + min(max(self._every, took / SHARE), LATEST * self._every)
 
     def _said(self, run: RunSpec, state: State) -> dict[str, Any]:
         return {
@@ -260,8 +260,8 @@ def _read(sidecar: Path, run_id: str) -> tuple[dict[str, Any], dict[str, torch.T
     from safetensors.torch import load_file
 
     whole = json.loads(sidecar.read_bytes())
-    said = whole["said"]
-    if hashlib.sha256(json.dumps(said).encode()).hexdigest() != whole["sha256"]:
+    said = whole.get("said") if isinstance(whole, dict) else None
+    if said is None or hashlib.sha256(json.dumps(said).encode()).hexdigest() != whole.get("sha256"):
         raise ValueError("its checksum is wrong")
     if said["format"] != FORMAT:
         raise ValueError(f"its format is {said['format']}, this isoflop reads {FORMAT}")

@@ -83,11 +83,11 @@ def train(
     when it says True the runs end as `cancelled`. A run whose loss is no longer finite ends as `diverged`,
     without touching the others. Numbers depend on the spec, the device and the thread count only.
 
-    With a folder for `checkpoints`, runs are saved at most every so many seconds and when they are cancelled, and
+    With a folder for `checkpoints`, runs are saved at most `every` so many seconds and when they are cancelled, and
     go on from there when they are trained again, in whatever company: with the numbers, to the last bit on a CPU
-    with as many threads, of a run that was never stopped. Runs of a stack that were saved at different steps
-    train one step's group after the other. A checkpoint goes when its run has ended; `keep` leaves the final
-    parameters of each run that is done (`trainer.checkpoint.kept`).
+    with as many threads, of a run that was never stopped. `on_record` is handed what is new. Runs of a stack that
+    were saved at different steps train one step's group after the other. A checkpoint goes when its run has ended;
+    `keep` leaves the final parameters of each run that is done (`trainer.checkpoint.kept`).
 
     Raises SpecError where a spec cannot run, ValueError where the specs are not of one shape.
 

@@ -65,7 +65,8 @@ def from_official(state: Any, channels: int = 3) -> tuple[Shape, Weights]:
     if not {"linear_in.weight", "linear_out.weight"} <= state.keys():
         raise ValueError("no state dict of the official models: it lacks linear_in or linear_out")
     shape = _shape_of(state)
-    _check(state, shape, channels)
+    _check(state, shape)
+    _check_channels(shape, channels)
     weights = {}
     for slot in slots(shape):
         value = state[official_name(slot.name)].float()
@@ -76,7 +77,11 @@ def from_official(state: Any, channels: int = 3) -> tuple[Shape, Weights]:
 
 
 def to_official(shape: Shape, weights: Weights, channels: int = 3) -> Weights:
-    """The official state dict of parameters by slot name: the inverse of `from_official`."""
+    """The official state dict of parameters by slot name, the inverse of `from_official`.
+
+    Raises ValueError where they are not of the shape, or its inputs no image of so many channels.
+    """
+    _check_channels(shape, channels)
     state = {}
     for slot in slots(shape):
         value = weights[slot.name].detach().cpu()
@@ -84,7 +89,7 @@ def to_official(shape: Shape, weights: Weights, channels: int = 3) -> Weights:
         if slot.name == "embed.weight":
             value = value.reshape(shape.width, -1, channels).transpose(1, 2).flatten(1)
         state[official_name(slot.name)] = value.contiguous()
-    _check(state, shape, channels)
+    _check(state, shape)
     return state
 
 
@@ -118,7 +123,7 @@ def _shape_of(state: Mapping[str, torch.Tensor]) -> Shape:
     return Shape("s-mlp", highest(r"layers\.(\d+)\.") + 2, width, inputs, classes)
 
 
-def _check(state: Mapping[str, torch.Tensor], shape: Shape, channels: int) -> None:
+def _check(state: Mapping[str, torch.Tensor], shape: Shape) -> None:
     expected = {official_name(slot.name): slot.shape[::-1] for slot in slots(shape)}
     if strange := sorted(expected.keys() ^ state.keys()):
         more = f" and {len(strange) - 1} more" if len(strange) > 1 else ""
@@ -127,5 +132,8 @@ def _check(state: Mapping[str, torch.Tensor], shape: Shape, channels: int) -> No
     for name, dims in expected.items():
         if tuple(state[name].shape) != dims:
             raise ValueError(f"{name} is {list(state[name].shape)}, expected {list(dims)}")
+
+
+def _check_channels(shape: Shape, channels: int) -> None:
     if shape.inputs % channels:
         raise ValueError(f"{shape.inputs} inputs are no image of {channels} channels")

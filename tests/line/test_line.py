@@ -29,7 +29,7 @@ sweep: long
 data: {dataset: digits}
 model: {family: b-mlp, depth: 1, width: 16}
 train: {lr: 2e-3, batch_size: 32, schedule: cosine}
-budget: {epochs: 700}
+budget: {epochs: 150}
 """
 NUMBERS = ["error", "loss", "train_loss", "steps", "examples", "flops", "params", "state"]
 
@@ -184,8 +184,11 @@ def test_a_long_run_goes_on_when_its_worker_and_then_its_driver_is_killed(folder
     first = wait_for_a_checkpoint(folder, "long.db", process, 0)
     for victim in workers_of(process.pid):
         os.kill(victim, signal.SIGKILL)
-    second = wait_for_a_checkpoint(folder, "long.db", process, first + 1000)
+    second = wait_for_a_checkpoint(folder, "long.db", process, first + 300)
+    victims = workers_of(process.pid)  # an orphan lives for seconds and could come to the end
     process.kill()
+    for victim in victims:
+        os.kill(victim, signal.SIGKILL)
     process.wait()
     ended = finish(folder, "long.db", "--executor", "inline", sweep="long.yaml")
     assert ended.returncode == 0, ended.stderr
@@ -196,7 +199,7 @@ def test_a_long_run_goes_on_when_its_worker_and_then_its_driver_is_killed(folder
     steps = list(attempts["resumed_step"])
     assert steps[0] == 0
     assert first <= steps[1] < second <= steps[2]
-    assert attempts["flops"].iloc[-1] < flops < attempts["flops"].sum() + flops
+    assert 0 < attempts["flops"].iloc[-1] < flops
     columns = ["step", "train_loss", "loss", "error", "flops"]
     histories = [orchestrator.history(folder / store)[columns] for store in ("long.db", "peace.db")]
     pd.testing.assert_frame_equal(*histories, check_exact=True)

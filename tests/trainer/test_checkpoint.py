@@ -20,11 +20,11 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from tests.trainer.reference import numbers
-from trainer import RunSpec, checkpoint, train
+from trainer import RunSpec, checkpoint, cost, datasets, train
+from trainer.data import resident
 from trainer.loop import training
 from trainer.model import forward, slots
 from trainer.result import Resumed
-from trainer.stack import Stack
 
 QUICK = settings(deadline=None, max_examples=10, suppress_health_check=[HealthCheck.function_scoped_fixture])
 LOOK, STEPS = 8, 60
@@ -50,6 +50,10 @@ def go(specs, folder, **options):
 
 def in_peace(specs):
     return train(specs, device="cpu", evaluations=4)
+
+
+def resolved_run():
+    return datasets.resolve(RUN, datasets.describe(RUN))
 
 
 def files(folder):
@@ -220,23 +224,17 @@ def test_a_torn_checkpoint_is_refused_and_the_one_before_used(tmp_path, caplog, 
 @QUICK
 @given(data=st.data())
 def test_a_flipped_bit_anywhere_is_noticed(tmp_path, data):
-    if not (run_id := next((path.name for path in tmp_path.glob("*/c/*")), None)):
-        run_id = stopped(tmp_path / "a" / "c", looks=0)
-    path = tmp_path / "a" / "c" / run_id / f"{LOOK}.{data.draw(st.sampled_from(['json', 'safetensors']))}"
+    run = resolved_run()
+    if not (tmp_path / run.run_id).exists():
+        stopped(tmp_path, looks=0)
+    path = tmp_path / run.run_id / f"{LOOK}.{data.draw(st.sampled_from(['json', 'safetensors']))}"
     whole = path.read_bytes()
     place, bit = data.draw(st.integers(0, len(whole) - 1)), data.draw(st.integers(0, 7))
     path.write_bytes(whole[:place] + bytes([whole[place] ^ 1 << bit]) + whole[place + 1 :])
-    files = checkpoint.Checkpoints(tmp_path / "a" / "c", 60, ("cpu", 1))
-    run = RUN_RESOLVED()
-    assert files.newest(run) is None
+    saved = checkpoint.Checkpoints(tmp_path, 60, ("cpu", 1))
+    assert saved.newest(run) is None
     path.write_bytes(whole)
-    assert files.newest(run).step == LOOK
-
-
-def RUN_RESOLVED():  # noqa: N802
-    from trainer import datasets
-
-    return datasets.resolve(RUN, datasets.describe(RUN))
+    assert saved.newest(run).step == LOOK
 
 
 def rewrite(sidecar, **changes):
@@ -330,7 +328,7 @@ def test_a_slow_disk_is_asked_less_often(tmp_path, monkeypatch):
     assert not saver.due
     now[0] = 60
     assert saver.due
-    saver.save([(RUN_RESOLVED(), checkpoint.State(1, 0, 0.0, (), {}))])
+    saver.save([(resolved_run(), checkpoint.State(1, 0, 0.0, (), {}))])
     now[0] = 90 + 599
     assert not saver.due
     now[0] = 90 + 601
@@ -346,7 +344,7 @@ def test_kept_parameters_are_those_that_the_run_ended_with(tmp_path):
     assert len(files(tmp_path)) == 2 * len(specs)
     for spec, result in zip(specs, results, strict=True):
         weights = checkpoint.kept(tmp_path, result.run_id)
-        assert weights.keys() == {slot.name for slot in slots(Stack([RUN_RESOLVED()], torch.device("cpu")).shape)}
+        assert weights.keys() == {slot.name for slot in slots(cost.shape_of(resolved_run()))}
         assert error_of(weights, spec) == result.error
     again = go(specs, tmp_path, keep=True)
     assert [numbers(r) for r in again] == [numbers(r) for r in results]
@@ -355,9 +353,6 @@ def test_kept_parameters_are_those_that_the_run_ended_with(tmp_path):
 
 
 def error_of(weights, spec):
-    from trainer import cost, datasets
-    from trainer.data import resident
-
     run = datasets.resolve(spec, datasets.describe(spec))
     arrays = datasets.load(run)
     x, y = resident(arrays, torch.device("cpu")).read(torch.from_numpy(datasets.split(arrays, run).test[None]))
@@ -368,3 +363,18 @@ def error_of(weights, spec):
 def test_keeping_needs_a_folder():
     with pytest.raises(ValueError, match="folder"):
         train(RUN, device="cpu", keep=True)
+
+
+@pytest.mark.gpu
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
+@pytest.mark.parametrize("optimizer", ["adamw", "sgd", "lion"])
+@pytest.mark.parametrize("then", ["cuda", "cpu"])
+def test_a_run_on_cuda_goes_on_there_and_elsewhere(tmp_path, optimizer, then):
+    specs = members(optimizer)
+    expected = train(specs, device="cuda", evaluations=4)
+    train(specs, device="cuda", evaluations=4, checkpoints=tmp_path, should_stop=stop_after(2))
+    assert [path.name for path in sorted(tmp_path.iterdir())] == sorted(result.run_id for result in expected)
+    results = train(specs, device=then, evaluations=4, checkpoints=tmp_path)
+    for a, b in zip(results, expected, strict=True):
+        assert a.loss == pytest.approx(b.loss, rel=2e-2)
+        assert [record.step for record in a.history] == [record.step for record in b.history]

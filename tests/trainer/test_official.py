@@ -139,6 +139,8 @@ def test_a_file_that_would_run_code_or_is_none_is_refused(tmp_path):
 def test_another_number_of_channels_is_a_complaint():
     with pytest.raises(ValueError, match="48 inputs are no image of 5 channels"):
         from_official(official(SHAPES[0]).state_dict(), 5)
+    with pytest.raises(ValueError, match="48 inputs are no image of 5 channels"):
+        to_official(SHAPES[0], from_official(official(SHAPES[0]).state_dict(), 3)[1], 5)
 
 
 def test_parameters_of_another_shape_are_not_written():
