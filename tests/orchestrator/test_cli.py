@@ -255,3 +255,24 @@ def test_a_neighbour_of_our_name_is_refused(isoflop, tmp_path, monkeypatch):
     with pytest.raises(SystemExit) as ended:
         command.main()
     assert ended.value.code == 2
+
+
+# many budgets from one run
+
+
+def test_budgets_of_one_recipe_share_their_trunk_and_are_charged_once(isoflop, tmp_path):
+    (tmp_path / "ladder.yaml").write_text(
+        "sweep: ladder\ndata: {dataset: digits}\nmodel: {width: [16, 32], depth: 1}\n"
+        "train: {schedule: wsd, batch_size: 32}\nbudget: {epochs: [1, 2, 4]}\nseeds: 2\n"
+    )
+    planned = isoflop("plan", "ladder.yaml", "--json")
+    total = json.loads(planned.out)["total"]["flops"]
+    ended = isoflop("run", "ladder.yaml", "--executor", "inline", "--device", "cpu")
+    assert ended.code == 0, ended.err
+    assert "what runs of one recipe have in common is trained once" in ended.err
+    frame = pd.DataFrame(json.loads(isoflop("results", "--format", "json").out))
+    assert frame["state"].eq("done").all()
+    assert frame["charged_flops"].sum() == total < frame["flops"].sum()
+    assert (frame["flops"] == frame["planned_flops"]).all()
+    again = isoflop("run", "ladder.yaml", "--executor", "inline")
+    assert again.err.splitlines()[-1] == "ladder: 0 of 12 runs to do"
