@@ -13,7 +13,7 @@ from torch.utils.flop_counter import FlopCounterMode
 from tests.trainer.reference import Reference, numel, resolved, shapes
 from trainer import cost
 from trainer.cost import LEDGERS, Shape
-from trainer.loop import _loss
+from trainer.gradients import batch_loss
 from trainer.model import slots
 from trainer.optimise import make_optimizer
 from trainer.stack import Stack
@@ -129,7 +129,7 @@ def _peak_of_training(shape, batch, optimizer):
         steps = make_optimizer([spec], stack.rows, slots(shape))
         for _ in range(3):
             x, y = torch.randn(1, batch, shape.inputs), torch.zeros(1, batch, dtype=torch.long)
-            stack.backward(_loss(stack.logits(x), y, torch.zeros(1, 1)).mean(1).sum())
+            stack.backward(batch_loss(stack.logits(x), y, torch.zeros(1, 1)).mean(1).sum())
             steps.step()
     held = peak = 0
     for event in prof.profiler.kineto_results.events():

@@ -68,6 +68,14 @@ def test_a_ladder_changes_no_number(recipe, own):
     assert [numbers(result) for result in train(specs, device="cpu")] == alone
 
 
+def test_families_of_unlike_schedules_may_share_a_stack():
+    """They part at different steps."""
+    recipes = [*SHARING, {"schedule": "cosine"}]
+    specs = [quick(steps, seed=seed, **recipe) for seed, recipe in enumerate(recipes) for steps in (40, 80)]
+    alone = [numbers(train(spec, device="cpu")) for spec in specs]
+    assert [numbers(result) for result in train(specs, device="cpu")] == alone
+
+
 def test_a_length_that_is_a_step_of_the_grid_changes_no_number():
     """The shared record stands in both histories; one past it does not."""
     from trainer.loop import evaluation_steps

@@ -13,7 +13,8 @@ from torch import nn
 from tests.trainer.reference import Reference, numbers
 from trainer import RunSpec, cost, datasets, train
 from trainer.data import Order, resident
-from trainer.loop import LOOK, _loss, evaluation_steps
+from trainer.gradients import batch_loss
+from trainer.loop import LOOK, evaluation_steps
 from trainer.model import initial_row, slots
 
 QUICK = settings(deadline=None, max_examples=60)
@@ -112,7 +113,7 @@ def test_training_loss_is_torchs_cross_entropy(smoothing):
     logits, labels = torch.randn(3, 20, 7), torch.randint(0, 7, (3, 20))
     criterion = nn.CrossEntropyLoss(label_smoothing=smoothing)
     expected = torch.stack([criterion(logits[k], labels[k]) for k in range(3)])
-    torch.testing.assert_close(_loss(logits, labels, torch.full((3, 1), smoothing)).mean(1), expected)
+    torch.testing.assert_close(batch_loss(logits, labels, torch.full((3, 1), smoothing)).mean(1), expected)
 
 
 @pytest.mark.parametrize("family", ["b-mlp", "s-mlp"])

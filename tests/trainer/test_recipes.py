@@ -83,7 +83,7 @@ def test_one_share_a_batch_is_one():
 
 def test_the_loss_of_a_mixed_example_is_mixed_too():
     """With all examples alike but for their labels, the loss is that of soft targets."""
-    from trainer.loop import _loss
+    from trainer.gradients import batch_loss
 
     logits, y = torch.randn(1, 6, 4), torch.tensor([[0, 1, 2, 3, 0, 1]])
     second, share = y.flip(1), torch.rand(1, 6)
@@ -91,7 +91,7 @@ def test_the_loss_of_a_mixed_example_is_mixed_too():
         second, 4
     )
     none = torch.zeros(1, 1)
-    ours = torch.lerp(_loss(logits, second, none), _loss(logits, y, none), share)
+    ours = torch.lerp(batch_loss(logits, second, none), batch_loss(logits, y, none), share)
     torch.testing.assert_close(ours.mean(), nn.functional.cross_entropy(logits[0], soft[0]))
 
 

@@ -1,0 +1,160 @@
+"""What happened to each run of a stack: its records, how it ended, what it leaves behind."""
+
+from __future__ import annotations
+
+import time
+from dataclasses import replace
+from typing import TYPE_CHECKING
+
+import numpy as np
+import torch
+
+from trainer import checkpoint, cost
+from trainer.ladder import stem
+from trainer.result import Outcome, Record, Resumed, RunResult
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator, Sequence
+
+    from trainer.spec import RunSpec
+
+    _Tensors = tuple[Sequence[torch.Tensor], torch.optim.Optimizer, torch.Tensor]
+
+
+class Book:
+    """What happened to each run of a stack so far: its records, its state, the seconds spent training."""
+
+    def __init__(self, runs: Sequence[RunSpec], device: torch.device) -> None:
+        self._runs, self._device = runs, device
+        self._history: list[list[Record]] = [[] for _ in runs]
+        self._ended: list[tuple[Outcome, int] | None] = [None] * len(runs)
+        self._since_step = np.zeros(len(runs), int)
+        self._before = [0.0] * len(runs)  # seconds of each run up to the checkpoint that it goes on from
+        self._seconds, self._started = 0.0, time.perf_counter()
+
+    @property
+    def running(self) -> list[int]:
+        """Numbers of the runs that have not ended."""
+        return [k for k, ended in enumerate(self._ended) if ended is None]
+
+    def record(
+        self, step: int, loss_sum: torch.Tensor, evaluate: Callable[[], tuple[np.ndarray, np.ndarray]]
+    ) -> Iterator[Record]:
+        """Records of an evaluation after `step`; ends what has diverged or is at its last step."""
+        train_loss = loss_sum.cpu().double().numpy() / (step - self._since_step)  # waits for the device
+        self._seconds += time.perf_counter() - self._started
+        error, loss = evaluate()
+        for k in self.running:
+            if not np.isfinite([train_loss[k], loss[k]]).all():
+                self._ended[k] = ("diverged", step)
+                continue
+            made = Record(
+                step=step,
+                train_loss=float(train_loss[k]),
+                loss=float(loss[k]),
+                error=float(error[k]),
+                seconds=self._seconds_of(k),
+                run_id=self._runs[k].run_id,
+                **_spent(self._runs[k], step),
+            )
+            self._history[k].append(made)
+            yield made
+            if step == self._runs[k].steps:
+                self._ended[k] = ("done", step)
+        self._since_step[:], self._started = step, time.perf_counter()
+
+    def look(
+        self,
+        step: int,
+        files: checkpoint.Checkpoints,
+        should_stop: Callable[[], bool] | None,
+        *tensors: *_Tensors,
+    ) -> None:
+        """Note what has diverged, save what is due, stop where that is asked."""
+        for k in np.flatnonzero(~np.isfinite(tensors[-1].cpu().numpy())):
+            self._ended[k] = self._ended[k] or ("diverged", step)
+        stop = should_stop is not None and should_stop()
+        if stop or files.due:
+            self._save(step, files, *tensors)
+        if stop:
+            self._ended = [ended or ("cancelled", step) for ended in self._ended]
+
+    def resume(self, states: Sequence[checkpoint.State | None]) -> Iterator[Resumed]:
+        """Go on from checkpoints, None where a run begins."""
+        for k, state in enumerate(states):
+            if state is None:
+                continue
+            self._history[k], self._since_step[k], self._before[k] = list(state.history), state.since, state.seconds
+            flops = _spent(self._runs[k], state.step)["flops"]
+            yield Resumed(self._runs[k].run_id, state.step, flops, state.seconds, state.history)
+        self._started = time.perf_counter()
+
+    def _save(self, step: int, files: checkpoint.Checkpoints, *tensors: *_Tensors) -> None:
+        self._seconds += time.perf_counter() - self._started
+        files.save([(self._runs[k], self._state(k, step, *tensors)) for k in self.running])
+        self._started = time.perf_counter()
+
+    def leave(
+        self, heirs: Sequence[RunSpec | None], step: int, files: checkpoint.Checkpoints, *tensors: *_Tensors
+    ) -> None:
+        """Checkpoints of longer runs, which are these runs up to here; none of one that has diverged."""
+        self._seconds += time.perf_counter() - self._started
+        for k, heir in enumerate(heirs):
+            if heir and stem(self._runs[k]) == step and self._ended[k] in (None, ("done", step)):
+                state = self._state(k, step, *tensors)
+                history = tuple(replace(record, run_id=heir.run_id) for record in state.history)
+                files.leave(heir, replace(state, history=history))
+        self._started = time.perf_counter()
+
+    def _state(
+        self,
+        k: int,
+        step: int,
+        rows: Sequence[torch.Tensor],
+        optimizer: torch.optim.Optimizer,
+        loss_sum: torch.Tensor,
+    ) -> checkpoint.State:
+        since, history = int(self._since_step[k]), tuple(self._history[k])
+        tensors = checkpoint.tensors_of(rows[k], optimizer, loss_sum[k])
+        return checkpoint.State(step, since, self._seconds_of(k), history, tensors)
+
+    def _seconds_of(self, k: int) -> float:
+        return self._before[k] + self._seconds / len(self._runs)
+
+    def results(self) -> list[RunResult]:
+        """The ends of all runs."""
+        return [self._result(k) for k in range(len(self._runs))]
+
+    def _result(self, k: int) -> RunResult:
+        run, ended, history = self._runs[k], self._ended[k], self._history[k]
+        assert ended is not None
+        state, step = ended
+        shape, examples = cost.shape_of(run), step * run.batch_size
+        last = history[-1] if history else None
+        return RunResult(
+            run_id=run.run_id,
+            state=state,
+            error=last.error if last else np.nan,
+            loss=last.loss if last else np.nan,
+            train_loss=last.train_loss if last else np.nan,
+            steps=step,
+            flops_paper=examples * cost.flops_paper_per_example(shape),
+            flops_6nd=examples * cost.flops_6nd_per_example(shape),
+            params=cost.params(shape).total,
+            seconds=self._seconds_of(k),
+            device=device_name(self._device),
+            threads=torch.get_num_threads(),
+            stack=len(self._runs),
+            history=tuple(history),
+            **_spent(run, step),
+        )
+
+
+def _spent(run: RunSpec, step: int) -> dict[str, int]:
+    examples = step * run.batch_size
+    return {"examples": examples, "flops": examples * cost.flops_per_example(cost.shape_of(run))}
+
+
+def device_name(device: torch.device) -> str:
+    """The column `device`: the GPU's name, or cpu, or mps."""
+    return torch.cuda.get_device_name(device) if device.type == "cuda" else device.type
