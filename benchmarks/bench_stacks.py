@@ -24,13 +24,13 @@ def seconds(specs: list[RunSpec]) -> float:
 
 
 def gains(width: int, batch: int, rounds: int) -> dict[int, np.ndarray]:
-    steps = int(np.clip(3e5 / width**1.5, 20, 400))
+    steps = int(np.clip(1e5 / width**1.5, 12, 150))
     runs = [RunSpec(width=width, batch_size=batch, examples=steps * batch, seed=seed) for seed in range(max(SIZES))]
     train(runs[0], device="cpu", evaluations=2)
     found: dict[int, list[float]] = {size: [] for size in SIZES}
     for _ in range(rounds):
         for size in SIZES:
-            alone = sum(seconds([run]) for run in runs[: min(size, 4)]) * size / min(size, 4)
+            alone = sum(seconds([run]) for run in runs[: min(size, 2)]) * size / min(size, 2)
             found[size].append(alone / seconds(runs[:size]))
     return {size: np.array(values) for size, values in found.items()}
 

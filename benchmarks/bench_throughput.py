@@ -205,10 +205,10 @@ def report(width: int, path: str, rounds: int) -> None:
     found: dict[str, list[dict[str, float]]] = {name: [] for name in (*OURS, *PEERS)}
     peaks = []
     for _ in range(rounds):
-        for name in found:
+        for name, runs in found.items():
             command = [sys.executable, __file__, path, "--arm", name, f"--widths={width}", f"--steps={steps}"]
             said = subprocess.run(command, check=True, capture_output=True, text=True).stdout
-            found[name].append(json.loads(said.splitlines()[-1]))
+            runs.append(json.loads(said.splitlines()[-1]))
         peaks.append(gemm_peak(width))
     price = flops_per_example(Shape("b-mlp", 2, width, 3072, 10))
     print(f"\nWidth {width}, {rounds} rounds of {steps} steps\n")
