@@ -34,6 +34,7 @@ Which = Annotated[
 ]
 Store = Annotated[str, typer.Option("--store", envvar="ISOFLOP_STORE", help="the results table")]
 AsJson = Annotated[bool, typer.Option("--json", help="JSON on stdout")]
+Stage = Annotated[str | None, typer.Option("--stage", help="of a chain (`then:`); default: its first")]
 STORE = "isoflop.db"
 MOST_ROWS = 60
 
@@ -93,7 +94,7 @@ def _readable(row: dict[str, Any]) -> dict[str, Any]:
 
 
 @app.command()
-def run(
+def run(  # noqa: PLR0913 - an option each
     file: File,
     *,
     store: Store = STORE,
@@ -103,6 +104,7 @@ def run(
     checkpoint_every: Annotated[
         float, typer.Option(min=0, help="seconds between two checkpoints of a run in training")
     ] = 60.0,
+    keep: Annotated[bool, typer.Option("--keep", help="keep the final parameters of every run")] = False,
     retry_failed: Annotated[bool, typer.Option("--retry-failed", help="run failed runs again")] = False,
     as_json: AsJson = False,
 ) -> None:
@@ -130,7 +132,7 @@ def run(
             files = Files(checkpoints_of(store), checkpoint_every)
             place, show = _executor(executor, slots, device, files), ProgressLine()
             try:
-                scheduler = Scheduler(table, place, planned, show, begun=files.begun)
+                scheduler = Scheduler(table, place, planned, show, files=files, keep_all=keep)
                 scheduler.drain()
             except KeyboardInterrupt:
                 _say("interrupted; the same command goes on")
@@ -232,13 +234,14 @@ def fit(
     *,
     store: Store = STORE,
     shift: Annotated[bool, typer.Option("--shift", help="fit a shift of x as well")] = False,
+    stage: Stage = None,
     resamples: Annotated[int, typer.Option(min=100, help="bootstrap resamples")] = 1000,
     as_json: AsJson = False,
 ) -> None:
     """Power laws of error against params, examples and FLOPs, with intervals and what stands against them."""
     from orchestrator.laws import calibration, laws
 
-    frame = _frame(store, which)
+    frame = _at_stage(_frame(store, which), stage)
     found = laws(frame, resamples=resamples, shift=shift)
     known = calibration(frame, found)
     if as_json:
@@ -262,12 +265,13 @@ def plot(
     *,
     store: Store = STORE,
     out: Annotated[Path, typer.Option(help="folder for the figures")] = Path("figures"),
+    stage: Stage = None,
 ) -> None:
     """Error against FLOPs, params and examples, each with its fit and band, as PNG and SVG."""
     from analysis import describe_law, save
     from orchestrator.laws import laws
 
-    frame = _frame(store, which)
+    frame = _at_stage(_frame(store, which), stage)
     records = _frame(store, which, "history")
     done = frame[frame["state"] == "done"]
     name = "-".join(sorted(set(done["sweep"].dropna())))
@@ -326,6 +330,21 @@ def _frame(store: str, which: str | None, what: str = "runs") -> pd.DataFrame:
         if name is not None and name not in known:
             _stop(f"no sweep {name!r} in {store}; it holds {', '.join(known) or 'none'}")
         return table.frame(what, name)
+
+
+def _at_stage(frame: pd.DataFrame, stage: str | None) -> pd.DataFrame:
+    """The runs of one stage; a word where what is left mixes schedules, which no law should do unseen."""
+    from orchestrator.laws import at_stage
+
+    known = list(dict.fromkeys(frame["stage"].dropna()))
+    if stage is not None and stage not in known:
+        _stop(f"--stage {stage!r} is unknown; it is one of {', '.join(known)}")
+    if known:
+        frame = at_stage(frame, stage or known[0])
+    schedules = sorted(frame["schedule"].dropna().unique())
+    if len(schedules) > 1:
+        _say(f"schedules are mixed here ({', '.join(schedules)}): a difference between them looks like a law")
+    return frame
 
 
 def _sweep_name(which: str | None) -> str | None:

@@ -17,7 +17,7 @@ from orchestrator.worker import NO_FILES, Files, Raised, Said, Worker
 from trainer.result import Record, Resumed
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Collection, Iterator, Sequence
 
     from trainer.result import RunResult
     from trainer.spec import Device, RunSpec
@@ -85,8 +85,8 @@ class Executor(Protocol):
     def free(self) -> int:
         """How many bundles may be submitted now."""
 
-    def submit(self, bundle: int, specs: Sequence[RunSpec]) -> None:
-        """Start training a stack; `bundle` names it in the events."""
+    def submit(self, bundle: int, specs: Sequence[RunSpec], keep: Collection[str] = ()) -> None:
+        """Start training a stack; `bundle` names it in the events, `keep` the runs whose parameters are kept."""
 
     def poll(self, timeout: float) -> list[Event]:
         """Events since the last poll, waiting up to `timeout` seconds for the first."""
@@ -113,9 +113,9 @@ class InlineExecutor:
         """1 while nothing trains."""
         return int(self._going is None)
 
-    def submit(self, bundle: int, specs: Sequence[RunSpec]) -> None:
+    def submit(self, bundle: int, specs: Sequence[RunSpec], keep: Collection[str] = ()) -> None:
         """Take the stack; it trains as `poll` is called."""
-        self._going = bundle, self._worker.train(specs)
+        self._going = bundle, self._worker.train(specs, keep)
 
     def poll(self, timeout: float) -> list[Event]:  # noqa: ARG002 - training is what it waits for
         """Train until the next record or the end."""
@@ -192,11 +192,11 @@ class RayExecutor:
         """Process numbers of the workers, once warm."""
         return [self._ray.get(slot.warming) for slot in self._slots]
 
-    def submit(self, bundle: int, specs: Sequence[RunSpec]) -> None:
+    def submit(self, bundle: int, specs: Sequence[RunSpec], keep: Collection[str] = ()) -> None:
         """Hand the stack to a free worker."""
         slot = next(slot for slot in self._slots if slot.bundle is None)
         slot.bundle = bundle
-        slot.stream = slot.actor.train.options(num_returns="streaming").remote(list(specs))
+        slot.stream = slot.actor.train.options(num_returns="streaming").remote(list(specs), keep)
 
     def poll(self, timeout: float) -> list[Event]:
         """Whatever the workers have yielded."""

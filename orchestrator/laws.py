@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 AXES = ("params", "examples", "flops")
 LEAST = 3
 """Distinct values of x under which there is nothing to fit."""
-_HOW_LONG = ("seed", "budget", "epochs", "examples", "steps")
+_HOW_LONG = ("seed", "budget", "epochs", "examples", "steps", "parent", "parent_cell")
 
 
 @dataclass(frozen=True)
@@ -71,6 +71,29 @@ def _traded(done: pd.DataFrame) -> bool:
     recipe = [name for name in RunSpec.__dataclass_fields__ if name in done and name not in _HOW_LONG]
     most = int(done[recipe].nunique().max())
     return 1 < most < done["cell_id"].nunique()
+
+
+def at_stage(results: pd.DataFrame, stage: str) -> pd.DataFrame:
+    """The runs of one stage of a chain, with what the first runs of their chains cost.
+
+    The law that a paper asks for is error of a probe against the compute of what it probes: `flops`, `examples`,
+    `epochs`, `dataset_size`, `budget` and the recipe are those of the run at the beginning, errors the stage's own.
+    """
+    found = results[results["stage"] == stage]
+    if not (found["parent"] != "").any():
+        return found
+    rows = results.drop_duplicates("run_id").set_index("run_id")
+    first = found["parent"]
+    while (above := first.map(rows["parent"]).fillna("")).ne("").any():
+        first = first.where(above == "", above)
+    taken = {name: first.map(rows[name]).to_numpy() for name in _OF_THE_FIRST}
+    return found.assign(**taken)
+
+
+_OF_THE_FIRST = (
+    *("flops", "flops_paper", "flops_6nd", "examples", "epochs", "steps", "dataset_size", "budget", "lr"),
+    *("batch_size", "schedule", "optimizer", "weight_decay"),
+)
 
 
 @dataclass(frozen=True)

@@ -5,12 +5,11 @@ from __future__ import annotations
 import itertools
 import math
 import os
-from collections import Counter
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from orchestrator.sweep import CellSections, Limits, Sweep, SweepError
+from orchestrator.sweep import FIRST_STAGE, CellSections, Limits, Stage, Sweep, SweepError
 from trainer import cost, datasets, ladder
 from trainer.presets import PRESETS
 from trainer.spec import OWNERS, RunSpec, SpecError, model_name, parse_model_name, stack_key
@@ -72,20 +71,70 @@ def plan(sweep: Sweep) -> Plan:
         raise SweepError(sweep.source, [((), message)])
     for fields, places in _cells(sweep, complaints):
         for seed in sweep.seed_list:
-            try:
-                spec = RunSpec(**fields, seed=seed)
-                known = datasets.resolve(spec, datasets.describe(_located(spec, sweep)))
-            except SpecError as error:
-                where = places.get(error.field) or places["dataset"]
-                complaints.setdefault(where, f"{error.field}: {error.message}")
+            run = _resolved({**fields, "seed": seed}, sweep, {**places, "": places["dataset"]}, complaints)
+            if run is None:
                 break
-            twice += known.run_id in runs
-            runs.setdefault(known.run_id, replace(known, path=_located(spec, sweep).path))
-    _check_owners(sweep, list(runs.values()), complaints)
+            twice += run.run_id in runs
+            runs.setdefault(run.run_id, run)
+    _check_owners(_said(sweep, ()), list(runs.values()), complaints)
+    stages = {FIRST_STAGE: list(runs.values())}
+    for i, stage in enumerate(sweep.then):
+        if not complaints:
+            parents = stages[stage.after or [*stages][-1]]
+            stages[stage.stage] = _follow(stage, ("then", i), parents, sweep, complaints)
+            runs |= {run.run_id: run for run in stages[stage.stage]}
     if complaints:
         raise SweepError(sweep.source, list(complaints.items()))
     planned = Plan(sweep.sweep, tuple(runs.values()), sweep.limits, sweep.source.text)
     return replace(planned, notes=tuple(_notes(planned, twice)))
+
+
+def _resolved(
+    fields: dict[str, Any], sweep: Sweep, places: dict[str, Location], complaints: dict[Location, str]
+) -> RunSpec | None:
+    """A run, or a complaint at the place of the value that it is about, `places[""]` where nothing was said."""
+    try:
+        spec = _located(RunSpec(**fields), sweep)
+        return datasets.resolve(spec, datasets.describe(spec))
+    except SpecError as error:
+        complaints.setdefault(places.get(error.field) or places[""], f"{error.field}: {error.message}")
+        return None
+
+
+_OF_THE_PARENT = (
+    *("family", "depth", "width", "expansion", "activation", "dropout", "param", "base_width", "precision", "seed"),
+)
+_OF_ITS_DATA = ("dataset", "path", "resolution", "dataset_size", "validation", "zipf_alpha", "zipf_tokens")
+
+
+def _follow(
+    stage: Stage, top: Location, parents: Sequence[RunSpec], sweep: Sweep, complaints: dict[Location, str]
+) -> list[RunSpec]:
+    """The runs of a stage: its own axes multiply with the runs that it follows."""
+    said = _said(stage, top)
+    if not _has(said, "budget"):
+        complaints[top] = f"stage {stage.stage!r}: budget: flops, epochs or examples is missing"
+        return []
+    most = _MOST_RUNS // max(1, len(parents))
+    if math.prod(map(len, said.values())) > most:
+        complaints[top] = f"stage {stage.stage!r}: its axes multiply to more than {_MOST_RUNS:,} runs"
+        return []
+    inherited = _OF_THE_PARENT + (() if "dataset" in said else _OF_ITS_DATA)
+    found: dict[str, RunSpec] = {}
+    for fields, places in _product(said, complaints):
+        for parent in parents:
+            taken = {name: getattr(parent, name) for name in inherited}
+            own = {**taken, **fields, "parent": parent.run_id, "parent_cell": parent.cell_id, "stage": stage.stage}
+            run = _resolved(own, sweep, {**places, "": top}, complaints)
+            if run is not None and run.inputs != parent.inputs:
+                where = places.get("resolution") or places.get("dataset") or top
+                message = f"{run.dataset} has {run.inputs:,} inputs here, its parent {parent.inputs:,}"
+                complaints.setdefault(where, f"{message}; give data.resolution, the side of the parent's images")
+            if run is None or complaints:
+                return []
+            found[run.run_id] = run
+    _check_owners(said, list(found.values()), complaints)
+    return list(found.values())
 
 
 def _cells(sweep: Sweep, complaints: dict[Location, str]) -> Iterator[tuple[dict[str, Any], dict[str, Location]]]:
@@ -116,12 +165,12 @@ def _cells(sweep: Sweep, complaints: dict[Location, str]) -> Iterator[tuple[dict
 Said = dict[str, list[tuple[Any, "Location"]]]
 
 
-def _said(sections: CellSections, top: Location) -> Said:
+def _said(sections: CellSections | Stage, top: Location) -> Said:
     """Field -> its values, each with its place, of everything that the sections say; a preset's first."""
     preset, place = sections.train.preset, (*top, "train", "preset")
     found: Said = {name: [(value, place)] for name, value in PRESETS[preset].items()} if preset else {}
     for section in _SECTIONS:
-        for key, value in getattr(sections, section):
+        for key, value in getattr(sections, section, ()):
             if value is None or key == "preset":
                 continue
             where = (*top, section, key)
@@ -151,27 +200,32 @@ def _product(said: Said, complaints: dict[Location, str]) -> Iterator[tuple[dict
 
 
 def _located(spec: RunSpec, sweep: Sweep) -> RunSpec:
-    """The spec with its path made absolute: beside the file, then $ISOFLOP_DATA, then ./data."""
-    if spec.path is None or spec.dataset in datasets.EMBEDDED:
-        return spec
+    """The spec with its paths made absolute: beside the file, then $ISOFLOP_DATA, then ./data."""
+    path = None if spec.dataset in datasets.EMBEDDED else spec.path
+    return replace(
+        spec, path=_absolute("path", path, sweep) or spec.path, start=_absolute("start", spec.start, sweep)
+    )
+
+
+def _absolute(field: str, said: str | None, sweep: Sweep) -> str | None:
+    if said is None:
+        return None
     roots = [Path(sweep.source.name).parent, *map(Path, _data_roots())]
-    tried = [(root / Path(spec.path).expanduser()).absolute() for root in roots]
-    for path in tried:
+    for path in [(root / Path(said).expanduser()).absolute() for root in roots]:
         if path.exists():
-            return replace(spec, path=os.path.normpath(path))
+            return os.path.normpath(path)
     where = ", ".join(str(root) for root in roots)
-    raise SpecError("path", f"{spec.path!r} is in none of {where}; set ISOFLOP_DATA to the folder that holds it")
+    raise SpecError(field, f"{said!r} is in none of {where}; set ISOFLOP_DATA to the folder that holds it")
 
 
 def _data_roots() -> list[str]:
     return [root for root in os.environ.get("ISOFLOP_DATA", "").split(os.pathsep) if root] + ["data"]
 
 
-def _check_owners(sweep: Sweep, runs: Sequence[RunSpec], complaints: dict[Location, str]) -> None:
+def _check_owners(said: Said, runs: Sequence[RunSpec], complaints: dict[Location, str]) -> None:
     """A setting that is ignored is a setting that is mentioned."""
     if not runs or complaints:
         return
-    said = _said(sweep, ())
     for name, owner in OWNERS.items():
         found = {getattr(run, owner.field) for run in runs}
         if name in said and said[name][0][1][-1] != "preset" and not any(map(owner.uses, found)):
@@ -232,20 +286,21 @@ def predicted_seconds(runs: Sequence[RunSpec], speed: Speed, slots: int) -> floa
 
 def table_of(planned: Plan, speed: Speed | None, slots: int) -> list[dict[str, Any]]:
     """The plan as rows, one a cell, in the order of the file; numbers unrounded, times None where unmeasured."""
-    rows = []
+    rows, stages = [], {run.stage for run in planned.runs}
     for runs in planned.cells.values():
         first = runs[0]
         shape = cost.shape_of(first)
         bundle_share = bundles(runs)
         rows.append(
             {
+                **({"stage": first.stage} if len(stages) > 1 else {}),
                 "model": model_name(first),
                 "dataset": first.dataset,
                 "dataset_size": first.dataset_size,
                 "lr": first.lr,
                 "batch_size": first.batch_size,
                 "steps": first.steps,
-                "epochs": first.epochs,
+                "epochs": first.epochs or 0.0,
                 "params": cost.params(shape).total,
                 "flops": run_flops(first),
                 "runs": len(runs),
@@ -254,11 +309,3 @@ def table_of(planned: Plan, speed: Speed | None, slots: int) -> list[dict[str, A
             }
         )
     return rows
-
-
-def axes(planned: Plan) -> dict[str, list[Any]]:
-    """Which fields vary over the plan, and their values: what the sweep asks."""
-    names = [*RunSpec.__dataclass_fields__]
-    seen = {name: Counter(getattr(run, name) for run in planned.runs) for name in names}
-    derived = ("steps", "examples", "epochs", "fingerprint", "seed")
-    return {n: sorted(values) for n, values in seen.items() if len(values) > 1 and n not in derived}

@@ -9,7 +9,18 @@ from typing import TYPE_CHECKING, Any
 from pydantic import BaseModel, ValidationError
 
 from orchestrator.source import Location, Source, YAMLError, parse
-from orchestrator.sweep import Budget, Data, Limits, Model, Sweep, SweepError, Train
+from orchestrator.sweep import (
+    FIRST_STAGE,
+    Budget,
+    CellSections,
+    Data,
+    Limits,
+    Model,
+    Stage,
+    Sweep,
+    SweepError,
+    Train,
+)
 
 if TYPE_CHECKING:
     from pydantic_core import ErrorDetails
@@ -133,6 +144,8 @@ def _known_keys(names: list[str]) -> list[str]:
     section = names[-1] if names else ""
     if section == "cells":
         return ["data", "model", "train", "budget"]
+    if section == "then":
+        return list(Stage.model_fields)
     return list((_SECTIONS.get(section) or Sweep).model_fields)
 
 
@@ -157,10 +170,18 @@ def _cross_checks(sweep: Sweep) -> list[tuple[Location, str]]:
         )
     elif len(set(seeds)) < len(seeds):
         found.append((("seeds",), "seeds: a seed stands twice in this list"))
-    for where, sections in [((), sweep), *((("cells", i), cell) for i, cell in enumerate(sweep.cells))]:
+    found += _stage_names(sweep)
+    whole: list[tuple[Location, CellSections | Stage]] = [
+        ((), sweep),
+        *((("cells", i), cell) for i, cell in enumerate(sweep.cells)),
+        *((("then", i), stage) for i, stage in enumerate(sweep.then)),
+    ]
+    for where, sections in whole:
         said = [key for key in Budget.model_fields if getattr(sections.budget, key) is not None]
         if len(said) > 1:
             found.append(((*where, "budget", said[1]), f"budget: {' and '.join(said)} at once; give one of them"))
+        if isinstance(sections, Stage):
+            continue
         parts = [key for key in ("family", "depth", "width", "expansion") if getattr(sections.model, key)]
         if sections.model.name and parts:
             found.append(
@@ -176,4 +197,18 @@ def _cross_checks(sweep: Sweep) -> list[tuple[Location, str]]:
                             f"{key}: a cell has one value a key, found {len(values)}",
                         )
                     )
+    return found
+
+
+def _stage_names(sweep: Sweep) -> list[tuple[Location, str]]:
+    """Every stage has a name of its own and follows one that stands above it."""
+    found: list[tuple[Location, str]] = []
+    known = [FIRST_STAGE]
+    for i, stage in enumerate(sweep.then):
+        if stage.stage in known:
+            found.append((("then", i, "stage"), f"stage: {stage.stage!r} is a stage above already"))
+        if stage.after is not None and stage.after not in known:
+            near = _nearest(stage.after, known, "it is one of")
+            found.append((("then", i, "after"), f"after: no stage {stage.after!r} stands above; {near}"))
+        known.append(stage.stage)
     return found

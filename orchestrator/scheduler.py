@@ -13,6 +13,7 @@ from orchestrator.device import TYPICAL, known_speed
 from orchestrator.executors import Executor, Failed, Finished, Lost, Noted, Recorded, WentOn
 from orchestrator.planner import bundles, run_flops
 from orchestrator.table import LEASE
+from orchestrator.worker import NO_FILES, Files
 from trainer.ladder import charged_flops
 
 if TYPE_CHECKING:
@@ -62,7 +63,8 @@ class _Flight:
 class Scheduler:
     """Drains one sweep's queue. `on_progress` is called after every event, on the caller's thread.
 
-    `begun` tells the step at which a run will go on from a checkpoint, 0 where there is none.
+    `files` says where checkpoints lie, from which runs go on and with which the stages of a chain begin. A run with
+    a parent waits for its end; where the parent has none to give, it fails.
     """
 
     def __init__(
@@ -72,10 +74,15 @@ class Scheduler:
         planned: Plan,
         on_progress: Callable[[Progress], None] = lambda _: None,
         clock: Callable[[], float] = time.monotonic,
-        begun: Callable[[RunSpec], int] = lambda _: 0,
+        files: Files = NO_FILES,
+        *,
+        keep_all: bool = False,
     ) -> None:
         self._table, self._executor, self._plan = table, executor, planned
-        self._on_progress, self._clock, self._begun = on_progress, clock, begun
+        self._on_progress, self._clock, self._files = on_progress, clock, files
+        self._children: dict[str, list[RunSpec]] = {}
+        parents = {run.parent for run in planned.runs if run.parent}
+        self._keep = {run.run_id for run in planned.runs if keep_all or run.run_id in parents}
         self._waiting: list[list[RunSpec]] = []
         self._flights: dict[int, _Flight] = {}
         self._losses: Counter[str] = Counter()
@@ -113,9 +120,10 @@ class Scheduler:
         KeyboardInterrupt on the second, with everything queued again.
         """
         self._started = self._renewed = self._clock()
-        self._waiting = bundles(self._table.queued(self._plan.sweep), self._begun)
+        queued = self._queued()
+        self._waiting = bundles(self._ready(queued), self._files.begun)
         speed = known_speed() or TYPICAL
-        self._left = {run.run_id: speed.seconds(b) / len(b) for b in self._waiting for run in b}
+        self._left = {run.run_id: speed.seconds(b) / len(b) for b in bundles(queued) for run in b}
         self._work = sum(self._left.values())
         with self._signals():
             try:
@@ -134,6 +142,43 @@ class Scheduler:
                 raise
         return self.progress
 
+    def _queued(self) -> list[RunSpec]:
+        """What is to train, with finished runs whose parameters others begin with and which were not kept."""
+        planned = {run.run_id: run for run in self._plan.runs}
+        while True:
+            queued, states = self._table.queued(self._plan.sweep), self._table.states(self._plan.sweep)
+            missing = {
+                run.parent
+                for run in queued
+                if run.parent in planned and states[run.parent] == "done" and not self._files.kept(run.parent)
+            }
+            if not missing:
+                return queued
+            self._table.again(sorted(missing))  # they may have parents themselves
+
+    def _ready(self, queued: list[RunSpec]) -> list[RunSpec]:
+        """Those of the queued runs that wait for no other; the others are put behind their parents."""
+        states, ready, hopeless = self._table.states(self._plan.sweep), [], []
+        for run in queued:
+            state = "done" if run.start or not run.parent else states.get(run.parent, "done")
+            if state == "done":
+                ready.append(run)
+            elif state in ("queued", "running"):
+                self._children.setdefault(run.parent, []).append(run)
+            else:
+                hopeless.append((run, state))
+        for run, state in hopeless:
+            self._end_children(run.parent, state, [run])
+        return ready
+
+    def _end_children(self, parent: str, state: str, children: list[RunSpec]) -> None:
+        """Fail runs whose parent ended without parameters to begin with, and theirs."""
+        for run in children:
+            self._table.give_up([run.run_id], f"its parent {parent[:8]} {state}")
+            self._left.pop(run.run_id, None)
+            self.progress.failed += 1
+            self._end_children(run.run_id, "failed", self._children.pop(run.run_id, []))
+
     def _fill(self) -> None:
         while self._waiting and self._executor.free and not self._interrupts:
             bundle = self._affordable(self._waiting[0])
@@ -145,7 +190,8 @@ class Scheduler:
             runs = [run for run in bundle if run.run_id in claimed]
             if runs:
                 self._flights[self._next] = _Flight(runs, claimed)
-                self._executor.submit(self._next, runs)
+                keep = self._keep & claimed.keys()
+                self._executor.submit(self._next, runs, keep)
                 self._next += 1
 
     def _affordable(self, bundle: list[RunSpec]) -> list[RunSpec]:
@@ -212,6 +258,11 @@ class Scheduler:
             self.progress.diverged += result.state == "diverged"
             if result.state == "done":
                 self._note_error(result.error)
+            else:
+                self._end_children(result.run_id, result.state, self._children.pop(result.run_id, []))
+        free = [run for result in ended for run in self._children.pop(result.run_id, [])]
+        if free and not self._interrupts:
+            self._waiting += bundles(free, self._files.begun)
 
     def _fail(self, flight: _Flight, event: Failed) -> None:
         """A run that fails alone is a failed row; nobody knows whose fault a stack's was, so each goes alone."""
@@ -219,6 +270,7 @@ class Scheduler:
             self._table.fail(flight.claimed, event.reason, event.traceback)
             self._left.pop(flight.runs[0].run_id, None)
             self.progress.failed += 1
+            self._end_children(flight.runs[0].run_id, "failed", self._children.pop(flight.runs[0].run_id, []))
             return
         self._table.release(flight.claimed, "failed", f"in a stack of {len(flight.runs)}: {event.reason}")
         self._again(flight.runs)
@@ -229,6 +281,8 @@ class Scheduler:
         given_up = {run_id: token for run_id, token in flight.claimed.items() if run_id in hopeless}
         self._table.fail(given_up, f"{event.reason}, {MOST_LOSSES} times", "")
         self.progress.failed += len(given_up)
+        for run_id in given_up:
+            self._end_children(run_id, "failed", self._children.pop(run_id, []))
         rest = {run_id: token for run_id, token in flight.claimed.items() if run_id not in hopeless}
         self._table.release(rest, "lost", event.reason)
         self._again([run for run in flight.runs if run.run_id in rest])
@@ -266,7 +320,7 @@ class Scheduler:
         What a checkpoint gave was no work of this session.
         """
         left = sum(self._left.values()) - sum(
-            self._left[run.run_id] * flying[run.run_id] / run_flops(run)
+            self._left[run.run_id] * flying[run.run_id] / max(1, run_flops(run))
             for flight in self._flights.values()
             for run in flight.runs
         )

@@ -11,11 +11,12 @@ from orchestrator.planner import run_flops
 from trainer import cost
 from trainer.spec import RunSpec, model_name
 
-VERSION = 2
-"""Version of the schema, kept in the table `meta`. 2: columns of the later recipes and of checkpoints."""
+VERSION = 3
+"""Version of the schema, kept in `meta`. 2: columns of the later recipes and of checkpoints; 3: of chains."""
 
 QUEUED, RUNNING, DONE, FAILED, DIVERGED = "queued", "running", "done", "failed", "diverged"
 _KIND: dict[str, Any] = {"int": sa.Integer, "float": sa.Float, "str": sa.Text}
+_METRICS = ("error", "loss", "train_loss", "val_error", "val_loss", "top5_error", "real_error")
 _SPENT = ("steps", "examples", "epochs")  # a spec's plan of them stands in planned_flops and the spec itself
 metadata = sa.MetaData()
 
@@ -39,7 +40,7 @@ runs = sa.Table(
     *(sa.Column(name, sa.BigInteger) for name in ("steps", "examples", "flops", "flops_paper", "flops_6nd")),
     sa.Column("charged_flops", sa.BigInteger),
     sa.Column("flops_rule", sa.Text),
-    *(sa.Column(name, sa.Float) for name in ("epochs", "error", "loss", "train_loss", "seconds")),
+    *(sa.Column(name, sa.Float) for name in ("epochs", *_METRICS, "seconds")),
     sa.Column("device", sa.Text),
     *(sa.Column(name, sa.Integer) for name in ("threads", "stack")),
     sa.Column("reason", sa.Text),
@@ -88,7 +89,7 @@ attempts = sa.Table(
 )
 STATES = (QUEUED, RUNNING, DONE, FAILED, DIVERGED)
 RESULT_COLUMNS = (
-    *("error", "loss", "train_loss", "steps", "examples", "flops", "flops_paper", "flops_6nd"),
+    *(*_METRICS, "steps", "examples", "flops", "flops_paper", "flops_6nd"),
     *("seconds", "device", "threads", "stack"),
 )
 

@@ -8,9 +8,22 @@ from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Fie
 
 from orchestrator.source import Location, Source
 from trainer.presets import Preset
-from trainer.spec import Activation, Augment, Family, MixupPer, Optimizer, Param, Precision, Schedule
+from trainer.spec import (
+    Activation,
+    Augment,
+    Average,
+    Family,
+    MixupPer,
+    Optimizer,
+    Param,
+    Precision,
+    Schedule,
+    Trains,
+)
 
 T = TypeVar("T")
+FIRST_STAGE = "train"
+"""The stage of the runs that `then:` follows."""
 
 
 def _as_list(value: Any) -> Any:
@@ -28,6 +41,7 @@ def _whole(value: Any) -> Any:
 
 
 Whole = Annotated[int, BeforeValidator(_whole), Field(ge=1)]
+Count = Annotated[int, BeforeValidator(_whole), Field(ge=0)]
 Positive = Annotated[float, Field(gt=0, allow_inf_nan=False)]
 NonNegative = Annotated[float, Field(ge=0, allow_inf_nan=False)]
 Share = Annotated[float, Field(ge=0, lt=1)]
@@ -53,6 +67,9 @@ class Data(_Section):
     )
     resolution: Axis[Whole] | None = Field(None, description="side in pixels that images are scaled to")
     dataset_size: Axis[Whole] | None = Field(None, description="distinct training examples; default all")
+    validation: Axis[Share] | None = Field(
+        None, description="share of the training split held out; records are of it, the test split comes last"
+    )
     augment: Axis[Augment] | None = None
     crop_scale: Axis[Area] | None = Field(None, description="resized-crop only: least share of the image's area")
     mixup: Axis[NonNegative] | None = Field(None, description="a of Beta(a, a); 0: none")
@@ -65,6 +82,7 @@ class Model(_Section):
     """The models: by `name` (B-6/Wi-256), or by family, depth and width."""
 
     name: Axis[str] | None = Field(None, description="the paper's names, e.g. B-6/Wi-256, S-6/Wi-1024")
+    start: str | None = Field(None, min_length=1, description="an official checkpoint of this model to begin with")
     family: Axis[Family] | None = None
     depth: Axis[Whole] | None = Field(None, description="b-mlp: blocks; s-mlp: linear layers before the head")
     width: Axis[Whole] | None = None
@@ -77,6 +95,7 @@ class Train(_Section):
     """The recipe, by a preset's name or piece by piece; what is said beside a preset overrides it."""
 
     preset: Preset | None = Field(None, description="a recipe of the paper: sets data.augment and mixup as well")
+    trains: Axis[Trains] | None = Field(None, description="head: a linear probe")
     optimizer: Axis[Optimizer] | None = None
     lr: Axis[Positive] | None = None
     lr_embed: Axis[Positive] | None = Field(None, description="in units of lr")
@@ -96,6 +115,8 @@ class Train(_Section):
     warmup: Axis[Share] | None = Field(None, description="share of the steps")
     cooldown: Axis[Share] | None = Field(None, description="wsd only: share of the steps")
     label_smoothing: Axis[Share] | None = None
+    tta: Axis[Count] | None = Field(None, description="augmented copies averaged in the final test; 0: none")
+    tta_average: Axis[Average] | None = None
 
 
 class Budget(_Section):
@@ -103,7 +124,7 @@ class Budget(_Section):
 
     flops: Axis[Positive] | None = Field(None, description="training FLOPs a run may spend")
     epochs: Axis[Positive] | None = None
-    examples: Axis[Whole] | None = None
+    examples: Axis[Count] | None = Field(None, description="0: of a stage that only tests")
 
 
 class Limits(_Section):
@@ -122,15 +143,32 @@ class CellSections(_Section):
     budget: Budget = Budget()  # type: ignore[call-arg]
 
 
+_NAME = r"^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$"
+
+
+class Stage(_Section):
+    """Runs that begin with the parameters of others: one for each run of the stage that they follow.
+
+    The model and the seed are the parent's; the data set too, unless `data` names another.
+    """
+
+    stage: str = Field(pattern=_NAME, description="its name, in the column `stage`")
+    after: str | None = Field(None, description="the stage that it follows; default: the one above, first `train`")
+    data: Data = Data()  # type: ignore[call-arg]
+    train: Train = Train()  # type: ignore[call-arg]
+    budget: Budget = Budget()  # type: ignore[call-arg]
+
+
 class Sweep(CellSections):
     """A declared experiment."""
 
-    sweep: str = Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$", description="its name in the results table")
+    sweep: str = Field(pattern=_NAME, description="its name in the results table")
     seeds: Annotated[int, Field(le=10_000)] | list[int] = Field(
         1, description="how many seeds, from 0, or a list of them"
     )
     limits: Limits = Limits()
     cells: list[CellSections] = Field([], description="cells beside the grid")
+    then: list[Stage] = Field([], description="what is trained on from every run")
 
     _source: Source = PrivateAttr(default_factory=Source)
 

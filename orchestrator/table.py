@@ -22,6 +22,7 @@ import sqlalchemy as sa
 
 from orchestrator.database import TableError, add_missing_columns, engine_of, locked, path_of
 from orchestrator.schema import (
+    DONE,
     FAILED,
     QUEUED,
     RESULT_COLUMNS,
@@ -240,6 +241,25 @@ class Table:
             for run_id, attempt in claimed.items():
                 self._end(connection, run_id, attempt, FAILED, "failed", reason, traceback=traceback)
 
+    def give_up(self, run_ids: Sequence[str], reason: str) -> None:
+        """End queued runs as failed: what they wait for will not come."""
+        waiting = runs.update().where(runs.c.run_id.in_(run_ids), runs.c.state == QUEUED)
+        with self._engine.begin() as connection:
+            connection.execute(waiting.values(state=FAILED, reason=reason))
+
+    def again(self, run_ids: Sequence[str]) -> None:
+        """Queue finished runs again, whose parameters are needed and were not kept."""
+        done = runs.update().where(runs.c.run_id.in_(run_ids), runs.c.state == DONE)
+        with self._engine.begin() as connection:
+            connection.execute(done.values(state=QUEUED, reason="again, for its parameters"))
+
+    def states(self, sweep: str) -> dict[str, str]:
+        """The state of every run of a sweep, by run_id."""
+        inside = sa.select(members.c.run_id).where(members.c.sweep == sweep)
+        with self._reading() as connection:
+            found = connection.execute(sa.select(runs.c.run_id, runs.c.state).where(runs.c.run_id.in_(inside)))
+            return {run_id: state for run_id, state in found}  # noqa: C416 - rows, not pairs
+
     def retry(self, sweep: str) -> int:
         """Queue a sweep's failed runs again; returns how many."""
         inside = sa.select(members.c.run_id).where(members.c.sweep == sweep)
@@ -284,7 +304,7 @@ class Table:
         ).one()
         if end is None or end["steps"] < begin.resumed_step:
             return {"flops": 0, "seconds": 0.0}
-        before = end["flops"] // end["steps"] * begin.resumed_step
+        before = end["flops"] // max(1, end["steps"]) * begin.resumed_step
         return {"flops": end["flops"] - before, "seconds": end["seconds"] - begin.resumed_seconds}
 
     # reading
@@ -327,7 +347,7 @@ class Table:
                 attempts.c.traceback,
             )
             .join(members, members.c.run_id == runs.c.run_id)
-            .join(
+            .outerjoin(
                 attempts,
                 (attempts.c.run_id == runs.c.run_id) & (attempts.c.attempt == runs.c.attempt),
             )

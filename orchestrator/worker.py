@@ -9,7 +9,7 @@ from collections import deque
 from typing import TYPE_CHECKING, NamedTuple
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Collection, Iterator, Sequence
     from pathlib import Path
 
     from trainer.result import Record, Resumed, RunResult
@@ -34,6 +34,12 @@ class Files(NamedTuple):
 
     folder: Path | None = None
     every: float = 60.0
+
+    def kept(self, run_id: str) -> bool:
+        """Whether a run's final parameters are there to begin another with."""
+        from trainer.checkpoint import is_kept
+
+        return is_kept(self.folder, run_id)
 
     def begun(self, run: RunSpec) -> int:
         """The step after which a run will go on; 0 where it begins. None of the files is read."""
@@ -75,17 +81,22 @@ class Worker:
         assert not isinstance(end, Raised), end.traceback
         return os.getpid()
 
-    def train(self, specs: Sequence[RunSpec]) -> Iterator[Record | Resumed | Said | list[RunResult] | Raised]:
+    def train(
+        self, specs: Sequence[RunSpec], keep: Collection[str] = ()
+    ) -> Iterator[Record | Resumed | Said | list[RunResult] | Raised]:
         """Records of the stack as they are made, then the list of its results, or what it raised.
 
-        A run that goes on from a checkpoint begins with a Resumed.
+        A run that goes on from a checkpoint begins with a Resumed. `keep` names the runs whose final parameters are
+        kept beside the checkpoints.
         """
-        for item in self._train(specs):
+        for item in self._train(specs, keep):
             while self._log:
                 yield Said(self._log.popleft())
             yield item
 
-    def _train(self, specs: Sequence[RunSpec]) -> Iterator[Record | Resumed | list[RunResult] | Raised]:
+    def _train(
+        self, specs: Sequence[RunSpec], keep: Collection[str]
+    ) -> Iterator[Record | Resumed | list[RunResult] | Raised]:
         import torch
 
         from trainer.loop import training
@@ -94,7 +105,14 @@ class Worker:
             torch.set_num_threads(self._threads)  # of this thread: it is the one that trains
         self._stop.clear()
         folder, every = self._files
-        going = training(specs, device=self._device, should_stop=self._stop.is_set, checkpoints=folder, every=every)
+        going = training(
+            specs,
+            device=self._device,
+            should_stop=self._stop.is_set,
+            checkpoints=folder,
+            every=every,
+            keep=keep,
+        )
         try:
             results = yield from going
         except Exception as error:  # noqa: BLE001 - a failed run is a row, never the end of a sweep

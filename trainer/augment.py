@@ -22,7 +22,12 @@ RATIO = (3 / 4, 4 / 3)
 """Range of width over height of a resized crop, before it is stretched to the image's own."""
 
 
-def augment(pixels_BHWC: torch.Tensor, spec: RunSpec, step: int) -> torch.Tensor:
+def augment_copy(chunk: int, copy: int) -> str:
+    """The `step` of a copy in test-time augmentation, which no step of training has."""
+    return f"tta/{chunk}/{copy}"
+
+
+def augment(pixels_BHWC: torch.Tensor, spec: RunSpec, step: int | str) -> torch.Tensor:
     """One run's batch of images [B, H, W, C], each flipped with probability 1/2 and/or cropped.
 
     `crop` moves an image by up to PAD pixels; `resized-crop` takes a box of `crop_scale` to 1 of its area, of a

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import time
 from dataclasses import replace
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
 
 from trainer import checkpoint, cost
+from trainer.evaluate import Metrics
 from trainer.ladder import stem
 from trainer.result import Outcome, Record, Resumed, RunResult
 
@@ -27,7 +28,9 @@ class Book:
     def __init__(self, runs: Sequence[RunSpec], device: torch.device) -> None:
         self._runs, self._device = runs, device
         self._history: list[list[Record]] = [[] for _ in runs]
-        self._ended: list[tuple[Outcome, int] | None] = [None] * len(runs)
+        self._ended: list[tuple[Outcome, int] | None] = [None if run.steps else ("done", 0) for run in runs]
+        self._watched: Metrics | None = None
+        self._tested: Metrics | None = None
         self._since_step = np.zeros(len(runs), int)
         self._before = [0.0] * len(runs)  # seconds of each run up to the checkpoint that it goes on from
         self._seconds, self._started = 0.0, time.perf_counter()
@@ -37,13 +40,12 @@ class Book:
         """Numbers of the runs that have not ended."""
         return [k for k, ended in enumerate(self._ended) if ended is None]
 
-    def record(
-        self, step: int, loss_sum: torch.Tensor, evaluate: Callable[[], tuple[np.ndarray, np.ndarray]]
-    ) -> Iterator[Record]:
+    def record(self, step: int, loss_sum: torch.Tensor, evaluate: Callable[[], Metrics]) -> Iterator[Record]:
         """Records of an evaluation after `step`; ends what has diverged or is at its last step."""
         train_loss = loss_sum.cpu().double().numpy() / (step - self._since_step)  # waits for the device
         self._seconds += time.perf_counter() - self._started
-        error, loss = evaluate()
+        self._watched = evaluate()
+        error, loss, _, _ = self._watched
         for k in self.running:
             if not np.isfinite([train_loss[k], loss[k]]).all():
                 self._ended[k] = ("diverged", step)
@@ -62,6 +64,15 @@ class Book:
             if step == self._runs[k].steps:
                 self._ended[k] = ("done", step)
         self._since_step[:], self._started = step, time.perf_counter()
+
+    @property
+    def finished(self) -> bool:
+        """Whether any run has come to its end."""
+        return any(ended is not None and ended[0] == "done" for ended in self._ended)
+
+    def test(self, metrics: Metrics) -> None:
+        """Take what the final evaluation on the test split found, where that is another than the records'."""
+        self._tested = metrics
 
     def look(
         self,
@@ -130,13 +141,10 @@ class Book:
         assert ended is not None
         state, step = ended
         shape, examples = cost.shape_of(run), step * run.batch_size
-        last = history[-1] if history else None
         return RunResult(
             run_id=run.run_id,
             state=state,
-            error=last.error if last else np.nan,
-            loss=last.loss if last else np.nan,
-            train_loss=last.train_loss if last else np.nan,
+            train_loss=history[-1].train_loss if history else np.nan,
             steps=step,
             flops_paper=examples * cost.flops_paper_per_example(shape),
             flops_6nd=examples * cost.flops_6nd_per_example(shape),
@@ -146,8 +154,24 @@ class Book:
             threads=torch.get_num_threads(),
             stack=len(self._runs),
             history=tuple(history),
+            **self._held_out(k),
             **_spent(run, step),
         )
+
+    def _held_out(self, k: int) -> dict[str, Any]:
+        """The metrics of a run's end, by column."""
+        run, ended = self._runs[k], self._ended[k]
+        done = ended is not None and ended[0] == "done"
+        last = self._history[k][-1] if self._history[k] else None
+        error, loss = (last.error, last.loss) if last else (np.nan, np.nan)
+        found = dict.fromkeys(("val_error", "val_loss", "top5_error", "real_error"), np.nan)
+        if run.validation:
+            found |= {"val_error": error, "val_loss": loss}
+        tested = self._tested or (None if run.validation else self._watched)
+        if done and tested is not None:
+            values = [float(metric[k]) for metric in tested]
+            return found | dict(zip(Metrics._fields, values, strict=True))
+        return found | ({"error": np.nan, "loss": np.nan} if run.validation else {"error": error, "loss": loss})
 
 
 def _spent(run: RunSpec, step: int) -> dict[str, int]:

@@ -65,7 +65,7 @@ class Checkpoints:
     """
 
     def __init__(self, folder: Path | None, every: float, here: tuple[str, int]) -> None:
-        self._folder, self._every, self._here = folder, every, here
+        self.folder, self._every, self._here = folder, every, here
         self._due = time.monotonic() + every
         self._last: dict[str, int] = {}
         self._left: dict[str, State] = {}
@@ -73,7 +73,7 @@ class Checkpoints:
     @property
     def due(self) -> bool:
         """Whether it is time to save."""
-        return self._folder is not None and time.monotonic() >= self._due
+        return self.folder is not None and time.monotonic() >= self._due
 
     def newest(self, run: RunSpec) -> State | None:
         """The newest checkpoint of a run that is whole, None where there is none.
@@ -81,11 +81,11 @@ class Checkpoints:
         One that is torn, or is of another run or format, is refused with a line in the log.
         """
         left = self._left.pop(run.run_id, None)
-        for step in saved_steps(self._folder, run.run_id):
-            assert self._folder is not None
+        for step in saved_steps(self.folder, run.run_id):
+            assert self.folder is not None
             if left is not None and left.step >= step:
                 break
-            sidecar = self._folder / run.run_id / f"{step}.json"
+            sidecar = self.folder / run.run_id / f"{step}.json"
             try:
                 said, tensors = _read(sidecar, run.run_id)
                 _check_complete(run, tensors)
@@ -106,26 +106,26 @@ class Checkpoints:
         """Leave a state to a run that begins with it later in this process, and on the disk for another one."""
         copied = {name: tensor.clone() for name, tensor in state.tensors.items()}
         self._left[run.run_id] = replace(state, tensors=copied)
-        if max(saved_steps(self._folder, run.run_id), default=0) < state.step:
+        if max(saved_steps(self.folder, run.run_id), default=0) < state.step:
             self.save([(run, state)])
 
     def save(self, states: Sequence[tuple[RunSpec, State]]) -> None:
         """Save runs of one stack. All are written before the first is renamed, so that they stay at one step."""
-        if self._folder is None:
+        if self.folder is None:
             return
         began = time.monotonic()
         try:
             for run, state in states:
-                _write_aside(self._folder / run.run_id / str(state.step), self._said(run, state), state.tensors)
+                _write_aside(self.folder / run.run_id / str(state.step), self._said(run, state), state.tensors)
             for run, state in states:
-                _publish(self._folder / run.run_id / str(state.step))
-                _prune(self._folder / run.run_id, {state.step, self._last.get(run.run_id, state.step)})
+                _publish(self.folder / run.run_id / str(state.step))
+                _prune(self.folder / run.run_id, {state.step, self._last.get(run.run_id, state.step)})
                 self._last[run.run_id] = state.step
         except (OSError, SafetensorError) as error:
-            log.warning("no checkpoint in %s: %s; training goes on", self._folder, error)
+            log.warning("no checkpoint in %s: %s; training goes on", self.folder, error)
             with contextlib.suppress(OSError):
                 for run, _ in states:
-                    _prune(self._folder / run.run_id, None)
+                    _prune(self.folder / run.run_id, None)
         took = time.monotonic() - began
         self._due = time.monotonic() + min(max(self._every, took / SHARE), LATEST * self._every)
 
@@ -143,25 +143,31 @@ class Checkpoints:
 
     def keep(self, run: RunSpec, weights: dict[str, torch.Tensor]) -> None:
         """Keep a run's final parameters, by the names of `trainer.model.slots`, for `kept` to read."""
-        assert self._folder is not None
+        assert self.folder is not None
         try:
-            _write_aside(self._folder / run.run_id, {"run_id": run.run_id, "spec": asdict(run)}, weights)
-            _publish(self._folder / run.run_id)
+            _write_aside(self.folder / run.run_id, {"run_id": run.run_id, "spec": asdict(run)}, weights)
+            _publish(self.folder / run.run_id)
         except (OSError, SafetensorError) as error:
-            log.warning("the parameters of run %s cannot be kept in %s: %s", run.run_id[:8], self._folder, error)
+            log.warning("the parameters of run %s cannot be kept in %s: %s", run.run_id[:8], self.folder, error)
 
     def remove(self, run: RunSpec) -> None:
         """Remove the checkpoints of a run that has ended; kept parameters stay."""
-        if self._folder is not None:
-            shutil.rmtree(self._folder / run.run_id, ignore_errors=True)
+        if self.folder is not None:
+            shutil.rmtree(self.folder / run.run_id, ignore_errors=True)
 
 
-def kept(folder: Path, run_id: str) -> dict[str, torch.Tensor]:
-    """Final parameters of a run by the names of `trainer.model.slots`, fp32, on the CPU.
+def kept(folder: Path, run_id: str) -> tuple[dict[str, Any], dict[str, torch.Tensor]]:
+    """A run's spec as a mapping, and its final parameters by the names of `trainer.model.slots`, fp32, on the CPU.
 
     Raises OSError where there are none, ValueError where they are damaged or another run's.
     """
-    return _read(folder / f"{run_id}.json", run_id)[1]
+    said, weights = _read(folder / f"{run_id}.json", run_id)
+    return said["spec"], weights
+
+
+def is_kept(folder: Path | None, run_id: str) -> bool:
+    """Whether the final parameters of a run were kept; they have not been read yet."""
+    return folder is not None and (folder / f"{run_id}.json").exists()
 
 
 def saved_steps(folder: Path | None, run_id: str) -> list[int]:

@@ -27,7 +27,10 @@ FLOPS_RULE = "exact"
 
 @dataclass(frozen=True)
 class Shape:
-    """What the cost of a model depends on. `inputs` and `classes` are the widths of its two ends."""
+    """What the cost of a model depends on. `inputs` and `classes` are the widths of its two ends.
+
+    Of a `probe` only the head is trained.
+    """
 
     family: Family
     depth: int
@@ -35,6 +38,7 @@ class Shape:
     inputs: int
     classes: int
     expansion: int = 4
+    probe: bool = False
 
 
 @dataclass(frozen=True)
@@ -55,7 +59,8 @@ def shape_of(spec: RunSpec) -> Shape:
     """The shape of a resolved spec's model; ValueError where the data set's sizes are not known yet."""
     if spec.inputs is None or spec.classes is None:
         raise ValueError("the cost of a run needs its data set: call trainer.resolve(spec) first")
-    return Shape(spec.family, spec.depth, spec.width, spec.inputs, spec.classes, spec.expansion)
+    probe = spec.trains == "head"
+    return Shape(spec.family, spec.depth, spec.width, spec.inputs, spec.classes, spec.expansion, probe)
 
 
 def linears(shape: Shape) -> list[tuple[int, int]]:
@@ -88,7 +93,12 @@ def macs(shape: Shape) -> int:
 
 
 def flops_per_example(shape: Shape) -> int:
-    """Training FLOPs of one example by the rule `exact`: 2 (3 M - inputs x width)."""
+    """Training FLOPs of one example by the rule `exact`: 2 (3 M - inputs x width).
+
+    Of a probe, which has a forward pass and the gradient of the head's weights: 2 (M + width x classes).
+    """
+    if shape.probe:
+        return 2 * (macs(shape) + shape.width * shape.classes)
     return 2 * (3 * macs(shape) - shape.inputs * shape.width)
 
 

@@ -27,13 +27,14 @@ class Resident:
     def __init__(self, arrays: Arrays, device: torch.device) -> None:
         self.info, self.device = arrays.info, device
         self._inputs = torch.from_numpy(arrays.inputs).to(device)
-        self._labels = torch.from_numpy(arrays.labels).to(device)
+        self.labels = torch.from_numpy(arrays.labels).to(device)
+        self.real = None if arrays.real is None else torch.from_numpy(arrays.real).to(device)
         repeats = arrays.info.inputs // len(arrays.mean)
         self._mean = torch.from_numpy(np.tile(arrays.mean, repeats)).to(device)
         self._scale = torch.from_numpy(np.tile(1 / arrays.std, repeats)).to(device)
 
     def read(
-        self, rows_KB: torch.Tensor, augmented: Sequence[RunSpec] = (), step: int = 0
+        self, rows_KB: torch.Tensor, augmented: Sequence[RunSpec] = (), step: int | str = 0
     ) -> tuple[torch.Tensor, torch.Tensor]:
         """Inputs [K, B, inputs] fp32, normalised, and labels [K, B] of given rows.
 
@@ -45,7 +46,7 @@ class Resident:
             images = raw.view(*rows_KB.shape, *self.info.image)
             raw = torch.stack([augment(images[k], spec, step) for k, spec in enumerate(augmented)])
         x = raw.reshape(*rows_KB.shape, -1).float().sub_(self._mean).mul_(self._scale)
-        return x, self._labels[rows_KB]
+        return x, self.labels[rows_KB]
 
 
 @functools.lru_cache(maxsize=2)

@@ -7,7 +7,9 @@ class folders (or a tar of them), which `prepared` decodes once into a memory-ma
 from __future__ import annotations
 
 import functools
-from dataclasses import dataclass, replace
+import hashlib
+from dataclasses import dataclass, field, replace
+from pathlib import Path
 
 import numpy as np
 
@@ -20,6 +22,8 @@ from trainer.subsets import nested
 EMBEDDED = ("digits", "zipf")
 _FOLDS = 5
 _DIGITS = 1797
+_VALIDATION = -1
+"""Where a run would have its seed: every seed holds out the same examples."""
 
 
 @dataclass(frozen=True)
@@ -43,7 +47,8 @@ class Arrays:
     """A data set in memory (or memory-mapped): one table of examples that train and test rows point into.
 
     inputs: [n, inputs] uint8 or float32; labels: [n] int64; `mean` and `std` normalise them, in units of
-    inputs, one a channel (the last axis of an image) or one for all.
+    inputs, one a channel (the last axis of an image) or one for all. `real` [n, m], where there is one, holds
+    up to m right labels of every example, filled up with -1 (ReaL, Beyer et al. 2020).
     """
 
     info: DatasetInfo
@@ -52,15 +57,25 @@ class Arrays:
     train: int
     mean: np.ndarray
     std: np.ndarray
+    real: np.ndarray | None = None
 
 
 @dataclass(frozen=True, eq=False)
 class Split:
-    """Rows of one run: train [dataset_size] and test [t], with the weight [t] of each test row."""
+    """Rows of one run: train [dataset_size] and test [t], with the weight [t] of each test row.
+
+    `validation` [v] holds what is held out of training for selection; it may be empty.
+    """
 
     train: np.ndarray
     test: np.ndarray
     test_weight: np.ndarray
+    validation: np.ndarray = field(default_factory=lambda: np.empty(0, np.int64))
+
+    @property
+    def watched(self) -> Split:
+        """The split that records are made on: the validation split as a test split, where there is one."""
+        return replace(self, test=self.validation, test_weight=np.ones(len(self.validation)))
 
 
 def describe(spec: RunSpec) -> DatasetInfo:
@@ -93,12 +108,31 @@ def resolve(spec: RunSpec, info: DatasetInfo) -> RunSpec:
             f"{spec.dataset} has changed since this run was planned (fingerprint {spec.fingerprint[:8]}, "
             f"now {info.fingerprint[:8]}); plan again, or put the old files back",
         )
-    size = info.train_examples if spec.dataset_size is None else spec.dataset_size
-    if size > info.train_examples:
-        raise SpecError("dataset_size", f"{size:,} examples asked, {spec.dataset} has {info.train_examples:,}")
+    if spec.validation and spec.dataset == "zipf":
+        raise SpecError(
+            "validation", "zipf is tested on its whole distribution and holds nothing out; leave it out"
+        )
+    most = info.train_examples - _held_out(spec, info)
+    size = most if spec.dataset_size is None else spec.dataset_size
+    if size > most:
+        less = (
+            f", {info.train_examples - most:,} of them held out for validation"
+            if most < info.train_examples
+            else ""
+        )
+        raise SpecError(
+            "dataset_size", f"{size:,} examples asked, {spec.dataset} has {info.train_examples:,}{less}"
+        )
     if spec.augment != "none" and info.image is None:
         raise SpecError("augment", f"{spec.dataset} holds no images to {spec.augment}; use none")
-    known = replace(spec, dataset_size=size, inputs=info.inputs, classes=info.classes, fingerprint=info.fingerprint)
+    known = replace(
+        spec,
+        dataset_size=size,
+        inputs=info.inputs,
+        classes=info.classes,
+        fingerprint=info.fingerprint,
+        parent=_digest(Path(spec.start)) if spec.start else spec.parent,
+    )
     if spec.steps is not None:
         return known
     steps = _steps(known, size, cost.flops_per_example(cost.shape_of(known)))
@@ -108,12 +142,32 @@ def resolve(spec: RunSpec, info: DatasetInfo) -> RunSpec:
         known,
         steps=steps,
         examples=examples,
-        epochs=examples / size,
-        budget=float(flops) if spec.budget is None else spec.budget,
+        epochs=examples / size or None,
+        budget=(float(flops) or None) if spec.budget is None else spec.budget,
     )
 
 
+def _held_out(spec: RunSpec, info: DatasetInfo) -> int:
+    """Examples of the validation split."""
+    return round(spec.validation * info.train_examples)
+
+
+def _digest(file: Path) -> str:
+    """What a run knows of the checkpoint file that it begins with."""
+    if not file.is_file():
+        raise SpecError("start", f"no checkpoint at {file}")
+    return _sha256(file, file.stat().st_mtime_ns)[:32]
+
+
+@functools.lru_cache(maxsize=16)
+def _sha256(file: Path, changed: int) -> str:  # noqa: ARG001 - a file that changed is read again
+    with file.open("rb") as content:
+        return hashlib.file_digest(content, "sha256").hexdigest()
+
+
 def _steps(spec: RunSpec, size: int, flops_per_example: int) -> int:
+    if spec.examples == 0:
+        return 0
     if spec.budget is not None:
         name, asked, affordable = "budget", f"{spec.budget:.3g} FLOPs", int(spec.budget) // flops_per_example
     elif spec.epochs is not None:
@@ -143,7 +197,7 @@ def split(arrays: Arrays, spec: RunSpec) -> Split:
 
     digits: seed s tests on fold s mod 5, so that five seeds test on all 1797 images. zipf: the training set
     is drawn from the distribution, and all tokens are tested with their probabilities. Otherwise: a nested
-    subset of the training split, and the whole test split.
+    subset of the training split, less what is held out for validation, and the whole test split.
     """
     size = spec.dataset_size
     assert size is not None
@@ -159,7 +213,18 @@ def split(arrays: Arrays, spec: RunSpec) -> Split:
     else:
         test = np.arange(arrays.train, len(arrays.labels))
         pool = np.arange(arrays.train)
-    return Split(pool[nested(arrays.labels[pool], size, spec.seed)], test, np.ones(len(test)))
+    pool, validation = _without_validation(arrays, spec, pool)
+    return Split(pool[nested(arrays.labels[pool], size, spec.seed)], test, np.ones(len(test)), validation)
+
+
+def _without_validation(arrays: Arrays, spec: RunSpec, pool: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """The rows left to train on, and those held out: the same for all seeds (on digits: of a fold)."""
+    held = _held_out(spec, arrays.info)
+    if not held:
+        return pool, pool[:0]
+    chosen = np.zeros(len(pool), bool)
+    chosen[nested(arrays.labels[pool], held, _VALIDATION)] = True
+    return pool[~chosen], pool[chosen]
 
 
 def _refuse_foreign_keys(spec: RunSpec) -> None:

@@ -19,9 +19,10 @@ from trainer.optimise import clip, make_optimizer, set_rates
 from trainer.result import Record, Resumed, RunResult
 from trainer.spec import RunSpec, stack_key
 from trainer.stack import Stack
+from trainer.transfer import start_row
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Generator, Sequence
+    from collections.abc import Callable, Collection, Generator, Sequence
     from pathlib import Path
 
     from trainer.spec import Device
@@ -43,7 +44,7 @@ def train(
     evaluations: int = 12,
     checkpoints: Path | None = None,
     every: float = EVERY,
-    keep: bool = False,
+    keep: bool | Collection[str] = False,
 ) -> RunResult: ...
 @overload
 def train(
@@ -55,7 +56,7 @@ def train(
     evaluations: int = 12,
     checkpoints: Path | None = None,
     every: float = EVERY,
-    keep: bool = False,
+    keep: bool | Collection[str] = False,
 ) -> list[RunResult]: ...
 def train(
     specs: RunSpec | Sequence[RunSpec],
@@ -66,14 +67,14 @@ def train(
     evaluations: int = 12,
     checkpoints: Path | None = None,
     every: float = EVERY,
-    keep: bool = False,
+    keep: bool | Collection[str] = False,
 ) -> RunResult | list[RunResult]:
     """Train one run, or a stack of runs of one shape as one batched model, to the end of its budget.
 
     Runs of different lengths train one length after the other; what they have in common (trainer.ladder) is
     trained once, with the numbers of runs trained from scratch.
 
-    Every run is evaluated on its held-out split at about `evaluations` log-spaced steps and at the end;
+    Every run is evaluated on its held-out examples at about `evaluations` log-spaced steps and at the end;
     each evaluation is a Record, handed to `on_record` as it is made. `should_stop` is asked every few steps;
     when it says True the runs end as `cancelled`. A run whose loss is no longer finite ends as `diverged`,
     without touching the others. Numbers depend on the spec, the device and the thread count only.
@@ -82,7 +83,10 @@ def train(
     go on from there when they are trained again, in whatever company: with the numbers, to the last bit on a CPU
     with as many threads, of a run that was never stopped. `on_record` is handed what is new. Runs of a stack that
     were saved at different steps train one step's group after the other. A checkpoint goes when its run has ended;
-    `keep` leaves the final parameters of each run that is done (`trainer.checkpoint.kept`).
+    `keep` (True, or run_ids) leaves the final parameters of runs that are done (`trainer.checkpoint.kept`), with
+    which runs of that `parent` begin.
+
+    Where there is a validation split, records are of that split; the test split is looked at once, at the end.
 
     Raises SpecError where a spec cannot run, ValueError where the specs are not of one shape.
 
@@ -119,7 +123,7 @@ def training(
     evaluations: int = 12,
     checkpoints: Path | None = None,
     every: float = EVERY,
-    keep: bool = False,
+    keep: bool | Collection[str] = False,
 ) -> Generator[Record | Resumed, None, list[RunResult]]:
     """What `train` does, as a generator: yields each Record as it is made and returns the results.
 
@@ -135,12 +139,13 @@ def training(
         )
     files = checkpoint.Checkpoints(checkpoints, every, (device_name(where), torch.get_num_threads()))
     every_run, runs = runs, list({run.run_id: run for run in runs}.values())
+    kept = {run.run_id for run in runs} if keep is True else set(keep or ())
     heirs = {below.run_id: run for family in families(runs) for below, run in pairwise(family)}
     ended: dict[str, RunResult] = {}
     for rung in rungs(runs):
         for members in _by_step({run: files.newest(run) for run in rung.runs}):
             heir = [heirs.get(run.run_id) for run in members]
-            results = yield from _together(members, heir, where, should_stop, evaluations, files, keep=keep)
+            results = yield from _together(members, heir, where, should_stop, evaluations, files, keep=kept)
             ended |= {result.run_id: result for result in results}
     for run in runs:  # only now: until results are out, a kill costs the time since the last save
         if ended[run.run_id].state != "cancelled":
@@ -164,7 +169,7 @@ def _together(
     evaluations: int,
     files: checkpoint.Checkpoints,
     *,
-    keep: bool,
+    keep: Collection[str],
 ) -> Generator[Record | Resumed, None, list[RunResult]]:
     """Train runs of one shape and length as one stack, from the one step at which they were saved, or from 0.
 
@@ -176,8 +181,9 @@ def _together(
     arrays = datasets.load(first)
     splits = [datasets.split(arrays, run) for run in runs]
     data = resident(arrays, where)
-    batches, evaluate = Batches(data, runs, splits), Evaluation(data, splits)
-    stack = Stack(runs, where)
+    batches = Batches(data, runs, splits)
+    evaluate = Evaluation(data, [split.watched for split in splits] if first.validation else splits)
+    stack = Stack(runs, where, [start_row(run, files.folder) for run in runs] if None in saved else None)
     optimizer = make_optimizer(runs, stack.rows, slots(stack.shape))
     cast = precision(first, where)
     book = Book(runs, where)
@@ -209,9 +215,11 @@ def _together(
             book.leave(heirs, done, files, stack.rows, optimizer, loss_sum)
         if not book.running:
             break
+    if book.finished and (first.validation or first.tta or not steps):
+        book.test(Evaluation(data, splits, runs if first.tta else ())(stack))
     results = book.results()
     for k, result in enumerate(results):
-        if keep and result.state == "done":
+        if result.run_id in keep and result.state == "done":
             files.keep(runs[k], {name: weight[k].detach().cpu() for name, weight in stack.weights.items()})
     return results
 
@@ -221,6 +229,8 @@ def evaluation_steps(steps: int, evaluations: int) -> list[int]:
 
     One grid for all lengths: what runs share, they have evaluated at the same steps.
     """
+    if not steps:
+        return []
     ratio = 300 ** (1 / max(1, evaluations - 1))
     grid = {round(ratio**i) for i in range(math.ceil(math.log(steps) / math.log(ratio)) + 1)}
     return sorted({step for step in grid if step < steps} | {steps})

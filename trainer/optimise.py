@@ -105,6 +105,8 @@ def _stretches(spec: RunSpec, slots: Sequence[Slot], end: int) -> list[tuple[int
     """(start, end, learning rate, weight decay) of the stretches of a row, the last two in units of the run's."""
     found: list[tuple[int, int, float, float]] = []
     for slot in slots:
+        if spec.trains == "head" and not slot.name.startswith("head."):
+            continue
         scale = _mup_scale(spec, slot.name)
         own = scale * {"embed": spec.lr_embed, "head": spec.lr_head}.get(slot.name.split(".")[0], spec.lr_body)
         decay = 1 / scale if spec.optimizer != "sgd" else 1.0  # the product with the learning rate stays

@@ -1,8 +1,11 @@
-"""The paper's recipes by name: fields of RunSpec, every one of which may be overridden. How long is said apart.
+"""The paper's recipes by name: fields of RunSpec, every one of which may be overridden.
 
-After Bachmann et al. 2023, appendix, and its code's defaults, which differ in the batch of `scratch` (the code's
-4096 stands here) and in the activation (GELU, see model.py). What differs from their training: batches are full
-(an epoch's rest is not dropped), MixUp's share is drawn for our own batches, crops are bilinear as FFCV's.
+How long to train is said apart. After Bachmann et al. 2023, appendix, and its code's defaults, which differ in the
+batch of `scratch` (the code's 4096 stands here) and in the activation (GELU, see model.py). What differs from their
+training: batches are full (an epoch's rest is not dropped), MixUp's share is drawn for our own batches, crops are
+bilinear as FFCV's. The paper says neither the batch of `probe` (that of `finetune` stands here) nor the crops of
+`tta` (those of `finetune`); a probe's images are not augmented. `probe`, `finetune` and `tta` are for runs with a
+parent (trainer.transfer).
 
 Example:
     >>> from trainer import RunSpec
@@ -14,7 +17,7 @@ from __future__ import annotations
 
 from typing import Any, Literal
 
-Preset = Literal["scratch", "pretrain", "scaling"]
+Preset = Literal["scratch", "pretrain", "scaling", "probe", "finetune", "tta"]
 
 _LION = {
     "optimizer": "lion",
@@ -31,4 +34,19 @@ PRESETS: dict[Preset, dict[str, Any]] = {
     "scratch": {**_LION, "batch_size": 4096},
     "pretrain": {**_LION, "batch_size": 16384},
     "scaling": {**_LION, "batch_size": 16384, "lr": 1e-5, "weight_decay": 1e-3},
+    "probe": {"optimizer": "lion", "trains": "head", "lr": 1e-5, "weight_decay": 0.0, "batch_size": 2048},
+    "finetune": {
+        "optimizer": "sgd",
+        "momentum": 0.9,
+        "lr": 0.01,
+        "lr_embed": 0.1,
+        "lr_body": 0.1,
+        "weight_decay": 1e-4,
+        "clip": 1.0,
+        "batch_size": 2048,
+        "label_smoothing": 0.3,
+        "augment": "flip+resized-crop",
+        "crop_scale": 0.4,
+    },
+    "tta": {"examples": 0, "tta": 100, "augment": "flip+resized-crop", "crop_scale": 0.4},
 }

@@ -12,9 +12,9 @@ Outcome = Literal["done", "diverged", "cancelled"]
 class Record:
     """Metrics of one run at one moment; a row of `history`.
 
-    `error` is 1 - top-1 accuracy on the held-out split, in [0, 1]; `loss` its cross-entropy in nats, without
-    label smoothing; `train_loss` the mean training loss since the record before, in nats, as optimised.
-    `seconds` counts training alone, the run's share of its stack.
+    `error` is 1 - top-1 accuracy on the validation split, or on the test split where there is none, in [0, 1];
+    `loss` its cross-entropy in nats, without label smoothing; `train_loss` the mean training loss
+    since the record before, in nats, as optimised. `seconds` counts training alone, the run's share of its stack.
     """
 
     run_id: str
@@ -43,7 +43,9 @@ class RunResult:
     """The end of a run: its last metrics and what was really spent.
 
     `state` is `done`, `diverged` (a training or test loss that is not finite) or `cancelled` (`should_stop`).
-    A run that is not `done` keeps the metrics of its last record; they are NaN where there is none.
+    `error`, `loss`, `top5_error` and `real_error` (`trainer.evaluate.Metrics`) are of the test split, by test-time
+    augmentation where the spec says so; `val_error` and `val_loss` are of the validation split, NaN where there is
+    none. A run that is not `done` keeps the metrics of its last record; NaN where there is none.
     """
 
     run_id: str
@@ -51,6 +53,10 @@ class RunResult:
     error: float
     loss: float
     train_loss: float
+    val_error: float
+    val_loss: float
+    top5_error: float
+    real_error: float
     steps: int
     examples: int
     flops: int

@@ -22,6 +22,8 @@ Augment = Literal["none", "flip", "crop", "flip+crop", "resized-crop", "flip+res
 MixupPer = Literal["batch", "example"]
 Param = Literal["standard", "mup"]
 Precision = Literal["fp32", "tf32", "bf16"]
+Trains = Literal["all", "head"]
+Average = Literal["logits", "probabilities"]
 Device = Literal["auto", "cpu", "cuda", "mps"]
 
 NUMERICS = 1
@@ -45,7 +47,8 @@ class SpecError(ValueError):
 class RunSpec:
     """One run, flat, in the words of the results table.
 
-    Exactly one of `budget` (training FLOPs, rule `exact`), `epochs` and `examples` says how long to train.
+    Exactly one of `budget` (training FLOPs, rule `exact`), `epochs` and `examples` says how long to train; a run
+    that begins with the parameters of another may train on 0 examples, to be tested only.
     `resolve` adds what follows from the data set (inputs, classes, steps) and makes a `run_id` possible.
 
     Example:
@@ -58,6 +61,7 @@ class RunSpec:
     path: str | None = None  # where the data lies; the fingerprint, not the place, is what the run depends on
     resolution: int | None = None  # side in pixels; None: the data set's own
     dataset_size: int | None = None  # distinct training examples; None: all
+    validation: float = 0.0  # share of the training split held out, on which records then are; the test comes last
     augment: Augment = "none"
     crop_scale: float = 0.08  # resized-crop only: the least share of the image's area
     mixup: float = 0.0  # a of Beta(a, a), from which the share of the first of two mixed images is drawn; 0: none
@@ -71,7 +75,11 @@ class RunSpec:
     expansion: int = 4  # b-mlp only: the block's hidden layer is expansion x width
     activation: Activation = "gelu"
     dropout: float = 0.0  # share of the hidden activations set to 0 in training
+    parent: str = ""  # run_id of the run whose final parameters it begins with; `start`: a hash of that file
+    parent_cell: str = ""  # the parent's cell_id: cells of children are of cells of parents
+    start: str | None = None  # an official checkpoint to begin with; the run depends on the content, not the place
     # training
+    trains: Trains = "all"  # head: a linear probe, everything below it stays as it is
     optimizer: Optimizer = "adamw"
     lr: float = 1e-3
     lr_embed: float = 1.0  # the embedding's learning rate in units of lr; lr_body and lr_head likewise
@@ -91,7 +99,11 @@ class RunSpec:
     warmup: float = 0.0  # share of the steps in which lr rises linearly from 0
     cooldown: float = 0.2  # wsd only: share of the steps in which lr falls linearly to 0
     label_smoothing: float = 0.0
+    # testing
+    tta: int = 0  # augmented copies of each test image whose outputs are averaged at the end; 0: the image itself
+    tta_average: Average = "logits"  # as the paper's text says; its code averages probabilities
     seed: int = 0
+    stage: str = "train"  # its name in a chain of runs (`then:` of a sweep file); changes nothing
     # length: one of three
     budget: float | None = None
     epochs: float | None = None
@@ -108,8 +120,10 @@ class RunSpec:
 
     @cached_property
     def cell_id(self) -> str:
-        """32 hex digits: the cell (everything but the seed). Needs a resolved spec."""
-        return _digest({**self._identity(), "seed": None})
+        """32 hex digits: the cell (everything but the seed, the parent's too). Needs a resolved spec."""
+        return _digest(
+            {**self._identity(), "seed": None, **({"parent": self.parent_cell} if self.parent_cell else {})}
+        )
 
     @cached_property
     def run_id(self) -> str:
@@ -128,7 +142,7 @@ class RunSpec:
     def _identity(self) -> dict[str, Any]:
         if self.steps is None:
             raise ValueError("a run's identity needs its data set: call trainer.resolve(spec) first")
-        left_out = {"path", "budget", "epochs", "examples", *_ignored(self)}
+        left_out = {"path", "start", "stage", "parent_cell", "budget", "epochs", "examples", *_ignored(self)}
         said = {field.name: getattr(self, field.name) for field in fields(self) if field.name not in left_out}
         said |= {name: float(said[name]) for name in _REAL if said.get(name) is not None}  # 1 and 1.0 are one lr
         return {**said, "numerics": NUMERICS}
@@ -166,6 +180,7 @@ OWNERS: dict[str, Owner] = {
     "cooldown": _is("schedule", "wsd"),
     "base_width": _is("param", "mup"),
     "crop_scale": _is("augment", "resized-crop", "flip+resized-crop"),
+    "tta_average": Owner("tta", "above 0", lambda tta: tta > 0),
     "mixup_per": Owner("mixup", "above 0", lambda mixup: mixup > 0),
     "zipf_alpha": _is("dataset", "zipf"),
     "zipf_tokens": _is("dataset", "zipf"),
@@ -173,6 +188,10 @@ OWNERS: dict[str, Owner] = {
 """Fields that only mean something where another field has a certain value."""
 
 _OFF: dict[str, Any] = {
+    "validation": 0,
+    "parent": "",
+    "trains": "all",
+    "tta": 0,
     "mixup": 0,
     "dropout": 0,
     "clip": None,
@@ -196,6 +215,8 @@ _CHOICES = {
     "mixup_per": get_args(MixupPer),
     "param": get_args(Param),
     "precision": get_args(Precision),
+    "trains": get_args(Trains),
+    "tta_average": get_args(Average),
 }
 _WHOLE = (
     "depth",
@@ -210,10 +231,10 @@ _WHOLE = (
     "accumulate",
 )
 _POSITIVE = ("lr", "lr_embed", "lr_body", "lr_head", "clip", "budget", "epochs", "zipf_alpha")
-_SHARES = ("momentum", "beta1", "beta2", "warmup", "label_smoothing", "dropout")
+_SHARES = ("validation", "momentum", "beta1", "beta2", "warmup", "label_smoothing", "dropout")
 _REAL = (
     *("lr", "lr_embed", "lr_body", "lr_head", "weight_decay", "momentum", "beta1", "beta2", "clip", "warmup"),
-    *("cooldown", "label_smoothing", "dropout", "mixup", "crop_scale", "zipf_alpha"),
+    *("cooldown", "label_smoothing", "dropout", "mixup", "crop_scale", "zipf_alpha", "validation"),
 )
 
 
@@ -225,8 +246,15 @@ def _complaints(spec: RunSpec) -> list[tuple[str, str]]:
     ]
     given = {field.name: getattr(spec, field.name) for field in fields(spec)}
     absent = {field.name for field in fields(spec) if field.default is None and given[field.name] is None}
+    if given["examples"] == 0 and _real(given["examples"]) and (spec.parent or spec.start):
+        absent.add("examples")  # to be tested only
     whole, positive, shares = ([n for n in names if n not in absent] for names in (_WHOLE, _POSITIVE, _SHARES))
     found += [(n, f"{given[n]!r} is not a whole number of at least 1") for n in whole if not _whole(given[n])]
+    found += [
+        (n, f"{given[n]!r} is not a whole number of at least 0")
+        for n in ("seed", "tta")
+        if not (_whole(given[n]) or (given[n] == 0 and _real(given[n])))
+    ]
     found += [(n, f"{given[n]!r} is not a finite number above 0") for n in positive if not _positive(given[n])]
     found += [(n, f"{given[n]!r} is not in [0, 1)") for n in shares if not (_real(given[n]) and 0 <= given[n] < 1)]
     found += [
@@ -243,8 +271,10 @@ def _complaints(spec: RunSpec) -> list[tuple[str, str]]:
     room = 1 - spec.warmup if spec.schedule == "wsd" else 1
     if not (_real(spec.cooldown) and 0 < spec.cooldown <= room):
         found.append(("cooldown", f"{spec.cooldown!r} is not in (0, 1 - warmup]"))
-    if isinstance(spec.seed, bool) or not isinstance(spec.seed, int) or spec.seed < 0:
-        found.append(("seed", f"{spec.seed!r} is not a whole number of at least 0"))
+    if spec.tta and spec.augment == "none":
+        found.append(
+            ("tta", "averages over augmented copies of an image, and augment is none; write flip+resized-crop")
+        )
     asked = [n for n in ("budget", "epochs", "examples") if given[n] is not None]
     if spec.steps is None and len(asked) != 1:
         said = " and ".join(asked) or "none of them"
@@ -266,7 +296,7 @@ def _positive(value: Any) -> bool:
 
 _FREE_IN_A_STACK = {
     *("seed", "lr", "weight_decay", "momentum", "beta1", "beta2", "clip", "label_smoothing", "dataset_size"),
-    *("schedule", "warmup", "cooldown"),
+    *("schedule", "warmup", "cooldown", "parent", "parent_cell", "start", "stage"),
     *("budget", "epochs", "examples", "steps"),  # runs of one length train at a time (trainer.ladder)
 }
 

@@ -31,20 +31,27 @@ ALIGNMENT = 16
 class Stack:
     """K models of one shape on one device.
 
-    `rows` holds a contiguous tensor [n] for each run, over the shared buffer, with its gradient [n] likewise.
+    `rows` holds a contiguous tensor [n] for each run, over the shared buffer, with its gradient [n] likewise, which
+    is 0 wherever nothing is trained. `starts` are the parameters [n] that runs begin with, by default their seeds'.
     """
 
-    def __init__(self, specs: Sequence[RunSpec], device: torch.device) -> None:
+    def __init__(
+        self, specs: Sequence[RunSpec], device: torch.device, starts: Sequence[torch.Tensor] | None = None
+    ) -> None:
         self.shape, self.activation = shape_of(specs[0]), specs[0].activation
-        starts = torch.stack([initial_row(self.shape, spec.seed, head_gain(spec)) for spec in specs])
-        values = F.pad(starts, (0, -starts.shape[1] % ALIGNMENT)).to(device)
+        if starts is None:
+            starts = [initial_row(self.shape, spec.seed, head_gain(spec)) for spec in specs]
+        values = torch.stack(list(starts))
+        values = F.pad(values, (0, -values.shape[1] % ALIGNMENT)).to(device)
         gradients = torch.zeros_like(values)
         self.weights: dict[str, torch.Tensor] = {}
-        self._gradients: list[torch.Tensor] = []
+        self._trained: list[tuple[torch.Tensor, torch.Tensor]] = []
         for slot in slots(self.shape):
             columns = slice(slot.start, slot.start + math.prod(slot.shape))
-            self.weights[slot.name] = values[:, columns].view(-1, *slot.shape).requires_grad_()
-            self._gradients.append(gradients[:, columns].view(-1, *slot.shape))
+            self.weights[slot.name] = values[:, columns].view(-1, *slot.shape)
+            if slot.name.startswith("head.") or not self.shape.probe:
+                trained = self.weights[slot.name].requires_grad_()
+                self._trained.append((trained, gradients[:, columns].view(-1, *slot.shape)))
         self.rows = list(values.unbind())
         for row, gradient in zip(self.rows, gradients.unbind(), strict=True):
             row.grad = gradient
@@ -59,6 +66,6 @@ class Stack:
         Copied there and not accumulated by autograd, which would need the buffer zeroed first and would warn
         that strided views are slow to add to.
         """
-        found = torch.autograd.grad(loss, list(self.weights.values()))
-        for held, gradient in zip(self._gradients, found, strict=True):
+        found = torch.autograd.grad(loss, [weight for weight, _ in self._trained])
+        for (_, held), gradient in zip(self._trained, found, strict=True):
             held.add_(gradient) if add else held.copy_(gradient)

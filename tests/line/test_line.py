@@ -204,3 +204,29 @@ def test_a_long_run_goes_on_when_its_worker_and_then_its_driver_is_killed(folder
     histories = [orchestrator.history(folder / store)[columns] for store in ("long.db", "peace.db")]
     pd.testing.assert_frame_equal(*histories, check_exact=True)
     assert not list(folder.glob("long.db.checkpoints/*"))
+
+
+CHAIN = """\
+sweep: chain
+data: {dataset: digits, validation: 0.1}
+model: {depth: 1, width: [16, 32]}
+train: {batch_size: 64}
+budget: {epochs: 3}
+then:
+  - {stage: probe, train: {preset: probe, batch_size: 64, lr: 1e-3}, budget: {epochs: 2}}
+  - {stage: finetune, after: train, train: {preset: finetune, batch_size: 64}, budget: {epochs: 1}}
+  - {stage: tta, train: {preset: tta, tta: 4}}
+"""
+
+
+def test_a_chain_is_the_same_on_ray_and_in_one_process(folder):
+    (folder / "chain.yaml").write_text(CHAIN)
+    for store, options in (("ray.db", ["--slots", "2"]), ("inline.db", ["--executor", "inline"])):
+        ended = finish(folder, store, *options, sweep="chain.yaml")
+        assert ended.returncode == 0, ended.stderr
+    on_ray, inline = rows(folder, "ray.db"), rows(folder, "inline.db")
+    numbers = [*NUMBERS, "parent", "cell_id", "stage", "val_error", "top5_error"]
+    pd.testing.assert_frame_equal(on_ray[numbers], inline[numbers])
+    assert on_ray.groupby("stage").size().to_dict() == {"train": 2, "probe": 2, "finetune": 2, "tta": 2}
+    assert (on_ray["state"] == "done").all()
+    assert on_ray[on_ray["stage"] == "tta"]["flops"].sum() == 0

@@ -1,5 +1,7 @@
 """What the tests of the orchestrator share: a cache of their own, sweeps in a line, results made by hand."""
 
+import math
+
 import pytest
 
 from orchestrator import plan, read_sweep
@@ -66,6 +68,10 @@ def made_result(run, state="done", error=0.5, records=2):
         error=error,
         loss=1.0,
         train_loss=1.0,
+        val_error=math.nan,
+        val_loss=math.nan,
+        top5_error=0.1,
+        real_error=math.nan,
         steps=last.step,
         examples=last.examples,
         flops=last.flops,

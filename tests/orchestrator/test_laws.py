@@ -6,7 +6,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from orchestrator.laws import calibration, laws
+from orchestrator.laws import at_stage, calibration, laws
 from trainer import zipf
 
 
@@ -122,3 +122,20 @@ def test_calibration_can_fail():
 def test_there_is_no_calibration_of_other_tasks():
     frame = table_of([64], [100, 200, 400, 800], lambda n, d, c: 20 * d**-0.5, zipf_alpha=None, zipf_tokens=None)
     assert calibration(frame, laws(frame, resamples=100)) is None
+
+
+def test_a_stage_is_read_against_what_the_beginning_of_its_chain_cost():
+    chain = {
+        "run_id": ["a", "b", "c", "d"],
+        "parent": ["", "a", "b", ""],
+        "stage": ["train", "probe", "tta", "train"],
+    }
+    spent = {"flops": [100, 7, 0, 200], "lr": [1e-3, 1.0, 2.0, 3e-3], "error": [0.4, 0.3, 0.2, 0.1]}
+    others = ("flops_paper", "flops_6nd", "examples", "epochs", "steps", "dataset_size", "budget", "batch_size")
+    frame = pd.DataFrame({**chain, **spent, **{name: [1, 2, 3, 4] for name in others}})
+    frame = frame.assign(schedule="constant", optimizer="sgd", weight_decay=0.0)
+    for stage in ("probe", "tta"):
+        (row,) = at_stage(frame, stage).to_dict("records")
+        assert (row["flops"], row["lr"], row["examples"]) == (100, 1e-3, 1)
+        assert row["error"] == dict(zip(frame["stage"], [0.1, 0.3, 0.2, 0], strict=True))[stage]
+    assert at_stage(frame, "train").equals(frame[frame["stage"] == "train"])

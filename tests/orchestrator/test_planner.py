@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 from orchestrator import SweepError, load_sweep, plan, read_sweep
 from orchestrator.cli import summary
 from orchestrator.device import Speed
-from orchestrator.planner import axes, bundles, predicted_seconds, run_flops, table_of
+from orchestrator.planner import bundles, predicted_seconds, run_flops, table_of
 from trainer import cost, ladder
 from trainer.spec import RunSpec, stack_key
 
@@ -216,14 +216,6 @@ def test_more_workers_help_until_the_longest_bundle_is_left(planned):
     assert predicted_seconds(runs, SPEED, 2) == pytest.approx(alone / 2)
     assert many == max(SPEED.seconds(bundle) for bundle in bundles(runs))
     assert predicted_seconds([], SPEED, 2) == 0
-
-
-def test_axes_are_what_varies(planned):
-    made = planned(width="[32, 16]", lr="[1e-3, 1e-2]", seeds=3)
-    assert axes(made)["width"] == [16, 32]
-    assert axes(made)["lr"] == [1e-3, 1e-2]
-    assert "seed" not in axes(made)
-    assert "batch_size" not in axes(made)
 
 
 # the sweeps that ship

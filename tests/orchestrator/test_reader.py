@@ -6,7 +6,7 @@ from orchestrator import SweepError, load_sweep, plan, read_sweep
 from orchestrator.sweep import Data, Train
 
 HEAD = "sweep: a\ndata: {dataset: digits}\nmodel: {width: 16}\nbudget: {epochs: 1}\n"
-SECTIONS = "data, model, train, budget, sweep, seeds, limits, cells"
+SECTIONS = "data, model, train, budget, sweep, seeds, limits, cells, then"
 TRAIN_KEYS = ", ".join(Train.model_fields)
 DATA_KEYS = ", ".join(Data.model_fields)
 STEP = "batch_size 64, which takes 64 examples, 1.9e+06 FLOPs"
@@ -49,6 +49,28 @@ MISTAKES = {
     "dataset-missing": (with_data("{dataset_size: 180}"), "2: data: 'dataset' is missing"),
     "width-missing": (with_model("{depth: 2}"), "3: model: 'width' is missing"),
     "budget-missing": (HEAD.partition("budget")[0], "1: budget: flops, epochs or examples is missing"),
+    # stages
+    "stage-without-a-budget": (
+        HEAD + "then: [{stage: probe}]\n",
+        "5: stage 'probe': budget: flops, epochs or examples is missing",
+    ),
+    "stage-twice": (
+        HEAD + "then:\n  - {stage: a, budget: {epochs: 1}}\n  - {stage: a, budget: {epochs: 2}}\n",
+        "7: stage: 'a' is a stage above already",
+    ),
+    "stage-after-none": (
+        HEAD + "then:\n  - {stage: probe, after: tran, budget: {epochs: 1}}\n",
+        "6: after: no stage 'tran' stands above; did you mean 'train'?",
+    ),
+    "stage-of-another-size": (
+        HEAD
+        + "then:\n  - {stage: z, data: {dataset: zipf, zipf_tokens: 10}, train: {tta: 2}, budget: {epochs: 1}}\n",
+        "6: tta: averages over augmented copies of an image, and augment is none; write flip+resized-crop",
+    ),
+    "stage-key": (
+        HEAD + "then:\n  - {stage: a, model: {width: 8}}\n",
+        "6: unknown key 'model'; valid keys are stage, after, data, train, budget",
+    ),
     # values
     "word-for-number": (with_model("{width: wide}"), "3: width: found 'wide'; it must be a whole number"),
     "part-of-a-neuron": (with_model("{width: 16.5}"), "3: width: found 16.5; it must be a whole number"),

@@ -27,7 +27,7 @@ class FakeExecutor:
     """Ends one bundle a poll, in the order submitted; `fate(specs)` says how: an end, or "hang"."""
 
     def __init__(self, result_of, clock, slots=2, fate=lambda specs: "done"):
-        self.slots, self.submitted, self.stops = slots, [], 0
+        self.slots, self.submitted, self.stops, self.kept = slots, [], 0, set()
         self._result_of, self._clock, self._fate = result_of, clock, fate
         self._going = []
         self.on_poll = lambda: None
@@ -36,7 +36,8 @@ class FakeExecutor:
     def free(self):
         return self.slots - len(self._going)
 
-    def submit(self, bundle, specs):
+    def submit(self, bundle, specs, keep=()):
+        self.kept |= set(keep)
         assert self.free
         self._going.append((bundle, list(specs)))
         self.submitted.append([spec.run_id for spec in specs])
@@ -71,6 +72,19 @@ class FakeExecutor:
         pass
 
 
+class Saved:
+    """Files in name only: what went on at which step, and what an executor has kept."""
+
+    def __init__(self, executor=None, steps=None):
+        self._executor, self._steps = executor, steps or {}
+
+    def begun(self, run):
+        return self._steps.get(run.run_id, 0)
+
+    def kept(self, run_id):
+        return self._executor is not None and run_id in self._executor.kept
+
+
 @pytest.fixture
 def clock():
     return Clock()
@@ -86,11 +100,11 @@ def table(tmp_path):
 def begin(table, planned, result_of, clock):
     """Plans and enqueues a small sweep; its scheduler, executor and plan."""
 
-    def begun(fate=lambda specs: "done", slots=2, on_progress=lambda progress: None, begun=lambda run: 0, **said):
+    def begun(fate=lambda specs: "done", slots=2, on_progress=lambda progress: None, files=None, **said):
         made = planned(**said)
         table.enqueue(made)
         executor = FakeExecutor(result_of, clock, slots, fate)
-        return Scheduler(table, executor, made, on_progress, clock, begun), executor, made
+        return Scheduler(table, executor, made, on_progress, clock, files or Saved(executor)), executor, made
 
     return begun
 
@@ -246,14 +260,69 @@ def test_a_run_that_goes_on_keeps_its_records_and_is_charged_once(begin, table, 
         assert attempts.loc[run_id, "seconds"] == pytest.approx(result.seconds - half.seconds)
 
 
-def test_runs_saved_at_different_steps_are_bundled_apart(begin):
-    saved = {}
-    scheduler, executor, made = begin(begun=lambda run: saved.get(run.run_id, 0), width="16", seeds=4)
-    saved |= {made.runs[1].run_id: 64, made.runs[3].run_id: 64}
+def test_runs_saved_at_different_steps_are_bundled_apart(begin, planned):
+    made = planned(width="16", seeds=4)
+    files = Saved(steps={made.runs[1].run_id: 64, made.runs[3].run_id: 64})
+    scheduler, executor, made = begin(files=files, width="16", seeds=4)
     scheduler.drain()
     assert sorted(map(sorted, executor.submitted)) == sorted(
         sorted(run.run_id for run in made.runs[i::2]) for i in (0, 1)
     )
+
+
+# chains
+
+CHAIN = """\
+then:
+  - {stage: probe, train: {trains: head, lr: [1e-3, 1e-2]}, budget: {epochs: 1}}
+  - {stage: again, train: {lr: 1e-3}, budget: {epochs: 1}}
+"""
+
+
+def stage_states(table):
+    frame = table.frame()
+    return {stage: dict(Counter(rows["state"])) for stage, rows in frame.groupby("stage")}
+
+
+def test_a_run_is_trained_after_its_parent(begin, table):
+    scheduler, executor, made = begin(width="[16, 32]", seeds=2, more=CHAIN)
+    end = scheduler.drain()
+    assert stage_states(table) == {"train": {"done": 4}, "probe": {"done": 8}, "again": {"done": 8}}
+    assert end.seconds_left == 0
+    order = [run_id for bundle in executor.submitted for run_id in bundle]
+    assert len(order) == 20
+    for run in made.runs:
+        assert not run.parent or order.index(run.parent) < order.index(run.run_id)
+    assert executor.kept == {run.parent for run in made.runs if run.parent}
+
+
+@pytest.mark.parametrize(("fate", "said"), [("diverged", "diverged"), ("raise", "failed"), ("die", "failed")])
+def test_what_waits_for_a_run_that_failed_fails_with_a_reason(begin, table, fate, said):
+    bad = []
+    scheduler, _, made = begin(lambda specs: fate if specs[0].run_id in bad else "done", width="24", more=CHAIN)
+    bad.append(made.runs[0].run_id)
+    end = scheduler.drain()
+    frame = table.frame().set_index("run_id")
+    children = frame[frame["parent"] == bad[0]]
+    assert set(children["reason"]) == {f"its parent {bad[0][:8]} {said}"}
+    assert stage_states(table)["again"] == {"done": 2, "failed": 2}
+    assert end.failed == len(table.failures(made.sweep)) == (4 if fate == "diverged" else 5)
+
+
+def test_a_parent_that_was_not_kept_is_trained_again(begin, table, planned):
+    begin(width="16", seeds="1")[0].drain()
+    scheduler, executor, made = begin(width="16", seeds="1", more=CHAIN)
+    scheduler.drain()
+    assert sum(map(len, executor.submitted)) == 5
+    assert dict(table.frame().set_index("run_id")["attempt"])[made.runs[0].run_id] == 2
+
+
+def test_a_parent_that_was_kept_is_left_alone(begin, table):
+    scheduler, executor, made = begin(width="16", seeds="1", more=CHAIN)
+    executor.kept.add(made.runs[0].run_id)
+    table.finish([executor._result_of(made.runs[0])], table.claim([made.runs[0].run_id]))
+    scheduler.drain()
+    assert sum(map(len, executor.submitted)) == 4
 
 
 # limits

@@ -343,7 +343,8 @@ def test_kept_parameters_are_those_that_the_run_ended_with(tmp_path):
     results = go(specs, tmp_path, keep=True)
     assert len(files(tmp_path)) == 2 * len(specs)
     for spec, result in zip(specs, results, strict=True):
-        weights = checkpoint.kept(tmp_path, result.run_id)
+        said, weights = checkpoint.kept(tmp_path, result.run_id)
+        assert said["seed"] == spec.seed
         assert weights.keys() == {slot.name for slot in slots(cost.shape_of(resolved_run()))}
         assert error_of(weights, spec) == result.error
     again = go(specs, tmp_path, keep=True)

@@ -29,6 +29,7 @@ BASE = {
     "augment": "resized-crop",
     "mixup": 0.5,
     "param": "mup",
+    "tta": 2,
 }
 """A run in which every setting does something, but for the betas."""
 
@@ -72,13 +73,26 @@ OTHER = {
     "clip": 1.0,
     "accumulate": 2,
     "precision": "bf16",
+    "validation": 0.1,
+    "trains": "head",
+    "tta": 3,
+    "tta_average": "probabilities",
+    "parent": "a" * 32,
     "seed": 1,
     "fingerprint": "b",
     "inputs": 65,
     "classes": 11,
     "steps": 11,
 }
-WORDING = {"path": "elsewhere", "budget": 1e9, "epochs": 3.0, "examples": 640}
+WORDING = {
+    "path": "elsewhere",
+    "budget": 1e9,
+    "epochs": 3.0,
+    "examples": 640,
+    "start": "there",
+    "stage": "probe",
+    "parent_cell": "b" * 32,
+}
 
 
 def test_every_field_is_either_identity_or_wording():
@@ -99,7 +113,7 @@ def test_a_run_is_the_same_in_other_words(name):
 @pytest.mark.parametrize("name", OWNERS)
 def test_a_setting_that_does_nothing_makes_no_other_run(name):
     owner = OWNERS[name].field
-    unused = {**OTHER, "mixup": 0, **({"optimizer": "sgd"} if name.startswith("beta") else {})}
+    unused = {**OTHER, "mixup": 0, "tta": 0, **({"optimizer": "sgd"} if name.startswith("beta") else {})}
     idle = {**BASE, owner: unused[owner]}
     assert RunSpec(**idle).run_id == RunSpec(**{**idle, name: OTHER[name]}).run_id
 
@@ -338,7 +352,7 @@ def test_what_is_no_model_name_is_refused(name):
 
 def test_runs_share_a_stack_where_only_row_settings_differ():
     rows = {"seed", "lr", "weight_decay", "momentum", "dataset_size", "schedule", "warmup", "cooldown"}
-    rows |= {"beta1", "beta2", "clip", "label_smoothing"}
+    rows |= {"beta1", "beta2", "clip", "label_smoothing", "parent", "parent_cell", "start", "stage"}
     free = rows | {"budget", "epochs", "examples", "steps"}
     for name, value in {**OTHER, **WORDING}.items():
         same = stack_key(RunSpec(**BASE)) == stack_key(RunSpec(**{**BASE, name: value}))
