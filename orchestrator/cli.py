@@ -12,6 +12,8 @@ from typing import TYPE_CHECKING, Annotated, Any, NoReturn
 
 import typer
 
+from orchestrator import data_cli
+
 if TYPE_CHECKING:
     import pandas as pd
 
@@ -26,6 +28,8 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     rich_markup_mode=None,
 )
+
+app.add_typer(data_cli.app, name="data")
 
 File = Annotated[Path, typer.Argument(metavar="FILE", help="a sweep file", show_default=False)]
 Which = Annotated[
@@ -46,7 +50,7 @@ def plan(file: File, *, as_json: AsJson = False) -> None:
     from orchestrator.device import cores, known_speed
     from orchestrator.planner import predicted_seconds, table_of
 
-    planned, speed = _planned(file), known_speed()
+    planned, speed = _planned(file, decode=False), known_speed()
     rows = table_of(planned, speed, cores())
     seconds = None if speed is None else predicted_seconds(planned.runs, speed, cores())
     if as_json:
@@ -312,11 +316,11 @@ def doctor(*, as_json: AsJson = False) -> None:
         raise typer.Exit(1)
 
 
-def _planned(file: Path) -> Plan:
+def _planned(file: Path, *, decode: bool = True) -> Plan:
     from orchestrator.planner import plan as make_plan
     from orchestrator.reader import load_sweep
 
-    return make_plan(load_sweep(file))
+    return make_plan(load_sweep(file), decode=decode)
 
 
 def _frame(store: str, which: str | None, what: str = "runs") -> pd.DataFrame:

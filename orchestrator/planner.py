@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import itertools
 import math
 import os
@@ -10,7 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from orchestrator.sweep import FIRST_STAGE, CellSections, Limits, Stage, Sweep, SweepError
-from trainer import cost, datasets, ladder
+from trainer import catalogue, cost, datasets, ladder
 from trainer.presets import PRESETS
 from trainer.spec import OWNERS, RunSpec, SpecError, model_name, parse_model_name, stack_key
 
@@ -19,6 +20,9 @@ if TYPE_CHECKING:
 
     from orchestrator.device import Speed
     from orchestrator.source import Location
+    from trainer.datasets import DatasetInfo
+
+    Find = Callable[[RunSpec], RunSpec]
 
 _SECTIONS = ("data", "model", "train", "budget")
 _FIELD_OF = {("budget", "flops"): "budget"}  # keys whose RunSpec field has another name
@@ -57,12 +61,15 @@ def run_flops(spec: RunSpec) -> int:
     return spec.steps * spec.batch_size * cost.flops_per_example(cost.shape_of(spec))
 
 
-def plan(sweep: Sweep) -> Plan:
+def plan(sweep: Sweep, *, decode: bool = True) -> Plan:
     """Expand and price a sweep.
+
+    Without `decode`, data sets that the catalogue knows need not be here: such a plan is to be looked at, not run.
 
     Raises SweepError with every value that does not fit its data set, its model or its budget, and where.
     """
     complaints: dict[Location, str] = {}
+    find = _finder(Path(sweep.source.name).parent, decode=decode)
     runs: dict[str, RunSpec] = {}
     twice = 0
     grid = math.prod(map(len, _said(sweep, ()).values())) * len(sweep.seed_list)
@@ -71,7 +78,7 @@ def plan(sweep: Sweep) -> Plan:
         raise SweepError(sweep.source, [((), message)])
     for fields, places in _cells(sweep, complaints):
         for seed in sweep.seed_list:
-            run = _resolved({**fields, "seed": seed}, sweep, {**places, "": places["dataset"]}, complaints)
+            run = _resolved({**fields, "seed": seed}, {**places, "": places["dataset"]}, complaints, find)
             if run is None:
                 break
             twice += run.run_id in runs
@@ -81,7 +88,7 @@ def plan(sweep: Sweep) -> Plan:
     for i, stage in enumerate(sweep.then):
         if not complaints:
             parents = stages[stage.after or [*stages][-1]]
-            stages[stage.stage] = _follow(stage, ("then", i), parents, sweep, complaints)
+            stages[stage.stage] = _follow(stage, ("then", i), parents, complaints, find)
             runs |= {run.run_id: run for run in stages[stage.stage]}
     if complaints:
         raise SweepError(sweep.source, list(complaints.items()))
@@ -90,12 +97,14 @@ def plan(sweep: Sweep) -> Plan:
 
 
 def _resolved(
-    fields: dict[str, Any], sweep: Sweep, places: dict[str, Location], complaints: dict[Location, str]
+    fields: dict[str, Any],
+    places: dict[str, Location],
+    complaints: dict[Location, str],
+    find: Find,
 ) -> RunSpec | None:
     """A run, or a complaint at the place of the value that it is about, `places[""]` where nothing was said."""
     try:
-        spec = _located(RunSpec(**fields), sweep)
-        return datasets.resolve(spec, datasets.describe(spec))
+        return find(RunSpec(**fields))
     except SpecError as error:
         complaints.setdefault(places.get(error.field) or places[""], f"{error.field}: {error.message}")
         return None
@@ -108,7 +117,11 @@ _OF_ITS_DATA = ("dataset", "path", "resolution", "dataset_size", "validation", "
 
 
 def _follow(
-    stage: Stage, top: Location, parents: Sequence[RunSpec], sweep: Sweep, complaints: dict[Location, str]
+    stage: Stage,
+    top: Location,
+    parents: Sequence[RunSpec],
+    complaints: dict[Location, str],
+    find: Find,
 ) -> list[RunSpec]:
     """The runs of a stage: its own axes multiply with the runs that it follows."""
     said = _said(stage, top)
@@ -125,7 +138,7 @@ def _follow(
         for parent in parents:
             taken = {name: getattr(parent, name) for name in inherited}
             own = {**taken, **fields, "parent": parent.run_id, "parent_cell": parent.cell_id, "stage": stage.stage}
-            run = _resolved(own, sweep, {**places, "": top}, complaints)
+            run = _resolved(own, {**places, "": top}, complaints, find)
             if run is not None and run.inputs != parent.inputs:
                 where = places.get("resolution") or places.get("dataset") or top
                 message = f"{run.dataset} has {run.inputs:,} inputs here, its parent {parent.inputs:,}"
@@ -199,27 +212,43 @@ def _product(said: Said, complaints: dict[Location, str]) -> Iterator[tuple[dict
         yield fields, places
 
 
-def _located(spec: RunSpec, sweep: Sweep) -> RunSpec:
-    """The spec with its paths made absolute: beside the file, then $ISOFLOP_DATA, then ./data."""
-    path = None if spec.dataset in datasets.EMBEDDED else spec.path
-    return replace(
-        spec, path=_absolute("path", path, sweep) or spec.path, start=_absolute("start", spec.start, sweep)
-    )
+def _finder(folder: Path, *, decode: bool) -> Find:
+    """What completes a run with its data set: its files are looked for once a plan, not once a run."""
+
+    @functools.cache
+    def place(dataset: str, path: str | None) -> str | None:
+        if dataset in datasets.EMBEDDED:
+            return path
+        if path is None:
+            return str(found) if (found := catalogue.find(dataset, [folder])) else None
+        return _absolute("path", path, folder)
+
+    @functools.cache
+    def start(said: str | None) -> str | None:
+        return None if said is None else _absolute("start", said, folder)
+
+    @functools.cache
+    def known(*settings: tuple[str, Any]) -> DatasetInfo:
+        return datasets.describe(RunSpec(**dict(settings), epochs=1), decode=decode)
+
+    def find(spec: RunSpec) -> RunSpec:
+        found = replace(spec, path=place(spec.dataset, spec.path), start=start(spec.start))
+        return datasets.resolve(found, known(*((name, getattr(found, name)) for name in _WHICH_DATA)))
+
+    return find
 
 
-def _absolute(field: str, said: str | None, sweep: Sweep) -> str | None:
-    if said is None:
-        return None
-    roots = [Path(sweep.source.name).parent, *map(Path, _data_roots())]
+_WHICH_DATA = ("dataset", "path", "resolution", "zipf_alpha", "zipf_tokens")
+
+
+def _absolute(field: str, said: str, folder: Path) -> str:
+    """Where something lies: beside the file, in $ISOFLOP_DATA, in ./data."""
+    roots = [folder, *catalogue.data_roots()]
     for path in [(root / Path(said).expanduser()).absolute() for root in roots]:
         if path.exists():
             return os.path.normpath(path)
     where = ", ".join(str(root) for root in roots)
     raise SpecError(field, f"{said!r} is in none of {where}; set ISOFLOP_DATA to the folder that holds it")
-
-
-def _data_roots() -> list[str]:
-    return [root for root in os.environ.get("ISOFLOP_DATA", "").split(os.pathsep) if root] + ["data"]
 
 
 def _check_owners(said: Said, runs: Sequence[RunSpec], complaints: dict[Location, str]) -> None:
@@ -240,6 +269,11 @@ def _notes(planned: Plan, twice: int) -> Iterator[str]:
     alone = sum(map(run_flops, planned.runs))
     if alone > planned.flops:
         yield f"what runs of one recipe have in common is trained once: {planned.flops:.3g} FLOPs, not {alone:.3g}"
+    for name, path in sorted(
+        {(run.dataset, run.path) for run in planned.runs if run.fingerprint == datasets.UNSEEN}
+    ):
+        why = f"{name} at {path} is not decoded yet" if path else catalogue.missing(name).message
+        yield f"{why}; its sizes here are the catalogue's"
     limit = planned.limits.total_flops
     if limit is not None and planned.flops > limit:
         yield f"limits.total_flops {limit:.3g} is below the {planned.flops:.3g} planned; the rest stays queued"

@@ -59,9 +59,11 @@ class _Section(BaseModel):
 
 
 class Data(_Section):
-    """The data set. A name of your own needs a `path`: class folders, a tar of them, or an .npz file."""
+    """The data set, by name (`isoflop data list`), or with a `path`: class folders, an archive, or an .npz file."""
 
-    dataset: str | None = Field(None, min_length=1, description="digits, zipf, or a name of your own with a path")
+    dataset: str | None = Field(
+        None, min_length=1, description="a name that `isoflop data list` knows, or one of your own with a path"
+    )
     path: str | None = Field(
         None, min_length=1, description="looked up beside the file, in $ISOFLOP_DATA, in ./data"
     )

@@ -38,6 +38,7 @@ from orchestrator.schema import (
     sweeps,
 )
 from orchestrator.schema import history as recorded
+from trainer.datasets import UNSEEN
 from trainer.spec import RunSpec
 
 if TYPE_CHECKING:
@@ -120,6 +121,8 @@ class Table:
         The sweep's membership becomes the plan's: a run that the file no longer declares leaves the sweep and
         stays in the table.
         """
+        if unseen := sorted({run.dataset for run in planned.runs if run.fingerprint == UNSEEN}):
+            raise TableError(f"{unseen[0]} was not here when this was planned; plan again with decode=True")
         rows = [row_of(run) for run in planned.runs]
         with self._engine.begin() as connection:
             known = set(connection.execute(sa.select(runs.c.run_id)).scalars())

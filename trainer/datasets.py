@@ -1,25 +1,28 @@
 """Data sets as arrays: what is known of one (DatasetInfo), its images and labels, its splits. No torch.
 
-Two sets are embedded, `digits` (scikit-learn's) and `zipf`. Any other name comes with a `path`: an .npz file, or
-class folders (or a tar of them), which `prepared` decodes once into a memory-mapped array in the cache.
+Two sets are embedded, `digits` (scikit-learn's) and `zipf`. Others are found by name (`catalogue`) or come with a
+`path`; `prepared` decodes them once into a memory-mapped array in the cache.
 """
 
 from __future__ import annotations
 
 import functools
 import hashlib
+import math
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import numpy as np
 
-from trainer import cost, zipf
-from trainer.prepared import prepare
+from trainer import catalogue, cost, zipf
+from trainer.prepared import is_prepared, prepare
 from trainer.spec import RunSpec, SpecError, model_name
 from trainer.streams import stream
 from trainer.subsets import nested
 
 EMBEDDED = ("digits", "zipf")
+UNSEEN = "not-seen"
+"""Fingerprint of a data set that is only known by name: good for a plan, not for a run."""
 _FOLDS = 5
 _DIGITS = 1797
 _VALIDATION = -1
@@ -78,10 +81,11 @@ class Split:
         return replace(self, test=self.validation, test_weight=np.ones(len(self.validation)))
 
 
-def describe(spec: RunSpec) -> DatasetInfo:
+def describe(spec: RunSpec, *, decode: bool = True) -> DatasetInfo:
     """Sizes and fingerprint of a spec's data set; SpecError where it cannot be had.
 
-    Immediate for the embedded sets. A set with a path is decoded the first time it is asked for.
+    Immediate for the embedded sets. Others are decoded the first time they are asked for; without `decode`, one
+    that the catalogue knows is described from there, with the fingerprint UNSEEN, where it would have to be.
     """
     if spec.dataset in EMBEDDED:
         _refuse_foreign_keys(spec)
@@ -92,6 +96,11 @@ def describe(spec: RunSpec) -> DatasetInfo:
         alpha, tokens = _zipf(spec)
         fingerprint = f"zipf-1-{alpha!r}-{tokens}"
         return DatasetInfo("zipf", zipf.MOST_EXAMPLES, zipf.INPUTS, zipf.CLASSES, None, fingerprint)
+    known, place = catalogue.KNOWN.get(spec.dataset), _place(spec)
+    if known and not decode and not (place and is_prepared(place, _side(spec))):
+        side = spec.resolution or known.side
+        image = (side, side, known.channels)
+        return DatasetInfo(spec.dataset, known.train, math.prod(image), known.classes, image, UNSEEN)
     return load(spec).info
 
 
@@ -189,7 +198,20 @@ def _steps(spec: RunSpec, size: int, flops_per_example: int) -> int:
 
 def load(spec: RunSpec) -> Arrays:
     """The data set of a spec; the same object for every run that shares it."""
-    return _load(spec.dataset, spec.path, spec.resolution, *_zipf(spec))
+    place = None if spec.dataset in EMBEDDED else _place(spec)
+    if place is None and spec.dataset not in EMBEDDED:
+        raise catalogue.missing(spec.dataset)
+    return _load(spec.dataset, place, _side(spec), *_zipf(spec))
+
+
+def _place(spec: RunSpec) -> str | None:
+    """Where a data set that is not embedded lies: where the spec says, or where it is found."""
+    return spec.path or (str(found) if (found := catalogue.find(spec.dataset)) else None)
+
+
+def _side(spec: RunSpec) -> int | None:
+    known = catalogue.KNOWN.get(spec.dataset)
+    return spec.resolution or (known.resolution if known else None)
 
 
 def split(arrays: Arrays, spec: RunSpec) -> Split:
@@ -249,11 +271,13 @@ def _load(dataset: str, path: str | None, resolution: int | None, alpha: float, 
         info = describe(RunSpec(dataset="zipf", zipf_alpha=alpha, zipf_tokens=tokens, epochs=1))
         codes, labels = zipf.table(tokens)
         return Arrays(info, codes, labels, 0, np.zeros(1, np.float32), np.ones(1, np.float32))
-    if path is None:
-        raise SpecError("path", f"{dataset!r} is none of {', '.join(EMBEDDED)}; another data set needs a path")
+    assert path is not None
+    if not is_prepared(path, resolution) and Path(path).exists():
+        catalogue.check_sums(dataset, Path(path))
     ready = prepare(path, resolution)
+    catalogue.check(dataset, Path(path), ready.train, len(ready.labels) - ready.train, ready.classes)
     info = DatasetInfo(dataset, ready.train, ready.inputs.shape[1], ready.classes, ready.image, ready.fingerprint)
-    return Arrays(info, ready.inputs, ready.labels, ready.train, ready.mean, ready.std)
+    return Arrays(info, ready.inputs, ready.labels, ready.train, ready.mean, ready.std, ready.real)
 
 
 def _load_digits(info: DatasetInfo) -> Arrays:

@@ -1,4 +1,4 @@
-"""Files to arrays, once: class folders, tars of them and .npz files, decoded into a memory-mapped cache.
+"""Files to arrays, once: images in class folders or archives, and arrays, decoded into a memory-mapped cache.
 
 The cache is `$ISOFLOP_CACHE`, else `$XDG_CACHE_HOME/isoflop`, else `~/.cache/isoflop`. An entry is written
 aside and renamed, so a killed decoder leaves none behind; it is keyed by what the source looks like from
@@ -7,8 +7,9 @@ outside (place, size, times), so a changed source is decoded again.
 
 from __future__ import annotations
 
+import functools
+import gzip
 import hashlib
-import io
 import json
 import logging
 import os
@@ -17,24 +18,22 @@ import tarfile
 import tempfile
 import zipfile
 import zlib
-from collections import Counter
 from dataclasses import dataclass
-from pathlib import Path, PurePosixPath
-from typing import TYPE_CHECKING, Any
+from pathlib import Path
+from typing import Any, NamedTuple
 
 import numpy as np
 
+from trainer.arrays import from_npz, reader_of
+from trainer.files import names_in
+from trainer.images import arrange, decode, real_labels, rescale
 from trainer.spec import SpecError
-
-if TYPE_CHECKING:
-    from collections.abc import Iterator
 
 log = logging.getLogger("isoflop")
 
-IMAGES = (".jpg", ".jpeg", ".png", ".bmp", ".gif", ".ppm", ".pgm", ".tif", ".tiff", ".webp")
-TRAIN, TEST = ("train", "training"), ("test", "val", "valid", "validation")
 _LAYOUT = 1
 """Version of the cache's layout; another one is decoded anew."""
+_CHUNK = 4096
 
 
 @dataclass(frozen=True)
@@ -49,6 +48,17 @@ class Prepared:
     mean: np.ndarray
     std: np.ndarray
     fingerprint: str
+    real: np.ndarray | None = None
+    """ReaL labels [n, m], -1 where there are none."""
+
+
+class Decoded(NamedTuple):
+    """What a source holds: inputs [n, ...], labels [n], the first `train` rows for training; ReaL labels [n, m]."""
+
+    inputs: np.ndarray
+    labels: np.ndarray
+    train: int
+    real: np.ndarray | None = None
 
 
 def cache_root() -> Path:
@@ -68,12 +78,28 @@ def prepare(path: str, resolution: int | None) -> Prepared:
     source = Path(path).expanduser()
     if not source.exists():
         raise SpecError("path", f"nothing at {source}")
-    key = hashlib.sha256(json.dumps([_LAYOUT, _signature(source), resolution]).encode()).hexdigest()[:24]
-    entry = cache_root() / "datasets" / key
+    entry = _entry(source, resolution)
     if not (entry / "card.json").exists():
         log.info("decoding %s once into %s", source, entry)
-        _write(entry, *_decoded(source, resolution), source)
+        _write(entry, source, resolution)
     return _open(entry)
+
+
+def is_prepared(path: str, resolution: int | None) -> bool:
+    """Whether the data set at `path` was decoded before."""
+    source = Path(path).expanduser()
+    return source.exists() and (_entry_seen(source, resolution, source.stat().st_mtime_ns) / "card.json").exists()
+
+
+@functools.lru_cache(maxsize=64)
+def _entry_seen(source: Path, resolution: int | None, changed: int) -> Path:  # noqa: ARG001
+    """For planning alone, which looks through a folder of a million files once."""
+    return _entry(source, resolution)
+
+
+def _entry(source: Path, resolution: int | None) -> Path:
+    key = hashlib.sha256(json.dumps([_LAYOUT, _signature(source), resolution]).encode()).hexdigest()[:24]
+    return cache_root() / "datasets" / key
 
 
 def _signature(source: Path) -> list[Any]:
@@ -82,175 +108,68 @@ def _signature(source: Path) -> list[Any]:
     return [str(source.resolve()), looks]
 
 
-def _decoded(source: Path, resolution: int | None) -> tuple[np.ndarray, np.ndarray, int]:
-    """(inputs [n, ...], labels [n], training rows), the training rows first."""
+def _decoded(source: Path, resolution: int | None, aside: Path) -> Decoded:
     try:
         if source.suffix == ".npz":
-            return _from_npz(source, resolution)
-        return _from_images(source, resolution)
-    except (tarfile.TarError, zipfile.BadZipFile, zlib.error, EOFError) as error:
+            return _scaled(source, from_npz(source), resolution)
+        names = names_in(source)
+        if (read := reader_of(names)) is not None:
+            return _scaled(source, read(source), resolution)
+        rows, classes = arrange(source, names)
+        number = {label: i for i, label in enumerate(classes)}
+        labels = np.array([number[row.label] for row in rows], np.int64)
+        inputs = decode(source, rows, resolution, aside / "inputs.npy")
+        return Decoded(inputs, labels, sum(row.train for row in rows), real_labels(source, rows))
+    except (tarfile.TarError, zipfile.BadZipFile, zlib.error, gzip.BadGzipFile, EOFError) as error:
         raise SpecError("path", f"{source} is damaged or cut short: {error}") from error
 
 
-def _from_npz(source: Path, resolution: int | None) -> tuple[np.ndarray, np.ndarray, int]:
-    wanted = ("x_train", "y_train", "x_test", "y_test")
-    if not zipfile.is_zipfile(source):
-        raise SpecError("path", f"{source} is no .npz file, or was cut short; write it with numpy.savez")
-    with np.load(source, allow_pickle=False) as held:
-        if missing := [name for name in wanted if name not in held]:
-            raise SpecError("path", f"{source} has no array {missing[0]}; it needs {', '.join(wanted)}")
-        x_train, y_train, x_test, y_test = (held[name] for name in wanted)
-    _check_rows(source, x_train, y_train, x_test, y_test)
-    labels = np.concatenate([y_train.reshape(-1), y_test.reshape(-1)])
-    if not np.issubdtype(labels.dtype, np.integer) or labels.min() < 0:
-        raise SpecError("path", f"{source}: labels must be whole numbers from 0; found {labels.dtype}")
-    if labels.max() == labels.min():
-        raise SpecError("path", f"{source} holds one class, {labels[0]}; at least two are needed")
-    inputs = np.concatenate([x_train, x_test])
-    if inputs.dtype != np.uint8:
-        inputs = inputs.astype(np.float32)
-        if not np.isfinite(inputs).all():
-            raise SpecError("path", f"{source}: inputs hold values that are not finite")
-    if inputs.ndim == 3 and inputs.dtype == np.uint8:
-        inputs = inputs[..., None]
+def _scaled(source: Path, read: tuple[np.ndarray, np.ndarray, int], resolution: int | None) -> Decoded:
+    inputs, labels, train = read
     if resolution is not None and (inputs.ndim != 4 or inputs.shape[1] != resolution):
-        raise SpecError("resolution", f"{source} holds examples of {inputs.shape[1:]}, which are not rescaled")
-    return inputs, labels.astype(np.int64), len(x_train)
+        if inputs.ndim != 4 or inputs.dtype != np.uint8:
+            raise SpecError("resolution", f"{source} holds examples of {inputs.shape[1:]}, which are not rescaled")
+        inputs = rescale(inputs, resolution)
+    return Decoded(inputs, labels, train)
 
 
-def _check_rows(
-    source: Path, x_train: np.ndarray, y_train: np.ndarray, x_test: np.ndarray, y_test: np.ndarray
-) -> None:
-    """SpecError unless every example has one label, and training and test examples are of one form."""
-    for name, x, y in (("train", x_train, y_train), ("test", x_test, y_test)):
-        if len(x) != len(y) or len(x) == 0:
-            raise SpecError("path", f"{source}: x_{name} has {len(x):,} rows and y_{name} {len(y):,}")
-    if x_train.shape[1:] != x_test.shape[1:]:
-        raise SpecError("path", f"{source}: x_train holds {x_train.shape[1:]}, x_test {x_test.shape[1:]}")
-    if y_train.size != len(x_train) or y_test.size != len(x_test):
-        raise SpecError("path", f"{source}: labels must be one class number an example; found {y_train.shape}")
-
-
-def _from_images(source: Path, resolution: int | None) -> tuple[np.ndarray, np.ndarray, int]:
-    names = _image_names(source)
-    rows, classes = _arrange(source, names)
-    inputs: np.ndarray | None = None
-    side = resolution
-    wanted = {name: row for row, (name, _, _) in enumerate(rows)}
-    for done, (name, content) in enumerate(_contents(source, wanted)):
-        if inputs is None:
-            first = _pixels(name, content, resolution, None)
-            side = side or first.shape[0]
-            inputs = np.empty((len(rows), side, side, first.shape[2]), np.uint8)
-        assert side is not None
-        inputs[wanted[name]] = _pixels(name, content, side if resolution else None, inputs.shape[1:])
-        if done % 50_000 == 49_999:
-            log.info("decoded %s of %s images", f"{done + 1:,}", f"{len(rows):,}")
-    assert inputs is not None
-    labels = np.array([classes.index(label) for _, label, _ in rows], np.int64)
-    return inputs, labels, sum(train for _, _, train in rows)
-
-
-def _image_names(source: Path) -> list[str]:
-    """Paths of the images inside the source, sorted."""
-    if source.is_dir():
-        found = [p.relative_to(source).as_posix() for p in source.rglob("*") if p.is_file()]
-    elif tarfile.is_tarfile(source):
-        with tarfile.open(source) as tar:
-            found = [member.name for member in tar if member.isfile()]
-    else:
-        raise SpecError("path", f"{source} is neither a folder, a tar nor an .npz file")
-    names = sorted(name for name in found if name.lower().endswith(IMAGES))
-    if not names:
-        raise SpecError("path", f"no images in {source}; it needs train/<class>/<image> and test/<class>/<image>")
-    return names
-
-
-def _arrange(source: Path, names: list[str]) -> tuple[list[tuple[str, str, bool]], list[str]]:
-    """(name, class, is training) of every image, training first; and the classes, sorted.
-
-    Where folders above the classes say train and test, they decide. Where the classes stand alone, every
-    fifth image of a class is for testing.
-    """
-    parts = {name: PurePosixPath(name).parts for name in names}
-    if short := [name for name in names if len(parts[name]) < 2]:
-        raise SpecError("path", f"{source}: {short[0]} stands in no class folder; layout train/<class>/<image>")
-    above = {name: p[-3].lower() if len(p) > 2 else "" for name, p in parts.items()}
-    if any(word in TRAIN for word in above.values()):
-        rows = [(n, parts[n][-2], above[n] in TRAIN) for n in names if above[n] in TRAIN + TEST]
-    else:
-        seen: Counter[str] = Counter()
-        rows = []
-        for name in names:
-            label = parts[name][-2]
-            seen[label] += 1
-            rows.append((name, label, seen[label] % 5 != 0))
-    rows.sort(key=lambda row: not row[2])
-    classes = sorted({label for _, label, _ in rows})
-    if len({train for _, _, train in rows}) < 2:
-        raise SpecError("path", f"{source} needs training and test images; found train/ without test/ or val/")
-    if len(classes) < 2:
-        raise SpecError("path", f"{source} holds one class, {classes[0]!r}; at least two are needed")
-    return rows, classes
-
-
-def _contents(source: Path, wanted: dict[str, int]) -> Iterator[tuple[str, bytes]]:
-    """(name, bytes) of the wanted files, in the order that reads the source once from front to back."""
-    if source.is_dir():
-        yield from ((name, (source / name).read_bytes()) for name in wanted)
-        return
-    with tarfile.open(source, "r|*") as tar:  # a stream: no seeking back in a compressed file
-        for member in tar:
-            if member.name in wanted:
-                held = tar.extractfile(member)
-                assert held is not None
-                yield member.name, held.read()
-
-
-def _pixels(name: str, content: bytes, side: int | None, like: tuple[int, ...] | None) -> np.ndarray:
-    from PIL import Image, UnidentifiedImageError
-
+def _write(entry: Path, source: Path, resolution: int | None) -> None:
+    """Decode into a folder aside, then rename it."""
+    entry.parent.mkdir(parents=True, exist_ok=True)
+    aside = Path(tempfile.mkdtemp(dir=entry.parent, prefix=".writing-"))
     try:
-        opened = Image.open(io.BytesIO(content))
-        grey = like[2] == 1 if like else opened.mode in ("1", "L", "I;16")
-        image = opened.convert("L" if grey else "RGB")
-    except (UnidentifiedImageError, OSError, SyntaxError, ValueError) as error:
-        raise SpecError("path", f"cannot decode {name}: {error}") from error
-    if side is not None and image.size != (side, side):
-        image = image.resize((side, side), Image.Resampling.BILINEAR)
-    if image.size != ((like[1], like[0]) if like else (image.height, image.height)):
-        size = f"{image.width} x {image.height}"
-        raise SpecError("resolution", f"images differ in size or are not square ({name} is {size}); say one")
-    pixels = np.asarray(image)
-    return pixels[..., None] if grey else pixels
+        made = _decoded(source, resolution, aside)
+        if not (aside / "inputs.npy").exists():  # images are decoded into their place
+            np.save(aside / "inputs.npy", made.inputs.reshape(len(made.inputs), -1))
+        np.save(aside / "labels.npy", made.labels)
+        if made.real is not None:
+            np.save(aside / "real.npy", made.real)
+        (aside / "card.json").write_text(json.dumps(_card(made, source), indent=1))
+        aside.rename(entry)
+    except BaseException as error:
+        shutil.rmtree(aside, ignore_errors=True)
+        # somebody else may have been first, which is as good
+        if not isinstance(error, OSError) or not (entry / "card.json").exists():
+            raise
 
 
-def _write(entry: Path, inputs: np.ndarray, labels: np.ndarray, train: int, source: Path) -> None:
-    flat = inputs.reshape(len(inputs), -1)
-    mean, std = _statistics(inputs[:train])
-    fingerprint = hashlib.sha256(json.dumps([inputs.shape, str(inputs.dtype), train]).encode())
-    fingerprint.update(np.ascontiguousarray(flat).data)
-    fingerprint.update(labels.data)
-    card = {
+def _card(made: Decoded, source: Path) -> dict[str, Any]:
+    mean, std = _statistics(made.inputs[: made.train])
+    fingerprint = hashlib.sha256(json.dumps([made.inputs.shape, str(made.inputs.dtype), made.train]).encode())
+    fingerprint.update(np.ascontiguousarray(made.inputs.reshape(len(made.inputs), -1)).data)
+    fingerprint.update(made.labels.data)
+    if made.real is not None:
+        fingerprint.update(made.real.data)
+    return {
         "source": str(source.resolve()),
-        "train": train,
-        "classes": int(labels.max()) + 1,
-        "image": list(inputs.shape[1:]) if inputs.ndim == 4 else None,
+        "train": made.train,
+        "test": len(made.labels) - made.train,
+        "classes": int(made.labels.max()) + 1,
+        "image": list(made.inputs.shape[1:]) if made.inputs.ndim == 4 else None,
         "mean": mean.tolist(),
         "std": std.tolist(),
         "fingerprint": fingerprint.hexdigest()[:32],
     }
-    entry.parent.mkdir(parents=True, exist_ok=True)
-    aside = Path(tempfile.mkdtemp(dir=entry.parent, prefix=".writing-"))
-    try:
-        np.save(aside / "inputs.npy", flat)
-        np.save(aside / "labels.npy", labels)
-        (aside / "card.json").write_text(json.dumps(card, indent=1))
-        aside.rename(entry)
-    except OSError:
-        shutil.rmtree(aside, ignore_errors=True)
-        if not (entry / "card.json").exists():  # somebody else may have been first, which is as good
-            raise
 
 
 def _statistics(inputs: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
@@ -260,7 +179,10 @@ def _statistics(inputs: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         parts = [inputs.reshape(-1, channels)[:, c] for c in range(channels)]
         mean, std = np.array([[p.mean(dtype=float), p.std(dtype=float)] for p in parts]).T
     else:
-        counts = np.array([np.bincount(inputs.reshape(-1, channels)[:, c], minlength=256) for c in range(channels)])
+        counts = np.zeros((channels, 256))
+        for begin in range(0, len(inputs), _CHUNK):  # a set may be larger than memory
+            values = inputs[begin : begin + _CHUNK].reshape(-1, channels)
+            counts += [np.bincount(values[:, c], minlength=256) for c in range(channels)]
         mean = counts @ np.arange(256) / counts.sum(1)
         std = np.sqrt(counts @ np.arange(256.0) ** 2 / counts.sum(1) - mean**2)
     return mean, np.where(std > 0, std, 1.0)
@@ -277,4 +199,5 @@ def _open(entry: Path) -> Prepared:
         mean=np.array(card["mean"], np.float32),
         std=np.array(card["std"], np.float32),
         fingerprint=card["fingerprint"],
+        real=np.load(entry / "real.npy") if (entry / "real.npy").exists() else None,
     )

@@ -6,6 +6,7 @@ import sys
 from pathlib import Path
 
 import jsonschema
+import numpy as np
 import pandas as pd
 import pytest
 
@@ -276,3 +277,53 @@ def test_budgets_of_one_recipe_share_their_trunk_and_are_charged_once(isoflop, t
     assert (frame["flops"] == frame["planned_flops"]).all()
     again = isoflop("run", "ladder.yaml", "--executor", "inline")
     assert again.err.splitlines()[-1] == "ladder: 0 of 12 runs to do"
+
+
+# data sets
+
+
+@pytest.fixture
+def own_data(tmp_path, monkeypatch):
+    """No data set but the embedded ones, and a registry of its own."""
+    monkeypatch.setenv("ISOFLOP_CACHE", str(tmp_path / "cache"))
+    monkeypatch.setenv("ISOFLOP_DATA", str(tmp_path / "nothing"))
+
+
+def test_data_sets_are_listed_with_what_is_here(isoflop, own_data):
+    cards = {card["dataset"]: card for card in json.loads(isoflop("data", "list", "--json").out)}
+    assert cards["digits"]["here"]
+    assert not cards["imagenet21k"]["here"]
+    assert (cards["digits"]["train"], cards["digits"]["test"]) == (1437, 360)
+    assert "imagenet21k" in isoflop("data", "list").out
+    assert "www.cs.toronto.edu" in isoflop("data", "list", "cifar10").out
+    assert isoflop("data", "list", "cifra10").err.startswith(
+        "dataset: 'cifra10' is unknown; did you mean 'cifar10'?"
+    )
+
+
+def test_a_data_set_of_ones_own_is_used_by_its_name(isoflop, own_data, sweep, tmp_path):
+    x = np.random.default_rng(0).integers(0, 256, (60, 6, 6), dtype=np.uint8)
+    np.savez(tmp_path / "x.npz", x_train=x[:40], y_train=np.arange(40) % 3, x_test=x[40:], y_test=np.arange(20) % 3)
+    assert isoflop("data", "add", "mine", "x.npz").code == 0
+    file = tmp_path / sweep(dataset_size="40")
+    file.write_text(file.read_text().replace("digits", "mine"))
+    assert isoflop("run", file, "--executor", "inline").code == 0
+    assert "mine" in isoflop("data", "list").out
+    for arguments, said in [(("digits", "x.npz"), "digits is embedded"), (("a b", "x.npz"), "must be letters")]:
+        ended = isoflop("data", "add", *arguments)
+        assert (ended.code, said in ended.err) == (2, True)
+    assert (
+        isoflop("data", "add", "other", "gone.npz").err == "path: nothing at " + str(tmp_path / "gone.npz") + "\n"
+    )
+
+
+def test_what_is_not_here_is_planned_and_not_run(isoflop, own_data, sweep, tmp_path):
+    file = tmp_path / sweep(dataset_size="5000")
+    file.write_text(file.read_text().replace("digits", "imagenet21k"))
+    ended = isoflop("plan", file)
+    assert ended.code == 0
+    assert "imagenet21k is not in" in ended.err
+    ended = isoflop("run", file, "--executor", "inline")
+    assert ended.code == 2
+    assert ":2: dataset: imagenet21k is not in" in ended.err
+    assert not (tmp_path / "isoflop.db").exists()

@@ -23,16 +23,6 @@ SWEEPS = sorted((Path(__file__).parents[2] / "sweeps").glob("*.yaml"))
 EMBEDDED = [path for path in SWEEPS if path.stem in ("quickstart", "zipf")]
 
 
-def load_or_skip(path):
-    sweep = load_sweep(path)
-    if sweep.data.path and not any(
-        (root / sweep.data.path).exists()
-        for root in (path.parent, Path(os.environ.get("ISOFLOP_DATA") or path.parent), Path("data"))
-    ):
-        pytest.skip(f"{sweep.data.path} is not on this machine (set ISOFLOP_DATA)")
-    return sweep
-
-
 def test_a_grid_is_the_product_of_its_axes_times_seeds(planned):
     runs = planned(width="[16, 32, 48]", lr="[1e-3, 1e-2]", epochs="[1, 2]", seeds="[3, 5]").runs
     found = {(run.width, run.lr, run.steps, run.seed) for run in runs}
@@ -223,20 +213,19 @@ def test_more_workers_help_until_the_longest_bundle_is_left(planned):
 
 @pytest.mark.parametrize("path", SWEEPS, ids=lambda path: path.stem)
 def test_a_shipped_sweep_plans_in_well_under_a_second(path):
-    sweep = load_or_skip(path)
-    plan(sweep)  # a data set with a path is decoded once
     began = time.process_time()
-    made = plan(load_sweep(path))
+    made = plan(load_sweep(path), decode=False)
     assert time.process_time() - began < 1
     assert made.sweep == path.stem
-    assert made.notes == ()
+    assert path not in EMBEDDED or made.notes == ()
 
 
-@pytest.mark.parametrize("path", EMBEDDED, ids=lambda path: path.stem)
+@pytest.mark.parametrize("path", SWEEPS, ids=lambda path: path.stem)
 def test_the_header_of_a_shipped_sweep_says_what_it_costs(path):
-    header = path.read_text().partition("\n")[0]
-    assert header.startswith(f"# {summary(plan(load_sweep(path)), None)}, about ")
-    assert " on 2 CPU cores; yields " in header
+    header, more = path.read_text().split("\n")[:2]
+    assert header.startswith(f"# {summary(plan(load_sweep(path), decode=False), None)}, ")
+    assert " on 2 CPU cores" in header
+    assert "; yields " in header or more.startswith("# ")
 
 
 def test_planning_imports_nothing_heavy():

@@ -188,8 +188,8 @@ MISTAKES = {
         "5: cooldown: 0.3 is not in (0, 1 - warmup]",
     ),
     "path-missing": (
-        with_data("{dataset: mnist}"),
-        "2: path: 'mnist' is none of digits, zipf; another data set needs a path",
+        with_data("{dataset: mnits}"),
+        "2: dataset: 'mnits' is unknown; did you mean 'mnist'? Or give a path, or register it: isoflop data add",
     ),
     "path-not-found": (
         with_data("{dataset: mnist, path: no-such.npz}"),

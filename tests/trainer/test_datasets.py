@@ -100,7 +100,7 @@ def test_other_tokens_are_another_data_set():
 @pytest.mark.parametrize(
     ("fields", "named"),
     [
-        ({"dataset": "cifar10"}, "path"),
+        ({"dataset": "cifar10"}, "dataset"),
         ({"dataset": "cifar10", "path": "/nowhere/at/all"}, "path"),
         ({"dataset": "digits", "path": "/tmp"}, "path"),
         ({"dataset": "digits", "resolution": 16}, "resolution"),

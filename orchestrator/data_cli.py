@@ -1,0 +1,101 @@
+"""`isoflop data`: which data sets are here, where the others are to be had, and sets of one's own."""
+
+from __future__ import annotations
+
+import json
+import re
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+app = typer.Typer(help="Data sets: list them, register one of your own.", no_args_is_help=True)
+
+
+@app.command("list")
+def list_(
+    name: Annotated[str | None, typer.Argument(help="one data set, in full", show_default=False)] = None,
+    *,
+    as_json: Annotated[bool, typer.Option("--json", help="JSON on stdout")] = False,
+) -> None:
+    """Every data set known by name: whether it is here, where, its size and its statistics."""
+    from orchestrator import terminal
+    from trainer import catalogue
+
+    names = ["digits", "zipf", *catalogue.KNOWN, *catalogue.registered_sets()]
+    if name is not None and name not in names:
+        raise catalogue.missing(name)
+    cards = [_card(known) for known in ([name] if name else dict.fromkeys(names))]
+    if as_json:
+        print(json.dumps(cards, indent=1))
+    elif name:
+        width = max(map(len, cards[0]))
+        print("\n".join(f"{key:<{width}}  {value}" for key, value in cards[0].items() if value is not None))
+    else:
+        print(terminal.table([_readable(card) for card in cards]))
+
+
+@app.command()
+def add(
+    name: Annotated[str, typer.Argument(help="what sweep files will call it")],
+    path: Annotated[Path, typer.Argument(help="a folder, an archive or an .npz file")],
+    *,
+    resolution: Annotated[int | None, typer.Option(min=1, help="side in pixels that images are scaled to")] = None,
+) -> None:
+    """Register a data set under a name, after decoding it once."""
+    from trainer import catalogue
+    from trainer.datasets import EMBEDDED, describe
+    from trainer.spec import RunSpec, SpecError
+
+    if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9._-]*", name):
+        raise SpecError("name", f"{name!r} must be letters, digits, '.', '_' and '-'")
+    if name in EMBEDDED:
+        raise SpecError("name", f"{name} is embedded; choose another name")
+    describe(RunSpec(dataset=name, path=str(path.absolute()), resolution=resolution, epochs=1))
+    catalogue.register(name, path)
+    list_(name)
+
+
+def _card(name: str) -> dict[str, Any]:
+    """What is known of a data set without decoding it."""
+    from trainer import catalogue
+    from trainer.datasets import EMBEDDED, describe, load
+    from trainer.prepared import is_prepared
+    from trainer.spec import RunSpec
+
+    spec, known = RunSpec(dataset=name, epochs=1), catalogue.KNOWN.get(name)
+    place = catalogue.find(name)
+    here = name in EMBEDDED or place is not None
+    side = known.resolution if known else None
+    card: dict[str, Any] = {"dataset": name, "here": here, "path": str(place) if place else None}
+    if name == "zipf" or (place and is_prepared(str(place), side)) or name == "digits":
+        info, arrays = describe(spec), load(spec)
+        card |= {"train": info.train_examples, "test": len(arrays.labels) - arrays.train, "classes": info.classes}
+        if name == "digits":
+            card["test"] = len(arrays.labels) - info.train_examples
+        card |= {"shape": list(info.image or (info.inputs,)), "bytes": arrays.inputs.nbytes}
+        card |= {key: [round(float(v), 3) for v in getattr(arrays, key)] for key in ("mean", "std")}
+        card["fingerprint"] = info.fingerprint
+    elif known:
+        card |= {"train": known.train, "test": known.test, "classes": known.classes}
+        card["shape"] = [known.side, known.side, known.channels]
+    if known:
+        card |= {"from": known.home, "expected": known.expects}
+        card["md5"] = ", ".join(f"{file} {md5}" for file, md5 in known.md5) or None
+    return card
+
+
+def _readable(card: dict[str, Any]) -> dict[str, Any]:
+    from orchestrator import terminal
+
+    return {
+        "dataset": card["dataset"],
+        "here": ("yes" if "fingerprint" in card else "not decoded yet") if card["here"] else "no",
+        "train": card.get("train", ""),
+        "test": card.get("test") or "",
+        "classes": card.get("classes", ""),
+        "shape": " x ".join(map(str, card.get("shape", []))),
+        "size": terminal.size(card["bytes"]) if "bytes" in card else "",
+        "mean": " ".join(f"{v:.4g}" for v in card.get("mean", [])),
+        "std": " ".join(f"{v:.4g}" for v in card.get("std", [])),
+    }
