@@ -56,6 +56,35 @@ def add(
     list_(name)
 
 
+@app.command()
+def convert(
+    source: Annotated[Path, typer.Argument(help="a folder, an archive or an .npz file")],
+    folder: Annotated[Path, typer.Argument(help="where train.beton and test.beton go")],
+    *,
+    mode: Annotated[str, typer.Option(help="raw, jpg, or smart: large images as jpg")] = "raw",
+    resolution: Annotated[int | None, typer.Option(min=1, help="side in pixels that images are scaled to")] = None,
+    quality: Annotated[int, typer.Option(min=1, max=100, help="of jpg")] = 90,
+    workers: Annotated[int | None, typer.Option(min=1, help="processes; default one a core")] = None,
+    force: Annotated[bool, typer.Option("--force", help="overwrite")] = False,
+) -> None:
+    """Write a data set as FFCV's .beton files."""
+    from orchestrator.device import cores
+    from trainer.ffcv_data import write_betons
+    from trainer.prepared import prepare
+    from trainer.spec import SpecError
+
+    if mode not in ("raw", "jpg", "smart"):
+        raise SpecError("mode", f"{mode!r} is unknown; it is one of raw, jpg, smart")
+    if not force and (there := sorted(folder.glob("*.beton"))):
+        raise SpecError("folder", f"{there[0]} is there already; --force overwrites it")
+    held = prepare(str(source), resolution)
+    if held.image is None:
+        raise SpecError("source", f"{source} holds no images")
+    images = held.inputs.reshape(-1, *held.image)
+    for path in write_betons(images, held.labels, held.train, folder, mode, quality, workers or cores()):  # type: ignore[arg-type]
+        print(path)
+
+
 def _card(name: str) -> dict[str, Any]:
     """What is known of a data set without decoding it."""
     from trainer import catalogue

@@ -113,7 +113,16 @@ def _resolved(
 _OF_THE_PARENT = (
     *("family", "depth", "width", "expansion", "activation", "dropout", "param", "base_width", "precision", "seed"),
 )
-_OF_ITS_DATA = ("dataset", "path", "resolution", "dataset_size", "validation", "zipf_alpha", "zipf_tokens")
+_OF_ITS_DATA = (
+    "dataset",
+    "path",
+    "loader",
+    "resolution",
+    "dataset_size",
+    "validation",
+    "zipf_alpha",
+    "zipf_tokens",
+)
 
 
 def _follow(

@@ -13,8 +13,10 @@ from trainer.spec import (
     Augment,
     Average,
     Family,
+    Loader,
     MixupPer,
     Optimizer,
+    Ordering,
     Param,
     Precision,
     Schedule,
@@ -72,6 +74,8 @@ class Data(_Section):
     validation: Axis[Share] | None = Field(
         None, description="share of the training split held out; records are of it, the test split comes last"
     )
+    loader: Loader | None = Field(None, description="resident, mmap, or auto: by the memory that is free")
+    order: Axis[Ordering] | None = Field(None, description="quasi-random: neighbours together")
     augment: Axis[Augment] | None = None
     crop_scale: Axis[Area] | None = Field(None, description="resized-crop only: least share of the image's area")
     mixup: Axis[NonNegative] | None = Field(None, description="a of Beta(a, a); 0: none")

@@ -25,8 +25,8 @@ if TYPE_CHECKING:
 class Book:
     """What happened to each run of a stack so far: its records, its state, the seconds spent training."""
 
-    def __init__(self, runs: Sequence[RunSpec], device: torch.device) -> None:
-        self._runs, self._device = runs, device
+    def __init__(self, runs: Sequence[RunSpec], device: torch.device, loader: str) -> None:
+        self._runs, self._device, self._loader = runs, device, loader
         self._history: list[list[Record]] = [[] for _ in runs]
         self._ended: list[tuple[Outcome, int] | None] = [None if run.steps else ("done", 0) for run in runs]
         self._watched: Metrics | None = None
@@ -151,6 +151,7 @@ class Book:
             params=cost.params(shape).total,
             seconds=self._seconds_of(k),
             device=device_name(self._device),
+            loader=self._loader,
             threads=torch.get_num_threads(),
             stack=len(self._runs),
             history=tuple(history),

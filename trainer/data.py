@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import functools
+import os
+from concurrent.futures import Future, ThreadPoolExecutor
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -21,17 +23,30 @@ BLOCK = 64
 """Steps whose row numbers go to the device at once."""
 
 
+SHARE = 0.5
+"""Share of a device's free memory, or of this machine's, that a resident data set may take."""
+PAGE, WINDOW = 64, 256
+"""Quasi-random order: examples that are read together, and pages that are shuffled together."""
+
+
 class Resident:
     """The whole data set on one device: uint8 or fp32 as it came, normalised as it is read."""
 
     def __init__(self, arrays: Arrays, device: torch.device) -> None:
         self.info, self.device = arrays.info, device
-        self._inputs = torch.from_numpy(arrays.inputs).to(device)
+        self.rows_on = device
+        self._inputs = torch.from_numpy(arrays.inputs).to(self._inputs_on())
         self.labels = torch.from_numpy(arrays.labels).to(device)
         self.real = None if arrays.real is None else torch.from_numpy(arrays.real).to(device)
         repeats = arrays.info.inputs // len(arrays.mean)
         self._mean = torch.from_numpy(np.tile(arrays.mean, repeats)).to(device)
         self._scale = torch.from_numpy(np.tile(1 / arrays.std, repeats)).to(device)
+
+    def _inputs_on(self) -> torch.device:
+        return self.device
+
+    def expect(self, rows_KB: torch.Tensor) -> None:
+        """Say which rows will be read next."""
 
     def read(
         self, rows_KB: torch.Tensor, augmented: Sequence[RunSpec] = (), step: int | str = 0
@@ -40,19 +55,66 @@ class Resident:
 
         `augmented` names the run of each K where its images are to be augmented as at `step`.
         """
-        raw = self._inputs.index_select(0, rows_KB.flatten())
+        raw = self._raw(rows_KB)
         if augmented:
             assert self.info.image is not None, "resolve() lets only images be augmented"
             images = raw.view(*rows_KB.shape, *self.info.image)
             raw = torch.stack([augment(images[k], spec, step) for k, spec in enumerate(augmented)])
         x = raw.reshape(*rows_KB.shape, -1).float().sub_(self._mean).mul_(self._scale)
-        return x, self.labels[rows_KB]
+        return x, self.labels[rows_KB.to(self.device)]
+
+    def _raw(self, rows_KB: torch.Tensor) -> torch.Tensor:
+        return self._inputs.index_select(0, rows_KB.flatten())
+
+
+class Mapped(Resident):
+    """The data set in its file, memory-mapped: a thread reads the rows that are expected next.
+
+    To a CUDA device they go through pinned memory, while the device computes.
+    """
+
+    def __init__(self, arrays: Arrays, device: torch.device) -> None:
+        super().__init__(arrays, device)
+        self.rows_on = torch.device("cpu")
+        self._reader = ThreadPoolExecutor(1, thread_name_prefix="isoflop-data")
+        self._expected: tuple[torch.Tensor, Future[torch.Tensor]] | None = None
+
+    def _inputs_on(self) -> torch.device:
+        return torch.device("cpu")
+
+    def expect(self, rows_KB: torch.Tensor) -> None:
+        """Begin to read these rows."""
+        self._expected = rows_KB, self._reader.submit(self._gather, rows_KB)
+
+    def _gather(self, rows_KB: torch.Tensor) -> torch.Tensor:
+        found = self._inputs.index_select(0, rows_KB.flatten().cpu())
+        return found.pin_memory() if self.device.type == "cuda" else found
+
+    def _raw(self, rows_KB: torch.Tensor) -> torch.Tensor:
+        expected, self._expected = self._expected, None
+        if expected is not None and expected[0] is rows_KB:
+            found = expected[1].result()
+        else:
+            found = self._gather(rows_KB)
+            self._expected = expected
+        return found.to(self.device, non_blocking=True)
+
+
+def loader_of(spec: RunSpec, arrays: Arrays, device: torch.device) -> str:
+    """How a run's data is read: what it asks for, or resident where the set takes at most SHARE of what is free."""
+    if spec.loader != "auto":
+        return spec.loader
+    if device.type == "cuda":
+        free = torch.cuda.mem_get_info(device)[0]
+    else:
+        free = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+    return "resident" if arrays.inputs.nbytes <= SHARE * free else "mmap"
 
 
 @functools.lru_cache(maxsize=2)
-def resident(arrays: Arrays, device: torch.device) -> Resident:
-    """The data set on the device; kept from run to run, so that a worker loads it once."""
-    return Resident(arrays, device)
+def on_device(arrays: Arrays, device: torch.device, loader: str) -> Resident:
+    """The data set as the device reads it; kept from run to run, so that a worker loads it once."""
+    return Resident(arrays, device) if loader == "resident" else Mapped(arrays, device)
 
 
 class Order:
@@ -64,10 +126,21 @@ class Order:
 
     def __init__(self, spec: RunSpec, rows: np.ndarray) -> None:
         self._seed, self._batch, self._rows = spec.seed, spec.batch_size, rows
+        if spec.order == "quasi-random":
+            self._rows = np.sort(rows)
+            self._permutation = self._quasi_random  # type: ignore[method-assign]
         self._epoch = functools.lru_cache(maxsize=2)(self._permutation)
 
     def _permutation(self, epoch: int) -> np.ndarray:
         return np.random.default_rng(stream(self._seed, "order", epoch)).permutation(self._rows)
+
+    def _quasi_random(self, epoch: int) -> np.ndarray:
+        """Pages of neighbours in a seeded order, WINDOW pages shuffled together: reads stay local."""
+        draw = np.random.default_rng(stream(self._seed, "order", epoch))
+        pages = np.array_split(self._rows, -(-len(self._rows) // PAGE))
+        order = draw.permutation(len(pages))
+        windows = [order[i : i + WINDOW] for i in range(0, len(order), WINDOW)]
+        return np.concatenate([draw.permutation(np.concatenate([pages[p] for p in w])) for w in windows])
 
     def block(self, step: int, steps: int) -> np.ndarray:
         """Rows [steps, batch_size] of consecutive steps."""
@@ -88,12 +161,15 @@ class Batches:
         self._data = data
         self._orders = [Order(spec, s.train) for spec, s in zip(specs, splits, strict=True)]
         self._augmented = specs if specs[0].augment != "none" else ()
-        self._block = torch.empty(0)
+        self._block: Sequence[torch.Tensor] = ()
         self._first = -BLOCK
 
     def at(self, step: int) -> tuple[torch.Tensor, torch.Tensor]:
         """Inputs [K, B, inputs] and labels [K, B] of a step."""
         if not self._first <= step < self._first + BLOCK:
             rows = np.stack([order.block(step, BLOCK) for order in self._orders], axis=1)
-            self._block, self._first = torch.from_numpy(rows).to(self._data.device), step
-        return self._data.read(self._block[step - self._first], self._augmented, step)
+            self._block, self._first = torch.from_numpy(rows).to(self._data.rows_on).unbind(), step
+        batch = self._data.read(self._block[step - self._first], self._augmented, step)
+        if step + 1 < self._first + BLOCK:
+            self._data.expect(self._block[step + 1 - self._first])
+        return batch

@@ -10,7 +10,7 @@ import torch
 
 from trainer import checkpoint, datasets
 from trainer.book import Book, device_name
-from trainer.data import Batches, resident
+from trainer.data import Batches, loader_of, on_device
 from trainer.evaluate import Evaluation
 from trainer.gradients import gradients, precision
 from trainer.ladder import families, rungs, stem
@@ -180,13 +180,14 @@ def _together(
     assert steps is not None
     arrays = datasets.load(first)
     splits = [datasets.split(arrays, run) for run in runs]
-    data = resident(arrays, where)
+    loader = loader_of(first, arrays, where)
+    data = on_device(arrays, where, loader)
     batches = Batches(data, runs, splits)
     evaluate = Evaluation(data, [split.watched for split in splits] if first.validation else splits)
     stack = Stack(runs, where, [start_row(run, files.folder) for run in runs] if None in saved else None)
     optimizer = make_optimizer(runs, stack.rows, slots(stack.shape))
     cast = precision(first, where)
-    book = Book(runs, where)
+    book = Book(runs, where, loader)
     looks = set(evaluation_steps(steps, evaluations))
     grid = set(evaluation_steps(2 * steps, evaluations))  # where heirs are evaluated too
     partings = {stem(run) for run, heir in zip(runs, heirs, strict=True) if heir}

@@ -25,6 +25,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from trainer.arrays import from_npz, reader_of
+from trainer.ffcv_data import betons_in, read_betons
 from trainer.files import names_in
 from trainer.images import arrange, decode, real_labels, rescale
 from trainer.spec import SpecError
@@ -115,6 +116,8 @@ def _decoded(source: Path, resolution: int | None, aside: Path) -> Decoded:
         names = names_in(source)
         if (read := reader_of(names)) is not None:
             return _scaled(source, read(source), resolution)
+        if betons_in(names):
+            return Decoded(*read_betons(source, names, resolution, aside / "inputs.npy"))
         rows, classes = arrange(source, names)
         number = {label: i for i, label in enumerate(classes)}
         labels = np.array([number[row.label] for row in rows], np.int64)

@@ -45,7 +45,8 @@ class RunResult:
     `state` is `done`, `diverged` (a training or test loss that is not finite) or `cancelled` (`should_stop`).
     `error`, `loss`, `top5_error` and `real_error` (`trainer.evaluate.Metrics`) are of the test split, by test-time
     augmentation where the spec says so; `val_error` and `val_loss` are of the validation split, NaN where there is
-    none. A run that is not `done` keeps the metrics of its last record; NaN where there is none.
+    none. A run that is not `done` keeps the metrics of its last record; NaN where there is none. `loader` is how
+    the data was read, resident or mmap.
     """
 
     run_id: str
@@ -65,6 +66,7 @@ class RunResult:
     params: int
     seconds: float
     device: str
+    loader: str
     threads: int
     stack: int
     history: tuple[Record, ...]

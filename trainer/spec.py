@@ -23,6 +23,8 @@ MixupPer = Literal["batch", "example"]
 Param = Literal["standard", "mup"]
 Precision = Literal["fp32", "tf32", "bf16"]
 Trains = Literal["all", "head"]
+Loader = Literal["auto", "resident", "mmap"]
+Ordering = Literal["random", "quasi-random"]
 Average = Literal["logits", "probabilities"]
 Device = Literal["auto", "cpu", "cuda", "mps"]
 
@@ -62,6 +64,8 @@ class RunSpec:
     resolution: int | None = None  # side in pixels; None: the data set's own
     dataset_size: int | None = None  # distinct training examples; None: all
     validation: float = 0.0  # share of the training split held out, on which records then are; the test comes last
+    loader: Loader = "auto"  # whole set on the device, or read from its file as needed: the same numbers
+    order: Ordering = "random"  # quasi-random reads neighbours together, for sets larger than memory
     augment: Augment = "none"
     crop_scale: float = 0.08  # resized-crop only: the least share of the image's area
     mixup: float = 0.0  # a of Beta(a, a), from which the share of the first of two mixed images is drawn; 0: none
@@ -142,7 +146,17 @@ class RunSpec:
     def _identity(self) -> dict[str, Any]:
         if self.steps is None:
             raise ValueError("a run's identity needs its data set: call trainer.resolve(spec) first")
-        left_out = {"path", "start", "stage", "parent_cell", "budget", "epochs", "examples", *_ignored(self)}
+        left_out = {
+            "path",
+            "loader",
+            "start",
+            "stage",
+            "parent_cell",
+            "budget",
+            "epochs",
+            "examples",
+            *_ignored(self),
+        }
         said = {field.name: getattr(self, field.name) for field in fields(self) if field.name not in left_out}
         said |= {name: float(said[name]) for name in _REAL if said.get(name) is not None}  # 1 and 1.0 are one lr
         return {**said, "numerics": NUMERICS}
@@ -189,6 +203,7 @@ OWNERS: dict[str, Owner] = {
 
 _OFF: dict[str, Any] = {
     "validation": 0,
+    "order": "random",
     "parent": "",
     "trains": "all",
     "tta": 0,
@@ -216,6 +231,8 @@ _CHOICES = {
     "param": get_args(Param),
     "precision": get_args(Precision),
     "trains": get_args(Trains),
+    "loader": get_args(Loader),
+    "order": get_args(Ordering),
     "tta_average": get_args(Average),
 }
 _WHOLE = (

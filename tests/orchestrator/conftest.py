@@ -80,6 +80,7 @@ def made_result(run, state="done", error=0.5, records=2):
         params=cost.params(shape).total,
         seconds=0.25,
         device="cpu",
+        loader="resident",
         threads=1,
         stack=1,
         history=history,

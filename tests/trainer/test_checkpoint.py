@@ -21,7 +21,7 @@ from hypothesis import strategies as st
 
 from tests.trainer.reference import numbers
 from trainer import RunSpec, checkpoint, cost, datasets, train
-from trainer.data import resident
+from trainer.data import on_device
 from trainer.loop import training
 from trainer.model import forward, slots
 from trainer.result import Resumed
@@ -356,7 +356,9 @@ def test_kept_parameters_are_those_that_the_run_ended_with(tmp_path):
 def error_of(weights, spec):
     run = datasets.resolve(spec, datasets.describe(spec))
     arrays = datasets.load(run)
-    x, y = resident(arrays, torch.device("cpu")).read(torch.from_numpy(datasets.split(arrays, run).test[None]))
+    x, y = on_device(arrays, torch.device("cpu"), "resident").read(
+        torch.from_numpy(datasets.split(arrays, run).test[None])
+    )
     logits = forward({n: w[None] for n, w in weights.items()}, x, cost.shape_of(run), run.activation)
     return (logits.argmax(-1) != y).double().mean().item()
 

@@ -8,8 +8,9 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from tests.trainer.reference import PICTURES, resolved
-from trainer.data import BLOCK, Batches, Order, Resident, resident
+from tests.trainer.reference import PICTURES, numbers, resolved
+from trainer import RunSpec, train
+from trainer.data import BLOCK, PAGE, WINDOW, Batches, Mapped, Order, Resident, loader_of, on_device
 from trainer.datasets import Arrays, Split
 
 QUICK = settings(deadline=None, max_examples=60)
@@ -71,7 +72,7 @@ def test_examples_are_read_normalised_channel_by_channel(arrays):
 
 
 def test_a_data_set_is_put_on_a_device_once(arrays):
-    assert resident(arrays, CPU) is resident(arrays, CPU)
+    assert on_device(arrays, CPU, "resident") is on_device(arrays, CPU, "resident")
 
 
 @pytest.mark.parametrize("augment", ["none", "flip+crop"])
@@ -98,3 +99,60 @@ def test_a_step_trains_on_the_rows_that_the_order_says(arrays):
     batches, order = Batches(Resident(arrays, CPU), [spec], [_split(rows)]), Order(spec, rows)
     for step in (0, 20, BLOCK + 3):
         assert batches.at(step)[1][0].tolist() == arrays.labels[order.block(step, 1)[0]].tolist()
+
+
+# read from the file as needed
+
+
+def test_mapped_and_resident_runs_are_the_same_to_the_last_bit():
+    spec = RunSpec(width=16, batch_size=64, examples=64 * 150, augment="flip+crop", seed=3)
+    held, read = (train(replace(spec, loader=loader), device="cpu") for loader in ("resident", "mmap"))
+    assert (held.loader, read.loader) == ("resident", "mmap")
+    assert held.run_id == read.run_id
+    assert numbers(replace(held, loader="")) == numbers(replace(read, loader=""))
+
+
+def test_what_was_expected_is_what_is_read(arrays):
+    data, held = Mapped(arrays, CPU), Resident(arrays, CPU)
+    first, second = torch.randint(0, 1200, (2, 3, 8)).unbind()
+    data.expect(first)
+    for rows in (second, first, second):  # asked for something else meanwhile
+        assert all(map(torch.equal, data.read(rows), held.read(rows)))
+
+
+def test_what_cannot_be_read_ahead_fails_where_it_is_needed(arrays):
+    data, rows = Mapped(arrays, CPU), torch.tensor([[0, 5000]])
+    data.expect(rows)
+    with pytest.raises(IndexError):
+        data.read(rows)
+
+
+def test_auto_is_resident_where_the_set_fits(arrays, monkeypatch):
+    spec = resolved()
+    assert loader_of(spec, arrays, CPU) == "resident"
+    monkeypatch.setattr("trainer.data.SHARE", 1e-12)
+    assert loader_of(spec, arrays, CPU) == "mmap"
+    assert loader_of(replace(spec, loader="resident"), arrays, CPU) == "resident"
+
+
+# quasi-random order
+
+
+@QUICK
+@given(size=st.integers(1, 400), batch=st.integers(1, 20), at=st.integers(0, 200), seed=st.integers(0, 9))
+def test_a_quasi_random_epoch_is_a_permutation_that_any_step_is_reached_in(size, batch, at, seed):
+    spec = replace(resolved(seed=seed), batch_size=batch, order="quasi-random")
+    rows = np.random.default_rng(0).permutation(size) * 2
+    whole = Order(spec, rows).block(0, size).reshape(-1)  # `batch` epochs
+    for epoch in whole.reshape(-1, size):
+        assert sorted(epoch) == sorted(rows)
+    assert np.array_equal(Order(spec, rows).block(at, 1)[0], Order(spec, rows).block(0, at + 1)[at])
+
+
+def test_quasi_random_reads_few_pages_at_a_time():
+    size = PAGE * WINDOW * 4
+    spec = replace(resolved(), batch_size=PAGE * WINDOW, order="quasi-random")
+    steps = Order(spec, np.arange(size)).block(0, 8)
+    assert [len(set(step // PAGE)) for step in steps] == [WINDOW] * 8
+    assert len({tuple(sorted(set(step // PAGE))) for step in steps}) == 8
+    assert not np.array_equal(np.diff(steps[0]) > 0, np.ones(len(steps[0]) - 1))

@@ -12,7 +12,7 @@ from torch import nn
 
 from tests.trainer.reference import Reference, numbers
 from trainer import RunSpec, cost, datasets, train
-from trainer.data import Order, resident
+from trainer.data import Order, on_device
 from trainer.gradients import batch_loss
 from trainer.loop import LOOK, evaluation_steps
 from trainer.model import initial_row, slots
@@ -123,7 +123,7 @@ def test_training_is_that_of_a_plain_loop_over_a_plain_model(family):
     spec = datasets.resolve(asked, datasets.describe(asked))
     result = train(asked, device="cpu", evaluations=5)
     arrays, shape = datasets.load(spec), cost.shape_of(spec)
-    data, own = resident(arrays, torch.device("cpu")), datasets.split(arrays, spec)
+    data, own = on_device(arrays, torch.device("cpu"), "resident"), datasets.split(arrays, spec)
     model, row = Reference(shape), initial_row(shape, spec.seed)
     with torch.no_grad():
         for slot in slots(shape):

@@ -12,7 +12,7 @@ from torch.utils.flop_counter import FlopCounterMode
 from tests.trainer.reference import numbers
 from trainer import RunSpec, SpecError, checkpoint, cost, datasets, train
 from trainer.augment import augment, augment_copy
-from trainer.data import resident
+from trainer.data import Resident
 from trainer.evaluate import CHUNK, Evaluation
 from trainer.model import forward, initial_row, slots
 from trainer.official import save_official
@@ -234,7 +234,7 @@ def test_top5_and_real_errors_are_those_of_a_direct_computation():
     real = rng.integers(-1, 10, (1797, 2))
     arrays = replace(datasets.load(run), real=real)
     split = datasets.split(arrays, run)
-    found = Evaluation(resident(arrays, CPU), [split])(stack)
+    found = Evaluation(Resident(arrays, CPU), [split])(stack)
     x = (torch.from_numpy(arrays.inputs[split.test]).float() - 5) / 6
     logits = stack.logits(x[None])[0].detach().numpy()
     order = np.argsort(-logits, axis=1)
