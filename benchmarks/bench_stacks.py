@@ -4,7 +4,7 @@
 
 B-MLP of 2 blocks on digits, AdamW, one thread. In every round the K runs are trained one after another and as one
 stack, in turn; the gain is the ratio of the training seconds, its median over rounds with the smallest and largest.
-The last column is what `cost.stack_size` would choose of 64 runs, and its gain.
+The last column is what the calibration (`isoflop doctor`) would choose of 64 runs, and its gain.
 """
 
 import argparse
@@ -12,8 +12,8 @@ import argparse
 import numpy as np
 import torch
 
+from orchestrator.device import keep, known_speed, measure
 from trainer import RunSpec, train
-from trainer.cost import shape_of, stack_size
 from trainer.datasets import describe, resolve
 
 SIZES = (1, 2, 4, 8, 16, 32, 64)
@@ -42,12 +42,15 @@ def main() -> None:
     parser.add_argument("--widths", type=int, nargs="+", default=[16, 32, 64, 128, 256, 512, 1024])
     asked = parser.parse_args()
     torch.set_num_threads(1)
+    speed = known_speed()
+    if speed is None:
+        keep(speed := measure("cpu"))
     print(f"Batch {asked.batch}, {asked.rounds} rounds: gain, median (smallest to largest)\n")
     print("| width | " + " | ".join(f"K = {size}" for size in SIZES) + " | automatic |\n|---" + "|---" * 8 + "|")
     for width in asked.widths:
         found = gains(width, asked.batch, asked.rounds)
         probe = RunSpec(width=width, batch_size=asked.batch, epochs=1)
-        chosen = stack_size(shape_of(resolve(probe, describe(probe))), asked.batch, 64)
+        chosen = speed.stack_size(resolve(probe, describe(probe)), 64)
         cells = [f"{np.median(v):.2f} ({v.min():.2f} to {v.max():.2f})" for v in found.values()]
         nearest = max(size for size in SIZES if size <= chosen)
         print(f"| {width} | {' | '.join(cells)} | K = {chosen}: {np.median(found[nearest]):.2f} |", flush=True)

@@ -17,8 +17,10 @@ from orchestrator import data_cli
 if TYPE_CHECKING:
     import pandas as pd
 
+    from orchestrator.device import Speed
     from orchestrator.executors import Executor
     from orchestrator.planner import Plan
+    from orchestrator.table import Table
     from orchestrator.worker import Files
 
 app = typer.Typer(
@@ -134,9 +136,10 @@ def run(  # noqa: PLR0913 - an option each
         scheduler = None
         if waiting:
             files = Files(checkpoints_of(store), checkpoint_every)
+            speed = _speed_of(table, planned, device)  # before Ray takes the cores
             place, show = _executor(executor, slots, device, files), ProgressLine()
             try:
-                scheduler = Scheduler(table, place, planned, show, files=files, keep_all=keep)
+                scheduler = Scheduler(table, place, planned, show, files=files, keep_all=keep, speed=speed)
                 scheduler.drain()
             except KeyboardInterrupt:
                 _say("interrupted; the same command goes on")
@@ -155,6 +158,29 @@ def run(  # noqa: PLR0913 - an option each
         raise typer.Exit(130)
     if failures:
         raise typer.Exit(1)
+
+
+WORTH_MEASURING = 120.0
+"""Seconds of training from which on the ten that measuring takes are worth knowing how large stacks should be."""
+
+
+def _speed_of(table: Table, planned: Plan, device: str) -> Speed | None:
+    """The speed kept with the table, else this machine's, measured where the sweep is long; None: not known."""
+    from dataclasses import asdict
+
+    from orchestrator.device import TYPICAL, Speed, cores, keep, known_speed, measure
+    from orchestrator.planner import predicted_seconds
+
+    if table.speed is not None:
+        return Speed(**table.speed)
+    speed = known_speed()
+    if speed is None and predicted_seconds(planned.runs, TYPICAL, cores()) > WORTH_MEASURING:
+        _say("measuring this machine, once (about ten seconds)")
+        speed = measure(device)  # type: ignore[arg-type]
+        keep(speed)
+    if speed is not None:
+        table.speed = asdict(speed)
+    return speed
 
 
 def _beginning(planned: Plan, waiting: int, new: int, lost: int, again: int) -> str:

@@ -23,6 +23,9 @@ if TYPE_CHECKING:
     from trainer.spec import Device
 
 SLOTS_PER_GPU = 4
+MOST = 64
+"""Runs in a stack: beyond it nothing was gained in any measurement (benchmarks/bench_stacks.py)."""
+NEARLY = 1.1
 
 
 @dataclass(frozen=True)
@@ -48,6 +51,20 @@ class Speed:
             float(((rung.runs[0].steps or 0) - rung.begin) * costs @ _step(rung.runs[0], len(rung.runs)))
             for rung in rungs(stack)
         )
+
+    def stack_size(self, run: RunSpec, wanted: int) -> int:
+        """How many runs of this shape to train as one stack, at most `wanted`: a power of two up to MOST, or 1.
+
+        The smallest with which a run costs at most NEARLY of what it costs in the best, so that stacks are no
+        larger than they gain by; 1 where even the best gains less than that.
+        """
+        costs = np.array([self.layer, self.value, self.weight, self.flop])
+        sizes = [size for size in (1, 2, 4, 8, 16, 32, MOST) if size <= wanted]
+        if not cost.stackable(cost.shape_of(run), run.batch_size) or not sizes:
+            return 1
+        each = [float(costs @ _step(run, size)) / size for size in sizes]
+        best: float = min(each)
+        return sizes[next(i for i, price in enumerate(each) if price <= NEARLY * best)]
 
     @property
     def flops_per_second(self) -> float:

@@ -288,13 +288,20 @@ def _notes(planned: Plan, twice: int) -> Iterator[str]:
         yield f"limits.total_flops {limit:.3g} is below the {planned.flops:.3g} planned; the rest stays queued"
 
 
-def bundles(runs: Sequence[RunSpec], begun: Callable[[RunSpec], int] = lambda _: 0) -> list[list[RunSpec]]:
+def bundles(
+    runs: Sequence[RunSpec],
+    begun: Callable[[RunSpec], int] = lambda _: 0,
+    speed: Speed | None = None,
+    slots: int = 1,
+) -> list[list[RunSpec]]:
     """Runs grouped into stacks, each trained as one model, in the order in which to start them.
 
     Runs of different lengths that share their beginning (trainer.ladder) stay in one bundle.
 
     A scout of 5 % of the FLOPs, cheapest first, so that mistakes show early; then longest first, so that no
-    long one is left at the end. `begun` tells the step at which a run goes on; only runs of one step share a stack.
+    long one is left at the end. Stacks are as large as pays by the measured `speed`, by a rule of thumb without,
+    and small enough that each of `slots` workers has one. `begun` tells the step at which a run goes on; only runs
+    of one step share a stack.
     """
     groups: dict[Any, list[list[RunSpec]]] = {}
     for family in ladder.families(runs):
@@ -303,8 +310,11 @@ def bundles(runs: Sequence[RunSpec], begun: Callable[[RunSpec], int] = lambda _:
     made: list[list[RunSpec]] = []
     for group in groups.values():
         first = group[0][0]
-        size = cost.stack_size(cost.shape_of(first), first.batch_size, len(group))
-        parts = -(-len(group) // size)  # even parts: 20 as 10 + 10, not 16 + 4
+        if speed is None:
+            size = cost.stack_size(cost.shape_of(first), first.batch_size, len(group))
+        else:
+            size = speed.stack_size(first, len(group))
+        parts = max(-(-len(group) // size), min(len(group), slots // len(groups)))  # 20 as 10 + 10, not 16 + 4
         made += [[run for family in group[i::parts] for run in family] for i in range(parts)]
     made.sort(key=_price)
     total, spent, scouts = sum(map(_price, made)), 0, 0
@@ -323,7 +333,7 @@ def predicted_seconds(runs: Sequence[RunSpec], speed: Speed, slots: int) -> floa
 
     The larger of the mean load and the longest bundle: what a schedule of longest-first comes close to.
     """
-    times = [speed.seconds(bundle) for bundle in bundles(runs)]
+    times = [speed.seconds(bundle) for bundle in bundles(runs, speed=speed, slots=slots)]
     return max(sum(times) / slots, max(times, default=0.0))
 
 
@@ -333,7 +343,7 @@ def table_of(planned: Plan, speed: Speed | None, slots: int) -> list[dict[str, A
     for runs in planned.cells.values():
         first = runs[0]
         shape = cost.shape_of(first)
-        bundle_share = bundles(runs)
+        bundle_share = bundles(runs, speed=speed)
         rows.append(
             {
                 **({"stage": first.stage} if len(stages) > 1 else {}),

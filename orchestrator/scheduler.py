@@ -9,7 +9,7 @@ from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
-from orchestrator.device import TYPICAL, known_speed
+from orchestrator.device import TYPICAL, Speed
 from orchestrator.executors import Executor, Failed, Finished, Lost, Noted, Recorded, WentOn
 from orchestrator.planner import bundles, run_flops
 from orchestrator.table import LEASE
@@ -64,7 +64,8 @@ class Scheduler:
     """Drains one sweep's queue. `on_progress` is called after every event, on the caller's thread.
 
     `files` says where checkpoints lie, from which runs go on and with which the stages of a chain begin. A run with
-    a parent waits for its end; where the parent has none to give, it fails.
+    a parent waits for its end; where the parent has none to give, it fails. `speed` is this machine's, where it is
+    known: stacks are as large as it says.
     """
 
     def __init__(
@@ -77,9 +78,11 @@ class Scheduler:
         files: Files = NO_FILES,
         *,
         keep_all: bool = False,
+        speed: Speed | None = None,
     ) -> None:
         self._table, self._executor, self._plan = table, executor, planned
         self._on_progress, self._clock, self._files = on_progress, clock, files
+        self._speed = speed
         self._children: dict[str, list[RunSpec]] = {}
         parents = {run.parent for run in planned.runs if run.parent}
         self._keep = {run.run_id for run in planned.runs if keep_all or run.run_id in parents}
@@ -121,9 +124,9 @@ class Scheduler:
         """
         self._started = self._renewed = self._clock()
         queued = self._queued()
-        self._waiting = bundles(self._ready(queued), self._files.begun)
-        speed = known_speed() or TYPICAL
-        self._left = {run.run_id: speed.seconds(b) / len(b) for b in bundles(queued) for run in b}
+        self._waiting = self._bundles(self._ready(queued))
+        speed = self._speed or TYPICAL
+        self._left = {run.run_id: speed.seconds(b) / len(b) for b in self._bundles(queued) for run in b}
         self._work = sum(self._left.values())
         with self._signals():
             try:
@@ -141,6 +144,9 @@ class Scheduler:
                     self._give_back("interrupted", "its coordinator stopped")
                 raise
         return self.progress
+
+    def _bundles(self, runs: list[RunSpec]) -> list[list[RunSpec]]:
+        return bundles(runs, self._files.begun, self._speed, self._executor.slots)
 
     def _queued(self) -> list[RunSpec]:
         """What is to train, with finished runs whose parameters others begin with and which were not kept."""
@@ -262,7 +268,7 @@ class Scheduler:
                 self._end_children(result.run_id, result.state, self._children.pop(result.run_id, []))
         free = [run for result in ended for run in self._children.pop(result.run_id, [])]
         if free and not self._interrupts:
-            self._waiting += bundles(free, self._files.begun)
+            self._waiting += self._bundles(free)
 
     def _fail(self, flight: _Flight, event: Failed) -> None:
         """A run that fails alone is a failed row; nobody knows whose fault a stack's was, so each goes alone."""

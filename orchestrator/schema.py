@@ -25,7 +25,7 @@ def _kind(annotation: str) -> Any:
     return _KIND.get(annotation.partition(" | ")[0], sa.Text)
 
 
-meta = sa.Table("meta", metadata, sa.Column("version", sa.Integer, nullable=False))
+meta = sa.Table("meta", metadata, sa.Column("version", sa.Integer, nullable=False), sa.Column("speed", sa.JSON))
 runs = sa.Table(
     "runs",
     metadata,

@@ -113,6 +113,18 @@ class Table:
         with self._engine.connect().execution_options(isolation_level="AUTOCOMMIT") as connection:
             yield connection
 
+    @property
+    def speed(self) -> dict[str, Any] | None:
+        """The speed of the machine that trained here first, the fields of `orchestrator.device.Speed`, or None."""
+        with self._reading() as connection:
+            found: dict[str, Any] | None = connection.execute(sa.select(meta.c.speed)).scalar()
+        return found
+
+    @speed.setter
+    def speed(self, measured: dict[str, Any]) -> None:
+        with self._engine.begin() as connection:
+            connection.execute(meta.update().values(speed=measured))
+
     # the queue
 
     def enqueue(self, planned: Plan) -> int:

@@ -161,10 +161,17 @@ def stack_size(shape: Shape, batch_size: int, wanted: int) -> int:
 
     Small models leave a device idle between kernels. On two CPU cores stacks of 16 gain 2.7 - 4.8 x at width
     64 and batch 32 and nothing at width 256 (shared/measured.md), so a stack is filled up to 2^16 activations
-    a layer, and never beyond 16. Other widths than multiples of 16 and batches than multiples of 32 are
-    trained alone: vector instructions treat misaligned rows and ends of rows differently, and the last bit
-    of a run would depend on its company.
+    a layer, and never beyond 16: the rule where this machine has not been measured (orchestrator.device).
     """
-    if batch_size % 32 or shape.width % 16:
+    if not stackable(shape, batch_size):
         return 1
     return max(1, min(wanted, 16, 2**16 // (batch_size * shape.width)))
+
+
+def stackable(shape: Shape, batch_size: int) -> bool:
+    """Whether a run's last bit does not depend on its company: on CPU only of aligned shapes.
+
+    Vector instructions treat misaligned rows and ends of rows differently, so other widths than multiples of 16 and
+    batches than multiples of 32 are trained alone.
+    """
+    return not (batch_size % 32 or shape.width % 16)

@@ -6,10 +6,11 @@ import os
 import subprocess
 import sys
 import time
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from orchestrator import SweepError, load_sweep, plan, read_sweep
@@ -206,6 +207,38 @@ def test_more_workers_help_until_the_longest_bundle_is_left(planned):
     assert predicted_seconds(runs, SPEED, 2) == pytest.approx(alone / 2)
     assert many == max(SPEED.seconds(bundle) for bundle in bundles(runs))
     assert predicted_seconds([], SPEED, 2) == 0
+
+
+# stacks as large as pays
+
+COSTS = st.floats(1e-12, 1e-3)
+
+
+@given(
+    layer=COSTS, value=COSTS, weight=COSTS, flop=COSTS, width=st.sampled_from([16, 64, 256]), n=st.integers(1, 99)
+)
+@settings(deadline=None, max_examples=60)
+def test_a_stack_is_never_dearer_than_its_runs_alone(planned, layer, value, weight, flop, width, n):
+    speed, run = Speed("cpu", layer, value, weight, flop, 0.1), planned(width=width, seeds=1).runs[0]
+    size = speed.stack_size(run, n)
+    assert 1 <= size <= min(n, 64)
+    alike = [replace(run, seed=seed) for seed in range(size)]
+    assert speed.seconds(alike) <= size * speed.seconds([run]) * (1 + 1e-9)
+
+
+def test_stacks_grow_where_starting_kernels_is_all_and_not_where_they_are_busy(planned):
+    run = planned(width=64, seeds=1).runs[0]
+    starts, busy = Speed("cpu", 1e-3, 0, 0, 1e-15, 0.1), Speed("cpu", 1e-12, 0, 0, 1e-9, 0.1)
+    assert [starts.stack_size(run, n) for n in (1, 5, 64, 1000)] == [1, 4, 64, 64]
+    assert busy.stack_size(run, 64) == 1
+    assert starts.stack_size(planned(width=65, seeds=1).runs[0], 64) == 1
+
+
+def test_every_worker_has_a_stack(planned):
+    starts = Speed("cpu", 1e-3, 0, 0, 1e-15, 0.1)
+    made = planned(width="16", seeds=16).runs
+    assert [len(bundle) for bundle in bundles(made, speed=starts)] == [16]
+    assert [len(bundle) for bundle in bundles(made, speed=starts, slots=4)] == [4, 4, 4, 4]
 
 
 # the sweeps that ship

@@ -164,7 +164,7 @@ def test_slots_are_kept_full_and_never_overfull(begin, planned):
 def test_of_a_stack_that_fails_only_the_guilty_run_fails(begin, table):
     guilty = None
     scheduler, executor, made = begin(
-        lambda specs: "raise" if guilty in {s.run_id for s in specs} else "done", width="16", seeds=4
+        lambda specs: "raise" if guilty in {s.run_id for s in specs} else "done", slots=1, width="16", seeds=4
     )
     guilty = made.runs[2].run_id
     end = scheduler.drain()
@@ -186,7 +186,7 @@ def test_a_lost_workers_runs_are_trained_again(begin, table):
         deaths.append(specs)
         return "die"
 
-    scheduler, executor, _ = begin(once, width="16", seeds=3)
+    scheduler, executor, _ = begin(once, slots=1, width="16", seeds=3)
     end = scheduler.drain()
     assert states(table) == {"done": 3}
     assert (end.done, end.failed) == (3, 0)

@@ -315,6 +315,14 @@ def test_a_database_of_somebody_else_is_refused(store):
         Table(store)
 
 
+def test_a_measured_speed_is_kept_with_the_table(store):
+    with Table(store, writable=True) as table:
+        assert table.speed is None
+        table.speed = {"device": "cpu", "layer": 1e-4}
+    with Table(store) as table:
+        assert table.speed == {"device": "cpu", "layer": 1e-4}
+
+
 @pytest.mark.parametrize("writable", [True, False])
 def test_another_schema_version_is_refused(store, planned, writable):
     with Table(store, writable=True) as table:
