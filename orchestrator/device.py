@@ -53,14 +53,15 @@ class Speed:
         )
 
     def stack_size(self, run: RunSpec, wanted: int) -> int:
-        """How many runs of this shape to train as one stack, at most `wanted`: a power of two up to MOST, or 1.
+        """How many runs of this shape to train as one stack, at most `wanted` or MOST, or a power of two.
 
         The smallest with which a run costs at most NEARLY of what it costs in the best, so that stacks are no
         larger than they gain by; 1 where even the best gains less than that.
         """
         costs = np.array([self.layer, self.value, self.weight, self.flop])
-        sizes = [size for size in (1, 2, 4, 8, 16, 32, MOST) if size <= wanted]
-        if not cost.stackable(cost.shape_of(run), run.batch_size) or not sizes:
+        most = min(wanted, MOST)
+        sizes = [*(size for size in (1, 2, 4, 8, 16, 32) if size < most), most]
+        if not cost.stackable(cost.shape_of(run), run.batch_size) or wanted < 2:
             return 1
         each = [float(costs @ _step(run, size)) / size for size in sizes]
         best: float = min(each)
