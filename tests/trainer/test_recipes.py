@@ -275,7 +275,7 @@ def test_tf32_is_of_cuda():
 # presets
 
 
-@pytest.mark.parametrize("name", PRESETS)
+@pytest.mark.parametrize("name", ["scratch", "pretrain", "scaling"])  # the others: test_transfer.py
 def test_a_preset_is_a_recipe_that_trains(name):
     spec = RunSpec(**{**PRESETS[name], "dataset": "digits", "width": 16, "batch_size": 256, "epochs": 2})
     assert spec.optimizer == "lion"
