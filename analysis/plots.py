@@ -14,7 +14,7 @@ import numpy as np
 from analysis.law_figure import Curve, LawFigure, describe_law
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
 
     import pandas as pd
     from matplotlib.axes import Axes
@@ -56,10 +56,16 @@ def draw(figure: LawFigure, ax: Axes) -> Axes:
     return ax
 
 
-def save(figure: LawFigure, stem: Path | str, formats: Sequence[str] = ("png", "svg")) -> list[Path]:
+def save(
+    figure: Any,
+    stem: Path | str,
+    formats: Sequence[str] = ("png", "svg"),
+    draw: Callable[[Any, Axes], Axes] = draw,
+) -> list[Path]:
     """Write `<stem>.<format>` for each format and return the paths; folders are made as needed.
 
-    One paper column wide, 200 dots an inch. The same figure gives the same bytes: no dates, fixed ids.
+    `draw(figure, ax)` draws what was described: a law, unless another is given. One paper column wide, 200 dots an
+    inch. The same figure gives the same bytes: no dates, fixed ids.
 
     Raises:
         ValueError: matplotlib knows no such format.

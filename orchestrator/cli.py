@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Annotated, Any, NoReturn
 
 import typer
 
-from orchestrator import data_cli
+from orchestrator import data_cli, model_cli
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -32,6 +32,7 @@ app = typer.Typer(
 )
 
 app.add_typer(data_cli.app, name="data")
+app.add_typer(model_cli.app, name="model")
 
 File = Annotated[Path, typer.Argument(metavar="FILE", help="a sweep file", show_default=False)]
 Which = Annotated[

@@ -16,6 +16,7 @@ from trainer.spec import RunSpec, SpecError, model_name, parse_model_name
 
 if TYPE_CHECKING:
     from trainer.datasets import describe, resolve
+    from trainer.inference import measure_inference
     from trainer.loop import train
 
 __all__ = [
@@ -24,6 +25,7 @@ __all__ = [
     "RunSpec",
     "SpecError",
     "describe",
+    "measure_inference",
     "model_name",
     "parse_model_name",
     "resolve",
@@ -31,7 +33,7 @@ __all__ = [
 ]
 
 
-_HOME = {"train": "loop", "describe": "datasets", "resolve": "datasets"}
+_HOME = {"train": "loop", "measure_inference": "inference", "describe": "datasets", "resolve": "datasets"}
 
 
 def __getattr__(name: str) -> Any:

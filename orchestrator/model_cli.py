@@ -1,0 +1,130 @@
+"""`isoflop model`: how fast a model answers, and what its first layer looks for."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import asdict
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from orchestrator.database import TableError, checkpoints_of
+
+if TYPE_CHECKING:
+    import torch
+
+app = typer.Typer(help="Models: their speed, their first-layer weights.", no_args_is_help=True)
+
+
+@app.command()
+def speed(
+    model: Annotated[str, typer.Argument(help="B-L/Wi-m or S-L/Wi-m, as in the paper")],
+    *,
+    resolution: Annotated[int, typer.Option(min=1, help="side of the images in pixels, three channels")] = 64,
+    classes: Annotated[int, typer.Option(min=2)] = 1000,
+    batch_sizes: Annotated[str, typer.Option(help="a list with commas")] = "1,16,64,256,1024",
+    device: Annotated[str, typer.Option(help="auto, cpu, cuda or mps")] = "auto",
+    precision: Annotated[str, typer.Option(help="fp32, tf32 or bf16")] = "fp32",
+    seconds: Annotated[float, typer.Option(min=0.01, help="about so long for each batch size")] = 1.0,
+    as_json: Annotated[bool, typer.Option("--json", help="JSON on stdout")] = False,
+) -> None:
+    """Latency and throughput of inference, batch size by batch size, as the paper's appendix reports them."""
+    from orchestrator import terminal
+    from trainer import cost
+    from trainer.inference import measure_inference
+    from trainer.spec import SpecError, parse_model_name
+
+    sizes = batch_sizes.split(",")
+    if not all(size.strip().isdigit() and int(size) for size in sizes):
+        raise SpecError("batch-sizes", f"{batch_sizes!r} must be whole numbers of at least 1, as 1,64,1024")
+    for name, said, known in (
+        ("device", device, ("auto", "cpu", "cuda", "mps")),
+        ("precision", precision, ("fp32", "tf32", "bf16")),
+    ):
+        if said not in known:
+            raise SpecError(name, f"{said!r} is unknown; it is one of {', '.join(known)}")
+    shape = cost.Shape(**parse_model_name(model), inputs=3 * resolution**2, classes=classes)
+    timings = measure_inference(
+        shape,
+        [int(size) for size in sizes],
+        device=device,  # type: ignore[arg-type]
+        precision=precision,  # type: ignore[arg-type]
+        seconds=seconds,
+    )
+    if as_json:
+        print(json.dumps([asdict(timing) for timing in timings], indent=1))
+        return
+    rows = [
+        {
+            "batch_size": t.batch_size,
+            "latency ms": f"{1e3 * t.latency:.3g}",
+            "5 % to 95 %": f"{1e3 * t.low:.3g} to {1e3 * t.high:.3g}",
+            "images/s": f"{t.examples_per_second:.3g}".replace("e+0", "e"),
+            "GFLOP/s": f"{t.flops_per_second / 1e9:.3g}",
+            "n": t.n,
+        }
+        for t in timings
+    ]
+    print(terminal.table(rows))
+    first = timings[0]
+    print(
+        f"{model}: {terminal.number(cost.params(shape).total)} params, {first.device}, "
+        f"{first.threads} threads, {precision}"
+    )
+
+
+@app.command()
+def weights(
+    which: Annotated[str, typer.Argument(metavar="RUN", help="a kept run's id or its beginning, or a .pt file")],
+    *,
+    store: Annotated[str, typer.Option("--store", envvar="ISOFLOP_STORE", help="the results table")] = "isoflop.db",
+    most: Annotated[int, typer.Option(min=1, help="units shown, those of largest norm")] = 100,
+    out: Annotated[Path, typer.Option(help="folder for the figures")] = Path("figures"),
+) -> None:
+    """First-layer weights as pictures: of a run trained with `run --keep`, or of one of the paper's checkpoints."""
+    from analysis.plots import save
+    from analysis.weights_figure import describe_weights, draw_weights
+
+    if which.endswith((".pt", ".pth", ".bin")):
+        name, image, first = _of_file(Path(which))
+    else:
+        name, image, first = _of_run(which, store)
+    figure = describe_weights(first.numpy(), image, most=most, title=name)
+    for path in save(figure, out / f"weights-{name.replace('/', '-').replace(' ', '-')}", draw=draw_weights):
+        print(path)
+
+
+def _of_file(path: Path) -> tuple[str, tuple[int, int, int], torch.Tensor]:
+    import math
+
+    from trainer.official import load_official
+    from trainer.spec import SpecError
+
+    try:
+        shape, held = load_official(path)
+    except ValueError as error:
+        raise SpecError("checkpoint", str(error)) from error
+    side = math.isqrt(shape.inputs // 3)
+    return path.stem, (side, side, 3), held["embed.weight"]
+
+
+def _of_run(which: str, store: str) -> tuple[str, tuple[int, int, int], Any]:
+    from trainer.checkpoint import kept
+    from trainer.datasets import describe
+    from trainer.spec import RunSpec, SpecError, model_name
+
+    folder = checkpoints_of(store)
+    found = sorted(folder.glob(f"{which}*.json")) if folder is not None else []
+    if len(found) != 1:
+        why = f"{len(found)} kept runs begin so" if found else f"no such run is kept in {folder}; `run --keep`"
+        raise TableError(f"{which!r}: {why}")
+    try:
+        said, held = kept(found[0].parent, found[0].stem)
+    except ValueError as error:
+        raise TableError(str(error)) from error
+    spec = RunSpec(**said)
+    image = describe(spec).image
+    if image is None:
+        raise SpecError("dataset", f"{spec.dataset} holds no images, so its first layer is no pictures")
+    return f"{model_name(spec)} {spec.run_id[:8]}", image, held["embed.weight"]
