@@ -8,11 +8,12 @@ import math
 import os
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, NoReturn
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from orchestrator import data_cli, model_cli
+from orchestrator import analysis_cli, data_cli, model_cli
+from orchestrator.options import STORE, AsJson, Store, Which, frame_of, say, stop
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -35,14 +36,6 @@ app.add_typer(data_cli.app, name="data")
 app.add_typer(model_cli.app, name="model")
 
 File = Annotated[Path, typer.Argument(metavar="FILE", help="a sweep file", show_default=False)]
-Which = Annotated[
-    str | None,
-    typer.Argument(metavar="[SWEEP]", help="a sweep file or a sweep's name; default: the only one"),
-]
-Store = Annotated[str, typer.Option("--store", envvar="ISOFLOP_STORE", help="the results table")]
-AsJson = Annotated[bool, typer.Option("--json", help="JSON on stdout")]
-Stage = Annotated[str | None, typer.Option("--stage", help="of a chain (`then:`); default: its first")]
-STORE = "isoflop.db"
 MOST_ROWS = 60
 
 
@@ -72,9 +65,9 @@ def plan(file: File, *, as_json: AsJson = False) -> None:
         print(f"({len(rows) - MOST_ROWS} cells more; --json has them all)")
     print(f"{planned.sweep}: {summary(planned, seconds)}")
     if speed is None:
-        _say("times are unknown on this machine until `isoflop doctor` has measured it, once")
+        say("times are unknown on this machine until `isoflop doctor` has measured it, once")
     for note in planned.notes:
-        _say(note)
+        say(note)
 
 
 def summary(planned: Plan, seconds: float | None) -> str:
@@ -123,17 +116,17 @@ def run(  # noqa: PLR0913 - an option each
     from orchestrator.worker import Files
 
     if executor not in ("ray", "inline"):
-        _stop(f"--executor {executor!r} is unknown; it is ray or inline")
+        stop(f"--executor {executor!r} is unknown; it is ray or inline")
     if device not in ("auto", "cpu", "cuda", "mps"):
-        _stop(f"--device {device!r} is unknown; it is one of auto, cpu, cuda, mps")
+        stop(f"--device {device!r} is unknown; it is one of auto, cpu, cuda, mps")
     planned = _planned(file)
     for note in planned.notes:
-        _say(note)
+        say(note)
     with Table(store, writable=True) as table:
         new, lost = table.enqueue(planned), table.recover()
         again = table.retry(planned.sweep) if retry_failed else 0
         waiting = len(table.queued(planned.sweep))
-        _say(_beginning(planned, waiting, new, lost, again))
+        say(_beginning(planned, waiting, new, lost, again))
         scheduler = None
         if waiting:
             files = Files(checkpoints_of(store), checkpoint_every)
@@ -143,7 +136,7 @@ def run(  # noqa: PLR0913 - an option each
                 scheduler = Scheduler(table, place, planned, show, files=files, keep_all=keep, speed=speed)
                 scheduler.drain()
             except KeyboardInterrupt:
-                _say("interrupted; the same command goes on")
+                say("interrupted; the same command goes on")
                 raise
             finally:
                 show.end()
@@ -153,9 +146,9 @@ def run(  # noqa: PLR0913 - an option each
     _report_end(planned.sweep, store, counts, frame, as_json=as_json)
     for failure in failures[:5]:
         name = f"{failure['model']} seed {failure['seed']} ({failure['run_id'][:8]})"
-        _say(f"failed: {name}: {failure['reason']}")
+        say(f"failed: {name}: {failure['reason']}")
     if scheduler is not None and scheduler.interrupted:
-        _say("interrupted; the same command goes on")
+        say("interrupted; the same command goes on")
         raise typer.Exit(130)
     if failures:
         raise typer.Exit(1)
@@ -176,7 +169,7 @@ def _speed_of(table: Table, planned: Plan, device: str) -> Speed | None:
         return Speed(**table.speed)
     speed = known_speed()
     if speed is None and predicted_seconds(planned.runs, TYPICAL, cores()) > WORTH_MEASURING:
-        _say("measuring this machine, once (about ten seconds)")
+        say("measuring this machine, once (about ten seconds)")
         speed = measure(device)  # type: ignore[arg-type]
         keep(speed)
     if speed is not None:
@@ -197,7 +190,7 @@ def _executor(name: str, slots: int | None, device: str, files: Files) -> Execut
 
     if name == "inline":
         return InlineExecutor(device, files)  # type: ignore[arg-type]
-    _say("starting Ray")
+    say("starting Ray")
     return RayExecutor(slots, device, files=files)  # type: ignore[arg-type]
 
 
@@ -254,70 +247,13 @@ def results(
     from orchestrator.export import filtered, written
 
     if fmt not in ("table", "csv", "json", "parquet"):
-        _stop(f"--format {fmt!r} is unknown; it is one of table, csv, json, parquet")
-    frame = filtered(_frame(store, which, "history" if history else "runs"), where)
+        stop(f"--format {fmt!r} is unknown; it is one of table, csv, json, parquet")
+    frame = filtered(frame_of(store, which, "history" if history else "runs", several=True), where)
     written(frame, fmt, out)
 
 
-@app.command()
-def fit(
-    which: Which = None,
-    *,
-    store: Store = STORE,
-    shift: Annotated[bool, typer.Option("--shift", help="fit a shift of x as well")] = False,
-    stage: Stage = None,
-    resamples: Annotated[int, typer.Option(min=100, help="bootstrap resamples")] = 1000,
-    as_json: AsJson = False,
-) -> None:
-    """Power laws of error against params, examples and FLOPs, with intervals and what stands against them."""
-    from orchestrator.laws import calibration, laws
-
-    frame = _at_stage(_frame(store, which), stage)
-    found = laws(frame, resamples=resamples, shift=shift)
-    known = calibration(frame, found)
-    if as_json:
-        from dataclasses import asdict
-
-        said = {"laws": [law.to_dict() for law in found], "calibration": asdict(known) if known else None}
-        print(json.dumps(said, indent=1))
-        return
-    print(
-        "\n\n".join(
-            law.fit.summary() if law.fit else f"error against {law.x}: no fit: {law.why_not}" for law in found
-        )
-    )
-    if known:
-        print(f"\n{known}")
-
-
-@app.command()
-def plot(
-    which: Which = None,
-    *,
-    store: Store = STORE,
-    out: Annotated[Path, typer.Option(help="folder for the figures")] = Path("figures"),
-    stage: Stage = None,
-) -> None:
-    """Error against FLOPs, params and examples, each with its fit and band, as PNG and SVG."""
-    from analysis import describe_law, save
-    from orchestrator.laws import laws
-
-    frame = _at_stage(_frame(store, which), stage)
-    records = _frame(store, which, "history")
-    done = frame[frame["state"] == "done"]
-    name = "-".join(sorted(set(done["sweep"].dropna())))
-    out.mkdir(parents=True, exist_ok=True)
-    for law in laws(frame):
-        if law.fit is None:
-            _say(f"no law of error against {law.x}: {law.why_not}")
-            if done[law.x].nunique() < 2:
-                continue
-        colour = "width" if len(done["width"].unique()) > 1 else None
-        described = describe_law(
-            done, law.fit, x=law.x, colour=colour, history=records if law.x == "flops" else None
-        )
-        for path in save(described, out / f"{name}-error-vs-{law.x}"):
-            print(path)
+for verb in (analysis_cli.fit, analysis_cli.plot):
+    app.command()(verb)
 
 
 @app.command()
@@ -350,52 +286,6 @@ def _planned(file: Path, *, decode: bool = True) -> Plan:
     return make_plan(load_sweep(file), decode=decode)
 
 
-def _frame(store: str, which: str | None, what: str = "runs") -> pd.DataFrame:
-    from orchestrator.table import Table
-
-    with Table(store) as table:
-        known = [row["sweep"] for row in table.sweeps()]
-        name = _sweep_name(which)
-        if name is None and what == "runs" and len(known) > 1 and sys.argv[1:2] != ["results"]:
-            _stop(f"{store} holds {len(known)} sweeps; name one of {', '.join(known)}")
-        if name is not None and name not in known:
-            _stop(f"no sweep {name!r} in {store}; it holds {', '.join(known) or 'none'}")
-        return table.frame(what, name)
-
-
-def _at_stage(frame: pd.DataFrame, stage: str | None) -> pd.DataFrame:
-    """The runs of one stage; a word where what is left mixes schedules, which no law should do unseen."""
-    from orchestrator.laws import at_stage
-
-    known = list(dict.fromkeys(frame["stage"].dropna()))
-    if stage is not None and stage not in known:
-        _stop(f"--stage {stage!r} is unknown; it is one of {', '.join(known)}")
-    if known:
-        frame = at_stage(frame, stage or known[0])
-    schedules = sorted(frame["schedule"].dropna().unique())
-    if len(schedules) > 1:
-        _say(f"schedules are mixed here ({', '.join(schedules)}): a difference between them looks like a law")
-    return frame
-
-
-def _sweep_name(which: str | None) -> str | None:
-    """A sweep's name as given, or the one that a sweep file declares."""
-    if which is None or not which.endswith((".yaml", ".yml")):
-        return which
-    from orchestrator.reader import load_sweep
-
-    return load_sweep(which).sweep
-
-
-def _say(text: str) -> None:
-    print(text, file=sys.stderr, flush=True)
-
-
-def _stop(message: str) -> NoReturn:
-    _say(message)
-    raise typer.Exit(2)
-
-
 def main() -> None:
     """Run the command; every mistake of the user is one line (a sweep file's: one line each) and exit code 2."""
     logging.basicConfig(format="%(message)s", level=logging.WARNING, stream=sys.stderr)
@@ -407,15 +297,15 @@ def main() -> None:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         sys.exit(141)
     except KeyboardInterrupt:
-        _say("interrupted; the same command goes on")
+        say("interrupted; the same command goes on")
         sys.exit(130)
     except Exception as error:
         if type(error).__name__ == "OperationalError":  # the database's own: disk full, table locked
-            _say(f"the results table cannot be written: {error.__cause__}; what was committed is kept; run again")
+            say(f"the results table cannot be written: {error.__cause__}; what was committed is kept; run again")
             sys.exit(1)
         if not _misuse(error):
             raise
-        _say(str(error) if not isinstance(error, OSError) else f"{error.filename}: {error.strerror}")
+        say(str(error) if not isinstance(error, OSError) else f"{error.filename}: {error.strerror}")
         sys.exit(2)
 
 
@@ -435,5 +325,5 @@ def _check_neighbours() -> None:
         found = find_spec(name)
         if found is None or found.origin is None or Path(found.origin).resolve().parent.parent != home:
             where = found.origin if found else "nowhere"
-            _say(f"the package {name!r} at {where} is not isoflop's ({home}); uninstall it")
+            say(f"the package {name!r} at {where} is not isoflop's ({home}); uninstall it")
             sys.exit(2)

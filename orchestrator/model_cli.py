@@ -9,8 +9,6 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from orchestrator.database import TableError, checkpoints_of
-
 if TYPE_CHECKING:
     import torch
 
@@ -110,6 +108,7 @@ def _of_file(path: Path) -> tuple[str, tuple[int, int, int], torch.Tensor]:
 
 
 def _of_run(which: str, store: str) -> tuple[str, tuple[int, int, int], Any]:
+    from orchestrator.database import TableError, checkpoints_of
     from trainer.checkpoint import kept
     from trainer.datasets import describe
     from trainer.spec import RunSpec, SpecError, model_name
