@@ -4,6 +4,8 @@ Imports numpy, pandas and scipy.special; matplotlib only when a figure is drawn.
 """
 
 from analysis.frontier import fit_frontier, frontier
+from analysis.isoflop import fit_isoflop
+from analysis.isoflop_law import IsoflopFit
 from analysis.law import PowerLawFit
 from analysis.plots import LawFigure, describe_law, draw, save
 from analysis.power_law import fit_power_law
@@ -12,12 +14,14 @@ from analysis.solver import FitError
 
 __all__ = [
     "FitError",
+    "IsoflopFit",
     "LawFigure",
     "PowerLawFit",
     "average_seeds",
     "describe_law",
     "draw",
     "fit_frontier",
+    "fit_isoflop",
     "fit_power_law",
     "frontier",
     "save",

@@ -1,0 +1,237 @@
+"""Approach 2 of Hoffmann et al. 2022 (3.2): the lowest point of each isoFLOP curve, as it moves with compute."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, get_args
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+
+from analysis import columns, minima
+from analysis.curves import Curve, isoflop_curves
+from analysis.estimate import estimate
+from analysis.isoflop_law import IsoflopFit, Line, Method
+from analysis.power_law import check_options
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+Array = NDArray[np.float64]
+
+LEAST_SIZES, LEAST_BUDGETS = 4, 3
+SURE = 0.9
+"""Share of resamples in which a minimum must be interior for its budget to count."""
+
+
+def fit_isoflop(  # noqa: PLR0913 - the columns and the resampling
+    frame: pd.DataFrame | Mapping[str, Any],
+    n: str = "params",
+    y: str = "error",
+    *,
+    d: str = "examples",
+    budget: str | None = None,
+    method: Method = "akima",
+    resamples: int = 1000,
+    level: float = 0.95,
+    seed: int = 0,
+) -> IsoflopFit:
+    """The optimum of each budget and its growth with compute, n* ~ C^a and d* ~ C^b, with intervals.
+
+    "parabola" is the published method: least squares of y on log n through all sizes of a budget. Its vertex is
+    biased where the curve is lopsided, by more the wider the curve; see `design_bias`. "akima" interpolates log y
+    between the sizes, which beat the parabola on published minima, at the price of wider intervals under noise.
+    The joint fit without either's bias is `fit_surface`; `agree` sets all three side by side.
+
+    A budget is refused when it has fewer than 4 sizes, or its minimum is not between the outer ones, or is so in
+    fewer than nine of ten resamples. d* is read off the curve at n*; without a column `d` it is C / (6 n).
+    Each resample draws the runs of every cell, selects the best cell of each size again, and finds the minimum.
+
+    Args:
+        frame: one row a run; `cell_id` tells which rows are repeats, without it every row is a cell. Several cells
+            of one size and budget (a learning-rate grid) compete.
+        n: name of the column of sizes.
+        y: name of the column that was measured.
+        d: name of the column of examples.
+        budget: the column of compute; default `budget` where there is one, else `flops`. Values within 10 % are one
+            budget.
+        method: "akima" or "parabola".
+        resamples: bootstrap resamples; 0 for no intervals.
+        level: nominal coverage of the intervals, in (0, 1).
+        seed: of the resampling.
+
+    Raises:
+        ValueError: a column is missing or unfit, no separate budgets can be told, or `method` is neither.
+    """
+    check_options(resamples, level)
+    if method not in get_args(Method):
+        raise ValueError(f"method is {method!r}; expected 'akima' or 'parabola'")
+    table, budget, notes = prepare(frame, n, y, d, budget)
+    found = isoflop_curves(table, n, y, d=d, budget=budget, resamples=resamples, seed=seed)
+    optima, log_n = locate(found.curves, method, level)
+    lines, scatter = draw_lines(found.curves, optima, log_n)
+    reasons = _reasons(optima)
+    exponents = [estimate(line.slope, line.slopes, level, wider=line.wider) for line in lines.values()]
+    return IsoflopFit(
+        n=n,
+        d=d,
+        y=y,
+        budget=budget,
+        method=method,
+        n_exponent=exponents[0],
+        d_exponent=exponents[1],
+        optima=optima,
+        level=level,
+        resamples=resamples,
+        noise=found.noise,
+        scatter=scatter,
+        warnings=(*reasons, *notes, *found.notes, *_cautions(optima, method, scatter)),
+        reasons=reasons,
+        curves=found.curves,
+        lines=lines,
+    )
+
+
+def prepare(
+    frame: pd.DataFrame | Mapping[str, Any], n: str, y: str, d: str, budget: str | None
+) -> tuple[pd.DataFrame, str, tuple[str, ...]]:
+    """A clean table with the four columns, the name of its compute, and notes on what was assumed or left out."""
+    given = pd.DataFrame(dict(frame)) if not isinstance(frame, pd.DataFrame) else frame
+    budget = budget or ("budget" if "budget" in given else "flops")
+    notes = []
+    if d not in given:
+        columns.require(given, n)
+        columns.require(given, budget)
+        given = given.assign(**{d: given[budget] / (6.0 * given[n])})
+        notes.append(f"no column {d!r}: taken as {budget} / (6 {n})")
+    table, dropped = columns.check(given, [n, d, budget, y])
+    if dropped:
+        notes.append(f"{dropped} {'row' if dropped == 1 else 'rows'} without a finite {y} left out")
+    if not len(table):
+        raise ValueError(f"no row has a finite {y!r}")
+    return table.sort_values([budget, n, y], kind="stable", ignore_index=True), budget, tuple(notes)
+
+
+def locate(curves: tuple[Curve, ...], method: Method, level: float) -> tuple[pd.DataFrame, Array]:
+    """The table `optima` of an IsoflopFit, with plain column names n, d, y, and log n* of the resamples [B, G].
+
+    Refused budgets have NaN in both.
+    """
+    rows, drawn = [], []
+    for curve in curves:
+        row, log_n = _optimum(curve, method, level)
+        rows.append(row)
+        drawn.append(log_n if not row["refused"] else np.full_like(log_n, np.nan))
+    return pd.DataFrame(rows), np.stack(drawn, axis=1)
+
+
+def _optimum(curve: Curve, method: Method, level: float) -> tuple[dict[str, Any], Array]:
+    row: dict[str, Any] = {"budget": curve.budget, "sizes": curve.n.size}
+    nothing = np.full(len(curve.drawn), np.nan)
+    if curve.n.size < LEAST_SIZES:
+        refusal = f"{curve.n.size} sizes; a minimum needs {LEAST_SIZES}"
+        return row | _numbers(curve, np.nan, np.nan, nothing, nothing, level) | {"refused": refusal}, nothing
+    find = minima.METHODS[method]
+    every = np.concatenate([np.log(curve.y)[None], np.log(curve.drawn)])
+    log_n, log_y = find(np.log(curve.n), every)
+    refusal = _refusal(curve, log_n)
+    if refusal:
+        return row | _numbers(curve, np.nan, np.nan, nothing, nothing, level) | {"refused": refusal}, nothing
+    numbers = _numbers(curve, log_n[0], log_y[0], log_n[1:], log_y[1:], level)
+    return row | numbers | {"refused": ""}, log_n[1:]
+
+
+def _refusal(curve: Curve, log_n: Array) -> str:
+    """Why a budget has no minimum to report, or nothing."""
+    lowest = int(np.argmin(curve.y))
+    if lowest in (0, curve.n.size - 1):  # a parabola through a curve that only falls may still turn inside
+        end, wanted = ("smallest", "smaller") if lowest == 0 else ("largest", "larger")
+        return f"the lowest point is the {end} size; {wanted} ones are needed"
+    if not np.isfinite(log_n[0]):
+        return "the curve has no minimum between its outer sizes"
+    sure = float(np.mean(np.isfinite(log_n[1:]))) if log_n.size > 1 else 1.0
+    if sure < SURE:
+        return f"the minimum is between the outer sizes in only {100 * sure:.0f} % of the resamples"
+    return ""
+
+
+def _numbers(
+    curve: Curve, log_n: float, log_y: float, drawn_n: Array, drawn_y: Array, level: float
+) -> dict[str, Any]:
+    log_d = [np.interp(at, np.log(curve.n), np.log(curve.d)) for at in (log_n, drawn_n)]
+    found = {"n": (log_n, drawn_n), "d": (log_d[0], log_d[1]), "y": (log_y, drawn_y)}
+    out: dict[str, Any] = {}
+    for name, (value, replicates) in found.items():
+        at = estimate(float(np.exp(value)), np.exp(replicates), level, log=True)
+        out |= {name: at.value, f"{name}_low": at.low, f"{name}_high": at.high}
+    return out
+
+
+def draw_lines(curves: tuple[Curve, ...], optima: pd.DataFrame, log_n: Array) -> tuple[dict[str, Line], float]:
+    """The lines of log n* and log d* in log C by least squares, and Birge's ratio of the first."""
+    log_c = np.log(optima["budget"].to_numpy(dtype=float))
+    lines, scatter = {}, np.nan
+    for name in ("n", "d"):
+        at = np.log(optima[name].to_numpy(dtype=float))
+        drawn = log_n if name == "n" else _log_d(curves, log_n)
+        ratio = _birge(log_c, at, drawn)
+        scatter = ratio if name == "n" else scatter
+        lines[name] = _line(log_c, at, drawn, wider=max(1.0, ratio) if np.isfinite(ratio) else 1.0)
+    return lines, scatter
+
+
+def _log_d(curves: tuple[Curve, ...], log_n: Array) -> Array:
+    columns_ = [np.interp(log_n[:, g], np.log(c.n), np.log(c.d)) for g, c in enumerate(curves)]
+    return np.where(np.isfinite(log_n), np.stack(columns_, axis=1), np.nan)
+
+
+def _line(log_c: Array, at: Array, drawn: Array, wider: float) -> Line:
+    used = np.isfinite(at)
+    centre = float(log_c[used].mean()) if used.any() else 0.0
+    intercepts, slopes = _least_squares(log_c - centre, np.concatenate([at[None], drawn]))
+    return Line(centre, float(intercepts[0]), float(slopes[0]), intercepts[1:], slopes[1:], wider)
+
+
+def _least_squares(reach: Array, values: Array) -> tuple[Array, Array]:
+    """Intercept and slope of each row of values [B, G] through its finite entries; NaN from fewer than three."""
+    weights = np.isfinite(values).astype(float)
+    values = np.where(weights > 0, values, 0.0)
+    count = weights.sum(axis=1)
+    with np.errstate(divide="ignore", invalid="ignore"):
+        mean_x, mean_y = (weights @ reach) / count, values.sum(axis=1) / count
+        off = weights * (reach - mean_x[:, None])
+        slope = np.where(count >= LEAST_BUDGETS, (off * values).sum(axis=1) / (off**2).sum(axis=1), np.nan)
+    return mean_y - slope * mean_x, slope
+
+
+def _birge(log_c: Array, at: Array, drawn: Array) -> float:
+    """Root mean square of the residuals about the line in units of their own noise."""
+    used = np.isfinite(at)
+    if used.sum() <= LEAST_BUDGETS - 1 or len(drawn) < 20:
+        return np.nan
+    intercept, slope = _least_squares(log_c[used], at[None, used])
+    noise = np.nanstd(drawn[:, used], axis=0)
+    if not np.all(noise > 0):
+        return np.nan
+    squares = np.sum(((at[used] - intercept - slope * log_c[used]) / noise) ** 2)
+    return float(np.sqrt(squares / (used.sum() - 2)))
+
+
+def _reasons(optima: pd.DataFrame) -> tuple[str, ...]:
+    used = int(np.sum(optima["refused"] == ""))
+    if used >= LEAST_BUDGETS:
+        return ()
+    return (f"{used} of {len(optima)} budgets have a minimum; a law needs {LEAST_BUDGETS}",)
+
+
+def _cautions(optima: pd.DataFrame, method: Method, scatter: float) -> tuple[str, ...]:
+    out = []
+    used = optima[optima["refused"] == ""]
+    span = used["budget"].max() / used["budget"].min() if len(used) else np.nan
+    if len(used) >= LEAST_BUDGETS and span < 10:
+        out.append(f"the budgets span less than a decade (a factor of {span:.2g})")
+    if scatter > 2:
+        out.append(f"the optima scatter about their line {scatter:.1f} x as much as their noise; intervals widened")
+    if method == "parabola":
+        out.append("a parabola's vertex is biased where a curve is lopsided: see design_bias for how far")
+    return tuple(out)
