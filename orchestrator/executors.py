@@ -94,6 +94,9 @@ class Executor(Protocol):
     def stop(self) -> None:
         """Ask everything in training to end soon, as cancelled."""
 
+    def leave(self, bundle: int, run_ids: Collection[str]) -> None:
+        """Ask some runs of a bundle to end soon, as cancelled; the others go on."""
+
     def close(self) -> None:
         """End all workers now."""
 
@@ -133,6 +136,11 @@ class InlineExecutor:
         """Stop at the next look of the loop."""
         self._stopping = True
         self._worker.stop()
+
+    def leave(self, bundle: int, run_ids: Collection[str]) -> None:
+        """Have runs leave at their next record or the next look of the loop."""
+        if self._going is not None and self._going[0] == bundle:
+            self._worker.leave(run_ids)
 
     def close(self) -> None:
         """Drop what is in training."""
@@ -226,6 +234,12 @@ class RayExecutor:
         for slot in self._slots:
             if slot.bundle is not None:
                 slot.actor.stop.options(concurrency_group="control").remote()
+
+    def leave(self, bundle: int, run_ids: Collection[str]) -> None:
+        """Tell the bundle's worker, as `stop` does."""
+        for slot in self._slots:
+            if slot.bundle == bundle:
+                slot.actor.leave.options(concurrency_group="control").remote(run_ids)
 
     def close(self) -> None:
         """Stop Ray and all its processes."""

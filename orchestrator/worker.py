@@ -67,6 +67,7 @@ class Worker:
     ) -> None:
         self._device, self._threads, self._files = device, threads, files
         self._stop = threading.Event()
+        self._leaving: set[str] = set()
         self._log: deque[str] = deque()
         if relay:
             logging.getLogger("isoflop").addHandler(_Relay(self._log))
@@ -104,6 +105,7 @@ class Worker:
         if self._threads is not None:
             torch.set_num_threads(self._threads)  # of this thread: it is the one that trains
         self._stop.clear()
+        self._leaving.clear()
         folder, every = self._files
         going = training(
             specs,
@@ -112,6 +114,7 @@ class Worker:
             checkpoints=folder,
             every=every,
             keep=keep,
+            leaving=lambda: self._leaving,
         )
         try:
             results = yield from going
@@ -123,6 +126,10 @@ class Worker:
     def stop(self) -> None:
         """End the stack in training soon, as cancelled. Safe from another thread."""
         self._stop.set()
+
+    def leave(self, run_ids: Collection[str]) -> None:
+        """End runs of the stack in training soon, as cancelled, the others unharmed. Safe from another thread."""
+        self._leaving |= set(run_ids)
 
 
 class _Relay(logging.Handler):

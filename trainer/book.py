@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from dataclasses import replace
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 import torch
@@ -12,14 +12,21 @@ import torch
 from trainer import checkpoint, cost
 from trainer.evaluate import Metrics
 from trainer.ladder import stem
-from trainer.result import Outcome, Record, Resumed, RunResult
+from trainer.result import Outcome, Record, RunResult
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Sequence
+    from collections.abc import Callable, Collection, Iterator, Sequence
 
     from trainer.spec import RunSpec
 
     _Tensors = tuple[Sequence[torch.Tensor], torch.optim.Optimizer, torch.Tensor]
+
+
+class Stops(NamedTuple):
+    """What is asked as a stack trains: whether all of it is to stop, and which runs are to leave it."""
+
+    all: Callable[[], bool]
+    some: Callable[[], Collection[str]]
 
 
 class Book:
@@ -78,32 +85,44 @@ class Book:
         self,
         step: int,
         files: checkpoint.Checkpoints,
-        should_stop: Callable[[], bool] | None,
+        stops: Stops,
         *tensors: *_Tensors,
     ) -> None:
         """Note what has diverged, save what is due, stop where that is asked."""
         for k in np.flatnonzero(~np.isfinite(tensors[-1].cpu().numpy())):
             self._ended[k] = self._ended[k] or ("diverged", step)
-        stop = should_stop is not None and should_stop()
+        stop = stops.all()
         if stop or files.due:
-            self._save(step, files, *tensors)
+            self._save(self.running, step, files, *tensors)
         if stop:
             self._ended = [ended or ("cancelled", step) for ended in self._ended]
 
-    def resume(self, states: Sequence[checkpoint.State | None]) -> Iterator[Resumed]:
+    def part(self, step: int, files: checkpoint.Checkpoints, stops: Stops, *tensors: *_Tensors) -> None:
+        """Save and cancel the runs that are asked to leave."""
+        asked = stops.some()
+        if leaving := [k for k in self.running if self._runs[k].run_id in asked]:
+            self._save(leaving, step, files, *tensors)
+            for k in leaving:
+                self._ended[k] = ("cancelled", step)
+
+    def resume(self, states: Sequence[checkpoint.State | None]) -> None:
         """Go on from checkpoints, None where a run begins."""
         for k, state in enumerate(states):
-            if state is None:
-                continue
-            self._history[k], self._since_step[k], self._before[k] = list(state.history), state.since, state.seconds
-            flops = _spent(self._runs[k], state.step)["flops"]
-            yield Resumed(self._runs[k].run_id, state.step, flops, state.seconds, state.history)
+            if state is not None:
+                self._history[k], self._since_step[k] = list(state.history), state.since
+                self._before[k] = state.seconds
         self._started = time.perf_counter()
 
-    def _save(self, step: int, files: checkpoint.Checkpoints, *tensors: *_Tensors) -> None:
+    def _save(self, which: Sequence[int], step: int, files: checkpoint.Checkpoints, *tensors: *_Tensors) -> None:
         self._seconds += time.perf_counter() - self._started
-        files.save([(self._runs[k], self._state(k, step, *tensors)) for k in self.running])
+        files.save([(self._runs[k], self._state(k, step, *tensors)) for k in which])
         self._started = time.perf_counter()
+
+    def states(self, step: int, *tensors: *_Tensors) -> dict[RunSpec, checkpoint.State | None]:
+        """The runs that have not ended, as checkpoints would have them."""
+        self._seconds += time.perf_counter() - self._started
+        self._started = time.perf_counter()
+        return {self._runs[k]: self._state(k, step, *tensors) for k in self.running}
 
     def leave(
         self, heirs: Sequence[RunSpec | None], step: int, files: checkpoint.Checkpoints, *tensors: *_Tensors
@@ -133,8 +152,8 @@ class Book:
         return self._before[k] + self._seconds / len(self._runs)
 
     def results(self) -> list[RunResult]:
-        """The ends of all runs."""
-        return [self._result(k) for k in range(len(self._runs))]
+        """The ends of all runs that have ended."""
+        return [self._result(k) for k, ended in enumerate(self._ended) if ended is not None]
 
     def _result(self, k: int) -> RunResult:
         run, ended, history = self._runs[k], self._ended[k], self._history[k]

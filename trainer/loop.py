@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, overload
 
 import torch
 
-from trainer import checkpoint, datasets
-from trainer.book import Book, device_name
+from trainer import checkpoint, cost, datasets
+from trainer.book import Book, Stops, device_name
 from trainer.data import Batches, loader_of, on_device
 from trainer.evaluate import Evaluation
 from trainer.gradients import gradients, precision
@@ -22,7 +22,7 @@ from trainer.stack import Stack
 from trainer.transfer import start_row
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Collection, Generator, Sequence
+    from collections.abc import Callable, Collection, Generator, Iterator, Sequence
     from pathlib import Path
 
     from trainer.spec import Device
@@ -124,10 +124,13 @@ def training(
     checkpoints: Path | None = None,
     every: float = EVERY,
     keep: bool | Collection[str] = False,
+    leaving: Callable[[], Collection[str]] = frozenset,
 ) -> Generator[Record | Resumed, None, list[RunResult]]:
     """What `train` does, as a generator: yields each Record as it is made and returns the results.
 
-    Of a run that goes on from a checkpoint the first thing that it yields is a Resumed.
+    Of a run that goes on from a checkpoint the first thing that it yields is a Resumed. `leaving` is asked after
+    every record and as often as `should_stop`: the runs whose ids it names end as `cancelled`, the others do not
+    notice. A stack of which half has ended goes on as a smaller one.
     """
     if keep and checkpoints is None:
         raise ValueError("keep needs a folder for checkpoints")
@@ -142,11 +145,15 @@ def training(
     kept = {run.run_id for run in runs} if keep is True else set(keep or ())
     heirs = {below.run_id: run for family in families(runs) for below, run in pairwise(family)}
     ended: dict[str, RunResult] = {}
+    stops = Stops(should_stop or bool, leaving)
     for rung in rungs(runs):
-        for members in _by_step({run: files.newest(run) for run in rung.runs}):
-            heir = [heirs.get(run.run_id) for run in members]
-            results = yield from _together(members, heir, where, should_stop, evaluations, files, keep=kept)
-            ended |= {result.run_id: result for result in results}
+        for group in _by_step({run: files.newest(run) for run in rung.runs}):
+            yield from _resumed(group)
+            members = group
+            while members:
+                heir = [heirs.get(run.run_id) for run in members]
+                results, members = yield from _together(members, heir, where, stops, evaluations, files, keep=kept)
+                ended |= {result.run_id: result for result in results}
     for run in runs:  # only now: until results are out, a kill costs the time since the last save
         if ended[run.run_id].state != "cancelled":
             files.remove(run)
@@ -161,19 +168,27 @@ def _by_step(states: dict[RunSpec, checkpoint.State | None]) -> list[dict[RunSpe
     return list(groups.values())
 
 
+def _resumed(states: dict[RunSpec, checkpoint.State | None]) -> Iterator[Resumed]:
+    for run, state in states.items():
+        if state is not None:
+            flops = state.step * run.batch_size * cost.flops_per_example(cost.shape_of(run))
+            yield Resumed(run.run_id, state.step, flops, state.seconds, state.history)
+
+
 def _together(
     members: dict[RunSpec, checkpoint.State | None],
     heirs: Sequence[RunSpec | None],
     where: torch.device,
-    should_stop: Callable[[], bool] | None,
+    stops: Stops,
     evaluations: int,
     files: checkpoint.Checkpoints,
     *,
     keep: Collection[str],
-) -> Generator[Record | Resumed, None, list[RunResult]]:
+) -> Generator[Record, None, tuple[list[RunResult], dict[RunSpec, checkpoint.State | None]]]:
     """Train runs of one shape and length as one stack, from the one step at which they were saved, or from 0.
 
-    The heir of a run, a longer one, is left a checkpoint where their ways part.
+    The heir of a run, a longer one, is left a checkpoint where their ways part. Returns what has ended, and the
+    states of those that are to go on as a smaller stack.
     """
     runs, saved = list(members), list(members.values())
     first, steps = runs[0], runs[0].steps
@@ -194,9 +209,10 @@ def _together(
 
     loss_sum = torch.zeros(len(runs), device=where)
     begin = checkpoint.restore(saved, stack.rows, optimizer, loss_sum)
-    yield from book.resume(saved)
+    book.resume(saved)
     members.clear()
     del saved  # it holds open what is soon deleted
+    done = begin
     for step in range(begin, steps):
         with cast():
             loss_sum += gradients(stack, batches, runs, step)
@@ -211,18 +227,28 @@ def _together(
             yield from book.record(done, loss_sum, lambda: evaluate(stack))
             loss_sum.zero_()
         elif done % LOOK == 0:
-            book.look(done, files, should_stop, stack.rows, optimizer, loss_sum)
+            book.look(done, files, stops, stack.rows, optimizer, loss_sum)
         if done in partings & grid:
             book.leave(heirs, done, files, stack.rows, optimizer, loss_sum)
-        if not book.running:
+        if done in looks or done % LOOK == 0:
+            book.part(done, files, stops, stack.rows, optimizer, loss_sum)
+        if 2 * len(book.running) <= len(runs) and (steps - done >= LOOK or not book.running):
             break
+    rest = book.states(done, stack.rows, optimizer, loss_sum)
     if book.finished and (first.validation or first.tta or not steps):
         book.test(Evaluation(data, splits, runs if first.tta else ())(stack))
     results = book.results()
+    _keep([run if run.run_id in keep else None for run in runs], results, files, stack)
+    return results, rest
+
+
+def _keep(
+    wanted: Sequence[RunSpec | None], results: Sequence[RunResult], files: checkpoint.Checkpoints, stack: Stack
+) -> None:
+    """Keep the final parameters of the wanted runs that are done; where any is, all of the stack have ended."""
     for k, result in enumerate(results):
-        if result.run_id in keep and result.state == "done":
-            files.keep(runs[k], {name: weight[k].detach().cpu() for name, weight in stack.weights.items()})
-    return results
+        if result.state == "done" and (run := wanted[k]) is not None:
+            files.keep(run, {name: weight[k].detach().cpu() for name, weight in stack.weights.items()})
 
 
 def evaluation_steps(steps: int, evaluations: int) -> list[int]:

@@ -91,6 +91,23 @@ def test_a_stack_that_raises_fails_with_its_traceback_and_the_worker_lives(execu
     assert isinstance(until_the_end(executor, [2])[2][-1], Finished)
 
 
+def test_a_run_leaves_its_stack_and_the_other_goes_on(executor, runs):
+    stays, leaves = runs(epochs="40", seeds="2")
+    executor.submit(5, [stays, leaves])
+    executor.leave(6, [stays.run_id])  # another bundle's
+    events, deadline = [], time.monotonic() + 60
+    while not events or isinstance(events[-1], Recorded):
+        assert time.monotonic() < deadline
+        events += executor.poll(0.5)
+        if events and isinstance(events[-1], Recorded):
+            executor.leave(5, [leaves.run_id])
+    ends = {result.run_id: result for result in events[-1].results}
+    assert (ends[stays.run_id].state, ends[leaves.run_id].state) == ("done", "cancelled")
+    assert ends[leaves.run_id].steps < leaves.steps
+    alone = train(stays, device="cpu")
+    assert (ends[stays.run_id].error, ends[stays.run_id].loss) == (alone.error, alone.loss)
+
+
 def test_stop_ends_what_trains_as_cancelled(executor, runs):
     specs = runs(epochs="5000", seeds="1", width="64")
     executor.submit(3, specs)
