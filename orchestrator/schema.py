@@ -90,7 +90,7 @@ attempts = sa.Table(
 STATES = (QUEUED, RUNNING, DONE, FAILED, DIVERGED)
 RESULT_COLUMNS = (
     *(*_METRICS, "steps", "examples", "flops", "flops_paper", "flops_6nd"),
-    *("seconds", "device", "loader", "threads", "stack"),
+    *("seconds", "device", "loader", "accumulate", "threads", "stack"),
 )
 
 

@@ -96,8 +96,11 @@ def mix(
     return torch.stack(mixed), torch.stack(seconds), torch.stack(shares)
 
 
-def dropout(specs: Sequence[RunSpec], step: int, part: int = 0) -> Drop | None:
-    """Dropout (Srivastava et al. 2014): what it makes of hidden activations [K, B, width] of a layer."""
+def dropout(specs: Sequence[RunSpec], step: int, rows: slice = slice(None)) -> Drop | None:
+    """Dropout (Srivastava et al. 2014): what it makes of hidden activations [K, B, width] of a layer.
+
+    Of a batch that is processed in parts, `rows` says which: what is dropped does not depend on the parts.
+    """
     rate = specs[0].dropout
     if not rate:
         return None
@@ -106,8 +109,9 @@ def dropout(specs: Sequence[RunSpec], step: int, part: int = 0) -> Drop | None:
         kept = torch.empty_like(hidden_KBM)
         for k, spec in enumerate(specs):
             generator = torch.Generator(hidden_KBM.device)
-            generator.manual_seed(stream(spec.seed, "dropout", step, part, layer))
-            kept[k].bernoulli_(1 - rate, generator=generator)
+            generator.manual_seed(stream(spec.seed, "dropout", step, 0, layer))
+            whole = kept[k] if rows == slice(None) else kept.new_empty(spec.batch_size, kept.shape[-1])
+            kept[k] = whole.bernoulli_(1 - rate, generator=generator)[rows]
         return hidden_KBM * kept.div_(1 - rate)
 
     return drop

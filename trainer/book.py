@@ -41,6 +41,7 @@ class Book:
         self._since_step = np.zeros(len(runs), int)
         self._before = [0.0] * len(runs)  # seconds of each run up to the checkpoint that it goes on from
         self._seconds, self._started = 0.0, time.perf_counter()
+        self._looked = self._started
 
     @property
     def running(self) -> list[int]:
@@ -73,6 +74,11 @@ class Book:
         self._since_step[:], self._started = step, time.perf_counter()
 
     @property
+    def unseen(self) -> float:
+        """Seconds since the last look."""
+        return time.perf_counter() - self._looked
+
+    @property
     def finished(self) -> bool:
         """Whether any run has come to its end."""
         return any(ended is not None and ended[0] == "done" for ended in self._ended)
@@ -99,6 +105,7 @@ class Book:
 
     def part(self, step: int, files: checkpoint.Checkpoints, stops: Stops, *tensors: *_Tensors) -> None:
         """Save and cancel the runs that are asked to leave."""
+        self._looked = time.perf_counter()
         asked = stops.some()
         if leaving := [k for k in self.running if self._runs[k].run_id in asked]:
             self._save(leaving, step, files, *tensors)
@@ -171,6 +178,7 @@ class Book:
             seconds=self._seconds_of(k),
             device=device_name(self._device),
             loader=self._loader,
+            accumulate=run.accumulate,
             threads=torch.get_num_threads(),
             stack=len(self._runs),
             history=tuple(history),

@@ -10,7 +10,7 @@ import torch
 from trainer.augment import augment_copy
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
 
     from trainer.data import Resident
     from trainer.datasets import Split
@@ -37,11 +37,18 @@ class Metrics(NamedTuple):
 class Evaluation:
     """The test splits of a stack's runs, padded to whole chunks by rows of weight 0.
 
-    With `specs`, outputs are averaged over `tta` augmented copies of each image (test-time augmentation).
+    With `specs`, outputs are averaged over `tta` augmented copies of each image (test-time augmentation). `on_step`
+    is called after every forward pass.
     """
 
-    def __init__(self, data: Resident, splits: Sequence[Split], specs: Sequence[RunSpec] = ()) -> None:
-        self._data, self._specs = data, specs
+    def __init__(
+        self,
+        data: Resident,
+        splits: Sequence[Split],
+        specs: Sequence[RunSpec] = (),
+        on_step: Callable[[], None] = lambda: None,
+    ) -> None:
+        self._data, self._specs, self._on_step = data, specs, on_step
         longest = max(len(split.test) for split in splits)
         padded = longest + -longest % 32 if longest < CHUNK else longest + -longest % CHUNK
         rows = np.zeros((len(splits), padded), np.int64)
@@ -62,6 +69,7 @@ class Evaluation:
         for number, (rows, weight) in enumerate(chunks):
             y = self._data.labels[rows]
             log_p = self._log_p(stack, rows, number)
+            self._on_step()
             picked = log_p.gather(-1, y.unsqueeze(-1))
             likeliest = log_p.argmax(-1)
             ahead = (log_p > picked).sum(-1)
@@ -90,6 +98,7 @@ class Evaluation:
         for copy in range(first.tta):
             logits = stack.logits(self._data.read(rows, self._specs, augment_copy(number, copy))[0])
             total = total.to(logits.device) + (logits if log else torch.softmax(logits, -1))
+            self._on_step()
         mean = total / first.tta
         return torch.log_softmax(mean, -1) if log else mean.log()
 

@@ -29,7 +29,7 @@ def gradients(stack: Stack, batches: Batches, runs: Sequence[RunSpec], step: int
     size = first.batch_size // first.accumulate
     for part in range(first.accumulate):
         rows = slice(part * size, (part + 1) * size)
-        logits = stack.logits(x[:, rows], dropout(runs, step, part))
+        logits = stack.logits(x[:, rows], dropout(runs, step, rows))
         loss = batch_loss(logits, y[:, rows], smoothing)
         if y2 is not None and share is not None:
             second = batch_loss(logits, y2[:, rows], smoothing)

@@ -45,9 +45,9 @@ def cooldown_steps(spec: RunSpec) -> int:
 
 def families(runs: Iterable[RunSpec]) -> list[list[RunSpec]]:
     """Runs of one recipe and different lengths, shortest first; a run that shares nothing is a family of one."""
-    found: dict[str, list[RunSpec]] = {}
+    found: dict[tuple[str, int], list[RunSpec]] = {}
     for run in runs:
-        found.setdefault(run.trunk_id if stem(run) else run.run_id, []).append(run)
+        found.setdefault((run.trunk_id if stem(run) else run.run_id, run.accumulate), []).append(run)
     return [sorted(family, key=_steps) for family in found.values()]
 
 

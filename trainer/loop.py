@@ -27,8 +27,8 @@ if TYPE_CHECKING:
 
     from trainer.spec import Device
 
-LOOK = 64
-"""Steps between two looks at whether a run has diverged, is to stop or is to be saved."""
+LOOK, SOON = 64, 0.05
+"""Steps, and seconds, after which a look at whether a run has diverged, is to stop or is to be saved is due."""
 
 EVERY = 60.0
 """Seconds between two checkpoints."""
@@ -115,7 +115,7 @@ def train(
             on_record(record)
 
 
-def training(
+def training(  # noqa: PLR0913 - what `train` takes, and two signals
     specs: Sequence[RunSpec],
     *,
     device: Device = "auto",
@@ -125,12 +125,14 @@ def training(
     every: float = EVERY,
     keep: bool | Collection[str] = False,
     leaving: Callable[[], Collection[str]] = frozenset,
+    on_step: Callable[[], None] = lambda: None,
 ) -> Generator[Record | Resumed, None, list[RunResult]]:
     """What `train` does, as a generator: yields each Record as it is made and returns the results.
 
     Of a run that goes on from a checkpoint the first thing that it yields is a Resumed. `leaving` is asked after
     every record and as often as `should_stop`: the runs whose ids it names end as `cancelled`, the others do not
-    notice. A stack of which half has ended goes on as a smaller one.
+    notice. A stack of which half has ended goes on as a smaller one. `on_step` is called after every step and every
+    forward pass of an evaluation: a sign of life.
     """
     if keep and checkpoints is None:
         raise ValueError("keep needs a folder for checkpoints")
@@ -152,7 +154,9 @@ def training(
             members = group
             while members:
                 heir = [heirs.get(run.run_id) for run in members]
-                results, members = yield from _together(members, heir, where, stops, evaluations, files, keep=kept)
+                results, members = yield from _together(
+                    members, heir, where, stops, evaluations, files, keep=kept, on_step=on_step
+                )
                 ended |= {result.run_id: result for result in results}
     for run in runs:  # only now: until results are out, a kill costs the time since the last save
         if ended[run.run_id].state != "cancelled":
@@ -184,6 +188,7 @@ def _together(
     files: checkpoint.Checkpoints,
     *,
     keep: Collection[str],
+    on_step: Callable[[], None],
 ) -> Generator[Record, None, tuple[list[RunResult], dict[RunSpec, checkpoint.State | None]]]:
     """Train runs of one shape and length as one stack, from the one step at which they were saved, or from 0.
 
@@ -198,7 +203,8 @@ def _together(
     loader = loader_of(first, arrays, where)
     data = on_device(arrays, where, loader)
     batches = Batches(data, runs, splits)
-    evaluate = Evaluation(data, [split.watched for split in splits] if first.validation else splits)
+    watched = [split.watched for split in splits] if first.validation else splits
+    evaluate = Evaluation(data, watched, on_step=on_step)
     stack = Stack(runs, where, [start_row(run, files.folder) for run in runs] if None in saved else None)
     optimizer = make_optimizer(runs, stack.rows, slots(stack.shape))
     cast = precision(first, where)
@@ -219,24 +225,26 @@ def _together(
         clip(runs, stack.rows)
         set_rates(optimizer, runs, step)
         optimizer.step()
+        on_step()
 
         done = step + 1
         if done in partings - grid:
             book.leave(heirs, done, files, stack.rows, optimizer, loss_sum)
+        due = done in looks or done % LOOK == 0 or book.unseen > SOON
         if done in looks:
             yield from book.record(done, loss_sum, lambda: evaluate(stack))
             loss_sum.zero_()
-        elif done % LOOK == 0:
+        elif due:
             book.look(done, files, stops, stack.rows, optimizer, loss_sum)
         if done in partings & grid:
             book.leave(heirs, done, files, stack.rows, optimizer, loss_sum)
-        if done in looks or done % LOOK == 0:
+        if due:
             book.part(done, files, stops, stack.rows, optimizer, loss_sum)
         if 2 * len(book.running) <= len(runs) and (steps - done >= LOOK or not book.running):
             break
     rest = book.states(done, stack.rows, optimizer, loss_sum)
     if book.finished and (first.validation or first.tta or not steps):
-        book.test(Evaluation(data, splits, runs if first.tta else ())(stack))
+        book.test(Evaluation(data, splits, runs if first.tta else (), on_step)(stack))
     results = book.results()
     _keep([run if run.run_id in keep else None for run in runs], results, files, stack)
     return results, rest

@@ -46,7 +46,7 @@ class RunResult:
     `error`, `loss`, `top5_error` and `real_error` (`trainer.evaluate.Metrics`) are of the test split, by test-time
     augmentation where the spec says so; `val_error` and `val_loss` are of the validation split, NaN where there is
     none. A run that is not `done` keeps the metrics of its last record; NaN where there is none. `loader` is how
-    the data was read, resident or mmap.
+    the data was read, resident or mmap; `accumulate` in how many parts each batch was processed.
     """
 
     run_id: str
@@ -67,6 +67,7 @@ class RunResult:
     seconds: float
     device: str
     loader: str
+    accumulate: int
     threads: int
     stack: int
     history: tuple[Record, ...]

@@ -96,7 +96,7 @@ class RunSpec:
     beta1: float | None = None  # adamw and lion only; None: 0.9
     beta2: float | None = None  # adamw and lion only; None: 0.999 for adamw, 0.99 for lion
     clip: float | None = None  # largest norm of a run's whole gradient; None: none
-    accumulate: int = 1  # equal parts in which a batch is processed
+    accumulate: int = 1  # equal parts in which a batch is processed: less memory, the same mathematics
     precision: Precision = "fp32"  # of training; evaluation is always fp32
     batch_size: int = 64
     schedule: Schedule = "constant"
@@ -149,6 +149,7 @@ class RunSpec:
         left_out = {
             "path",
             "loader",
+            "accumulate",
             "start",
             "stage",
             "parent_cell",
@@ -210,7 +211,6 @@ _OFF: dict[str, Any] = {
     "mixup": 0,
     "dropout": 0,
     "clip": None,
-    "accumulate": 1,
     "param": "standard",
     "precision": "fp32",
     "lr_embed": 1,

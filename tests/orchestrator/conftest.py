@@ -81,6 +81,7 @@ def made_result(run, state="done", error=0.5, records=2):
         seconds=0.25,
         device="cpu",
         loader="resident",
+        accumulate=run.accumulate,
         threads=1,
         stack=1,
         history=history,

@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import hashlib
 import json
+import math
 import os
 import shutil
 import signal
@@ -35,6 +36,7 @@ RUN = RunSpec(width=16, batch_size=32, examples=32 * STEPS, weight_decay=0.01, l
 def _look_often():
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr("trainer.loop.LOOK", LOOK)
+        patch.setattr("trainer.loop.SOON", math.inf)
         yield
 
 
@@ -146,7 +148,7 @@ def test_a_killed_process_loses_the_time_since_its_last_checkpoint_and_nothing_e
     text = f"""
 import pathlib, time, torch, trainer, trainer.loop
 torch.set_num_threads(1)
-trainer.loop.LOOK, looks = {LOOK}, iter("123")
+trainer.loop.LOOK, trainer.loop.SOON, looks = {LOOK}, 1e9, iter("123")
 def look():
     print(flush=True)
     time.sleep(60 if next(looks) == "3" else 0)

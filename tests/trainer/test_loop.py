@@ -84,7 +84,8 @@ def test_a_longer_run_is_evaluated_where_a_shorter_one_is(short, more, evaluatio
     assert set(evaluation_steps(short, evaluations)) - {short} == {step for step in longer if step < short}
 
 
-def test_a_run_that_is_told_to_stop_ends_as_cancelled():
+def test_a_run_that_is_told_to_stop_ends_as_cancelled(monkeypatch):
+    monkeypatch.setattr("trainer.loop.SOON", np.inf)
     asked = []
     result = train(SMALL, device="cpu", should_stop=lambda: bool(asked) or asked.append(1))
     assert result.state == "cancelled"
@@ -94,6 +95,11 @@ def test_a_run_that_is_told_to_stop_ends_as_cancelled():
     assert result.history
     assert result.history[-1].step <= result.steps
     assert result.error == result.history[-1].error
+
+
+def test_slow_steps_are_looked_at_sooner(monkeypatch):
+    monkeypatch.setattr("trainer.loop.SOON", -1.0)
+    assert train(SMALL, device="cpu", should_stop=lambda: True).steps < LOOK
 
 
 def test_a_run_that_is_never_told_to_stop_is_not_changed_by_the_asking():

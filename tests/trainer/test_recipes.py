@@ -162,9 +162,11 @@ def test_clipping_is_torchs_over_all_of_a_runs_parameters():
     assert torch.equal(rows[2].grad, gradients[2])
 
 
-def test_a_batch_in_parts_is_the_same_batch():
-    whole, parts = (train(quick(accumulate=n, mixup=0.5), device="cpu") for n in (1, 4))
+def test_a_batch_in_parts_is_the_same_batch_and_the_same_run():
+    whole, parts = (train(quick(accumulate=n, mixup=0.5, dropout=0.3), device="cpu") for n in (1, 4))
     assert [r.loss for r in parts.history] == pytest.approx([r.loss for r in whole.history], rel=1e-4)
+    assert parts.run_id == whole.run_id
+    assert (whole.accumulate, parts.accumulate) == (1, 4)
 
 
 # learning rates by layer
