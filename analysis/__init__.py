@@ -1,4 +1,4 @@
-"""Laws from tables: power laws with intervals that can be defended, from any DataFrame with two columns.
+"""Laws from tables: power laws with intervals that can be defended, from any DataFrame with named columns.
 
 Imports numpy, pandas and scipy.special; matplotlib only when a figure is drawn.
 """
@@ -11,18 +11,21 @@ from analysis.plots import LawFigure, describe_law, draw, save
 from analysis.power_law import fit_power_law
 from analysis.seeds import average_seeds
 from analysis.solver import FitError
+from analysis.surface import SurfaceFit, fit_surface
 
 __all__ = [
     "FitError",
     "IsoflopFit",
     "LawFigure",
     "PowerLawFit",
+    "SurfaceFit",
     "average_seeds",
     "describe_law",
     "draw",
     "fit_frontier",
     "fit_isoflop",
     "fit_power_law",
+    "fit_surface",
     "frontier",
     "save",
 ]

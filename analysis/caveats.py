@@ -8,12 +8,16 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
 from scipy.special import fdtrc
 
-from analysis.solver import EXPONENT_BOUNDS, Form, Solution
+from analysis.form import EXPONENT_BOUNDS
+
+if TYPE_CHECKING:
+    from analysis.solver import Form, Solution
 
 Array = NDArray[np.float64]
 

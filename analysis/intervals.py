@@ -11,6 +11,8 @@ from scipy.special import stdtrit
 from analysis import columns, seeds
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     import pandas as pd
 
 Array = NDArray[np.float64]
@@ -30,20 +32,31 @@ def clusters(frame: pd.DataFrame) -> NDArray[np.intp]:
 
 
 def resample(cluster: NDArray[np.intp], x: Array, resamples: int, rng: np.random.Generator, least: int) -> Array:
+    """Weights [resamples, rows] as from `draw`, each with at least `least` distinct x."""
+    return draw(cluster, [(np.unique(x, return_inverse=True)[1], least)], resamples, rng)
+
+
+def draw(
+    cluster: NDArray[np.intp],
+    groups: Sequence[tuple[NDArray[np.intp], int]],
+    resamples: int,
+    rng: np.random.Generator,
+) -> Array:
     """Weights [resamples, rows]: how often each row was drawn when clusters are drawn with replacement.
 
-    A resample with fewer than `least` distinct x cannot carry the law and is drawn again; where fifty draws
-    do not help it becomes the data themselves.
+    `groups` are pairs (group of each row [rows], how many distinct groups a law needs). A resample that cannot
+    carry the law is drawn again; where fifty draws do not help it becomes the data themselves.
     """
     count = int(cluster.max()) + 1
     even = np.full(count, 1.0 / count)
-    group = np.unique(x, return_inverse=True)[1]
-    member = (group[:, None] == np.arange(group.max() + 1)).astype(float)
+    members = [((group[:, None] == np.arange(group.max() + 1)).astype(float), least) for group, least in groups]
     weights = np.ones((resamples, cluster.size))
     poor = np.arange(resamples)
     for _ in range(_DRAWS):
         drawn = rng.multinomial(count, even, size=poor.size).astype(float)[:, cluster]
-        rich = (drawn @ member > 0).sum(axis=1) >= least
+        rich = np.ones(poor.size, dtype=bool)
+        for member, least in members:
+            rich &= (drawn @ member > 0).sum(axis=1) >= least
         weights[poor[rich]] = drawn[rich]
         poor = poor[~rich]
         if poor.size == 0:

@@ -123,13 +123,13 @@ class PowerLawFit:
             "n_distinct",
             "n_clusters",
         )
-        out: dict[str, Any] = {name: _plain(getattr(self, name)) for name in names}
-        out |= {"resamples": self.resamples, "rms": _plain(self.rms), "supported": self.supported}
-        out |= {"intervals": {name: [_plain(end) for end in ends] for name, ends in self.intervals.items()}}
-        out |= {name: [_plain(end) for end in getattr(self, name)] for name in ("x_range", "compatible")}
+        out: dict[str, Any] = {name: plain(getattr(self, name)) for name in names}
+        out |= {"resamples": self.resamples, "rms": plain(self.rms), "supported": self.supported}
+        out |= {"intervals": {name: [plain(end) for end in ends] for name, ends in self.intervals.items()}}
+        out |= {name: [plain(end) for end in getattr(self, name)] for name in ("x_range", "compatible")}
         out |= {"warnings": list(self.warnings), "reasons": list(self.reasons)}
         points = self.points[[self.x, self.y]].to_numpy(dtype=float)
-        return out | {"points": [[_plain(a), _plain(b)] for a, b in points]}
+        return out | {"points": [[plain(a), plain(b)] for a, b in points]}
 
     def __str__(self) -> str:
         return self.summary()
@@ -167,7 +167,8 @@ def quote(value: float, interval: tuple[float, float]) -> str:
     return f"{value:.{min(digits, 12)}g}"
 
 
-def _plain(value: float) -> float | None:
+def plain(value: float) -> float | None:
+    """A number as JSON can hold it; texts and whole numbers pass."""
     if isinstance(value, str | int):
         return value
     return float(value) if math.isfinite(value) else None

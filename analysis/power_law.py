@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from analysis import caveats, columns, intervals, solver
+from analysis.form import EXPONENT_BOUNDS
 from analysis.law import PowerLawFit
 from analysis.solver import FitError, Form, Solution
 
@@ -148,7 +149,7 @@ def conclude(sample: Sample, x: str, y: str, form: Form, level: float) -> PowerL
 
 def _require_fall(law: Solution, at: Array, x: str, y: str) -> None:
     ends = law.predict(np.array([at.min(), at.max()]))[0]
-    flat = law.exponent[0] < 1.01 * solver.EXPONENT_BOUNDS[0] or ends[0] < 1.001 * ends[1]
+    flat = law.exponent[0] < 1.01 * EXPONENT_BOUNDS[0] or ends[0] < 1.001 * ends[1]
     if flat or not np.all(np.isfinite(ends)):
         raise FitError(f"{y!r} does not fall as {x!r} grows, so no power law describes it; look at the points")
 
@@ -167,7 +168,7 @@ def _intervals(
         return dict.fromkeys(names, (np.nan, np.nan))
     logs = intervals.percentile(np.log(replicates.exponent), np.log(law.exponent[0]), level, wider)
     ends = {
-        "exponent": np.clip(np.exp(logs), *solver.EXPONENT_BOUNDS),
+        "exponent": np.clip(np.exp(logs), *EXPONENT_BOUNDS),
         "floor": np.maximum(intervals.percentile(replicates.floor, law.floor[0], level, wider), 0.0),
         "shift": np.maximum(intervals.percentile(replicates.shift, law.shift[0], level, wider), 0.0),
     }

@@ -17,10 +17,10 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from analysis.form import EXPONENT_BOUNDS
+
 Array = NDArray[np.float64]
 
-EXPONENT_BOUNDS = (1e-3, 10.0)
-"""The exponents that are searched. A fit at either end has found no law."""
 TUNING = 1.345
 """Huber's threshold in standard deviations: 95 % efficient under Gaussian noise."""
 MAD_TO_SD = 1.4826

@@ -44,3 +44,11 @@ def records(runs=12, per_run=8, luck=0.04, seed=0):
         y = 3 * (x / 1e9) ** -slope * np.exp(luck * rng.normal() + 0.002 * rng.normal(size=per_run))
         parts.append(pd.DataFrame({"run_id": f"r{run}", "flops": x, "error": y}))
     return pd.concat(parts, ignore_index=True)
+
+
+def surface(n=40, alpha=0.35, beta=0.4, floor=0.2, noise=0.0, seed=0, low=(1e4, 1e5), decades=3.0):
+    """`params`, `examples` and `loss` on floor + 2 (N / low)^-alpha + 3 (D / low)^-beta, places drawn at random."""
+    rng = np.random.default_rng(seed)
+    params, examples = (start * 10 ** rng.uniform(0, decades, size=n) for start in low)
+    y = floor + 2 * (params / low[0]) ** -alpha + 3 * (examples / low[1]) ** -beta
+    return pd.DataFrame({"params": params, "examples": examples, "loss": y * np.exp(noise * rng.normal(size=n))})
