@@ -3,20 +3,23 @@
 Imports numpy, pandas and scipy.special; matplotlib only when a figure is drawn.
 """
 
+from analysis.chart import Chart, Line
 from analysis.frontier import fit_frontier, frontier
 from analysis.isoflop import fit_isoflop
 from analysis.isoflop_law import IsoflopFit
 from analysis.law import PowerLawFit
-from analysis.plots import LawFigure, describe_law, draw, save
+from analysis.law_figure import describe_law
+from analysis.plots import draw, save
 from analysis.power_law import fit_power_law
 from analysis.seeds import average_seeds
 from analysis.solver import FitError
 from analysis.surface import SurfaceFit, fit_surface
 
 __all__ = [
+    "Chart",
     "FitError",
     "IsoflopFit",
-    "LawFigure",
+    "Line",
     "PowerLawFit",
     "SurfaceFit",
     "average_seeds",

@@ -1,16 +1,17 @@
-"""A law's figure described: exactly what will be drawn, as plain data, before any drawing library."""
+"""The figure of a law: cells, training curves, and the law with its band."""
 
 from __future__ import annotations
 
 import math
 import textwrap
-from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 import numpy as np
 import pandas as pd
 
-from analysis import columns, seeds
+from analysis import chart, columns
+from analysis.cells import cell_points
+from analysis.chart import Chart, Line
 from analysis.frontier import frontier
 from analysis.law import quote
 
@@ -24,42 +25,6 @@ REACH = 3.0
 _LINE_POINTS = 200
 
 
-@dataclass(frozen=True, eq=False)
-class Curve:
-    """A run's training curve: its `run_id`, the colour value (NaN without one), x and y [records]."""
-
-    run_id: str
-    colour: float
-    x: NDArray[np.float64]
-    y: NDArray[np.float64]
-
-
-@dataclass(frozen=True, eq=False)
-class LawFigure:
-    """What will be drawn.
-
-    Attributes:
-        x, y: names of the columns.
-        x_label, y_label, colour_label: texts with units; an empty `colour_label` means one colour for all.
-        points: one row a cell, columns `x`, `y` (mean over seeds), `sd` (NaN for one seed), `seeds`, `colour`
-            (NaN without one), `fitted` (on the frontier, or used by the fit).
-        curves: training curves of runs, in the order of the history.
-        line: the law, columns `x`, `y`, `low`, `high`, `inside` (within the fitted range); empty without a
-            supported fit: a line through points that carry no law would be read as one.
-        annotation: lines of text above the axes, mathtext between dollar signs.
-    """
-
-    x: str
-    y: str
-    x_label: str
-    y_label: str
-    colour_label: str
-    points: pd.DataFrame = field(repr=False)
-    curves: tuple[Curve, ...] = field(repr=False)
-    line: pd.DataFrame = field(repr=False)
-    annotation: tuple[str, ...]
-
-
 def describe_law(
     frame: pd.DataFrame,
     fit: PowerLawFit | None = None,
@@ -68,16 +33,18 @@ def describe_law(
     y: str = "error",
     colour: str | None = "width",
     history: pd.DataFrame | None = None,
-) -> LawFigure:
+) -> Chart:
     """The figure of `y` against `x`: cells, curves, and the law with its band.
+
+    The line is left out without a supported fit: one through points that carry no law would be read as a law.
+    `strong` points are on the frontier, or used by the fit.
 
     Args:
         frame: one row a run. Rows without a finite `y` are left out.
         fit: the law to show; None shows the points with their frontier.
         x: column of the horizontal axis.
         y: column of the vertical axis.
-        colour: positive column that colours points and curves; one colour where it is None, absent or not
-            constant within cells.
+        colour: positive column that colours points and curves; one colour where it is None or absent.
         history: records with `run_id`, `x` and `y`; without an `x` column (params, say) there are no curves.
 
     Raises:
@@ -86,73 +53,70 @@ def describe_law(
     if fit is not None and (fit.x, fit.y) != (x, y):
         raise ValueError(f"the fit is of {fit.y!r} against {fit.x!r}; expected {y!r} against {x!r}")
     table, _ = columns.check(frame, [x, y])
-    points, coloured = _points(table, x, y, colour, fit)
-    return LawFigure(
+    shade = _shades(table, colour)
+    points = cell_points(table, x, y, shade)
+    curves = _curves(history, table, x, y, shade)
+    return Chart(
         x=x,
         y=y,
         x_label=columns.label(x),
         y_label=columns.label(y),
-        colour_label=columns.label(colour) if coloured and colour else "",
-        points=points,
-        curves=_curves(history, table, x, y, colour if coloured else None),
-        line=_line(fit),
+        points=points.assign(strong=_fitted(points, table, fit, x, y)),
+        lines=(*curves, *law_line(fit)),
+        shade_label=columns.label(colour) if colour and np.isfinite(shade).any() else "",
         annotation=_annotation(fit),
     )
 
 
-def _points(
-    table: pd.DataFrame, x: str, y: str, colour: str | None, fit: PowerLawFit | None
-) -> tuple[pd.DataFrame, bool]:
-    averaged = seeds.average_seeds(table, y)
-    at = seeds.cell_means(seeds.cell_index(table), table[x].to_numpy(dtype=float))
-    shades = _shades(averaged, colour)
+def law_line(fit: PowerLawFit | None, *, shade: float = np.nan, name: str = "") -> tuple[Line, ...]:
+    """The law with its band, dashed where it extrapolates; nothing without a supported fit."""
+    if fit is None or not fit.supported:
+        return ()
+    low, high = fit.x_range
+    at = np.unique(np.append(np.geomspace(low / REACH, high * REACH, _LINE_POINTS), [low, high]))
+    law, inside = fit.predict(at), (at >= low) & (at <= high)
+    return (chart.line(at, law["y"], low=law["low"], high=law["high"], inside=inside, shade=shade, name=name),)
+
+
+def _fitted(
+    points: pd.DataFrame, table: pd.DataFrame, fit: PowerLawFit | None, x: str, y: str
+) -> NDArray[np.bool_]:
+    """Whether each cell was fitted: a frontier keeps cells, a plain fit every row."""
+    if fit is not None and "seeds" not in fit.points:
+        return np.ones(len(points), dtype=bool)
     chosen = fit.points if fit is not None else frontier(table, x, y)
-    every = fit is not None and "seeds" not in fit.points
     used = set(zip(chosen[x].astype(float), chosen[y].astype(float), strict=True))
-    mean = averaged[y].to_numpy(dtype=float)
-    points = pd.DataFrame(
-        {
-            "x": at,
-            "y": mean,
-            "sd": averaged[f"{y}_sd"],
-            "seeds": averaged["seeds"],
-            "colour": shades,
-            "fitted": [every or pair in used for pair in zip(at, mean, strict=True)],
-        }
-    )
-    return points, bool(np.isfinite(shades).any())
+    return np.array([pair in used for pair in zip(points["x"], points["y"], strict=True)], dtype=bool)
 
 
-def _shades(frame: pd.DataFrame, colour: str | None) -> NDArray[np.float64]:
+def _shades(table: pd.DataFrame, colour: str | None) -> NDArray[np.float64]:
     """The colour value of each row, NaN where it is not a positive number."""
-    if colour is None or colour not in frame or not pd.api.types.is_numeric_dtype(frame[colour]):
-        return np.full(len(frame), np.nan)
-    values = frame[colour].to_numpy(dtype=float, na_value=np.nan)
+    if colour is None or colour not in table or not pd.api.types.is_numeric_dtype(table[colour]):
+        return np.full(len(table), np.nan)
+    values = table[colour].to_numpy(dtype=float, na_value=np.nan)
     return np.where(np.isfinite(values) & (values > 0), values, np.nan)
 
 
 def _curves(
-    history: pd.DataFrame | None, table: pd.DataFrame, x: str, y: str, colour: str | None
-) -> tuple[Curve, ...]:
+    history: pd.DataFrame | None, table: pd.DataFrame, x: str, y: str, shade: NDArray[np.float64]
+) -> tuple[Line, ...]:
+    """The training curve of each run, in order of its first x."""
     run = columns.RUN
     if history is None or x not in history or y not in history or run not in history or run not in table:
         return ()
-    shades = dict(zip(table[run], _shades(table, colour), strict=True))
+    shades = dict(zip(table[run], shade, strict=True))
+    models = dict(zip(table[run], table["model"], strict=True)) if "model" in table else {}
     good = history[history[run].isin(shades) & (history[x] > 0) & (history[y] > 0) & np.isfinite(history[y])]
     return tuple(
-        Curve(str(name), float(shades[name]), part[x].to_numpy(dtype=float), part[y].to_numpy(dtype=float))
-        for name, part in good.sort_values(x, kind="stable").groupby(run, sort=False)
-    )
-
-
-def _line(fit: PowerLawFit | None) -> pd.DataFrame:
-    if fit is None or not fit.supported:
-        return pd.DataFrame({name: pd.Series(dtype=float) for name in ("x", "y", "low", "high")}).assign(
-            inside=pd.Series(dtype=bool)
+        chart.line(
+            *(part[x], part[y]),
+            style="curve",
+            shade=float(shades[run_id]),
+            name=str(run_id),
+            group=str(models.get(run_id, "")),
         )
-    low, high = fit.x_range
-    at = np.unique(np.append(np.geomspace(low / REACH, high * REACH, _LINE_POINTS), [low, high]))
-    return fit.predict(at).assign(inside=(at >= low) & (at <= high))
+        for run_id, part in good.sort_values(x, kind="stable").groupby(run, sort=False)
+    )
 
 
 def _annotation(fit: PowerLawFit | None) -> tuple[str, ...]:

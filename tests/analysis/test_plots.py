@@ -6,7 +6,7 @@ import pytest
 from planted import law, sweep
 
 from analysis import average_seeds, describe_law, draw, fit_frontier, fit_power_law, save
-from analysis.plots import log_ticks
+from analysis.ticks import log_ticks
 
 
 @pytest.fixture(scope="module")
@@ -30,30 +30,30 @@ def test_described_points_are_the_averaged_cells(table, fit):
     assert figure.points["x"].tolist() == cells["flops"].tolist()
     assert figure.points["y"].tolist() == cells["error"].tolist()
     assert figure.points["sd"].tolist() == cells["error_sd"].tolist()
-    assert figure.points["colour"].tolist() == cells["width"].tolist()
-    assert figure.points["fitted"].sum() == len(fit.points)
+    assert figure.points["shade"].tolist() == cells["width"].tolist()
+    assert figure.points["strong"].sum() == len(fit.points)
     assert (figure.x_label, figure.y_label) == ("training compute C (FLOPs)", "test error")
 
 
 def test_described_line_is_the_prediction_and_knows_where_it_extrapolates(table, fit):
-    line = describe_law(table, fit, x="flops").line
+    (line,) = describe_law(table, fit, x="flops").of("law")
     low, high = fit.x_range
-    assert line["y"].tolist() == pytest.approx(fit.predict(line["x"])["y"].tolist())
-    assert line["x"].min() == pytest.approx(low / 3)
-    assert line["x"].max() == pytest.approx(high * 3)
-    assert line.loc[line["inside"], "x"].min() == low
-    assert line.loc[line["inside"], "x"].max() == high
+    expected = fit.predict(line.x)
+    assert line.y.tolist() == pytest.approx(expected["y"].tolist())
+    assert line.low.tolist() == pytest.approx(expected["low"].tolist())
+    assert (line.x.min(), line.x.max()) == (pytest.approx(low / 3), pytest.approx(high * 3))
+    assert (line.x[line.inside].min(), line.x[line.inside].max()) == (low, high)
 
 
 def test_described_curves_are_those_of_the_history(table, fit):
     records = history(table)
     figure = describe_law(table, fit, x="flops", history=records)
-    assert {curve.run_id for curve in figure.curves} == set(table["run_id"])
-    curve = figure.curves[0]
-    own = records[records["run_id"] == curve.run_id].sort_values("flops")
-    assert curve.x.tolist() == own["flops"].tolist()
-    assert curve.y.tolist() == own["error"].tolist()
-    assert describe_law(table, x="params", history=records).curves == ()
+    curves = figure.of("curve")
+    assert {curve.name for curve in curves} == set(table["run_id"])
+    own = records[records["run_id"] == curves[0].name].sort_values("flops")
+    assert curves[0].x.tolist() == own["flops"].tolist()
+    assert curves[0].y.tolist() == own["error"].tolist()
+    assert describe_law(table, x="params", history=records).of("curve") == ()
 
 
 def test_unsupported_fit_is_a_refusal_in_words_and_no_line():
@@ -61,7 +61,7 @@ def test_unsupported_fit_is_a_refusal_in_words_and_no_line():
     fit = fit_power_law(table, resamples=100)
     figure = describe_law(table, fit, x="flops")
     assert not fit.supported
-    assert figure.line.empty
+    assert figure.of("law") == ()
     assert "no exponent claimed" in figure.annotation[0]
 
 
@@ -71,8 +71,8 @@ def test_supported_fit_is_annotated_with_its_interval(table, fit):
 
 def test_any_two_columns_can_be_shown():
     figure = describe_law(pd.DataFrame({"a$": [1, 2, 3], "b": [3.0, 2, 1]}), x="a$", y="b")
-    assert (figure.x_label, figure.y_label, figure.colour_label) == ("a$", "b", "")
-    assert figure.points["colour"].isna().all()
+    assert (figure.x_label, figure.y_label, figure.shade_label) == ("a$", "b", "")
+    assert figure.points["shade"].isna().all()
 
 
 def test_fit_of_other_columns_is_refused(table, fit):
@@ -96,12 +96,12 @@ def test_drawn_axes_show_what_was_described(table, fit):
 
 
 @pytest.mark.parametrize("colour", ["flops", None])
-def test_files_are_written_and_svg_is_the_same_to_the_byte(tmp_path, table, fit, colour):
+def test_files_are_written_and_vectors_are_the_same_to_the_byte(tmp_path, table, fit, colour):
     figure = describe_law(table, fit, x="flops", colour=colour, history=history(table))
-    first = save(figure, tmp_path / "one" / "law.v1")
-    second = save(figure, tmp_path / "two" / "law.v1")
-    assert [path.name for path in first] == ["law.v1.png", "law.v1.svg"]
-    assert first[1].read_bytes() == second[1].read_bytes()
+    first = save(figure, tmp_path / "one" / "law.v1", ("png", "svg", "pdf"))
+    second = save(figure, tmp_path / "two" / "law.v1", ("png", "svg", "pdf"))
+    assert [path.name for path in first] == ["law.v1.png", "law.v1.svg", "law.v1.pdf"]
+    assert [path.read_bytes() for path in first[1:]] == [path.read_bytes() for path in second[1:]]
     assert first[0].read_bytes().startswith(b"\x89PNG")
 
 
