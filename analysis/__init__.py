@@ -9,6 +9,7 @@ from analysis.isoflop import fit_isoflop
 from analysis.isoflop_law import IsoflopFit
 from analysis.law import PowerLawFit
 from analysis.law_figure import describe_law
+from analysis.learning_rate import LearningRates, best_learning_rates
 from analysis.plots import draw, save
 from analysis.power_law import fit_power_law
 from analysis.seeds import average_seeds
@@ -19,10 +20,12 @@ __all__ = [
     "Chart",
     "FitError",
     "IsoflopFit",
+    "LearningRates",
     "Line",
     "PowerLawFit",
     "SurfaceFit",
     "average_seeds",
+    "best_learning_rates",
     "describe_law",
     "draw",
     "fit_frontier",

@@ -1,4 +1,4 @@
-"""IsoFLOP curves of a table: for each budget the best cell at every size, and what it would be in resamples."""
+"""Curves of y against one column, group by group: the best cell at every position, also in resamples."""
 
 from __future__ import annotations
 
@@ -14,32 +14,63 @@ Array = NDArray[np.float64]
 
 NEAR = 0.1
 """Rows whose log compute differs by less belong to one budget: whole steps leave cells a little apart."""
-_FEW_REPEATS = 5
-"""Degrees of freedom under which the scatter of repeats says less than the scatter about smooth curves."""
+_FEW = 5
+"""Degrees of freedom under which the scatter of repeats says little."""
 
 
 @dataclass(frozen=True, eq=False)
 class Curve:
-    """One budget: sizes `n` [P] rising, their examples `d` [P], the best mean `y` [P], and `drawn` [B, P].
+    """One group: positions `x` [P] rising, the best mean there `y` [P], its resamples `drawn` [B, P].
 
-    `cells` holds the index of the best cell of each size [P].
+    `cells` [P] tells which cell was best, an index into what `seeds.cell_means` returns. `spare` counts the degrees
+    of freedom behind the noise that was drawn.
     """
 
-    budget: float
-    n: Array
-    d: Array
+    x: Array
     y: Array
     drawn: Array
     cells: NDArray[np.intp]
+    spare: int
 
 
 @dataclass(frozen=True, eq=False)
 class Curves:
-    """All curves of a table by rising budget, the noise of a cell's mean (sd of its log) and what to say."""
+    """The curve of every group, the noise of one run (sd of its log, NaN if unknown) and what to say of it."""
 
     curves: tuple[Curve, ...]
     noise: float
     notes: tuple[str, ...]
+
+
+def draw_curves(
+    frame: pd.DataFrame, group: NDArray[np.intp], x: str, y: str, *, resamples: int, seed: int
+) -> Curves:
+    """The curves of a checked frame whose rows are in the groups [rows], numbered from 0.
+
+    A resample gives the mean of every cell log-normal noise and selects the best cell again. The noise of a run is
+    that of the repeats in its group, or in the whole table where a group has few; with no repeats at all it is
+    the scatter about smooth curves in log x; where that is not known either there are no resamples.
+    """
+    cell = seeds.cell_index(frame)
+    group = group[np.unique(cell, return_index=True)[1]]
+    at, values = (frame[name].to_numpy(dtype=float) for name in (x, y))
+    at, means, count = seeds.cell_means(cell, at), seeds.cell_means(cell, values), np.bincount(cell)
+    squares, spares, notes = _noise(cell, values, means, group, at)
+    noise = float(np.sqrt(squares.sum() / spares.sum())) if spares.sum() else np.nan
+    rng = np.random.default_rng(seed)
+    curves = []
+    for g in range(group.max() + 1):
+        inside = np.flatnonzero(group == g)
+        own = spares[g] >= _FEW
+        sd = np.sqrt(squares[g] / spares[g]) if own else noise
+        luck = rng.normal(size=(resamples if np.isfinite(sd) else 0, inside.size))
+        drawn = means[inside] * np.exp(np.nan_to_num(sd) / np.sqrt(count[inside]) * luck)
+        places, place = np.unique(at[inside], return_inverse=True)
+        cells = [np.flatnonzero(place == k) for k in range(places.size)]
+        best = np.array([inside[rivals[np.argmin(means[inside[rivals]])]] for rivals in cells])
+        lowest = np.stack([drawn[:, rivals].min(axis=1) for rivals in cells], axis=1)
+        curves.append(Curve(places, means[best], lowest, best, int(spares[g] if own else spares.sum())))
+    return Curves(tuple(curves), noise, notes)
 
 
 def by_budget(frame: pd.DataFrame, budget: str) -> NDArray[np.intp]:
@@ -62,76 +93,34 @@ def by_budget(frame: pd.DataFrame, budget: str) -> NDArray[np.intp]:
     return group
 
 
-def isoflop_curves(
-    frame: pd.DataFrame, n: str, y: str, *, d: str, budget: str, resamples: int, seed: int
-) -> Curves:
-    """The curves of a checked frame that has the columns `n`, `y`, `d` and `budget`.
-
-    A resample draws the runs of each cell with replacement and selects the best cell again. A cell of one run
-    has none to draw: its mean gets log-normal noise of the size that the repeats of other cells show, or, with
-    no repeats, the scatter about smooth curves in log n.
-    """
-    cell = seeds.cell_index(frame)
-    first = np.unique(cell, return_index=True)[1]
-    group = by_budget(frame, budget)[first]
-    at = [seeds.cell_means(cell, frame[name].to_numpy(dtype=float)) for name in (n, d, budget)]
-    values = frame[y].to_numpy(dtype=float)
-    means = seeds.cell_means(cell, values)
-    noise, source = _noise(cell, values, means, group, at[0])
-    drawn = _draw(cell, values, noise, resamples, np.random.default_rng(seed))
-    curves = []
-    for g in range(group.max() + 1):
-        inside = np.flatnonzero(group == g)
-        sizes, size = np.unique(at[0][inside], return_inverse=True)
-        best = np.array([inside[size == s][np.argmin(means[inside[size == s]])] for s in range(sizes.size)])
-        lowest = np.stack([drawn[:, inside[size == s]].min(axis=1) for s in range(sizes.size)], axis=1)
-        compute = float(np.exp(np.mean(np.log(at[2][inside]))))
-        curves.append(Curve(compute, sizes, at[1][best], means[best], lowest, best))
-    return Curves(tuple(curves), noise, source)
-
-
 def _noise(
-    cell: NDArray[np.intp], values: Array, means: Array, group: NDArray[np.intp], n: Array
-) -> tuple[float, tuple[str, ...]]:
-    """Sd of log y of one run, and a note on where it is from."""
-    count = np.bincount(cell)
-    spare = int(np.sum(count - 1))
-    if spare >= _FEW_REPEATS:
+    cell: NDArray[np.intp], values: Array, means: Array, group: NDArray[np.intp], x: Array
+) -> tuple[Array, NDArray[np.intp], tuple[str, ...]]:
+    """Squared deviations of log y summed and their degrees of freedom in each group [G], and a note on them."""
+    groups = int(group.max()) + 1
+    spares = np.bincount(group, np.bincount(cell) - 1, groups).astype(np.intp)
+    if spares.sum() >= _FEW:
         deviations = np.log(values) - seeds.cell_means(cell, np.log(values))[cell]
-        return float(np.sqrt(np.sum(deviations**2) / spare)), ()
-    left = [_neighbours(np.log(n[group == g]), np.log(means[group == g])) for g in range(group.max() + 1)]
-    residuals = np.concatenate(left)
-    if not residuals.size:
-        return 0.0, ("one run a cell and too few sizes a budget: the noise of a run is not known",)
-    noise = float(np.sqrt(np.mean(residuals**2)))
-    return noise, (f"one run a cell: noise of {100 * noise:.2g} % taken from the scatter about the curves",)
+        squares = np.asarray(np.bincount(group[cell], deviations**2, groups), dtype=float)
+        return squares, spares, ()
+    left = [_neighbours(np.log(x[group == g]), np.log(means[group == g])) for g in range(groups)]
+    squares, spares = np.array([np.sum(r**2) for r in left]), np.array([r.size for r in left], dtype=np.intp)
+    if not spares.sum():
+        return squares, spares, ("no repeats and too few points a curve: the noise of a run is not known",)
+    size = 100 * np.sqrt(squares.sum() / spares.sum())
+    return squares, spares, (f"few repeats: noise of {size:.2g} % taken from the scatter about the curves",)
 
 
-def _neighbours(log_n: Array, log_y: Array) -> Array:
+def _neighbours(log_x: Array, log_y: Array) -> Array:
     """What each point of a curve differs by from the cubic through its four neighbours, in sd of one point.
 
     After Gasser, Sroka and Jennen-Steinmetz 1986, who take a line through two: a curve bends, a cubic follows.
     """
-    u = np.unique(log_n)
-    y = np.array([log_y[log_n == size].min() for size in u])
+    u = np.unique(log_x)
+    y = np.array([log_y[log_x == place].min() for place in u])
     out = []
     for k in range(2, u.size - 2):
         near = [k - 2, k - 1, k + 1, k + 2]
         weights = [np.prod([(u[k] - u[j]) / (u[i] - u[j]) for j in near if j != i]) for i in near]
         out.append((y[k] - np.dot(weights, y[near])) / np.sqrt(1 + np.sum(np.square(weights))))
     return np.array(out)
-
-
-def _draw(cell: NDArray[np.intp], values: Array, noise: float, resamples: int, rng: np.random.Generator) -> Array:
-    """Means of the cells in each resample, [B, C], positive."""
-    count = np.bincount(cell)
-    means = np.empty((resamples, count.size))
-    for k in range(count.size):
-        y = values[cell == k]
-        if y.size == 1:
-            means[:, k] = y[0] * np.exp(noise * rng.normal(size=resamples))
-            continue
-        drawn = rng.multinomial(y.size, np.full(y.size, 1 / y.size), size=resamples) @ y / y.size
-        means[:, k] = y.mean() + np.sqrt(y.size / (y.size - 1)) * (drawn - y.mean())
-    lifted: Array = np.maximum(means, 1e-3 * values.min())
-    return lifted

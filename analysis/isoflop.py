@@ -8,11 +8,11 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from analysis import columns, minima
-from analysis.curves import Curve, isoflop_curves
-from analysis.estimate import estimate
-from analysis.isoflop_law import IsoflopFit, Line, Method
+from analysis import columns, intervals, minima, seeds
+from analysis.curves import Curve, by_budget, draw_curves
+from analysis.isoflop_law import IsoflopCurve, IsoflopFit, Growth, Method
 from analysis.power_law import check_options
+from analysis.quantity import quantity
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -67,11 +67,12 @@ def fit_isoflop(  # noqa: PLR0913 - the columns and the resampling
     if method not in get_args(Method):
         raise ValueError(f"method is {method!r}; expected 'akima' or 'parabola'")
     table, budget, notes = prepare(frame, n, y, d, budget)
-    found = isoflop_curves(table, n, y, d=d, budget=budget, resamples=resamples, seed=seed)
-    optima, log_n = locate(found.curves, method, level)
-    lines, scatter = draw_lines(found.curves, optima, log_n)
+    found = draw_curves(table, by_budget(table, budget), n, y, resamples=resamples, seed=seed)
+    curves = tuple(_isoflop(curve, table, d, budget) for curve in found.curves)
+    optima, log_n = locate(curves, method, level)
+    lines, scatter = draw_lines(curves, optima, log_n)
     reasons = _reasons(optima)
-    exponents = [estimate(line.slope, line.slopes, level, wider=line.wider) for line in lines.values()]
+    exponents = [quantity(line.slope, line.slopes, level, wider=line.wider) for line in lines.values()]
     return IsoflopFit(
         n=n,
         d=d,
@@ -87,7 +88,7 @@ def fit_isoflop(  # noqa: PLR0913 - the columns and the resampling
         scatter=scatter,
         warnings=(*reasons, *notes, *found.notes, *_cautions(optima, method, scatter)),
         reasons=reasons,
-        curves=found.curves,
+        curves=curves,
         lines=lines,
     )
 
@@ -112,7 +113,15 @@ def prepare(
     return table.sort_values([budget, n, y], kind="stable", ignore_index=True), budget, tuple(notes)
 
 
-def locate(curves: tuple[Curve, ...], method: Method, level: float) -> tuple[pd.DataFrame, Array]:
+def _isoflop(curve: Curve, table: pd.DataFrame, d: str, budget: str) -> IsoflopCurve:
+    cell = seeds.cell_index(table)
+    examples, compute = (
+        seeds.cell_means(cell, table[name].to_numpy(dtype=float))[curve.cells] for name in (d, budget)
+    )
+    return IsoflopCurve(**vars(curve), d=examples, budget=float(np.exp(np.mean(np.log(compute)))))
+
+
+def locate(curves: tuple[IsoflopCurve, ...], method: Method, level: float) -> tuple[pd.DataFrame, Array]:
     """The table `optima` of an IsoflopFit, with plain column names n, d, y, and log n* of the resamples [B, G].
 
     Refused budgets have NaN in both.
@@ -125,15 +134,15 @@ def locate(curves: tuple[Curve, ...], method: Method, level: float) -> tuple[pd.
     return pd.DataFrame(rows), np.stack(drawn, axis=1)
 
 
-def _optimum(curve: Curve, method: Method, level: float) -> tuple[dict[str, Any], Array]:
-    row: dict[str, Any] = {"budget": curve.budget, "sizes": curve.n.size}
+def _optimum(curve: IsoflopCurve, method: Method, level: float) -> tuple[dict[str, Any], Array]:
+    row: dict[str, Any] = {"budget": curve.budget, "sizes": curve.x.size}
     nothing = np.full(len(curve.drawn), np.nan)
-    if curve.n.size < LEAST_SIZES:
-        refusal = f"{curve.n.size} sizes; a minimum needs {LEAST_SIZES}"
+    if curve.x.size < LEAST_SIZES:
+        refusal = f"{curve.x.size} sizes; a minimum needs {LEAST_SIZES}"
         return row | _numbers(curve, np.nan, np.nan, nothing, nothing, level) | {"refused": refusal}, nothing
     find = minima.METHODS[method]
     every = np.concatenate([np.log(curve.y)[None], np.log(curve.drawn)])
-    log_n, log_y = find(np.log(curve.n), every)
+    log_n, log_y = find(np.log(curve.x), every)
     refusal = _refusal(curve, log_n)
     if refusal:
         return row | _numbers(curve, np.nan, np.nan, nothing, nothing, level) | {"refused": refusal}, nothing
@@ -141,10 +150,10 @@ def _optimum(curve: Curve, method: Method, level: float) -> tuple[dict[str, Any]
     return row | numbers | {"refused": ""}, log_n[1:]
 
 
-def _refusal(curve: Curve, log_n: Array) -> str:
+def _refusal(curve: IsoflopCurve, log_n: Array) -> str:
     """Why a budget has no minimum to report, or nothing."""
     lowest = int(np.argmin(curve.y))
-    if lowest in (0, curve.n.size - 1):  # a parabola through a curve that only falls may still turn inside
+    if lowest in (0, curve.x.size - 1):  # a parabola through a curve that only falls may still turn inside
         end, wanted = ("smallest", "smaller") if lowest == 0 else ("largest", "larger")
         return f"the lowest point is the {end} size; {wanted} ones are needed"
     if not np.isfinite(log_n[0]):
@@ -156,18 +165,21 @@ def _refusal(curve: Curve, log_n: Array) -> str:
 
 
 def _numbers(
-    curve: Curve, log_n: float, log_y: float, drawn_n: Array, drawn_y: Array, level: float
+    curve: IsoflopCurve, log_n: float, log_y: float, drawn_n: Array, drawn_y: Array, level: float
 ) -> dict[str, Any]:
-    log_d = [np.interp(at, np.log(curve.n), np.log(curve.d)) for at in (log_n, drawn_n)]
+    log_d = [np.interp(at, np.log(curve.x), np.log(curve.d)) for at in (log_n, drawn_n)]
+    wider = intervals.stretch(curve.spare, 0, level)
     found = {"n": (log_n, drawn_n), "d": (log_d[0], log_d[1]), "y": (log_y, drawn_y)}
     out: dict[str, Any] = {}
     for name, (value, replicates) in found.items():
-        at = estimate(float(np.exp(value)), np.exp(replicates), level, log=True)
+        at = quantity(float(np.exp(value)), np.exp(replicates), level, wider=wider, log=True)
         out |= {name: at.value, f"{name}_low": at.low, f"{name}_high": at.high}
     return out
 
 
-def draw_lines(curves: tuple[Curve, ...], optima: pd.DataFrame, log_n: Array) -> tuple[dict[str, Line], float]:
+def draw_lines(
+    curves: tuple[IsoflopCurve, ...], optima: pd.DataFrame, log_n: Array
+) -> tuple[dict[str, Growth], float]:
     """The lines of log n* and log d* in log C by least squares, and Birge's ratio of the first."""
     log_c = np.log(optima["budget"].to_numpy(dtype=float))
     lines, scatter = {}, np.nan
@@ -180,16 +192,16 @@ def draw_lines(curves: tuple[Curve, ...], optima: pd.DataFrame, log_n: Array) ->
     return lines, scatter
 
 
-def _log_d(curves: tuple[Curve, ...], log_n: Array) -> Array:
-    columns_ = [np.interp(log_n[:, g], np.log(c.n), np.log(c.d)) for g, c in enumerate(curves)]
+def _log_d(curves: tuple[IsoflopCurve, ...], log_n: Array) -> Array:
+    columns_ = [np.interp(log_n[:, g], np.log(c.x), np.log(c.d)) for g, c in enumerate(curves)]
     return np.where(np.isfinite(log_n), np.stack(columns_, axis=1), np.nan)
 
 
-def _line(log_c: Array, at: Array, drawn: Array, wider: float) -> Line:
+def _line(log_c: Array, at: Array, drawn: Array, wider: float) -> Growth:
     used = np.isfinite(at)
     centre = float(log_c[used].mean()) if used.any() else 0.0
     intercepts, slopes = _least_squares(log_c - centre, np.concatenate([at[None], drawn]))
-    return Line(centre, float(intercepts[0]), float(slopes[0]), intercepts[1:], slopes[1:], wider)
+    return Growth(centre, float(intercepts[0]), float(slopes[0]), intercepts[1:], slopes[1:], wider)
 
 
 def _least_squares(reach: Array, values: Array) -> tuple[Array, Array]:

@@ -10,13 +10,21 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from analysis import intervals
+from analysis.curves import Curve
 
 if TYPE_CHECKING:
-    from analysis.curves import Curve
-    from analysis.estimate import Estimate
+    from analysis.quantity import Quantity
 
 Array = NDArray[np.float64]
 Method = Literal["akima", "parabola"]
+
+
+@dataclass(frozen=True, eq=False)
+class IsoflopCurve(Curve):
+    """The curve of one budget: compute `budget`, sizes `x` [P], their examples `d` [P], the best mean `y` [P]."""
+
+    d: Array
+    budget: float
 
 
 @dataclass(frozen=True, eq=False)
@@ -34,7 +42,7 @@ class IsoflopFit:
         scatter: how much farther the optima lie from the line than their own noise explains, as a ratio; the
             intervals of the exponents are widened by it where it exceeds 1 (Birge's ratio).
         warnings, reasons: as of a PowerLawFit; with reasons no exponent is claimed.
-        curves: the points behind each budget.
+        curves: the points behind each budget, their `x` being n.
         lines: n and d against compute, with their replicates.
     """
 
@@ -43,8 +51,8 @@ class IsoflopFit:
     y: str
     budget: str
     method: Method
-    n_exponent: Estimate
-    d_exponent: Estimate
+    n_exponent: Quantity
+    d_exponent: Quantity
     optima: pd.DataFrame
     level: float
     resamples: int
@@ -52,8 +60,8 @@ class IsoflopFit:
     scatter: float
     warnings: tuple[str, ...]
     reasons: tuple[str, ...]
-    curves: tuple[Curve, ...] = field(repr=False)
-    lines: dict[str, Line] = field(repr=False)
+    curves: tuple[IsoflopCurve, ...] = field(repr=False)
+    lines: dict[str, Growth] = field(repr=False)
 
     @property
     def supported(self) -> bool:
@@ -108,7 +116,7 @@ class IsoflopFit:
 
 
 @dataclass(frozen=True, eq=False)
-class Line:
+class Growth:
     """log q = intercept + slope (log C - centre): the estimate, its replicates [B], and their stretching."""
 
     centre: float

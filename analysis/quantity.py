@@ -15,7 +15,7 @@ Array = NDArray[np.float64]
 
 
 @dataclass(frozen=True, eq=False)
-class Estimate:
+class Quantity:
     """A derived quantity: `value` in [`low`, `high`] (NaN without resamples), finite `replicates` [at most B]."""
 
     value: float
@@ -40,7 +40,7 @@ class Estimate:
         return {name: float(end) if math.isfinite(end) else None for name, end in named.items()}
 
 
-def estimate(value: float, replicates: Array, level: float, *, wider: float = 1.0, log: bool = False) -> Estimate:
+def quantity(value: float, replicates: Array, level: float, *, wider: float = 1.0, log: bool = False) -> Quantity:
     """Percentile interval of `replicates` [B] at `level`, stretched by `wider` about the value.
 
     `log` stretches on a log scale, for what is positive. Replicates that are not finite are left out; from fewer
@@ -48,9 +48,9 @@ def estimate(value: float, replicates: Array, level: float, *, wider: float = 1.
     """
     kept = replicates[np.isfinite(replicates) & ((replicates > 0) | (not log))]
     if kept.size < 20 or not math.isfinite(value):
-        return Estimate(value, math.nan, math.nan, kept)
+        return Quantity(value, math.nan, math.nan, kept)
     if log:
         ends = np.exp(intervals.percentile(np.log(kept), math.log(value), level, wider))
     else:
         ends = intervals.percentile(kept, value, level, wider)
-    return Estimate(value, float(ends[0]), float(ends[1]), kept)
+    return Quantity(value, float(ends[0]), float(ends[1]), kept)
