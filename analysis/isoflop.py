@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from analysis import columns, intervals, minima, seeds
 from analysis.curves import Curve, by_budget, draw_curves
-from analysis.isoflop_law import IsoflopCurve, IsoflopFit, Growth, Method
+from analysis.isoflop_law import Growth, IsoflopCurve, IsoflopFit, Method
 from analysis.power_law import check_options
 from analysis.quantity import quantity
 
