@@ -124,7 +124,7 @@ def run(  # noqa: PLR0913 - an option each
         say(note)
     with Table(store, writable=True) as table:
         new, lost = table.enqueue(planned), table.recover()
-        again = table.retry(planned.sweep) if retry_failed else 0
+        again = table.move(table.states(planned.sweep), "queued", of=["failed"]) if retry_failed else 0
         waiting = len(table.queued(planned.sweep))
         say(_beginning(planned, waiting, new, lost, again))
         scheduler = None
@@ -312,7 +312,7 @@ def main() -> None:
 def _misuse(error: Exception) -> bool:
     """Whether an exception is our own complaint about the user's input, or a file that is not there."""
     return (isinstance(error, OSError) and error.filename is not None) or type(error).__name__ in (
-        *("SweepError", "TableError", "SpecError", "ExportError"),
+        *("SweepError", "TableError", "TableBusyError", "SpecError", "ExportError"),
     )
 
 

@@ -61,18 +61,26 @@ def add_missing_columns(engine: sa.Engine, metadata: sa.MetaData) -> None:
             for column in table.c:
                 if column.name not in here[table.name]:
                     kind = column.type.compile(engine.dialect)
+                    if column.server_default is not None:
+                        kind += f" NOT NULL DEFAULT {column.server_default.arg}"  # type: ignore[attr-defined]
                     connection.exec_driver_sql(f"ALTER TABLE {table.name} ADD COLUMN {column.name} {kind}")
 
 
+class TableBusyError(TableError):
+    """Another coordinator holds the table's lock."""
+
+
 def locked(path: Path) -> int:
-    """Take a table's lock file and write our pid into it; returns its descriptor, TableError where it is held."""
+    """Take a table's lock file and write our pid into it; returns its descriptor. TableBusyError where held."""
     held = os.open(path.with_name(path.name + ".lock"), os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
     try:
         fcntl.flock(held, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except OSError as error:
         owner = os.read(held, 32).decode(errors="replace").strip()
         os.close(held)
-        raise TableError(f"{path} is in use by another isoflop (pid {owner or 'unknown'}); wait for it") from error
+        raise TableBusyError(
+            f"{path} is in use by another isoflop (pid {owner or 'unknown'}); wait for it"
+        ) from error
     os.ftruncate(held, 0)
     os.pwrite(held, f"{os.getpid()}\n".encode(), 0)
     return held

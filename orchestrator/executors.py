@@ -1,7 +1,7 @@
 """Where stacks of runs go: Ray actors on this machine, or this process. One contract, `Executor`.
 
 The caller submits a bundle (the specs of one stack) while `free` says so and polls for events. Every bundle
-ends with exactly one of Finished, Failed and Lost; Recorded, WentOn and Noted events come before.
+ends with exactly one of Finished, Failed and Lost; other events come before.
 """
 
 from __future__ import annotations
@@ -13,14 +13,33 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Protocol
 
 from orchestrator.device import SLOTS_PER_GPU, cores
+from orchestrator.meter import Used
+from orchestrator.process import Process
 from orchestrator.worker import NO_FILES, Files, Raised, Said, Worker
 from trainer.result import Record, Resumed
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterator, Sequence
 
+    from orchestrator.worker import Item
     from trainer.result import RunResult
     from trainer.spec import Device, RunSpec
+
+
+@dataclass(frozen=True)
+class Began:
+    """A stack has reached its worker."""
+
+    bundle: int
+    worker: Process
+
+
+@dataclass(frozen=True)
+class Metered:
+    """What a stack has used; comes before its end, where its worker lived to see it."""
+
+    bundle: int
+    used: Used
 
 
 @dataclass(frozen=True)
@@ -62,6 +81,7 @@ class Failed:
     bundle: int
     reason: str
     traceback: str
+    exception: str = ""
 
 
 @dataclass(frozen=True)
@@ -73,7 +93,7 @@ class Lost:
 
 
 End = Finished | Failed | Lost
-Event = Recorded | WentOn | Noted | End
+Event = Began | Metered | Recorded | WentOn | Noted | End
 
 
 class Executor(Protocol):
@@ -125,17 +145,18 @@ class InlineExecutor:
         if self._going is None:
             return []
         bundle, events = self._going
+        if self._stopping:
+            self._worker.stop()  # at every poll: a stack that only begins does not hear it
         event = _event(bundle, next(events))
         if isinstance(event, End):
-            self._going = None
-        elif self._stopping:
-            self._worker.stop()
+            self._going, self._stopping = None, False
         return [event]
 
     def stop(self) -> None:
         """Stop at the next look of the loop."""
-        self._stopping = True
-        self._worker.stop()
+        if self._going is not None:
+            self._stopping = True
+            self._worker.stop()
 
     def leave(self, bundle: int, run_ids: Collection[str]) -> None:
         """Have runs leave at their next record or the next look of the loop."""
@@ -269,14 +290,17 @@ def _start_ray(slots: int, gpus: int | None) -> Any:
     return ray
 
 
-def _event(bundle: int, item: Record | Resumed | Said | list[RunResult] | Raised) -> Event:
+def _event(bundle: int, item: Item) -> Event:
     match item:
         case Raised():
-            return Failed(bundle, item.reason, item.traceback)
+            return Failed(bundle, *item)
         case Said():
             return Noted(bundle, item.text)
-        case Resumed():
-            return WentOn(bundle, item)
-        case Record():
-            return Recorded(bundle, item)
-    return Finished(bundle, item)
+        case list():
+            return Finished(bundle, item)
+    event: Event = _KIND[type(item)](bundle, item)
+    return event
+
+
+_KIND: dict[type, Any] = {Process: Began, Record: Recorded, Resumed: WentOn, Used: Metered}
+"""Events that carry what a worker yielded as it is."""

@@ -10,7 +10,18 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from orchestrator.device import TYPICAL, Speed
-from orchestrator.executors import Executor, Failed, Finished, Lost, Noted, Recorded, WentOn
+from orchestrator.executors import (
+    Began,
+    Executor,
+    Failed,
+    Finished,
+    Lost,
+    Metered,
+    Noted,
+    Recorded,
+    WentOn,
+)
+from orchestrator.meter import Used
 from orchestrator.planner import bundles, run_flops
 from orchestrator.table import LEASE
 from orchestrator.worker import NO_FILES, Files
@@ -58,6 +69,7 @@ class _Flight:
     claimed: dict[str, int]
     spent: dict[str, int] = field(default_factory=dict)
     began: dict[str, int] = field(default_factory=dict)
+    used: Used = field(default_factory=Used)
 
 
 class Scheduler:
@@ -160,7 +172,7 @@ class Scheduler:
             }
             if not missing:
                 return queued
-            self._table.again(sorted(missing))  # they may have parents themselves
+            self._table.move(sorted(missing), "queued", of=["done"], reason="again, for its parameters")
 
     def _ready(self, queued: list[RunSpec]) -> list[RunSpec]:
         """Those of the queued runs that wait for no other; the others are put behind their parents."""
@@ -180,7 +192,7 @@ class Scheduler:
     def _end_children(self, parent: str, state: str, children: list[RunSpec]) -> None:
         """Fail runs whose parent ended without parameters to begin with, and theirs."""
         for run in children:
-            self._table.give_up([run.run_id], f"its parent {parent[:8]} {state}")
+            self._table.move([run.run_id], "failed", of=["queued"], reason=f"its parent {parent[:8]} {state}")
             self._left.pop(run.run_id, None)
             self.progress.failed += 1
             self._end_children(run.run_id, "failed", self._children.pop(run.run_id, []))
@@ -232,6 +244,12 @@ class Scheduler:
         if isinstance(event, WentOn):
             self._go_on(flight, event.resumed)
             return
+        if isinstance(event, Began):
+            self._table.began(flight.claimed, event.worker)
+            return
+        if isinstance(event, Metered):
+            flight.used = event.used
+            return
         if isinstance(event, Noted):
             self.progress.message = event.text
             self._on_progress(self.progress)
@@ -273,7 +291,7 @@ class Scheduler:
     def _fail(self, flight: _Flight, event: Failed) -> None:
         """A run that fails alone is a failed row; nobody knows whose fault a stack's was, so each goes alone."""
         if len(flight.runs) == 1:
-            self._table.fail(flight.claimed, event.reason, event.traceback)
+            self._table.fail(flight.claimed, event.reason, event.traceback, event.exception)
             self._left.pop(flight.runs[0].run_id, None)
             self.progress.failed += 1
             self._end_children(flight.runs[0].run_id, "failed", self._children.pop(flight.runs[0].run_id, []))
@@ -299,7 +317,7 @@ class Scheduler:
 
     def _flush(self) -> None:
         """Write what was recorded since; keep the leases of what is in flight."""
-        self._table.record(self._records)
+        self._table.record(self._records, {k: v for f in self._flights.values() for k, v in f.claimed.items()})
         self._records.clear()
         if self._clock() - self._renewed > LEASE / 3:
             for flight in self._flights.values():

@@ -11,10 +11,24 @@ from orchestrator.planner import run_flops
 from trainer import cost
 from trainer.spec import RunSpec, model_name
 
-VERSION = 3
-"""Version of the schema, kept in `meta`. 2: columns of the later recipes and of checkpoints; 3: of chains."""
+VERSION = 4
+"""Version of the schema, kept in `meta`. 2: columns of the later recipes and of checkpoints; 3: of chains;
+4: of the queue: priorities, limits, pauses, the workers of attempts and what they used."""
 
-QUEUED, RUNNING, DONE, FAILED, DIVERGED = "queued", "running", "done", "failed", "diverged"
+QUEUED, RUNNING, DONE, FAILED = "queued", "running", "done", "failed"
+DIVERGED, PRUNED, CANCELLED, BLOCKED = "diverged", "pruned", "cancelled", "blocked"
+STATES = (QUEUED, RUNNING, DONE, DIVERGED, PRUNED, FAILED, CANCELLED, BLOCKED)
+MOVES = {
+    QUEUED: (BLOCKED, FAILED, CANCELLED),
+    RUNNING: (QUEUED, DONE, DIVERGED, PRUNED, FAILED, CANCELLED),
+    BLOCKED: (QUEUED, CANCELLED),
+    FAILED: (QUEUED,),
+    CANCELLED: (QUEUED,),
+    DONE: (QUEUED,),
+}
+"""Where a state may lead, `queued -> running` (a claim) aside. Out of `running` only the run's attempt itself leads
+(docs/explanation/queue.md)."""
+
 _KIND: dict[str, Any] = {"int": sa.Integer, "float": sa.Float, "str": sa.Text}
 _METRICS = ("error", "loss", "train_loss", "val_error", "val_loss", "top5_error", "real_error")
 _SPENT = ("steps", "examples", "epochs")  # a spec's plan of them stands in planned_flops and the spec itself
@@ -33,6 +47,7 @@ runs = sa.Table(
     sa.Column("cell_id", sa.Text, nullable=False, index=True),
     sa.Column("state", sa.Text, nullable=False, index=True),
     sa.Column("attempt", sa.Integer, nullable=False, default=0),
+    sa.Column("priority", sa.Integer, nullable=False, server_default="0"),
     sa.Column("model", sa.Text),
     *(sa.Column(f.name, _kind(str(f.type))) for f in fields(RunSpec) if f.name not in _SPENT),
     *(sa.Column(name, sa.Integer) for name in ("params", "params_embed", "params_body", "params_head")),
@@ -59,6 +74,11 @@ sweeps = sa.Table(
     sa.Column("sweep", sa.Text, primary_key=True),
     sa.Column("declared", sa.Text, nullable=False),
     sa.Column("file", sa.Text, nullable=False),
+    sa.Column("limits", sa.JSON),
+    sa.Column("paused", sa.Text),
+    sa.Column("seconds", sa.Float, nullable=False, server_default="0"),
+    sa.Column("seconds_left", sa.Float),
+    sa.Column("message", sa.Text),
 )
 history = sa.Table(
     "history",
@@ -73,21 +93,29 @@ attempts = sa.Table(
     metadata,
     sa.Column("run_id", sa.Text, sa.ForeignKey("runs.run_id"), primary_key=True),
     sa.Column("attempt", sa.Integer, primary_key=True),
+    sa.Column("coordinator", sa.Text),
     sa.Column("host", sa.Text),
+    sa.Column("boot_id", sa.Text),
     sa.Column("pid", sa.Integer),
+    sa.Column("pid_started", sa.BigInteger),
     sa.Column("stack", sa.Integer),
     sa.Column("started", sa.Text),
     sa.Column("lease", sa.Float),
-    sa.Column("resumed_step", sa.BigInteger, nullable=False, default=0),
-    sa.Column("resumed_seconds", sa.Float, nullable=False, default=0.0),
+    sa.Column("reserved", sa.BigInteger),
+    sa.Column("resumed_step", sa.BigInteger, nullable=False, server_default="0"),
+    sa.Column("resumed_flops", sa.BigInteger, nullable=False, server_default="0"),
+    sa.Column("resumed_seconds", sa.Float, nullable=False, server_default="0"),
     sa.Column("ended", sa.Text),
     sa.Column("outcome", sa.Text),
     sa.Column("reason", sa.Text),
+    sa.Column("exception", sa.Text),
     sa.Column("traceback", sa.Text),
     sa.Column("flops", sa.BigInteger),
     sa.Column("seconds", sa.Float),
+    sa.Column("gpu_seconds", sa.Float),
+    sa.Column("peak_memory", sa.BigInteger),
+    sa.Column("energy", sa.Float),
 )
-STATES = (QUEUED, RUNNING, DONE, FAILED, DIVERGED)
 RESULT_COLUMNS = (
     *(*_METRICS, "steps", "examples", "flops", "flops_paper", "flops_6nd"),
     *("seconds", "device", "loader", "accumulate", "threads", "stack"),

@@ -6,7 +6,10 @@ import logging
 import threading
 import traceback
 from collections import deque
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, NamedTuple, TypeAlias
+
+from orchestrator.meter import Meter, Used
+from orchestrator.process import Process, this_process
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterator, Sequence
@@ -21,12 +24,17 @@ class Raised(NamedTuple):
 
     reason: str
     traceback: str
+    exception: str  # its class
 
 
 class Said(NamedTuple):
     """A line that was logged while a stack trained."""
 
     text: str
+
+
+Item: TypeAlias = "Process | Record | Resumed | Said | Used | list[RunResult] | Raised"
+"""What a worker yields."""
 
 
 class Files(NamedTuple):
@@ -82,31 +90,29 @@ class Worker:
         assert not isinstance(end, Raised), end.traceback
         return os.getpid()
 
-    def train(
-        self, specs: Sequence[RunSpec], keep: Collection[str] = ()
-    ) -> Iterator[Record | Resumed | Said | list[RunResult] | Raised]:
-        """Records of the stack as they are made, then the list of its results, or what it raised.
+    def train(self, specs: Sequence[RunSpec], keep: Collection[str] = ()) -> Iterator[Item]:
+        """This process, the stack's records as they are made, what was used, and then its results or a Raised.
 
         A run that goes on from a checkpoint begins with a Resumed. `keep` names the runs whose final parameters are
         kept beside the checkpoints.
         """
+        self._stop.clear()
+        self._leaving.clear()
+        yield this_process()  # from here on it hears `stop` and `leave`
         for item in self._train(specs, keep):
             while self._log:
                 yield Said(self._log.popleft())
             yield item
 
-    def _train(
-        self, specs: Sequence[RunSpec], keep: Collection[str]
-    ) -> Iterator[Record | Resumed | list[RunResult] | Raised]:
+    def _train(self, specs: Sequence[RunSpec], keep: Collection[str]) -> Iterator[Item]:
         import torch
 
         from trainer.loop import training
 
         if self._threads is not None:
             torch.set_num_threads(self._threads)  # of this thread: it is the one that trains
-        self._stop.clear()
-        self._leaving.clear()
         folder, every = self._files
+        meter = Meter()
         going = training(
             specs,
             device=self._device,
@@ -119,8 +125,11 @@ class Worker:
         try:
             results = yield from going
         except Exception as error:  # noqa: BLE001 - a failed run is a row, never the end of a sweep
-            yield Raised(_one_line(error), traceback.format_exc())
+            raised = Raised(_one_line(error), traceback.format_exc(), type(error).__name__)
+            yield meter.read()
+            yield raised
         else:
+            yield meter.read()
             yield results
 
     def stop(self) -> None:

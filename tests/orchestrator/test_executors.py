@@ -10,7 +10,17 @@ from pathlib import Path
 import pytest
 
 from orchestrator import plan, read_sweep
-from orchestrator.executors import Failed, Finished, InlineExecutor, Lost, RayExecutor, Recorded
+from orchestrator.executors import (
+    Began,
+    End,
+    Failed,
+    Finished,
+    InlineExecutor,
+    Lost,
+    Metered,
+    RayExecutor,
+    Recorded,
+)
 from trainer import train
 
 
@@ -36,7 +46,7 @@ def until_the_end(executor, bundles, seconds=120):
     """Events by bundle, until each has ended."""
     events = {bundle: [] for bundle in bundles}
     deadline = time.monotonic() + seconds
-    while not all(e and not isinstance(e[-1], Recorded) for e in events.values()):
+    while not all(e and isinstance(e[-1], End) for e in events.values()):
         assert time.monotonic() < deadline, events
         for event in executor.poll(0.5):
             events[event.bundle].append(event)
@@ -49,7 +59,11 @@ def test_a_stack_yields_its_records_and_then_ends_once(executor, runs):
     free = executor.free
     executor.submit(7, specs)
     assert executor.free == free - 1
-    *records, end = until_the_end(executor, [7])[7]
+    began, *records, metered, end = until_the_end(executor, [7])[7]
+    assert isinstance(began, Began)
+    assert began.worker.alive()
+    assert isinstance(metered, Metered)
+    assert metered.used.peak_memory > 1e6
     assert all(isinstance(event, Recorded) for event in records)
     assert isinstance(end, Finished)
     assert [result.run_id for result in end.results] == [spec.run_id for spec in specs]
@@ -82,8 +96,9 @@ def test_slots_work_at_the_same_time_and_each_bundle_ends(executor, runs):
 def test_a_stack_that_raises_fails_with_its_traceback_and_the_worker_lives(executor, runs):
     (spec,) = runs(seeds="1")
     executor.submit(1, [replace(spec, dataset="gone", path="/nowhere/gone.npz")])
-    (end,) = until_the_end(executor, [1])[1]
+    *_, end = until_the_end(executor, [1])[1]
     assert isinstance(end, Failed)
+    assert end.exception == "SpecError"
     assert "/nowhere/gone.npz" in end.reason
     assert "\n" not in end.reason
     assert "Traceback" in end.traceback
@@ -96,7 +111,7 @@ def test_a_run_leaves_its_stack_and_the_other_goes_on(executor, runs):
     executor.submit(5, [stays, leaves])
     executor.leave(6, [stays.run_id])  # another bundle's
     events, deadline = [], time.monotonic() + 60
-    while not events or isinstance(events[-1], Recorded):
+    while not events or not isinstance(events[-1], End):
         assert time.monotonic() < deadline
         events += executor.poll(0.5)
         if events and isinstance(events[-1], Recorded):
@@ -112,7 +127,7 @@ def test_stop_ends_what_trains_as_cancelled(executor, runs):
     specs = runs(epochs="5000", seeds="1", width="64")
     executor.submit(3, specs)
     events, deadline = [], time.monotonic() + 60
-    while not events or isinstance(events[-1], Recorded):
+    while not events or not isinstance(events[-1], End):
         assert time.monotonic() < deadline
         events += executor.poll(0.5)
         if events and isinstance(events[-1], Recorded):
@@ -122,8 +137,6 @@ def test_stop_ends_what_trains_as_cancelled(executor, runs):
 
 
 def test_after_a_stop_new_stacks_train_again(executor, runs):
-    if isinstance(executor, InlineExecutor):
-        pytest.skip("stop is the last thing that a sweep in this process does")
     executor.submit(4, runs(seeds="1"))
     assert [r.state for r in until_the_end(executor, [4])[4][-1].results] == ["done"]
 
@@ -150,9 +163,8 @@ def test_workers_live_from_stack_to_stack(ray_executor, runs):
 def test_a_killed_worker_is_lost_and_replaced(ray_executor, runs):
     (spec,) = runs(epochs="5000", seeds="1", width="64")
     ray_executor.submit(6, [spec])
-    while not (events := ray_executor.poll(0.5)):
+    while not any(isinstance(event, Recorded) for event in ray_executor.poll(0.5)):
         pass
-    assert isinstance(events[0], Recorded)
     before = ray_executor.pids
     os.kill(before[0], signal.SIGKILL)  # the first slot's: it got the only stack
     end = until_the_end(ray_executor, [6])[6][-1]

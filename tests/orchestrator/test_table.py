@@ -13,6 +13,7 @@ import pytest
 
 import orchestrator
 from orchestrator import Table, TableError
+from orchestrator.process import this_process
 from orchestrator.table import LEASE
 from trainer.result import Resumed
 
@@ -77,7 +78,7 @@ def test_queued_runs_come_back_as_planned_and_in_its_order(table, planned):
 def test_an_attempt_that_is_cut_off_is_charged_for_what_it_recorded(table, claimed, result_of):
     made, tokens = claimed
     first = result_of(made.runs[0])
-    table.record([first.history[0]])
+    table.record([first.history[0]], tokens)
     table.release(tokens, "lost", "its worker died")
     attempts = table.frame("attempts").set_index("run_id")
     assert attempts.loc[first.run_id, "flops"] == first.history[0].flops
@@ -150,11 +151,56 @@ def test_a_run_ends_once(table, claimed, result_of):
 
 def test_a_new_attempt_drops_what_the_old_one_recorded(table, claimed, result_of):
     made, tokens = claimed
-    table.record(result_of(made.runs[0]).history)
+    table.record(result_of(made.runs[0]).history, tokens)
     assert len(table.frame("history")) == 2
     table.release(tokens, "interrupted", "stopped")
     assert set(table.claim(list(tokens)).values()) == {2}
     assert len(table.frame("history")) == 0
+
+
+def test_a_record_of_an_attempt_that_is_over_is_not_kept(table, claimed, result_of):
+    made, old = claimed
+    table.release(old, "lost", "its worker died")
+    table.record(result_of(made.runs[0]).history, old)
+    assert table.frame("history").empty
+    new = table.claim(list(old))
+    table.record(result_of(made.runs[0]).history, old)
+    assert table.frame("history").empty
+    table.record(result_of(made.runs[0]).history, new)
+    assert len(table.frame("history")) == 2
+
+
+def test_only_what_nobody_trains_is_moved(table, claimed):
+    ids = list(claimed[1])
+    assert table.move(ids, "cancelled", of=["queued", "blocked"]) == 0
+    assert states(table) == ["running"] * 4
+    for before, after in [("running", "done"), ("done", "failed"), ("diverged", "queued")]:
+        with pytest.raises((AssertionError, KeyError)):
+            table.move(ids, after, of=[before])
+
+
+def test_a_worker_that_outlived_its_coordinator_is_ended_before_its_run_is_queued_again(store, planned):
+    made = planned(width="16", seeds=2)
+    with subprocess.Popen(["sleep", "60"]) as orphan, subprocess.Popen(["sleep", "60"]) as bystander:
+        with Table(store, writable=True) as table:
+            table.enqueue(made)
+            tokens = table.claim([run.run_id for run in made.runs])
+            of = [
+                process_of(orphan.pid),
+                process_of(bystander.pid)._replace(started=1),
+            ]  # its number was used again
+            for (run_id, token), process in zip(tokens.items(), of, strict=True):
+                table.began({run_id: token}, process)
+        with Table(store, writable=True) as table:
+            assert table.recover() == 2
+        assert orphan.wait(10) == -signal.SIGKILL
+        assert bystander.poll() is None
+        bystander.kill()
+
+
+def process_of(pid):
+    started = int(Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[19])
+    return this_process()._replace(pid=pid, started=started)
 
 
 def test_every_attempt_is_kept_with_how_it_ended(table, claimed, result_of):
@@ -164,7 +210,7 @@ def test_every_attempt_is_kept_with_how_it_ended(table, claimed, result_of):
     attempts = table.frame("attempts")
     one = attempts[attempts["run_id"] == made.runs[0].run_id]
     assert one["outcome"].tolist() == ["lost", "done"]
-    assert one["pid"].tolist() == [os.getpid()] * 2
+    assert {int(said.split("/")[2]) for said in one["coordinator"]} == {os.getpid()}
     assert one["stack"].tolist() == [4, 4]
     assert (one["ended"] >= one["started"]).all()
 
@@ -184,7 +230,7 @@ def test_recovery_takes_back_what_a_dead_coordinator_left(store, planned):
 def test_recovery_leaves_another_host_its_runs_until_the_lease_ends(table, claimed):
     _, tokens = claimed
     with sqlite3.connect(table.store) as direct:
-        direct.execute("UPDATE attempts SET host = 'elsewhere'")
+        direct.execute("UPDATE attempts SET coordinator = 'elsewhere/b/1/2'")
     assert table.recover() == 0
     table.renew(tokens)
     lease = table.frame("attempts")["lease"]
@@ -202,8 +248,8 @@ def test_a_failed_run_keeps_its_traceback_until_it_is_asked_again(table, claimed
     (failure,) = table.failures("small")
     assert (failure["run_id"], failure["reason"]) == (guilty, "ValueError: no")
     assert failure["traceback"].startswith("Traceback")
-    assert table.retry("other") == 0
-    assert table.retry("small") == 1
+    assert table.move(table.states("other"), "queued", of=["failed"]) == 0
+    assert table.move(table.states("small"), "queued", of=["failed"]) == 1
     assert table.failures("small") == []
     assert table.claim([guilty]) == {guilty: 2}
 
@@ -232,7 +278,7 @@ def test_results_are_one_row_a_run_with_plain_columns(store, table, claimed, res
 def test_history_is_one_row_a_record_in_order(store, table, claimed, result_of):
     made, tokens = claimed
     results = [result_of(run) for run in made.runs]
-    table.record([record for result in results for record in result.history[:1]])
+    table.record([record for result in results for record in result.history[:1]], tokens)
     table.finish(results, tokens)
     frame = orchestrator.history(store, "small")
     wanted = [(r.run_id, r.step, r.flops, r.error) for result in results for r in result.history]
@@ -258,7 +304,7 @@ def test_a_second_writer_is_refused_by_name_and_readers_are_not(store, table, pl
     code = f"from orchestrator import Table; Table({str(store)!r}, writable=True)"
     refused = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False, timeout=60)
     last = refused.stderr.strip().splitlines()[-1]
-    assert f"TableError: {store} is in use by another isoflop (pid {os.getpid()})" in last
+    assert f"TableBusyError: {store} is in use by another isoflop (pid {os.getpid()})" in last
     with Table(store) as reader:
         assert reader.counts() == {"queued": 4}
 
@@ -355,6 +401,36 @@ def test_an_older_table_is_brought_up_to_date_by_the_next_writer(store, planned)
     assert frame["width"].tolist() == whole["width"].tolist()
 
 
+def test_a_running_table_of_the_version_before_is_upgraded_and_its_runs_taken_back(store, planned):
+    """What stands in it is of the version before: attempts named only the coordinator's host."""
+    made = planned()
+    with Table(store, writable=True) as table:
+        table.enqueue(made)
+        table.claim([run.run_id for run in made.runs])
+        host = table.frame("attempts")["coordinator"].iloc[0].split("/")[0]
+    with sqlite3.connect(store) as direct:
+        direct.execute("UPDATE attempts SET host = ?", [host])
+        for table, columns in NEW_IN_4.items():
+            for column in columns:
+                direct.execute(f"ALTER TABLE {table} DROP COLUMN {column}")
+        direct.execute("UPDATE meta SET version = 3")
+    direct.close()
+    with Table(store, writable=True) as table:
+        assert table.recover() == 4
+        assert set(table.frame()["priority"]) == {0}
+        assert table.limits("small") == made.limits
+        assert set(table.claim([run.run_id for run in made.runs]).values()) == {2}
+
+
+NEW_IN_4 = {
+    "runs": ["priority"],
+    "sweeps": ["limits", "paused", "seconds", "seconds_left", "message"],
+    "attempts": [
+        *("coordinator", "boot_id", "pid_started", "reserved", "resumed_flops", "exception"),
+        *("gpu_seconds", "peak_memory", "energy"),
+    ],
+}
+
 WRITER = """
 import sys
 sys.path.insert(0, {root!r})
@@ -365,11 +441,11 @@ with Table({store!r}, writable=True) as table:
     planned = plan(read_sweep({text!r}))
     table.enqueue(planned)
     run_id = planned.runs[0].run_id
-    table.claim([run_id])
+    claimed = table.claim([run_id])
     step = 0
     while True:
         step += 1
-        table.record([Record(run_id, step, step, step, 0.0, 0.0, 0.0, 0.0)])
+        table.record([Record(run_id, step, step, step, 0.0, 0.0, 0.0, 0.0)], claimed)
         print(step, flush=True)
 """
 

@@ -1,0 +1,62 @@
+"""Which process it is: known again by its host, that machine's boot, its number and when it began."""
+
+from __future__ import annotations
+
+import os
+import platform
+import signal
+import time
+from pathlib import Path
+from typing import NamedTuple
+
+_STATE, _STARTED = 0, 19  # fields of /proc/<pid>/stat after the name
+
+
+class Process(NamedTuple):
+    """A process of some machine. A number is used again; with its start (clock ticks since boot) it is not."""
+
+    host: str
+    boot_id: str
+    pid: int
+    started: int
+
+    def alive(self) -> bool:
+        """Whether it runs on this machine."""
+        return self[:2] == _here() and _started(self.pid) == self.started
+
+    def kill(self, patience: float = 1.0) -> bool:
+        """End it now, if it runs here and is not this process; True once it is gone, which takes milliseconds."""
+        if self.pid == os.getpid() or not self.alive():
+            return False
+        try:
+            os.kill(self.pid, signal.SIGKILL)
+        except ProcessLookupError:
+            return True
+        except PermissionError:
+            return False
+        deadline = time.monotonic() + patience
+        while self.alive() and time.monotonic() < deadline:
+            time.sleep(0.005)
+        return not self.alive()
+
+
+def this_process() -> Process:
+    """The process that asks."""
+    return Process(*_here(), os.getpid(), _started(os.getpid()) or 0)
+
+
+def _here() -> tuple[str, str]:
+    try:
+        boot_id = Path("/proc/sys/kernel/random/boot_id").read_text().strip()
+    except OSError:
+        boot_id = ""
+    return platform.node(), boot_id
+
+
+def _started(pid: int) -> int | None:
+    """Clock ticks between the boot and a process's start; None where there is none, or only its remains."""
+    try:
+        fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+    except OSError:
+        return None
+    return None if fields[_STATE] in "ZX" else int(fields[_STARTED])

@@ -1,0 +1,89 @@
+"""The file, or database, that a results table lies in: opened, locked, of one version."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+from typing import TYPE_CHECKING, Any, Self
+
+import sqlalchemy as sa
+
+from orchestrator.database import TableError, add_missing_columns, engine_of, locked, path_of
+from orchestrator.schema import VERSION, meta, metadata
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
+
+class Store:
+    """A store at a path or SQLAlchemy URL. `writable` takes its lock: one coordinator at a time.
+
+    Raises TableError where it is no table of ours, or of another version; TableBusyError where another coordinator
+    holds it.
+    """
+
+    def __init__(self, store: str | Path, *, writable: bool = False) -> None:
+        self.store = str(store)
+        self._lock = None
+        path = path_of(self.store)
+        if path is not None:
+            if not writable and not path.exists():
+                raise TableError(f"no results table at {path}; `isoflop run FILE --store {path}` makes one")
+            if writable:
+                path.parent.mkdir(parents=True, exist_ok=True)
+                self._lock = locked(path)
+        self._engine = engine_of(self.store, path, writable=writable)
+        try:
+            self._check(writable=writable)
+        except sa.exc.DatabaseError as error:
+            self.close()
+            raise TableError(f"{self.store} is no results table: {error.orig}") from error
+
+    def _check(self, *, writable: bool) -> None:
+        if writable:
+            metadata.create_all(self._engine)
+        with self._reading() as connection:
+            version = connection.execute(sa.select(meta.c.version)).scalar()
+        if version is None and writable:
+            with self._engine.begin() as connection:
+                connection.execute(meta.insert().values(version=VERSION))
+        elif version is not None and version < VERSION and writable:
+            add_missing_columns(self._engine, metadata)
+            with self._engine.begin() as connection:
+                connection.execute(meta.update().values(version=VERSION))
+        elif version != VERSION:
+            self.close()
+            older = version is not None and version < VERSION
+            remedy = f"; `isoflop run FILE --store {self.store}` upgrades it" if older else ""
+            raise TableError(f"{self.store} has schema version {version}, this isoflop reads {VERSION}{remedy}")
+
+    def close(self) -> None:
+        """Let go of the connections and the lock."""
+        self._engine.dispose()
+        if self._lock is not None:
+            os.close(self._lock)
+            self._lock = None
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    @contextlib.contextmanager
+    def _reading(self) -> Iterator[sa.Connection]:
+        with self._engine.connect().execution_options(isolation_level="AUTOCOMMIT") as connection:
+            yield connection
+
+    @property
+    def speed(self) -> dict[str, Any] | None:
+        """The speed of the machine that trained here first, the fields of `orchestrator.device.Speed`, or None."""
+        with self._reading() as connection:
+            found: dict[str, Any] | None = connection.execute(sa.select(meta.c.speed)).scalar()
+        return found
+
+    @speed.setter
+    def speed(self, measured: dict[str, Any]) -> None:
+        with self._engine.begin() as connection:
+            connection.execute(meta.update().values(speed=measured))
