@@ -1,0 +1,158 @@
+"""Figures of optima: isoFLOP curves and their minima, how those grow with compute, and learning-rate parabolas."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import numpy as np
+import pandas as pd
+
+from analysis import chart, columns, seeds
+from analysis.chart import Chart
+from analysis.law_figure import REACH
+from analysis.learning_rate import WINDOW
+
+if TYPE_CHECKING:
+    from analysis.chart import Line
+    from analysis.isoflop_law import IsoflopFit
+    from analysis.learning_rate import LearningRates
+
+_LINE_POINTS = 100
+MOST_NAMES = 8
+"""Designs that a colour bar can name."""
+
+
+def describe_isoflop(fit: IsoflopFit) -> Chart:
+    """The isoFLOP curves: y against n, colour is the budget, the curve that was searched, its minimum `strong`.
+
+    A minimum has the interval of its height as a bar. A refused budget has points and no minimum.
+    """
+    parts, lines = [], []
+    for curve in fit.curves:
+        parts.append(_curve_points(curve.x, curve.y, curve.budget, f"{fit.n} {{:.4g}} at {curve.budget:.3g} FLOPs"))
+        if curve.x.size > 2:
+            lines.append(_searched(curve.x, curve.y, fit.method, curve.budget))
+    for row in fit.optima[fit.optima["refused"] == ""].itertuples():
+        said = f"optimum at {row.budget:.3g} FLOPs: {fit.n} {row.n:.3g} [{row.n_low:.3g}, {row.n_high:.3g}]"
+        ends = {"low": [row.y_low], "high": [row.y_high], "shade": row.budget, "name": said, "marker": 1}
+        parts.append(chart.points([row.n], [row.y], **ends))
+    return Chart(
+        x=fit.n,
+        y=fit.y,
+        x_label=columns.label(fit.n),
+        y_label=columns.label(fit.y),
+        points=pd.concat(parts, ignore_index=True),
+        lines=tuple(lines),
+        shade_label=columns.label("budget"),
+        markers=("runs", "optimum"),
+    )
+
+
+def describe_optima(fit: IsoflopFit) -> Chart:
+    """P* and D* against compute with both slopes: the optimum of every budget, the two laws and their bands.
+
+    The laws are left out where the optima support no exponent.
+    """
+    used = fit.optima[fit.optima["refused"] == ""]
+    parts, lines = [], []
+    exponents = {"n": fit.n_exponent, "d": fit.d_exponent}
+    shades = {1.0: f"{columns.symbol(fit.n)}*", 2.0: f"{columns.symbol(fit.d)}*"}
+    for (shade, name), letter in zip(shades.items(), ("n", "d"), strict=True):
+        low, high = used[f"{letter}_low"], used[f"{letter}_high"]
+        parts.append(chart.points(used["budget"], used[letter], low=low, high=high, shade=shade, group=name))
+        if fit.supported:
+            lines.append(_growth(fit, letter, shade))
+    said = [f"{name} ~ C^{exponents[letter]}" for name, letter in zip(shades.values(), exponents, strict=True)]
+    return Chart(
+        x="budget",
+        y="optimum",
+        x_label=columns.label("budget"),
+        y_label=f"optimal {fit.n} and {fit.d}",
+        points=pd.concat(parts, ignore_index=True),
+        lines=tuple(lines),
+        shades=shades,
+        annotation=tuple(said) if fit.supported else ("no exponent claimed", *fit.reasons[:1]),
+    )
+
+
+def describe_learning_rates(frame: pd.DataFrame, found: LearningRates) -> Chart:
+    """Y against the learning rate, a colour a design, with the parabola of each around its best rate.
+
+    Points are means over seeds. A minimum inside its grid is `strong`, with its height's parabola; a design whose
+    minimum is not to be trusted (`flag`) has its points and no parabola.
+
+    Args:
+        frame: the runs that `found` was made from.
+        found: from `best_learning_rates`.
+    """
+    table, _ = columns.check(frame, [found.lr, found.y])
+    parts: list[pd.DataFrame] = []
+    lines: list[Line] = []
+    shades: dict[float, str] = {}
+    for k, row in enumerate(found.best.to_dict("records"), start=1):
+        design = {name: row[name] for name in found.by}
+        mine = np.all([table[name] == value for name, value in design.items()], axis=0) & np.ones(len(table), bool)
+        best = table[mine].groupby(seeds.cell_index(table[mine])).agg({found.lr: "first", found.y: "mean"})
+        best = best.groupby(found.lr)[found.y].min()
+        shades[float(k)] = name = ", ".join(f"{v:g}" if isinstance(v, float) else f"{v}" for v in design.values())
+        rates, y = best.index.to_numpy(dtype=float), best.to_numpy(dtype=float)
+        parts.append(chart.points(rates, y, shade=float(k), strong=False, name=name, group=name))
+        if row["flag"]:
+            lines.append(chart.line(rates, y, style="link", shade=float(k), group=name))
+            continue
+        said = f"{name}: best {found.lr} {row['lr']:.2g} [{row['lr_low']:.2g}, {row['lr_high']:.2g}]"
+        parts.append(chart.points([row["lr"]], [row["y"]], shade=float(k), marker=1, name=said, group=name))
+        lines.append(_parabola(rates, y, float(k), name))
+    named = bool(found.by) and len(shades) <= MOST_NAMES
+    return Chart(
+        x=found.lr,
+        y=found.y,
+        x_label=columns.label(found.lr),
+        y_label=columns.label(found.y),
+        points=pd.concat(parts, ignore_index=True),
+        lines=tuple(lines),
+        shades=shades if named else {},
+        shade_label=", ".join(found.by) if named else "",
+        markers=("mean of seeds", "optimum"),
+    )
+
+
+def _parabola(rates: np.ndarray, y: np.ndarray, shade: float, group: str) -> Line:
+    """The parabola in log lr that was fitted, through the rates of its window."""
+    lowest = int(np.argmin(y))
+    near = np.abs(np.log(rates / rates[lowest])) <= np.log(WINDOW) * (1 + 1e-9)
+    near[lowest - 1 : lowest + 2] = True
+    log_lr = np.log(rates[near])
+    at = np.linspace(log_lr[0], log_lr[-1], _LINE_POINTS)
+    height = np.polynomial.Polynomial.fit(log_lr, y[near], 2)(at)
+    good = height > 0
+    return chart.line(np.exp(at[good]), height[good], style="link", shade=shade, group=group)
+
+
+def _curve_points(n: np.ndarray, y: np.ndarray, budget: float, name: str) -> pd.DataFrame:
+    return chart.points(n, y, shade=budget, strong=False, name=[name.format(size) for size in n])
+
+
+def _searched(n: np.ndarray, y: np.ndarray, method: str, budget: float) -> Line:
+    """The curve whose minimum was taken."""
+    log_n = np.log(n)
+    at = np.unique(np.append(np.linspace(log_n[0], log_n[-1], _LINE_POINTS), log_n))
+    if method == "parabola":
+        height = np.polynomial.Polynomial.fit(log_n, y, 2)(at)
+    else:
+        from scipy.interpolate import Akima1DInterpolator
+
+        height = np.exp(Akima1DInterpolator(log_n, np.log(y))(at))
+    good = height > 0
+    return chart.line(np.exp(at[good]), height[good], style="link", shade=budget)
+
+
+def _growth(fit: IsoflopFit, letter: str, shade: float) -> Line:
+    budgets = fit.optima.loc[fit.optima["refused"] == "", "budget"]
+    low, high = float(budgets.min()), float(budgets.max())
+    at = np.unique(np.append(np.geomspace(low / REACH, high * REACH, _LINE_POINTS), [low, high]))
+    law = fit.predict(at)
+    inside = (at >= low) & (at <= high)
+    return chart.line(
+        at, law[letter], low=law[f"{letter}_low"], high=law[f"{letter}_high"], inside=inside, shade=shade
+    )
