@@ -80,7 +80,7 @@ def convert(
     held = prepare(str(source), resolution)
     if held.image is None:
         raise SpecError("source", f"{source} holds no images")
-    images = held.inputs.reshape(-1, *held.image)
+    images = held.inputs[:].reshape(-1, *held.image)
     for path in write_betons(images, held.labels, held.train, folder, mode, quality, workers or cores()):  # type: ignore[arg-type]
         print(path)
 

@@ -74,7 +74,9 @@ class Data(_Section):
     validation: Axis[Share] | None = Field(
         None, description="share of the training split held out; records are of it, the test split comes last"
     )
-    loader: Loader | None = Field(None, description="resident, mmap, or auto: by the memory that is free")
+    loader: Loader | None = Field(
+        None, description="resident, mmap, ffcv: from .beton files as they are; auto: one of the first two"
+    )
     order: Axis[Ordering] | None = Field(None, description="quasi-random: neighbours together")
     augment: Axis[Augment] | None = None
     crop_scale: Axis[Area] | None = Field(None, description="resized-crop only: least share of the image's area")

@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from trainer.datasets import Arrays, Split
+    from trainer.ffcv_data import Betons
     from trainer.spec import RunSpec
 
 BLOCK = 64
@@ -35,15 +36,15 @@ class Resident:
     def __init__(self, arrays: Arrays, device: torch.device) -> None:
         self.info, self.device = arrays.info, device
         self.rows_on = device
-        self._inputs = torch.from_numpy(arrays.inputs).to(self._inputs_on())
+        self._keep(arrays.inputs)
         self.labels = torch.from_numpy(arrays.labels).to(device)
         self.real = None if arrays.real is None else torch.from_numpy(arrays.real).to(device)
         repeats = arrays.info.inputs // len(arrays.mean)
         self._mean = torch.from_numpy(np.tile(arrays.mean, repeats)).to(device)
         self._scale = torch.from_numpy(np.tile(1 / arrays.std, repeats)).to(device)
 
-    def _inputs_on(self) -> torch.device:
-        return self.device
+    def _keep(self, inputs: np.ndarray | Betons) -> None:
+        self._inputs = torch.from_numpy(inputs[:]).to(self.device)
 
     def expect(self, rows_KB: torch.Tensor) -> None:
         """Say which rows will be read next."""
@@ -68,7 +69,7 @@ class Resident:
 
 
 class Mapped(Resident):
-    """The data set in its file, memory-mapped: a thread reads the rows that are expected next.
+    """The data set in its file, memory-mapped or in .beton files: a thread reads the rows that are expected next.
 
     To a CUDA device they go through pinned memory, while the device computes.
     """
@@ -79,15 +80,15 @@ class Mapped(Resident):
         self._reader = ThreadPoolExecutor(1, thread_name_prefix="isoflop-data")
         self._expected: tuple[torch.Tensor, Future[torch.Tensor]] | None = None
 
-    def _inputs_on(self) -> torch.device:
-        return torch.device("cpu")
+    def _keep(self, inputs: np.ndarray | Betons) -> None:
+        self._held = np.asarray(inputs) if isinstance(inputs, np.ndarray) else inputs
 
     def expect(self, rows_KB: torch.Tensor) -> None:
         """Begin to read these rows."""
         self._expected = rows_KB, self._reader.submit(self._gather, rows_KB)
 
     def _gather(self, rows_KB: torch.Tensor) -> torch.Tensor:
-        found = self._inputs.index_select(0, rows_KB.flatten().cpu())
+        found = torch.from_numpy(self._held[rows_KB.flatten().cpu().numpy()])
         return found.pin_memory() if self.device.type == "cuda" else found
 
     def _raw(self, rows_KB: torch.Tensor) -> torch.Tensor:

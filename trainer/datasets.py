@@ -11,6 +11,7 @@ import hashlib
 import math
 from dataclasses import dataclass, field, replace
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -19,6 +20,9 @@ from trainer.prepared import is_prepared, prepare
 from trainer.spec import RunSpec, SpecError, model_name
 from trainer.streams import stream
 from trainer.subsets import nested
+
+if TYPE_CHECKING:
+    from trainer.ffcv_data import Betons
 
 EMBEDDED = ("digits", "zipf")
 UNSEEN = "not-seen"
@@ -47,15 +51,15 @@ class DatasetInfo:
 
 @dataclass(frozen=True, eq=False)
 class Arrays:
-    """A data set in memory (or memory-mapped): one table of examples that train and test rows point into.
+    """A data set in memory or in a file: one table of examples that train and test rows point into.
 
-    inputs: [n, inputs] uint8 or float32; labels: [n] int64; `mean` and `std` normalise them, in units of
-    inputs, one a channel (the last axis of an image) or one for all. `real` [n, m], where there is one, holds
-    up to m right labels of every example, filled up with -1 (ReaL, Beyer et al. 2020).
+    inputs: [n, inputs] uint8 or float32, or the images of .beton files; labels: [n] int64; `mean` and `std`
+    normalise them, in units of inputs, one a channel (the last axis of an image) or one for all. `real` [n, m],
+    where there is one, holds up to m right labels of every example, filled up with -1 (ReaL, Beyer et al. 2020).
     """
 
     info: DatasetInfo
-    inputs: np.ndarray
+    inputs: np.ndarray | Betons
     labels: np.ndarray
     train: int
     mean: np.ndarray
@@ -201,7 +205,7 @@ def load(spec: RunSpec) -> Arrays:
     place = None if spec.dataset in EMBEDDED else _place(spec)
     if place is None and spec.dataset not in EMBEDDED:
         raise catalogue.missing(spec.dataset)
-    return _load(spec.dataset, place, _side(spec), *_zipf(spec))
+    return _load(spec.dataset, place, _side(spec), *_zipf(spec), stream=spec.loader == "ffcv")
 
 
 def _place(spec: RunSpec) -> str | None:
@@ -251,6 +255,8 @@ def _without_validation(arrays: Arrays, spec: RunSpec, pool: np.ndarray) -> tupl
 
 def _refuse_foreign_keys(spec: RunSpec) -> None:
     side = 8 if spec.dataset == "digits" else None
+    if spec.loader == "ffcv":
+        raise SpecError("loader", f"{spec.dataset} is embedded, in no .beton file; leave it out")
     if spec.path is not None:
         raise SpecError("path", f"{spec.dataset} is embedded and has no path; give the data set another name")
     if spec.resolution not in (None, side):
@@ -264,7 +270,9 @@ def _zipf(spec: RunSpec) -> tuple[float, int]:
 
 
 @functools.lru_cache(maxsize=4)
-def _load(dataset: str, path: str | None, resolution: int | None, alpha: float, tokens: int) -> Arrays:
+def _load(
+    dataset: str, path: str | None, resolution: int | None, alpha: float, tokens: int, *, stream: bool
+) -> Arrays:
     if dataset == "digits":
         return _load_digits(describe(RunSpec(dataset="digits", epochs=1)))
     if dataset == "zipf":
@@ -272,11 +280,12 @@ def _load(dataset: str, path: str | None, resolution: int | None, alpha: float, 
         codes, labels = zipf.table(tokens)
         return Arrays(info, codes, labels, 0, np.zeros(1, np.float32), np.ones(1, np.float32))
     assert path is not None
-    if not is_prepared(path, resolution) and Path(path).exists():
+    if not is_prepared(path, resolution, stream=stream) and Path(path).exists():
         catalogue.check_sums(dataset, Path(path))
-    ready = prepare(path, resolution)
+    ready = prepare(path, resolution, stream=stream)
     catalogue.check(dataset, Path(path), ready.train, len(ready.labels) - ready.train, ready.classes)
-    info = DatasetInfo(dataset, ready.train, ready.inputs.shape[1], ready.classes, ready.image, ready.fingerprint)
+    length = math.prod(ready.inputs.shape[1:])
+    info = DatasetInfo(dataset, ready.train, length, ready.classes, ready.image, ready.fingerprint)
     return Arrays(info, ready.inputs, ready.labels, ready.train, ready.mean, ready.std, ready.real)
 
 

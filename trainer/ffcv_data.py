@@ -1,10 +1,11 @@
-"""FFCV's .beton files: read once into the memory-mapped cache, and written. FFCV is imported here and nowhere else.
+"""FFCV's .beton files, read and written. FFCV is imported here and nowhere else.
 
 A set in .beton files is a folder (or a tar or zip of one) in which one file's name says train and another's val or
 test, e.g. `train.beton` and `val.beton`, or the paper's code's `train/train_64.beton`; where there are several, the
 one whose name ends in the resolution asked for. The first image field and the first integer field are read.
 
-Why they are decoded once and not in every epoch: docs/decisions/0008-ffcv.md.
+Usually they are decoded once, into the memory-mapped cache; `loader: ffcv` decodes rows as they are asked for
+(docs/decisions/0008-ffcv.md).
 """
 
 from __future__ import annotations
@@ -36,10 +37,8 @@ def betons_in(names: Sequence[str]) -> list[str]:
     return [name for name in names if name.endswith(".beton")]
 
 
-def read_betons(
-    source: Path, names: Sequence[str], side: int | None, out: Path
-) -> tuple[np.ndarray, np.ndarray, int]:
-    """Images [n, side, side, 3] uint8 memory-mapped from the flat .npy file `out`, labels [n], training rows.
+def open_betons(source: Path, names: Sequence[str], side: int | None) -> tuple[Betons, np.ndarray, int]:
+    """Images, labels [n] and the number of training rows, which come first, of the .beton files of a folder.
 
     Images of another size than `side` have their largest central square scaled to it, as FFCV does for testing.
     Raises SpecError where files are missing or damaged, images differ in size, or FFCV is not installed.
@@ -56,19 +55,88 @@ def read_betons(
             if len(sizes) != 1 or len(set(*sizes)) != 1:
                 raise SpecError("resolution", f"{source}: images differ in size or are not square; say one")
             side = next(iter(sizes))[0]
-        counts = [int(reader.num_samples) for reader, _ in opened]
-        flat = np.lib.format.open_memmap(out, "w+", np.uint8, (sum(counts), side * side * 3))
-        inputs, labels = flat.reshape(-1, side, side, 3), np.empty(sum(counts), np.int64)
-        begin = 0
-        for file, (reader, _) in zip(files, opened, strict=True):
-            for images, numbers in _batches(ffcv, file, reader, None if sizes == {(side, side)} else side):
-                end = begin + len(numbers)
-                inputs[begin:end], labels[begin:end] = images, numbers
-                begin = end
-    flat.flush()
+        readers = [reader for reader, _ in opened]
+        images = Betons(ffcv, readers, side, scaled=sizes != {(side, side)})
+    labels = np.concatenate([reader.metadata[_fields(reader)[1]] for reader in readers]).astype(np.int64)
     if labels.min() < 0 or labels.max() == labels.min():
         raise SpecError("path", f"{source}: labels must be whole numbers from 0, of at least two classes")
-    return inputs, labels, counts[0]
+    return images, labels, int(readers[0].num_samples)
+
+
+class Betons:
+    """The images of several .beton files, one file's after the other's; rows are decoded as they are asked for.
+
+    `shape` is that of the whole, [n, side, side, 3]; `images[rows]` is [len(rows), side, side, 3] uint8, for a
+    slice or an array of rows in any order.
+    """
+
+    dtype = np.dtype(np.uint8)
+    ndim = 4
+
+    def __init__(self, ffcv: Any, readers: Sequence[Any], side: int, *, scaled: bool) -> None:
+        counts = [int(reader.num_samples) for reader in readers]
+        self.shape = (sum(counts), side, side, 3)
+        self._ends = np.cumsum(counts)
+        rgb = ffcv.fields.rgb_image
+        compiler, threads = ffcv.pipeline.compiler.Compiler, ffcv.pipeline.compiler.Compiler.num_threads
+        compiler.set_enabled(sum(counts) >= _WORTH_COMPILING)
+        compiler.num_threads = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
+        try:
+            self._files = [
+                _File(
+                    ffcv, reader, rgb.CenterCropRGBImageDecoder((side, side), 1.0) if scaled
+                    else rgb.SimpleRGBImageDecoder()
+                )
+                for reader in readers
+            ]  # fmt: skip
+        finally:
+            compiler.set_enabled(True)
+            compiler.num_threads = threads
+
+    def __len__(self) -> int:
+        return self.shape[0]
+
+    @property
+    def nbytes(self) -> int:
+        """Bytes of all images, decoded."""
+        return int(np.prod(self.shape))
+
+    def __getitem__(self, rows: slice | np.ndarray) -> np.ndarray:
+        if isinstance(rows, slice):
+            rows = np.arange(*rows.indices(len(self)))
+        images = np.empty((len(rows), *self.shape[1:]), np.uint8)
+        file = np.searchsorted(self._ends, rows, side="right")
+        for number, held in enumerate(self._files):
+            mine = np.flatnonzero(file == number)
+            for begin in range(0, len(mine), _BATCH):
+                part = mine[begin : begin + _BATCH]
+                images[part] = held.decode(rows[part] - (self._ends[number] - held.count), images.shape[1:])
+        return images
+
+
+class _File:
+    """One .beton file with its images' decoder, compiled where FFCV's compiler is on."""
+
+    def __init__(self, ffcv: Any, reader: Any, decoder: Any) -> None:
+        self.count = int(reader.num_samples)
+        manager = ffcv.memory_managers.OSCacheManager(reader)
+        self._metadata = reader.metadata[_fields(reader)[0]]
+        decoder.accept_globals(self._metadata, manager.compile_reader())
+        state_of = ffcv.pipeline.state  # its torch: ours is not to be imported for a plan
+        state = state_of.State(jit_mode=True, device=state_of.ch.device("cpu"), shape=(), dtype=np.dtype(np.uint8))
+        _, wanted = decoder.declare_state_and_memory(state)
+        self._room = wanted[1].shape if isinstance(wanted, tuple) else None  # where a compressed image is unpacked
+        self._decode = ffcv.pipeline.compiler.Compiler.compile(decoder.generate_code())
+        self._context = manager.schedule_epoch([])
+
+    def decode(self, rows: np.ndarray, shape: tuple[int, ...]) -> np.ndarray:
+        """The images of some rows of this file, [len(rows), *shape]."""
+        out: Any = np.empty((len(rows), *shape), np.uint8)
+        if self._room is not None:
+            out = out, np.empty((len(rows), *map(int, self._room)), np.uint8)
+        with self._context as context:
+            found: np.ndarray = self._decode(rows.astype(np.int64), out, self._metadata, context.state)
+        return found
 
 
 def write_betons(
@@ -122,9 +190,9 @@ def _ffcv() -> Iterator[Any]:
     try:
         import ffcv
         import ffcv.fields
-        import ffcv.loader
+        import ffcv.memory_managers
+        import ffcv.pipeline.state
         import ffcv.reader
-        import ffcv.transforms
         import ffcv.writer
     except ImportError as error:
         raise SpecError(
@@ -169,27 +237,3 @@ def _fields(reader: Any) -> tuple[str, str]:
         if kind not in kinds:
             raise SpecError("path", f"{reader.file_name} has no {kind}; it holds {', '.join(kinds)}")
     return f"f{kinds.index('RGBImageField')}", f"f{kinds.index('IntField')}"
-
-
-def _batches(ffcv: Any, file: Path, reader: Any, side: int | None) -> Iterator[tuple[np.ndarray, np.ndarray]]:
-    """All images and labels of a file in its order; scaled where a side is given."""
-    rgb, names = ffcv.fields.rgb_image, list(reader.handlers)
-    image, label = (names[int(column[1:])] for column in _fields(reader))
-    decoder = rgb.SimpleRGBImageDecoder() if side is None else rgb.CenterCropRGBImageDecoder((side, side), 1.0)
-    pipelines: dict[str, Any] = dict.fromkeys(names)
-    pipelines[image] = [decoder, ffcv.transforms.ToTensor()]
-    pipelines[label] = [ffcv.fields.basics.IntDecoder(), ffcv.transforms.ToTensor()]
-    loader = ffcv.loader.Loader(
-        str(file),
-        batch_size=_BATCH,
-        num_workers=os.cpu_count(),
-        order=ffcv.loader.OrderOption.SEQUENTIAL,
-        pipelines=pipelines,
-        drop_last=False,
-    )
-    compiler = ffcv.pipeline.compiler.Compiler
-    compiler.set_enabled(reader.num_samples >= _WORTH_COMPILING)
-    swap = names.index(image) > names.index(label)
-    for batch in loader:
-        images, numbers = (part.numpy() for part in (reversed(batch) if swap else batch))
-        yield images, numbers.ravel()

@@ -25,7 +25,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from trainer.arrays import from_npz, reader_of
-from trainer.ffcv_data import betons_in, read_betons
+from trainer.ffcv_data import Betons, betons_in, open_betons
 from trainer.files import names_in
 from trainer.images import arrange, decode, real_labels, rescale
 from trainer.spec import SpecError
@@ -39,9 +39,9 @@ _CHUNK = 4096
 
 @dataclass(frozen=True)
 class Prepared:
-    """A decoded data set: inputs [n, d] memory-mapped, labels [n], the first `train` rows for training."""
+    """A data set: labels [n], the first `train` rows for training; inputs [n, d] memory-mapped, or .beton files."""
 
-    inputs: np.ndarray
+    inputs: np.ndarray | Betons
     labels: np.ndarray
     train: int
     classes: int
@@ -56,7 +56,7 @@ class Prepared:
 class Decoded(NamedTuple):
     """What a source holds: inputs [n, ...], labels [n], the first `train` rows for training; ReaL labels [n, m]."""
 
-    inputs: np.ndarray
+    inputs: np.ndarray | Betons
     labels: np.ndarray
     train: int
     real: np.ndarray | None = None
@@ -70,37 +70,40 @@ def cache_root() -> Path:
     return (Path(base) if base else Path.home() / ".cache") / "isoflop"
 
 
-def prepare(path: str, resolution: int | None) -> Prepared:
+def prepare(path: str, resolution: int | None, *, stream: bool = False) -> Prepared:
     """Decode the data set at `path`, or open it where that was done before.
 
-    `resolution` is the side in pixels that images are scaled to; None keeps theirs. Raises SpecError where
+    `resolution` is the side in pixels that images are scaled to; None keeps theirs. With `stream` the images stay
+    in their .beton files, which are read through once, for statistics and fingerprint. Raises SpecError where
     there is nothing, where images differ in size and no resolution is given, or a file cannot be decoded.
     """
     source = Path(path).expanduser()
     if not source.exists():
         raise SpecError("path", f"nothing at {source}")
-    entry = _entry(source, resolution)
+    entry = _entry(source, resolution, stream=stream)
     if not (entry / "card.json").exists():
-        log.info("decoding %s once into %s", source, entry)
-        _write(entry, source, resolution)
-    return _open(entry)
+        log.info("reading %s through, once" if stream else "decoding %s once into %s", source, *[entry][stream:])
+        _write(entry, source, resolution, stream=stream)
+    return _open(entry, source, resolution)
 
 
-def is_prepared(path: str, resolution: int | None) -> bool:
+def is_prepared(path: str, resolution: int | None, *, stream: bool = False) -> bool:
     """Whether the data set at `path` was decoded before."""
     source = Path(path).expanduser()
-    return source.exists() and (_entry_seen(source, resolution, source.stat().st_mtime_ns) / "card.json").exists()
+    if not source.exists():
+        return False
+    return (_entry_seen(source, resolution, source.stat().st_mtime_ns, stream=stream) / "card.json").exists()
 
 
 @functools.lru_cache(maxsize=64)
-def _entry_seen(source: Path, resolution: int | None, changed: int) -> Path:  # noqa: ARG001
+def _entry_seen(source: Path, resolution: int | None, changed: int, *, stream: bool) -> Path:  # noqa: ARG001
     """For planning alone, which looks through a folder of a million files once."""
-    return _entry(source, resolution)
+    return _entry(source, resolution, stream=stream)
 
 
-def _entry(source: Path, resolution: int | None) -> Path:
-    key = hashlib.sha256(json.dumps([_LAYOUT, _signature(source), resolution]).encode()).hexdigest()[:24]
-    return cache_root() / "datasets" / key
+def _entry(source: Path, resolution: int | None, *, stream: bool) -> Path:
+    said = [_LAYOUT, _signature(source), resolution, *["stream"] * stream]
+    return cache_root() / "datasets" / hashlib.sha256(json.dumps(said).encode()).hexdigest()[:24]
 
 
 def _signature(source: Path) -> list[Any]:
@@ -109,15 +112,19 @@ def _signature(source: Path) -> list[Any]:
     return [str(source.resolve()), looks]
 
 
-def _decoded(source: Path, resolution: int | None, aside: Path) -> Decoded:
+def _decoded(source: Path, resolution: int | None, aside: Path, *, stream: bool) -> Decoded:
     try:
+        if stream and not (source.is_dir() and betons_in(names_in(source))):
+            why = f"ffcv reads .beton files, {source} holds none; `isoflop data convert` writes them"
+            raise SpecError("loader", why)
         if source.suffix == ".npz":
             return _scaled(source, from_npz(source), resolution)
         names = names_in(source)
         if (read := reader_of(names)) is not None:
             return _scaled(source, read(source), resolution)
         if betons_in(names):
-            return Decoded(*read_betons(source, names, resolution, aside / "inputs.npy"))
+            images, labels, train = open_betons(source, names, resolution)
+            return Decoded(images if stream else _copied(images, aside / "inputs.npy"), labels, train)
         rows, classes = arrange(source, names)
         number = {label: i for i, label in enumerate(classes)}
         labels = np.array([number[row.label] for row in rows], np.int64)
@@ -125,6 +132,21 @@ def _decoded(source: Path, resolution: int | None, aside: Path) -> Decoded:
         return Decoded(inputs, labels, sum(row.train for row in rows), real_labels(source, rows))
     except (tarfile.TarError, zipfile.BadZipFile, zlib.error, gzip.BadGzipFile, EOFError) as error:
         raise SpecError("path", f"{source} is damaged or cut short: {error}") from error
+
+
+def _copied(images: Betons, out: Path) -> np.ndarray:
+    """All images, decoded into an .npy file of flat rows."""
+    if images.nbytes > (free := shutil.disk_usage(out.parent).free):
+        raise SpecError(
+            "path",
+            f"decoded images take {images.nbytes / 1e9:.3g} GB, {free / 1e9:.3g} are free in {cache_root()}; "
+            "`loader: ffcv` reads them as they are, $ISOFLOP_CACHE names another place",
+        )
+    flat = np.lib.format.open_memmap(out, "w+", np.uint8, (len(images), images.nbytes // len(images)))
+    for begin in range(0, len(images), _CHUNK):
+        flat[begin : begin + _CHUNK] = images[begin : begin + _CHUNK].reshape(-1, flat.shape[1])
+    flat.flush()
+    return flat.reshape(images.shape)
 
 
 def _scaled(source: Path, read: tuple[np.ndarray, np.ndarray, int], resolution: int | None) -> Decoded:
@@ -136,13 +158,14 @@ def _scaled(source: Path, read: tuple[np.ndarray, np.ndarray, int], resolution: 
     return Decoded(inputs, labels, train)
 
 
-def _write(entry: Path, source: Path, resolution: int | None) -> None:
+def _write(entry: Path, source: Path, resolution: int | None, *, stream: bool) -> None:
     """Decode into a folder aside, then rename it."""
     entry.parent.mkdir(parents=True, exist_ok=True)
     aside = Path(tempfile.mkdtemp(dir=entry.parent, prefix=".writing-"))
     try:
-        made = _decoded(source, resolution, aside)
-        if not (aside / "inputs.npy").exists():  # images are decoded into their place
+        made = _decoded(source, resolution, aside, stream=stream)
+        if not stream and not (aside / "inputs.npy").exists():  # images are decoded into their place
+            assert isinstance(made.inputs, np.ndarray)
             np.save(aside / "inputs.npy", made.inputs.reshape(len(made.inputs), -1))
         np.save(aside / "labels.npy", made.labels)
         if made.real is not None:
@@ -157,9 +180,10 @@ def _write(entry: Path, source: Path, resolution: int | None) -> None:
 
 
 def _card(made: Decoded, source: Path) -> dict[str, Any]:
-    mean, std = _statistics(made.inputs[: made.train])
+    mean, std = _statistics(made.inputs, made.train)
     fingerprint = hashlib.sha256(json.dumps([made.inputs.shape, str(made.inputs.dtype), made.train]).encode())
-    fingerprint.update(np.ascontiguousarray(made.inputs.reshape(len(made.inputs), -1)).data)
+    for begin in range(0, len(made.inputs), _CHUNK):
+        fingerprint.update(np.ascontiguousarray(made.inputs[begin : begin + _CHUNK]).data)
     fingerprint.update(made.labels.data)
     if made.real is not None:
         fingerprint.update(made.real.data)
@@ -175,26 +199,31 @@ def _card(made: Decoded, source: Path) -> dict[str, Any]:
     }
 
 
-def _statistics(inputs: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+def _statistics(inputs: np.ndarray | Betons, train: int) -> tuple[np.ndarray, np.ndarray]:
     """Mean and deviation of each channel (all features together where there are none), exact for uint8."""
     channels = inputs.shape[3] if inputs.ndim == 4 else 1
     if inputs.dtype != np.uint8:
-        parts = [inputs.reshape(-1, channels)[:, c] for c in range(channels)]
+        parts = [inputs[:train].reshape(-1, channels)[:, c] for c in range(channels)]
         mean, std = np.array([[p.mean(dtype=float), p.std(dtype=float)] for p in parts]).T
     else:
         counts = np.zeros((channels, 256))
-        for begin in range(0, len(inputs), _CHUNK):  # a set may be larger than memory
-            values = inputs[begin : begin + _CHUNK].reshape(-1, channels)
+        for begin in range(0, train, _CHUNK):  # a set may be larger than memory
+            values = inputs[begin : min(begin + _CHUNK, train)].reshape(-1, channels)
             counts += [np.bincount(values[:, c], minlength=256) for c in range(channels)]
         mean = counts @ np.arange(256) / counts.sum(1)
         std = np.sqrt(counts @ np.arange(256.0) ** 2 / counts.sum(1) - mean**2)
     return mean, np.where(std > 0, std, 1.0)
 
 
-def _open(entry: Path) -> Prepared:
+def _open(entry: Path, source: Path, resolution: int | None) -> Prepared:
     card = json.loads((entry / "card.json").read_text())
+    inputs: np.ndarray | Betons
+    if (entry / "inputs.npy").exists():
+        inputs = np.load(entry / "inputs.npy", mmap_mode="c")  # c: torch wants a writable array; none is written
+    else:
+        inputs = open_betons(source, names_in(source), resolution)[0]
     return Prepared(
-        inputs=np.load(entry / "inputs.npy", mmap_mode="c"),  # c: torch wants a writable array; none is written
+        inputs=inputs,
         labels=np.load(entry / "labels.npy"),
         train=card["train"],
         classes=card["classes"],

@@ -46,7 +46,7 @@ class RunResult:
     `error`, `loss`, `top5_error` and `real_error` (`trainer.evaluate.Metrics`) are of the test split, by test-time
     augmentation where the spec says so; `val_error` and `val_loss` are of the validation split, NaN where there is
     none. A run that is not `done` keeps the metrics of its last record; NaN where there is none. `loader` is how
-    the data was read, resident or mmap; `accumulate` in how many parts each batch was processed.
+    the data was read: resident, mmap or ffcv; `accumulate` in how many parts each batch was processed.
     """
 
     run_id: str

@@ -11,6 +11,7 @@ def _one_thread():
 
 @pytest.fixture(autouse=True)
 def cache(tmp_path, monkeypatch):
-    """An empty cache of decoded data sets, one a test."""
+    """An empty cache of decoded data sets, one a test, and no data root."""
+    monkeypatch.delenv("ISOFLOP_DATA", raising=False)
     monkeypatch.setenv("ISOFLOP_CACHE", str(tmp_path / "cache"))
     return tmp_path / "cache"

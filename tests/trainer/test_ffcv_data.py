@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 from dataclasses import replace
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -12,7 +13,7 @@ import torch
 from tests.trainer.reference import numbers
 from trainer import RunSpec, SpecError, train
 from trainer.datasets import load
-from trainer.ffcv_data import write_betons
+from trainer.ffcv_data import open_betons, write_betons
 from trainer.prepared import prepare
 
 
@@ -53,6 +54,59 @@ def test_a_run_on_raw_betons_is_that_on_their_source(ffcv, made, tmp_path):
     spec = replace(spec, augment="flip+resized-crop", mixup=0.8)
     source, beton = (train(s, device="cpu") for s in (spec, replace(spec, path=str(tmp_path / "set"))))
     assert numbers(source) == numbers(beton)
+
+
+def on_betons(path, **said):
+    return RunSpec(dataset="own", path=str(path), width=16, batch_size=16, epochs=9, **said)
+
+
+@pytest.mark.parametrize("resolution", [None, 8])
+def test_a_run_that_reads_its_betons_as_it_trains_is_the_run_on_the_decoded_set(ffcv, made, tmp_path, resolution):
+    write_betons(*made, 45, tmp_path / "set", "smart", 90, 1)
+    spec = on_betons(tmp_path / "set", resolution=resolution, augment="flip+crop", order="quasi-random")
+    streamed = train(replace(spec, loader="ffcv"), device="cpu")
+    assert not list(tmp_path.glob("cache/datasets/*/inputs.npy"))
+    decoded = train(spec, device="cpu")
+    assert (streamed.loader, decoded.loader) == ("ffcv", "resident")
+    assert streamed.run_id == decoded.run_id
+    assert numbers(streamed) == numbers(decoded)
+
+
+def test_a_stack_reads_its_betons_and_goes_on_in_the_middle_of_an_epoch(ffcv, made, tmp_path):
+    write_betons(*made, 45, tmp_path / "set", "jpg", 95, 1)
+    stack = [on_betons(tmp_path / "set", loader="ffcv", seed=seed) for seed in range(3)]
+    stack = [replace(run, epochs=None, examples=16 * 100) for run in stack]
+    whole = train(stack, device="cpu")
+    cut = train(stack, device="cpu", checkpoints=tmp_path / "c", should_stop=lambda: True)
+    assert {(run.state, run.steps) for run in cut} == {("cancelled", 64)}
+    gone_on = train(stack, device="cpu", checkpoints=tmp_path / "c")
+    assert [numbers(run) for run in gone_on] == [numbers(run) for run in whole]
+
+
+def test_compiled_and_interpreted_decoding_agree(ffcv, made, tmp_path, monkeypatch):
+    write_betons(*made, 45, tmp_path / "set", "jpg", 95, 1)
+    rows = np.array([59, 0, 44, 45, 3, 3])
+    found = []
+    for least in (0, 10**9):
+        monkeypatch.setattr("trainer.ffcv_data._WORTH_COMPILING", least)
+        found += [open_betons(tmp_path / "set", ["train.beton", "test.beton"], side)[0] for side in (16, 12)]
+    for one, other in zip(found[:2], found[2:], strict=True):
+        assert np.array_equal(one[rows], other[rows])
+        assert np.array_equal(one[rows], one[:][rows])
+
+
+def test_other_files_are_not_read_through_ffcv(made, tmp_path):
+    with pytest.raises(SpecError, match=r"ffcv reads .beton files, .*own.npz holds none"):
+        load(RunSpec(dataset="own", path=str(as_npz(made, tmp_path / "own.npz")), epochs=1, loader="ffcv"))
+    with pytest.raises(SpecError, match="digits is embedded, in no .beton file"):
+        load(RunSpec(dataset="digits", epochs=1, loader="ffcv"))
+
+
+def test_a_disk_too_small_for_the_decoded_set_is_said_beforehand(ffcv, made, tmp_path, monkeypatch):
+    write_betons(*made, 45, tmp_path / "set", "raw", 90, 1)
+    monkeypatch.setattr("shutil.disk_usage", lambda _: SimpleNamespace(free=1000))
+    with pytest.raises(SpecError, match=r"take 4.61e-05 GB, 1e-06 are free in .*; `loader: ffcv` reads them"):
+        load(on_betons(tmp_path / "set"))
 
 
 def test_images_are_scaled_and_files_of_several_sizes_are_told_apart(ffcv, made, tmp_path):
