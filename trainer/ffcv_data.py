@@ -14,6 +14,7 @@ import contextlib
 import os
 import re
 import sys
+import threading
 from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -77,6 +78,7 @@ class Betons:
         counts = [int(reader.num_samples) for reader in readers]
         self.shape = (sum(counts), side, side, 3)
         self._ends = np.cumsum(counts)
+        self._one_at_a_time = threading.Lock()  # numba's plainest thread pool aborts the process otherwise
         rgb = ffcv.fields.rgb_image
         compiler, threads = ffcv.pipeline.compiler.Compiler, ffcv.pipeline.compiler.Compiler.num_threads
         compiler.set_enabled(sum(counts) >= _WORTH_COMPILING)
@@ -106,11 +108,12 @@ class Betons:
             rows = np.arange(*rows.indices(len(self)))
         images = np.empty((len(rows), *self.shape[1:]), np.uint8)
         file = np.searchsorted(self._ends, rows, side="right")
-        for number, held in enumerate(self._files):
-            mine = np.flatnonzero(file == number)
-            for begin in range(0, len(mine), _BATCH):
-                part = mine[begin : begin + _BATCH]
-                images[part] = held.decode(rows[part] - (self._ends[number] - held.count), images.shape[1:])
+        with self._one_at_a_time:
+            for number, held in enumerate(self._files):
+                mine = np.flatnonzero(file == number)
+                for begin in range(0, len(mine), _BATCH):
+                    part = mine[begin : begin + _BATCH]
+                    images[part] = held.decode(rows[part] - (self._ends[number] - held.count), images.shape[1:])
         return images
 
 

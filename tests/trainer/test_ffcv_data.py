@@ -12,7 +12,7 @@ import torch
 
 from tests.trainer.reference import numbers
 from trainer import RunSpec, SpecError, train
-from trainer.datasets import load
+from trainer.datasets import describe, load
 from trainer.ffcv_data import open_betons, write_betons
 from trainer.prepared import prepare
 
@@ -69,7 +69,7 @@ def test_a_run_that_reads_its_betons_as_it_trains_is_the_run_on_the_decoded_set(
     decoded = train(spec, device="cpu")
     assert (streamed.loader, decoded.loader) == ("ffcv", "resident")
     assert streamed.run_id == decoded.run_id
-    assert numbers(streamed) == numbers(decoded)
+    assert numbers(replace(streamed, loader="resident")) == numbers(decoded)
 
 
 def test_a_stack_reads_its_betons_and_goes_on_in_the_middle_of_an_epoch(ffcv, made, tmp_path):
@@ -98,8 +98,8 @@ def test_compiled_and_interpreted_decoding_agree(ffcv, made, tmp_path, monkeypat
 def test_other_files_are_not_read_through_ffcv(made, tmp_path):
     with pytest.raises(SpecError, match=r"ffcv reads .beton files, .*own.npz holds none"):
         load(RunSpec(dataset="own", path=str(as_npz(made, tmp_path / "own.npz")), epochs=1, loader="ffcv"))
-    with pytest.raises(SpecError, match="digits is embedded, in no .beton file"):
-        load(RunSpec(dataset="digits", epochs=1, loader="ffcv"))
+    with pytest.raises(SpecError, match=r"digits is embedded, in no .beton file"):
+        describe(RunSpec(dataset="digits", epochs=1, loader="ffcv"))
 
 
 def test_a_disk_too_small_for_the_decoded_set_is_said_beforehand(ffcv, made, tmp_path, monkeypatch):
