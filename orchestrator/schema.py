@@ -56,7 +56,7 @@ runs = sa.Table(
     sa.Column("charged_flops", sa.BigInteger),
     sa.Column("flops_rule", sa.Text),
     *(sa.Column(name, sa.Float) for name in ("epochs", *_METRICS, "seconds")),
-    sa.Column("device", sa.Text),
+    *(sa.Column(name, sa.Text) for name in ("device", "engine")),
     *(sa.Column(name, sa.Integer) for name in ("threads", "stack")),
     sa.Column("reason", sa.Text),
     sa.Column("spec", sa.JSON, nullable=False),
@@ -118,7 +118,7 @@ attempts = sa.Table(
 )
 RESULT_COLUMNS = (
     *(*_METRICS, "steps", "examples", "flops", "flops_paper", "flops_6nd"),
-    *("seconds", "device", "loader", "accumulate", "threads", "stack"),
+    *("seconds", "device", "loader", "engine", "accumulate", "threads", "stack"),
 )
 
 

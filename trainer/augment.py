@@ -78,8 +78,8 @@ def _resized_crop(pixels_BHWC: torch.Tensor, least: float, generator: torch.Gene
 
 def mix(
     x_KBI: torch.Tensor, y_KB: torch.Tensor, specs: Sequence[RunSpec], step: int
-) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
-    """MixUp (Zhang et al. 2018): inputs, the second labels [K, B], and the share [K, B] of the first ones.
+) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor, torch.Tensor]:
+    """MixUp (Zhang et al. 2018): inputs, labels, the second labels [K, B], and the share [K, B] of the first ones.
 
     Each example is mixed with another of its batch, by a share from Beta(mixup, mixup).
     """
@@ -93,7 +93,7 @@ def mix(
         mixed.append(torch.lerp(x_KBI[k, partner], x_KBI[k], share[:, None]))
         seconds.append(y_KB[k, partner])
         shares.append(share)
-    return torch.stack(mixed), torch.stack(seconds), torch.stack(shares)
+    return torch.stack(mixed), y_KB, torch.stack(seconds), torch.stack(shares)
 
 
 def dropout(specs: Sequence[RunSpec], step: int, rows: slice = slice(None)) -> Drop | None:

@@ -17,6 +17,7 @@ from trainer.result import Outcome, Record, RunResult
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Iterator, Sequence
 
+    from trainer.graphs import Engine
     from trainer.spec import RunSpec
 
     _Tensors = tuple[Sequence[torch.Tensor], torch.optim.Optimizer, torch.Tensor]
@@ -158,11 +159,11 @@ class Book:
     def _seconds_of(self, k: int) -> float:
         return self._before[k] + self._seconds / len(self._runs)
 
-    def results(self) -> list[RunResult]:
+    def results(self, engine: Engine) -> list[RunResult]:
         """The ends of all runs that have ended."""
-        return [self._result(k) for k, ended in enumerate(self._ended) if ended is not None]
+        return [self._result(k, engine) for k, ended in enumerate(self._ended) if ended is not None]
 
-    def _result(self, k: int) -> RunResult:
+    def _result(self, k: int, engine: Engine) -> RunResult:
         run, ended, history = self._runs[k], self._ended[k], self._history[k]
         assert ended is not None
         state, step = ended
@@ -178,6 +179,7 @@ class Book:
             seconds=self._seconds_of(k),
             device=device_name(self._device),
             loader=self._loader,
+            engine=engine,
             accumulate=run.accumulate,
             threads=torch.get_num_threads(),
             stack=len(self._runs),

@@ -8,36 +8,67 @@ from typing import TYPE_CHECKING, Any
 import torch
 
 from trainer.augment import dropout, mix
+from trainer.graphs import faster
 from trainer.spec import RunSpec, SpecError
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
     from trainer.data import Batches
+    from trainer.graphs import Batch, Compute, Engine
     from trainer.stack import Stack
 
 
-def gradients(stack: Stack, batches: Batches, runs: Sequence[RunSpec], step: int) -> torch.Tensor:
-    """Put the gradients of one step into the stack; returns the training losses [K]."""
-    first = runs[0]
-    x, y = batches.at(step)
-    y2 = share = None
-    if first.mixup:
-        x, y2, share = mix(x, y, runs, step)
-    smoothing = torch.tensor([[run.label_smoothing] for run in runs], device=x.device)
-    total = torch.zeros(len(runs), device=x.device)
-    size = first.batch_size // first.accumulate
-    for part in range(first.accumulate):
-        rows = slice(part * size, (part + 1) * size)
-        logits = stack.logits(x[:, rows], dropout(runs, step, rows))
-        loss = batch_loss(logits, y[:, rows], smoothing)
-        if y2 is not None and share is not None:
-            second = batch_loss(logits, y2[:, rows], smoothing)
-            loss = torch.lerp(second, loss, share[:, rows])
-        losses = loss.mean(1)
-        stack.backward(losses.sum() / first.accumulate, add=part > 0)
-        total += losses.detach()
-    return total / first.accumulate
+class Gradients:
+    """One training step up to the gradients, step by step: called, it puts them into the stack.
+
+    On CUDA the forward and backward pass is a CUDA graph where that is faster on the first batch; `engine` says
+    which it is. With dropout, whose masks are drawn anew for every step, it stays eager.
+    """
+
+    def __init__(
+        self,
+        stack: Stack,
+        batches: Batches,
+        runs: Sequence[RunSpec],
+        cast: Callable[[], contextlib.AbstractContextManager[Any]],
+    ) -> None:
+        self._stack, self._batches, self._runs, self._cast = stack, batches, runs, cast
+        device = stack.rows[0].device
+        self._smoothing = torch.tensor([[run.label_smoothing] for run in runs], device=device)
+        self._compute: Compute | None = None
+        self.engine: Engine = "eager"
+        self._may_capture = device.type == "cuda" and not runs[0].dropout
+
+    def __call__(self, step: int) -> torch.Tensor:
+        """The training losses [K] of a step, whose gradients are in the stack then."""
+        x, y = self._batches.at(step)
+        batch = mix(x, y, self._runs, step) if self._runs[0].mixup else (x, y)
+        if not self._may_capture:
+            return self._eager(batch, step)
+        if self._compute is None:
+            self.engine, self._compute = faster(self._eager, batch)
+        return self._compute(batch)
+
+    def _eager(self, batch: Batch, step: int = 0) -> torch.Tensor:
+        """Losses and gradients of inputs, labels and, with MixUp, second labels and the share of the first ones."""
+        x, y, *mixed = batch
+        first = self._runs[0]
+        total = torch.zeros(len(self._runs), device=x.device)
+        size = first.batch_size // first.accumulate
+        with self._cast():
+            for part in range(first.accumulate):
+                rows = slice(part * size, (part + 1) * size)
+                logits = self._stack.logits(x[:, rows], dropout(self._runs, step, rows))
+                loss = batch_loss(logits, y[:, rows], self._smoothing)
+                if mixed:
+                    second_labels, share = mixed
+                    second = batch_loss(logits, second_labels[:, rows], self._smoothing)
+                    loss = torch.lerp(second, loss, share[:, rows])
+                losses = loss.mean(1)
+                self._stack.backward(losses.sum() / first.accumulate, add=part > 0)
+                total += losses.detach()
+        return total / first.accumulate
 
 
 def batch_loss(logits_KBC: torch.Tensor, y_KB: torch.Tensor, smoothing_K1: torch.Tensor) -> torch.Tensor:

@@ -12,7 +12,7 @@ from trainer import checkpoint, cost, datasets
 from trainer.book import Book, Stops, device_name
 from trainer.data import Batches, loader_of, on_device
 from trainer.evaluate import Evaluation
-from trainer.gradients import gradients, precision
+from trainer.gradients import Gradients, precision
 from trainer.ladder import families, rungs, stem
 from trainer.model import slots
 from trainer.optimise import clip, make_optimizer, set_rates
@@ -207,7 +207,7 @@ def _together(
     evaluate = Evaluation(data, watched, on_step=on_step)
     stack = Stack(runs, where, [start_row(run, files.folder) for run in runs] if None in saved else None)
     optimizer = make_optimizer(runs, stack.rows, slots(stack.shape))
-    cast = precision(first, where)
+    gradients = Gradients(stack, batches, runs, precision(first, where))
     book = Book(runs, where, loader)
     looks = set(evaluation_steps(steps, evaluations))
     grid = set(evaluation_steps(2 * steps, evaluations))  # where heirs are evaluated too
@@ -220,8 +220,7 @@ def _together(
     del saved  # it holds open what is soon deleted
     done = begin
     for step in range(begin, steps):
-        with cast():
-            loss_sum += gradients(stack, batches, runs, step)
+        loss_sum += gradients(step)
         clip(runs, stack.rows)
         set_rates(optimizer, runs, step)
         optimizer.step()
@@ -245,7 +244,7 @@ def _together(
     rest = book.states(done, stack.rows, optimizer, loss_sum)
     if book.finished and (first.validation or first.tta or not steps):
         book.test(Evaluation(data, splits, runs if first.tta else (), on_step)(stack))
-    results = book.results()
+    results = book.results(gradients.engine)
     _keep([run if run.run_id in keep else None for run in runs], results, files, stack)
     return results, rest
 

@@ -46,7 +46,8 @@ class RunResult:
     `error`, `loss`, `top5_error` and `real_error` (`trainer.evaluate.Metrics`) are of the test split, by test-time
     augmentation where the spec says so; `val_error` and `val_loss` are of the validation split, NaN where there is
     none. A run that is not `done` keeps the metrics of its last record; NaN where there is none. `loader` is how
-    the data was read: resident, mmap or ffcv; `accumulate` in how many parts each batch was processed.
+    the data was read: resident, mmap or ffcv; `engine` how its passes were launched, eager or (on CUDA,
+    where faster) graph; `accumulate` in how many parts each batch was processed.
     """
 
     run_id: str
@@ -71,3 +72,4 @@ class RunResult:
     threads: int
     stack: int
     history: tuple[Record, ...]
+    engine: str = "eager"

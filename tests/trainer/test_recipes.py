@@ -62,7 +62,8 @@ def test_every_recipe_changes_the_numbers_and_learns(recipe):
 
 def mixed(spec, batch=2000, step=3):
     x = torch.arange(batch, dtype=torch.float32).view(1, batch, 1) * torch.ones(1, 1, 3)
-    return x, *mix(x, torch.arange(batch)[None], [spec], step)
+    out, _, second, share = mix(x, torch.arange(batch)[None], [spec], step)
+    return x, out, second, share
 
 
 def test_mixing_is_of_two_examples_by_a_share_of_beta():
