@@ -2,20 +2,23 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, get_args
 
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from analysis import columns, intervals, minima, seeds
+from analysis import columns, intervals, minima, optimum, seeds
 from analysis.curves import Curve, by_budget, draw_curves
 from analysis.isoflop_law import Growth, IsoflopCurve, IsoflopFit, Method
+from analysis.optimum import fit_price
 from analysis.power_law import check_options
 from analysis.quantity import quantity
+from analysis.surface import fit_surface
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Callable, Mapping
 
 Array = NDArray[np.float64]
 
@@ -41,11 +44,13 @@ def fit_isoflop(  # noqa: PLR0913 - the columns and the resampling
     "parabola" is the published method: least squares of y on log n through all sizes of a budget. Its vertex is
     biased where the curve is lopsided, by more the wider the curve; see `design_bias`. "akima" interpolates log y
     between the sizes, which beat the parabola on published minima, at the price of wider intervals under noise.
-    The joint fit without either's bias is `fit_surface`; `agree` sets all three side by side.
+    "joint" fits the surface floor + A n^-alpha + B d^-beta to the points of all curves and takes its lowest
+    point on each: no bias and the narrowest intervals where the surface holds.
 
     A budget is refused when it has fewer than 4 sizes, or its minimum is not between the outer ones, or is so in
     fewer than nine of ten resamples. d* is read off the curve at n*; without a column `d` it is C / (6 n).
-    Each resample draws the runs of every cell, selects the best cell of each size again, and finds the minimum.
+    Each resample gives every cell noise of the size its repeats show, selects the best cell of each size again, and
+    finds the minimum; for "joint" the selected points are drawn with replacement.
 
     Args:
         frame: one row a run; `cell_id` tells which rows are repeats, without it every row is a cell. Several cells
@@ -55,22 +60,24 @@ def fit_isoflop(  # noqa: PLR0913 - the columns and the resampling
         d: name of the column of examples.
         budget: the column of compute; default `budget` where there is one, else `flops`. Values within 10 % are one
             budget.
-        method: "akima" or "parabola".
+        method: "akima", "parabola" or "joint".
         resamples: bootstrap resamples; 0 for no intervals.
         level: nominal coverage of the intervals, in (0, 1).
         seed: of the resampling.
 
     Raises:
-        ValueError: a column is missing or unfit, no separate budgets can be told, or `method` is neither.
+        ValueError: a column is missing or unfit, no separate budgets can be told, or `method` is unknown.
+        FitError: the surface of "joint" has no minimum along any budget.
     """
     check_options(resamples, level)
     if method not in get_args(Method):
-        raise ValueError(f"method is {method!r}; expected 'akima' or 'parabola'")
+        raise ValueError(f"method is {method!r}; expected 'akima', 'joint' or 'parabola'")
     table, budget, notes = prepare(frame, n, y, d, budget)
     found = draw_curves(table, by_budget(table, budget), n, y, resamples=resamples, seed=seed)
     curves = tuple(_isoflop(curve, table, d, budget) for curve in found.curves)
-    optima, log_n = locate(curves, method, level)
-    lines, scatter = draw_lines(curves, optima, log_n)
+    find = _finder(method, curves, resamples, level, seed)
+    optima, log_n = _locate(curves, find, level)
+    lines, scatter = _draw_lines(curves, optima, log_n, find.wider)
     reasons = _reasons(optima)
     exponents = [quantity(line.slope, line.slopes, level, wider=line.wider) for line in lines.values()]
     return IsoflopFit(
@@ -121,33 +128,60 @@ def _isoflop(curve: Curve, table: pd.DataFrame, d: str, budget: str) -> IsoflopC
     return IsoflopCurve(**vars(curve), d=examples, budget=float(np.exp(np.mean(np.log(compute)))))
 
 
-def locate(curves: tuple[IsoflopCurve, ...], method: Method, level: float) -> tuple[pd.DataFrame, Array]:
-    """The table `optima` of an IsoflopFit, with plain column names n, d, y, and log n* of the resamples [B, G].
+@dataclass(frozen=True)
+class _Finder:
+    """Log n* and log y* of a curve, the estimate and then its resamples, [1 + B] each; NaN where not interior."""
 
-    Refused budgets have NaN in both.
-    """
+    find: Callable[[IsoflopCurve], tuple[Array, Array]]
+    wider: float | None = None
+    """How far intervals are stretched; None leaves that to the noise of each curve."""
+
+
+def _finder(method: Method, curves: tuple[IsoflopCurve, ...], resamples: int, level: float, seed: int) -> _Finder:
+    if method == "joint":
+        return _joint(curves, resamples, level, seed)
+    find = minima.METHODS[method]
+
+    def alone(curve: IsoflopCurve) -> tuple[Array, Array]:
+        return find(np.log(curve.x), np.log(np.concatenate([curve.y[None], curve.drawn])))
+
+    return _Finder(alone)
+
+
+def _joint(curves: tuple[IsoflopCurve, ...], resamples: int, level: float, seed: int) -> _Finder:
+    points = {name: np.concatenate([getattr(c, name) for c in curves]) for name in ("x", "d", "y")}
+    fit = fit_surface(points, "x", "d", "y", resamples=resamples, level=level, seed=seed)
+
+    def together(curve: IsoflopCurve) -> tuple[Array, Array]:
+        price = fit_price({"x": curve.x, "d": curve.d, "flops": np.full(curve.x.size, curve.budget)}, "x", "d")
+        values, drawn = optimum.optima(fit, np.log([curve.budget]), price)
+        log_n, _, log_y = np.concatenate([values[:, None], drawn], axis=1)[:, :, 0]
+        inside = (log_n > np.log(curve.x[0])) & (log_n < np.log(curve.x[-1]))
+        return np.where(inside, log_n, np.nan), np.where(inside, log_y, np.nan)
+
+    return _Finder(together, fit.wider)
+
+
+def _locate(curves: tuple[IsoflopCurve, ...], find: _Finder, level: float) -> tuple[pd.DataFrame, Array]:
+    """The table `optima` of an IsoflopFit and log n* of the resamples [B, G]; refused budgets are NaN in both."""
     rows, drawn = [], []
     for curve in curves:
-        row, log_n = _optimum(curve, method, level)
+        row, log_n = _optimum(curve, find, level)
         rows.append(row)
-        drawn.append(log_n if not row["refused"] else np.full_like(log_n, np.nan))
-    return pd.DataFrame(rows), np.stack(drawn, axis=1)
+        drawn.append(log_n)
+    most = max(log_n.size for log_n in drawn)
+    return pd.DataFrame(rows), np.stack([d if d.size else np.full(most, np.nan) for d in drawn], axis=1)
 
 
-def _optimum(curve: IsoflopCurve, method: Method, level: float) -> tuple[dict[str, Any], Array]:
+def _optimum(curve: IsoflopCurve, find: _Finder, level: float) -> tuple[dict[str, Any], Array]:
     row: dict[str, Any] = {"budget": curve.budget, "sizes": curve.x.size}
-    nothing = np.full(len(curve.drawn), np.nan)
-    if curve.x.size < LEAST_SIZES:
-        refusal = f"{curve.x.size} sizes; a minimum needs {LEAST_SIZES}"
-        return row | _numbers(curve, np.nan, np.nan, nothing, nothing, level) | {"refused": refusal}, nothing
-    find = minima.METHODS[method]
-    every = np.concatenate([np.log(curve.y)[None], np.log(curve.drawn)])
-    log_n, log_y = find(np.log(curve.x), every)
-    refusal = _refusal(curve, log_n)
-    if refusal:
-        return row | _numbers(curve, np.nan, np.nan, nothing, nothing, level) | {"refused": refusal}, nothing
-    numbers = _numbers(curve, log_n[0], log_y[0], log_n[1:], log_y[1:], level)
-    return row | numbers | {"refused": ""}, log_n[1:]
+    refusal, found = f"{curve.x.size} sizes; a minimum needs {LEAST_SIZES}", (np.array([np.nan]),) * 2
+    if curve.x.size >= LEAST_SIZES:
+        tried = find.find(curve)
+        refusal = _refusal(curve, tried[0])
+        found = found if refusal else tried
+    wider = intervals.stretch(curve.spare, 0, level) if find.wider is None else find.wider
+    return row | _numbers(curve, *found, level, wider) | {"refused": refusal}, found[0][1:]
 
 
 def _refusal(curve: IsoflopCurve, log_n: Array) -> str:
@@ -164,21 +198,17 @@ def _refusal(curve: IsoflopCurve, log_n: Array) -> str:
     return ""
 
 
-def _numbers(
-    curve: IsoflopCurve, log_n: float, log_y: float, drawn_n: Array, drawn_y: Array, level: float
-) -> dict[str, Any]:
-    log_d = [np.interp(at, np.log(curve.x), np.log(curve.d)) for at in (log_n, drawn_n)]
-    wider = intervals.stretch(curve.spare, 0, level)
-    found = {"n": (log_n, drawn_n), "d": (log_d[0], log_d[1]), "y": (log_y, drawn_y)}
+def _numbers(curve: IsoflopCurve, log_n: Array, log_y: Array, level: float, wider: float) -> dict[str, Any]:
+    log_d = np.interp(log_n, np.log(curve.x), np.log(curve.d))
     out: dict[str, Any] = {}
-    for name, (value, replicates) in found.items():
-        at = quantity(float(np.exp(value)), np.exp(replicates), level, wider=wider, log=True)
+    for name, logs in (("n", log_n), ("d", log_d), ("y", log_y)):
+        at = quantity(float(np.exp(logs[0])), np.exp(logs[1:]), level, wider=wider, log=True)
         out |= {name: at.value, f"{name}_low": at.low, f"{name}_high": at.high}
     return out
 
 
-def draw_lines(
-    curves: tuple[IsoflopCurve, ...], optima: pd.DataFrame, log_n: Array
+def _draw_lines(
+    curves: tuple[IsoflopCurve, ...], optima: pd.DataFrame, log_n: Array, wider: float | None
 ) -> tuple[dict[str, Growth], float]:
     """The lines of log n* and log d* in log C by least squares, and Birge's ratio of the first."""
     log_c = np.log(optima["budget"].to_numpy(dtype=float))
@@ -188,7 +218,7 @@ def draw_lines(
         drawn = log_n if name == "n" else _log_d(curves, log_n)
         ratio = _birge(log_c, at, drawn)
         scatter = ratio if name == "n" else scatter
-        lines[name] = _line(log_c, at, drawn, wider=max(1.0, ratio) if np.isfinite(ratio) else 1.0)
+        lines[name] = _line(log_c, at, drawn, wider=wider or max(1.0, np.nan_to_num(ratio)))
     return lines, scatter
 
 

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from analysis.quantity import Quantity
 
 Array = NDArray[np.float64]
-Method = Literal["akima", "parabola"]
+Method = Literal["akima", "parabola", "joint"]
 
 
 @dataclass(frozen=True, eq=False)

@@ -178,5 +178,24 @@ def test_the_same_call_gives_the_same_answer_as_strict_json():
 
 
 def test_unknown_method_is_refused():
-    with pytest.raises(ValueError, match="method is 'cubic'; expected 'akima' or 'parabola'"):
+    with pytest.raises(ValueError, match="method is 'cubic'; expected 'akima', 'joint' or 'parabola'"):
         fit_isoflop(isoflop(), method="cubic")
+
+
+@settings(**QUICK)
+@given(alpha=st.floats(0.2, 0.6), beta=st.floats(0.2, 0.6), log_n=st.floats(-6, 6))
+def test_joint_fit_has_no_bias_where_the_surface_holds(alpha, beta, log_n):
+    table = isoflop(alpha=alpha, beta=beta, sizes=9, decades=3)
+    fit = fit_isoflop(table.assign(params=table["params"] * 10**log_n), method="joint", resamples=0)
+    assert fit.n_exponent.value == pytest.approx(beta / (alpha + beta), rel=1e-5)
+    params, examples = optimum(fit.optima["budget"].to_numpy(), alpha, beta)
+    assert fit.optima["n"].to_numpy() == pytest.approx(params * 10**log_n, rel=1e-4)
+    assert fit.optima["d"].to_numpy() == pytest.approx(examples, rel=0.01)
+
+
+def test_joint_intervals_are_the_narrowest_and_cover():
+    truth, tables = 0.3 / 0.64, [isoflop(noise=0.005, seed=k) for k in range(10)]
+    fits = {m: [fit_isoflop(t, method=m, resamples=60).n_exponent for t in tables] for m in ("joint", "akima")}
+    widths = {m: np.mean([found.high - found.low for found in every]) for m, every in fits.items()}
+    assert widths["joint"] < 0.5 * widths["akima"]
+    assert np.mean([found.covers(truth) for found in fits["joint"]]) >= 0.7
