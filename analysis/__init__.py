@@ -3,13 +3,17 @@
 Imports numpy, pandas and scipy.special; matplotlib only when a figure is drawn.
 """
 
+from analysis.agreement import Agreement, agree
 from analysis.chart import Chart, Line
+from analysis.closure import Closure, closure
+from analysis.design import DesignBias, design_bias
 from analysis.frontier import fit_frontier, frontier
 from analysis.isoflop import fit_isoflop
 from analysis.isoflop_law import IsoflopFit
 from analysis.law import PowerLawFit
 from analysis.law_figure import describe_law
 from analysis.learning_rate import LearningRates, best_learning_rates
+from analysis.optimum import Optimum, Price, fit_price, optimum
 from analysis.plots import draw, save
 from analysis.power_law import fit_power_law
 from analysis.seeds import average_seeds
@@ -17,21 +21,31 @@ from analysis.solver import FitError
 from analysis.surface import SurfaceFit, fit_surface
 
 __all__ = [
+    "Agreement",
     "Chart",
+    "Closure",
+    "DesignBias",
     "FitError",
     "IsoflopFit",
     "LearningRates",
     "Line",
+    "Optimum",
     "PowerLawFit",
+    "Price",
     "SurfaceFit",
+    "agree",
     "average_seeds",
     "best_learning_rates",
+    "closure",
     "describe_law",
+    "design_bias",
     "draw",
     "fit_frontier",
     "fit_isoflop",
     "fit_power_law",
+    "fit_price",
     "fit_surface",
     "frontier",
+    "optimum",
     "save",
 ]

@@ -24,7 +24,7 @@ class Quantity:
     replicates: Array = field(repr=False)
 
     def __str__(self) -> str:
-        if not math.isfinite(self.high - self.low):
+        if not self.high - self.low > 1e-9 * abs(self.value):  # no interval, or an exact law
             return f"{self.value:.3g}"
         ends = (self.low, self.high)
         return f"{quote(self.value, ends)} [{quote(self.low, ends)}, {quote(self.high, ends)}]"
