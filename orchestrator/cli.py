@@ -133,7 +133,7 @@ def run(  # noqa: PLR0913 - an option each
             speed = _speed_of(table, planned, device)  # before Ray takes the cores
             place, show = _executor(executor, slots, device, files), ProgressLine()
             try:
-                scheduler = Scheduler(table, place, planned, show, files=files, keep_all=keep, speed=speed)
+                scheduler = Scheduler(table, place, [planned.sweep], show, files=files, keep_all=keep, speed=speed)
                 scheduler.drain()
             except KeyboardInterrupt:
                 say("interrupted; the same command goes on")

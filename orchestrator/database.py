@@ -66,6 +66,20 @@ def add_missing_columns(engine: sa.Engine, metadata: sa.MetaData) -> None:
                     connection.exec_driver_sql(f"ALTER TABLE {table.name} ADD COLUMN {column.name} {kind}")
 
 
+_PASSING = {
+    "database or disk is full": "the disk is full",
+    "database is locked": "the table is locked by another program",
+    "disk I/O error": "the disk does not answer",
+}
+
+
+def waits(error: BaseException) -> str | None:
+    """Why the table cannot be written for now, in words; None for an error that does not pass by itself."""
+    if not isinstance(error, sa.exc.OperationalError):
+        return None
+    return next((said for found, said in _PASSING.items() if found in str(error.orig)), None)
+
+
 class TableBusyError(TableError):
     """Another coordinator holds the table's lock."""
 

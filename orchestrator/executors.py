@@ -100,6 +100,8 @@ class Executor(Protocol):
     """What the scheduler needs of a place to run."""
 
     slots: int
+    gpus: int
+    """GPUs that the slots share; 0 where they train on cores."""
 
     @property
     def free(self) -> int:
@@ -124,9 +126,13 @@ class Executor(Protocol):
 class InlineExecutor:
     """Runs in this process, one stack at a time, inside `poll`: for debugging, and where Ray is not wanted."""
 
-    slots = 1
+    slots, gpus = 1, 0
 
     def __init__(self, device: Device = "auto", files: Files = NO_FILES) -> None:
+        if device in ("auto", "cuda"):
+            import torch
+
+            self.gpus = int(torch.cuda.is_available())
         self._worker = Worker(device, files=files)
         self._going: tuple[int, Iterator[Any]] | None = None
         self._stopping = False
@@ -195,6 +201,7 @@ class RayExecutor:
         self._ray = _start_ray(slots or cores(), gpus)
         gpus = int(self._ray.cluster_resources().get("GPU", 0))
         on_gpu = gpus > 0 and device in ("auto", "cuda")
+        self.gpus = gpus if on_gpu else 0
         self.slots = slots or (gpus * SLOTS_PER_GPU if on_gpu else cores())
         self._device: Device = device
         self._files = files

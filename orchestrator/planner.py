@@ -10,6 +10,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from orchestrator.order import in_order
 from orchestrator.sweep import FIRST_STAGE, CellSections, Limits, Stage, Sweep, SweepError
 from trainer import catalogue, cost, datasets, ladder
 from trainer.presets import PRESETS
@@ -27,7 +28,6 @@ if TYPE_CHECKING:
 _SECTIONS = ("data", "model", "train", "budget")
 _FIELD_OF = {("budget", "flops"): "budget"}  # keys whose RunSpec field has another name
 _REQUIRED = {"dataset": "data", "width": "model", "budget": "budget"}
-_SCOUT = 0.05
 _MOST_RUNS = 100_000  # a mistyped `seeds: 100000000` would take the machine's memory before it is seen
 
 
@@ -285,7 +285,7 @@ def _notes(planned: Plan, twice: int) -> Iterator[str]:
         yield f"{why}; its sizes here are the catalogue's"
     limit = planned.limits.total_flops
     if limit is not None and planned.flops > limit:
-        yield f"limits.total_flops {limit:.3g} is below the {planned.flops:.3g} planned; the rest stays queued"
+        yield f"limits.total_flops {limit:.3g} is below the {planned.flops:.3g} planned; the rest will be blocked"
 
 
 def bundles(
@@ -298,10 +298,9 @@ def bundles(
 
     Runs of different lengths that share their beginning (trainer.ladder) stay in one bundle.
 
-    A scout of 5 % of the FLOPs, cheapest first, so that mistakes show early; then longest first, so that no
-    long one is left at the end. Stacks are as large as pays by the measured `speed`, by a rule of thumb without,
-    and small enough that each of `slots` workers has one. `begun` tells the step at which a run goes on; only runs
-    of one step share a stack.
+    They are ordered by `orchestrator.order`. Stacks are as large as pays by the measured `speed`, by a rule of
+    thumb without, and small enough that each of `slots` workers has one. `begun` tells the step at which a run goes
+    on; only runs of one step share a stack.
     """
     groups: dict[Any, list[list[RunSpec]]] = {}
     for family in ladder.families(runs):
@@ -316,12 +315,7 @@ def bundles(
             size = speed.stack_size(first, len(group))
         parts = max(-(-len(group) // size), min(len(group), slots // len(groups)))  # 20 as 10 + 10, not 16 + 4
         made += [[run for family in group[i::parts] for run in family] for i in range(parts)]
-    made.sort(key=_price)
-    total, spent, scouts = sum(map(_price, made)), 0, 0
-    while scouts < len(made) and spent < _SCOUT * total:
-        spent += _price(made[scouts])
-        scouts += 1
-    return made[:scouts] + made[: scouts - 1 if scouts else None : -1]
+    return in_order(made, _price, _price if speed is None else speed.seconds)
 
 
 def _price(bundle: Sequence[RunSpec]) -> int:

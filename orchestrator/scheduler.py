@@ -2,390 +2,403 @@
 
 from __future__ import annotations
 
-import signal
 import time
-from collections import Counter
-from contextlib import contextmanager, suppress
+from contextlib import suppress
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
-from orchestrator.device import TYPICAL, Speed
-from orchestrator.executors import (
-    Began,
-    Executor,
-    Failed,
-    Finished,
-    Lost,
-    Metered,
-    Noted,
-    Recorded,
-    WentOn,
-)
+from orchestrator.backlog import Backlog
+from orchestrator.database import waits
+from orchestrator.executors import Began, Executor, Failed, Finished, Lost, Metered, Noted, Recorded, WentOn
+from orchestrator.failures import ALIKE, MOST_LOSSES, Failures, is_lost
+from orchestrator.interrupts import Interrupts
+from orchestrator.journal import Journal
+from orchestrator.ledger import Ledger
 from orchestrator.meter import Used
-from orchestrator.planner import bundles, run_flops
-from orchestrator.table import LEASE
+from orchestrator.planner import run_flops
+from orchestrator.progress import Pace, Progress, progress_of
+from orchestrator.requests import BY_HAND
+from orchestrator.table import LEASE, End
 from orchestrator.worker import NO_FILES, Files
 from trainer.ladder import charged_flops
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable, Iterable, Sequence
 
+    from orchestrator.backlog import Orphan
+    from orchestrator.device import Speed
     from orchestrator.executors import Event
-    from orchestrator.planner import Plan
+    from orchestrator.requests import Inbox
     from orchestrator.table import Table
     from trainer.result import Record, Resumed, RunResult
     from trainer.spec import RunSpec
 
-MOST_LOSSES = 3
-"""Times that a run is started again after its worker died; then it is `failed`."""
+T = TypeVar("T")
 
 GRACE = 5.0
 """Seconds that runs about to end are given after Ctrl-C before they are stopped."""
 
+TOLD = 2.0
+"""Seconds between two notes in the table about how far the sweeps are."""
 
-@dataclass
-class Progress:
-    """How far a sweep is. FLOPs of runs in flight count as spent up to their last record."""
-
-    sweep: str
-    runs: int
-    flops: int
-    done: int = 0
-    failed: int = 0
-    diverged: int = 0
-    running: int = 0
-    spent: float = 0.0
-    best_error: float | None = None
-    seconds: float = 0.0
-    seconds_left: float | None = None
-    message: str = ""
+AGAIN = 1.0
+"""Seconds after which a table that could not be written is tried again."""
 
 
 @dataclass
 class _Flight:
-    """A bundle in training: its runs, their fencing tokens, and the FLOPs at which they are and went on."""
+    """A bundle in training: its runs, their fencing tokens, and what is known of them so far."""
 
-    runs: list[RunSpec]
+    runs: dict[str, RunSpec]
     claimed: dict[str, int]
+    since: float
     spent: dict[str, int] = field(default_factory=dict)
     began: dict[str, int] = field(default_factory=dict)
+    losses: dict[str, list[tuple[int, float]]] = field(default_factory=dict)
     used: Used = field(default_factory=Used)
 
 
 class Scheduler:
-    """Drains one sweep's queue. `on_progress` is called after every event, on the caller's thread.
+    """Drains the queues of some sweeps. `on_progress` is called after every event, on the caller's thread.
 
     `files` says where checkpoints lie, from which runs go on and with which the stages of a chain begin. A run with
     a parent waits for its end; where the parent has none to give, it fails. `speed` is this machine's, where it is
-    known: stacks are as large as it says.
+    known: stacks are as large as it says. `inbox` brings what other terminals ask for.
     """
 
-    def __init__(
+    def __init__(  # noqa: PLR0913 - its collaborators
         self,
         table: Table,
         executor: Executor,
-        planned: Plan,
+        sweeps: Sequence[str],
         on_progress: Callable[[Progress], None] = lambda _: None,
         clock: Callable[[], float] = time.monotonic,
         files: Files = NO_FILES,
         *,
         keep_all: bool = False,
         speed: Speed | None = None,
+        inbox: Inbox | None = None,
+        sleep: Callable[[float], None] = time.sleep,
     ) -> None:
-        self._table, self._executor, self._plan = table, executor, planned
-        self._on_progress, self._clock, self._files = on_progress, clock, files
-        self._speed = speed
-        self._children: dict[str, list[RunSpec]] = {}
-        parents = {run.parent for run in planned.runs if run.parent}
-        self._keep = {run.run_id for run in planned.runs if keep_all or run.run_id in parents}
-        self._waiting: list[list[RunSpec]] = []
+        self._table, self._executor, self._sweeps = table, executor, list(sweeps)
+        self._on_progress, self._clock, self._sleep = on_progress, clock, sleep
+        self._inbox, self._keep_all = inbox, keep_all
+        self._backlog = Backlog(table, files, speed, executor.slots)
+        self._ledger, self._failures, self._pace, self._journal = Ledger(), Failures(), Pace(), Journal()
         self._flights: dict[int, _Flight] = {}
-        self._losses: Counter[str] = Counter()
-        self._records: list[Record] = []
+        self._endings: dict[str, tuple[str, str]] = {}
+        self._paused: dict[str, str] = {}
+        self._kept: set[str] = set()
         self._next = 0
-        self._interrupts = 0
-        self._interrupted_at = 0.0
-        self.progress = self._starting_point()
-        self._settled_flops = self.progress.spent
-        self._charged = float(self._table.frame("runs", planned.sweep)["charged_flops"].sum())
-        self._left: dict[str, float] = {}
-        self._given: dict[str, float] = {}
-        self._work = 0.0
+        self._interrupts = Interrupts(clock, self._wind)
+        self._stale = True
+        self._settled_flops = 0.0
         self._first_event: float | None = None
-
-    def _starting_point(self) -> Progress:
-        frame = self._table.frame("runs", self._plan.sweep)
-        state = frame["state"].value_counts()
-        errors = frame["error"].dropna()
-        return Progress(
-            self._plan.sweep,
-            runs=len(frame),
-            flops=int(frame["planned_flops"].sum()),
-            done=int(state.get("done", 0)),
-            failed=int(state.get("failed", 0)),
-            diverged=int(state.get("diverged", 0)),
-            spent=float(frame["flops"].sum()),
-            best_error=float(errors.min()) if len(errors) else None,
-        )
+        self.progress = progress_of([])
 
     def drain(self) -> Progress:
-        """Train every queued run of the sweep, within its limits; returns where it then stands.
+        """Train every queued run of the sweeps, within their limits; returns where they then stand.
 
         Ctrl-C once gives runs in flight GRACE seconds to end, queues the others again and returns. Raises
-        KeyboardInterrupt on the second, with everything queued again.
+        KeyboardInterrupt on the second, with everything queued again. Waits while a sweep is paused by hand, while
+        the disk is full, and while another program has locked the table.
         """
-        self._started = self._renewed = self._clock()
-        queued = self._queued()
-        self._waiting = self._bundles(self._ready(queued))
-        speed = self._speed or TYPICAL
-        self._left = {run.run_id: speed.seconds(b) / len(b) for b in self._bundles(queued) for run in b}
-        self._work = sum(self._left.values())
-        with self._signals():
+        self._started = self._renewed = self._told = self._passed = self._clock()
+        with self._interrupts.watched():
             try:
-                while self._flights or (self._waiting and not self._interrupts):
-                    self._fill()
-                    if not self._flights:
-                        break  # a limit holds back what waits
-                    for event in self._executor.poll(0.5):
+                while self._turn():
+                    events = self._poll()
+                    self._pass_time()
+                    for event in events:
                         self._take(event)
-                    self._flush()
                     self._report()
+                    self._obey()
                     self._wind_down()
+                self._note_times(None)
+                self._commit([])
             except BaseException:
                 with suppress(Exception):  # where the table itself is why we are here, recover() does it next time
                     self._give_back("interrupted", "its coordinator stopped")
                 raise
         return self.progress
 
-    def _bundles(self, runs: list[RunSpec]) -> list[list[RunSpec]]:
-        return bundles(runs, self._files.begun, self._speed, self._executor.slots)
+    def end(self, run_id: str, state: str, reason: str) -> None:
+        """Have a run in flight leave its stack and end as cancelled, diverged or pruned; others are left alone."""
+        if any(run_id in flight.runs for flight in self._flights.values()):
+            self._endings[run_id] = state, reason
 
-    def _queued(self) -> list[RunSpec]:
-        """What is to train, with finished runs whose parameters others begin with and which were not kept."""
-        planned = {run.run_id: run for run in self._plan.runs}
-        while True:
-            queued, states = self._table.queued(self._plan.sweep), self._table.states(self._plan.sweep)
-            missing = {
-                run.parent
-                for run in queued
-                if run.parent in planned and states[run.parent] == "done" and not self._files.kept(run.parent)
-            }
-            if not missing:
-                return queued
-            self._table.move(sorted(missing), "queued", of=["done"], reason="again, for its parameters")
+    def reread(self, sweeps: Iterable[str] = ()) -> None:
+        """Take the queue from the table anew, with further sweeps: somebody has changed it."""
+        self._sweeps += [name for name in sweeps if name not in self._sweeps]
+        self._stale = True
 
-    def _ready(self, queued: list[RunSpec]) -> list[RunSpec]:
-        """Those of the queued runs that wait for no other; the others are put behind their parents."""
-        states, ready, hopeless = self._table.states(self._plan.sweep), [], []
-        for run in queued:
-            state = "done" if run.start or not run.parent else states.get(run.parent, "done")
-            if state == "done":
-                ready.append(run)
-            elif state in ("queued", "running"):
-                self._children.setdefault(run.parent, []).append(run)
-            else:
-                hopeless.append((run, state))
-        for run, state in hopeless:
-            self._end_children(run.parent, state, [run])
-        return ready
+    # one turn
 
-    def _end_children(self, parent: str, state: str, children: list[RunSpec]) -> None:
-        """Fail runs whose parent ended without parameters to begin with, and theirs."""
-        for run in children:
-            self._table.move([run.run_id], "failed", of=["queued"], reason=f"its parent {parent[:8]} {state}")
-            self._left.pop(run.run_id, None)
-            self.progress.failed += 1
-            self._end_children(run.run_id, "failed", self._children.pop(run.run_id, []))
+    def _turn(self) -> bool:
+        """Write what was heard, claim and start what may start; False where there is nothing left to wait for."""
+        if self._stale:
+            self._commit([])
+            self._read()
+        self._commit([] if self.interrupted else self._pick())
+        by_hand = BY_HAND in self._paused.values() and self._inbox is not None and not self.interrupted
+        return bool(self._flights) or by_hand
 
-    def _fill(self) -> None:
-        while self._waiting and self._executor.free and not self._interrupts:
-            bundle = self._affordable(self._waiting[0])
-            if not bundle:
-                self._waiting.clear()
-                return
-            self._waiting.pop(0)
-            claimed = self._table.claim([run.run_id for run in bundle])
-            runs = [run for run in bundle if run.run_id in claimed]
+    def _read(self) -> None:
+        """The queue as it stands in the table."""
+        self._stale = False
+        held = self._table.standing(self._sweeps)
+        self._patiently(lambda: self._table.move(held, "queued", of=["blocked"]))  # limits may allow them now
+        rows = [row for row in self._table.sweeps() if row["sweep"] in self._sweeps]
+        self._paused = {row["sweep"]: row["paused"] for row in rows if row["paused"]}
+        before, self.progress = self.progress, progress_of(rows)
+        self.progress.message, self._settled_flops = before.message, self.progress.spent
+        going = [name for name in self._sweeps if name not in self._paused]
+        self._orphaned(self._patiently(lambda: self._backlog.read(going, self._sweeps)))
+        standing = self._backlog.standing
+        self._ledger.open(rows, {run_id: row["sweeps"] for run_id, row in standing.items()})
+        self._kept = set(standing) if self._keep_all else {row["parent"] for row in standing.values()}
+        self._pace.expect(self._backlog.predicted(), {r for f in self._flights.values() for r in f.runs})
+
+    def _pick(self) -> list[list[RunSpec]]:
+        """Bundles for the free slots, their FLOPs set aside; what a limit does not pay for any more is blocked."""
+        picked: list[list[RunSpec]] = []
+        while self._backlog.waiting and len(picked) < self._executor.free:
+            bundle = self._backlog.waiting.pop(0)
+            kept, reason = self._ledger.affordable(bundle)
+            if reason:
+                blocked = [run.run_id for run in bundle if run not in kept]
+                self._journal.moves += [(run_id, "blocked", reason) for run_id in blocked]
+                self.progress.blocked += len(blocked)
+                self.progress.message = f"{reason}; the rest is blocked"
+            if kept:
+                self._ledger.reserve(charged_flops(kept))
+                picked.append(kept)
+        return picked
+
+    def _commit(self, picked: Sequence[Sequence[RunSpec]]) -> None:
+        """One transaction: what was heard, and the claims of what was picked. Then that starts."""
+        journal, claimed = self._journal, dict[str, int]()
+        if picked or not journal.empty:
+            claimed = self._patiently(lambda: journal.write(self._table, picked))
+        self._journal = Journal()
+        for bundle in picked:
+            runs = {run.run_id: run for run in bundle if run.run_id in claimed}
+            for run in bundle:
+                if run.run_id not in claimed:  # it is no longer queued
+                    self._ledger.settle(run.run_id, 0)
             if runs:
-                self._flights[self._next] = _Flight(runs, claimed)
-                keep = self._keep & claimed.keys()
-                self._executor.submit(self._next, runs, keep)
+                self._flights[self._next] = _Flight(runs, {r: claimed[r] for r in runs}, self._clock())
+                self._executor.submit(self._next, list(runs.values()), self._kept & runs.keys())
                 self._next += 1
 
-    def _affordable(self, bundle: list[RunSpec]) -> list[RunSpec]:
-        """What of a bundle the sweep's limits still pay for; a message where that is not all of it."""
-        limits = self._plan.limits
-        if limits.hours is not None and self._clock() - self._started > limits.hours * 3600:
-            self.progress.message = f"limits.hours {limits.hours:g} reached; the rest stays queued"
-            return []
-        if limits.total_flops is None:
-            return bundle
-        reserved = sum(sum(charged_flops(flight.runs).values()) for flight in self._flights.values())
-        left = limits.total_flops - self._charged - reserved
-        price, kept = charged_flops(bundle), []
-        for run in sorted(bundle, key=lambda run: run.steps or 0):
-            left -= price[run.run_id]
-            if left >= 0:
-                kept.append(run)
-        if len(kept) < len(bundle):
-            self.progress.message = f"limits.total_flops {limits.total_flops:.3g} reached; the rest stays queued"
-        return kept
+    def _patiently(self, write: Callable[[], T]) -> T:
+        """Do it, however long the disk is full or the table locked: what was heard waits, and workers go on."""
+        waited = False
+        while True:
+            try:
+                done = write()
+            except Exception as error:
+                why = waits(error)
+                if why is None or self.interrupted:
+                    raise
+                waited = True
+                self._say(f"{why}: waiting, nothing is lost")
+                self._sleep(AGAIN)
+            else:
+                if waited:
+                    self._say("the table can be written again")
+                return done
+
+    def _poll(self) -> list[Event]:
+        if self._flights:
+            return self._executor.poll(0.5)
+        self._sleep(0.5)
+        return []
+
+    # what an executor says
 
     def _take(self, event: Event) -> None:
         flight = self._flights[event.bundle]
-        if self._first_event is None:
+        if self._first_event is None and not isinstance(event, Began):
             self._first_event = self._clock()
-        if isinstance(event, Recorded):
-            self._records.append(event.record)
-            flight.spent[event.record.run_id] = event.record.flops
-            last = {run.run_id: run.steps for run in flight.runs}[event.record.run_id]
-            self._note_error(event.record.error if event.record.step == last else None)
-            return
-        if isinstance(event, WentOn):
-            self._go_on(flight, event.resumed)
-            return
-        if isinstance(event, Began):
-            self._table.began(flight.claimed, event.worker)
-            return
-        if isinstance(event, Metered):
-            flight.used = event.used
-            return
-        if isinstance(event, Noted):
-            self.progress.message = event.text
-            self._on_progress(self.progress)
-            return
-        self._flush()
-        del self._flights[event.bundle]
-        if isinstance(event, Finished):
-            self._finish(flight, event.results)
-        elif isinstance(event, Failed):
-            self._fail(flight, event)
-        else:
-            self._lose(flight, event)
+        match event:
+            case Began():
+                self._journal.began.append((flight.claimed, event.worker))
+            case Recorded():
+                self._record(flight, event.record)
+            case WentOn():
+                self._go_on(flight, event.resumed)
+            case Noted():
+                self._say(event.text)
+            case Metered():
+                flight.used = event.used
+            case _:
+                del self._flights[event.bundle]
+                self._end(flight, event)
+
+    def _record(self, flight: _Flight, record: Record) -> None:
+        run = flight.runs[record.run_id]
+        self._journal.records.append(record)
+        self._journal.tokens[record.run_id] = flight.claimed[record.run_id]
+        flight.spent[record.run_id] = record.flops
+        losses = flight.losses.setdefault(record.run_id, [])
+        losses.append((record.step, record.train_loss))
+        if record.step == run.steps:
+            self.progress.note_error(record.error)
+        elif is_lost(losses, run.steps or 0, run.classes or 2):
+            self.end(record.run_id, "diverged", "its loss stayed above chance")
 
     def _go_on(self, flight: _Flight, resumed: Resumed) -> None:
-        self._table.resume(resumed, flight.claimed[resumed.run_id])
+        self._journal.resumed.append(resumed)
+        self._journal.tokens[resumed.run_id] = flight.claimed[resumed.run_id]
         flight.spent[resumed.run_id] = flight.began[resumed.run_id] = resumed.flops
-        share = resumed.flops / next(run_flops(run) for run in flight.runs if run.run_id == resumed.run_id)
-        self._given[resumed.run_id] = self._left[resumed.run_id] * share
+        flight.losses[resumed.run_id] = [(record.step, record.train_loss) for record in resumed.history]
+        self._pace.went_on(resumed.run_id, resumed.flops / max(1, run_flops(flight.runs[resumed.run_id])))
 
-    def _finish(self, flight: _Flight, results: list[RunResult]) -> None:
-        ended = [result for result in results if result.state != "cancelled"]
-        self._table.finish(ended, flight.claimed)
-        cancelled = {r.run_id: flight.claimed[r.run_id] for r in results if r.state == "cancelled"}
-        self._table.release(cancelled, "interrupted", "stopped before its end")
-        for result in ended:
-            self._settled_flops += result.flops
-            self._charged += result.flops - flight.began.get(result.run_id, 0)
-            self._left.pop(result.run_id, None)
-            self.progress.done += result.state == "done"
-            self.progress.diverged += result.state == "diverged"
-            if result.state == "done":
-                self._note_error(result.error)
-            else:
-                self._end_children(result.run_id, result.state, self._children.pop(result.run_id, []))
-        free = [run for result in ended for run in self._children.pop(result.run_id, [])]
-        if free and not self._interrupts:
-            self._waiting += self._bundles(free)
+    def _end(self, flight: _Flight, event: Finished | Failed | Lost) -> None:
+        used = self._used(flight)
+        if isinstance(event, Finished):
+            self._finish(flight, event.results, used)
+        elif isinstance(event, Failed):
+            self._fail(flight, event, used)
+        else:
+            self._lose(flight, event, used)
 
-    def _fail(self, flight: _Flight, event: Failed) -> None:
+    def _used(self, flight: _Flight) -> dict[str, Any]:
+        """Columns of each of its attempts: a bundle's runs share what it used."""
+        share = self._gpu_share / len(flight.runs)
+        energy = None if flight.used.energy is None else flight.used.energy * share
+        gpu_seconds = (self._clock() - flight.since) * share
+        return {"peak_memory": flight.used.peak_memory, "energy": energy, "gpu_seconds": gpu_seconds}
+
+    @property
+    def _gpu_share(self) -> float:
+        return self._executor.gpus / self._executor.slots
+
+    def _finish(self, flight: _Flight, results: Iterable[RunResult], used: dict[str, Any]) -> None:
+        for result in results:
+            asked, token = self._endings.pop(result.run_id, None), flight.claimed[result.run_id]
+            state: str = result.state
+            reason = None
+            if state == "cancelled":
+                state, reason = asked or ("queued", "stopped before its end")
+            outcome = "interrupted" if state == "queued" else state
+            self._settle(flight, End(result.run_id, token, state, outcome, reason, result=result, used=used))
+            if state == "done":
+                self.progress.note_error(result.error)
+
+    def _fail(self, flight: _Flight, event: Failed, used: dict[str, Any]) -> None:
         """A run that fails alone is a failed row; nobody knows whose fault a stack's was, so each goes alone."""
-        if len(flight.runs) == 1:
-            self._table.fail(flight.claimed, event.reason, event.traceback, event.exception)
-            self._left.pop(flight.runs[0].run_id, None)
-            self.progress.failed += 1
-            self._end_children(flight.runs[0].run_id, "failed", self._children.pop(flight.runs[0].run_id, []))
+        alone = len(flight.runs) == 1
+        reason = event.reason if alone else f"in a stack of {len(flight.runs)}: {event.reason}"
+        said = (reason, event.exception, event.traceback)
+        for run_id, token in flight.claimed.items():
+            self._settle(flight, End(run_id, token, "failed" if alone else "queued", "failed", *said, used=used))
+            for sweep in self._backlog.standing[run_id]["sweeps"] if alone else ():
+                if self._failures.raised(sweep, run_id, event.traceback):
+                    self._pause(sweep, f"{ALIKE} runs raised the same: {event.reason}")
+        if not alone:
+            self._backlog.again(flight.runs.values())
+
+    def _lose(self, flight: _Flight, event: Lost, used: dict[str, Any]) -> None:
+        hopeless = self._failures.lost(flight.runs)
+        for run_id, token in flight.claimed.items():
+            if run_id in hopeless:
+                reason = f"{event.reason}, {MOST_LOSSES} times"
+                self._settle(flight, End(run_id, token, "failed", "lost", reason, used=used))
+            else:
+                self._settle(flight, End(run_id, token, "queued", "lost", event.reason, used=used))
+        self._backlog.again(run for run_id, run in flight.runs.items() if run_id not in hopeless)
+
+    def _settle(self, flight: _Flight, end: End) -> None:
+        """An attempt is over: note it, charge it, and let go what waited for the run."""
+        self._journal.ends.append(end)
+        self._endings.pop(end.run_id, None)
+        reached = end.result.flops if end.result is not None else flight.spent.get(end.run_id, 0)
+        back = self._ledger.settle(end.run_id, reached - flight.began.get(end.run_id, 0))
+        self._stale |= back and self.progress.blocked > 0
+        if end.state == "queued":
             return
-        self._table.release(flight.claimed, "failed", f"in a stack of {len(flight.runs)}: {event.reason}")
-        self._again(flight.runs)
+        self._settled_flops += end.result.flops if end.result is not None else 0
+        self._pace.ended(end.run_id)
+        setattr(self.progress, end.state, getattr(self.progress, end.state) + 1)
+        self._orphaned(self._backlog.ended(end.run_id, end.state))
 
-    def _lose(self, flight: _Flight, event: Lost) -> None:
-        self._losses.update(run.run_id for run in flight.runs)
-        hopeless = {r.run_id for r in flight.runs if self._losses[r.run_id] >= MOST_LOSSES}
-        given_up = {run_id: token for run_id, token in flight.claimed.items() if run_id in hopeless}
-        self._table.fail(given_up, f"{event.reason}, {MOST_LOSSES} times", "")
-        self.progress.failed += len(given_up)
-        for run_id in given_up:
-            self._end_children(run_id, "failed", self._children.pop(run_id, []))
-        rest = {run_id: token for run_id, token in flight.claimed.items() if run_id not in hopeless}
-        self._table.release(rest, "lost", event.reason)
-        self._again([run for run in flight.runs if run.run_id in rest])
+    def _orphaned(self, orphans: Iterable[Orphan]) -> None:
+        """Fail runs whose parent ended without parameters to begin with, and theirs."""
+        for run, reason in orphans:
+            self._journal.moves.append((run.run_id, "failed", reason))
+            self._pace.ended(run.run_id)
+            self.progress.failed += 1
+            self._orphaned(self._backlog.ended(run.run_id, "failed"))
 
-    def _again(self, runs: list[RunSpec]) -> None:
-        """Queue runs once more in this session, each alone."""
-        self._waiting += [[run] for run in runs]
+    def _pause(self, sweep: str, reason: str) -> None:
+        self._journal.tell(sweep, paused=reason)
+        self._say(f"{sweep} is paused: {reason}; `isoflop queue resume {sweep}` or `isoflop run` goes on")
+        self._stale = True
 
-    def _flush(self) -> None:
-        """Write what was recorded since; keep the leases of what is in flight."""
-        self._table.record(self._records, {k: v for f in self._flights.values() for k, v in f.claimed.items()})
-        self._records.clear()
-        if self._clock() - self._renewed > LEASE / 3:
-            for flight in self._flights.values():
-                self._table.renew(flight.claimed)
-            self._renewed = self._clock()
+    # what time brings
 
-    def _note_error(self, error: float | None) -> None:
-        if error is not None:
-            best = self.progress.best_error
-            self.progress.best_error = error if best is None else min(best, error)
+    def _pass_time(self) -> None:
+        """Keep the accounts' clock, the leases of what is in flight, and what the table says of the sweeps."""
+        now = self._clock()
+        self._ledger.pass_time(
+            now - self._passed, [f.runs.values() for f in self._flights.values()], self._gpu_share
+        )
+        self._passed = now
+        if now - self._renewed > LEASE / 3:
+            self._journal.renewed = {k: v for f in self._flights.values() for k, v in f.claimed.items()}
+            self._renewed = now
+        if now - self._told > TOLD:
+            self._note_times(self.progress.seconds_left)
+            self._told = now
+
+    def _note_times(self, seconds_left: float | None) -> None:
+        for sweep, seconds in self._ledger.seconds().items():
+            message = self.progress.message or None
+            self._journal.tell(sweep, seconds=seconds, seconds_left=seconds_left, message=message)
+
+    def _say(self, text: str) -> None:
+        self.progress.message = text
+        self._on_progress(self.progress)
 
     def _report(self) -> None:
-        flying = {r.run_id: flight.spent.get(r.run_id, 0) for flight in self._flights.values() for r in flight.runs}
+        flights = self._flights.values()
+        flying = {r: f.spent.get(r, 0) / max(1, run_flops(run)) for f in flights for r, run in f.runs.items()}
         now = self.progress
-        now.spent = self._settled_flops + sum(flying.values())
+        now.spent = self._settled_flops + sum(sum(flight.spent.values()) for flight in flights)
         now.running = len(flying)
         now.seconds = self._clock() - self._started
-        now.seconds_left = self._seconds_left(flying)
+        if self._first_event is not None:
+            now.seconds_left = self._pace.seconds_left(flying, self._clock() - self._first_event)
         self._on_progress(now)
 
-    def _seconds_left(self, flying: dict[str, int]) -> float | None:
-        """What is left of the predicted work, at the pace of the work done since the workers were warm.
+    def _obey(self) -> None:
+        """Do what other terminals ask for, and have leave what is to leave: again and again, until it has."""
+        if self._inbox is not None and self._inbox.pending:
+            self._commit([])  # they are to see what we have heard
+            for done in self._inbox.obey(self._table):
+                self.reread(done.sweeps)
+                for run_id in done.running:
+                    self.end(run_id, "cancelled", "cancelled by hand")
+        for bundle, flight in self._flights.items():
+            if leaving := flight.runs.keys() & self._endings.keys():
+                self._executor.leave(bundle, leaving)
 
-        What a checkpoint gave was no work of this session.
-        """
-        left = sum(self._left.values()) - sum(
-            self._left[run.run_id] * flying[run.run_id] / max(1, run_flops(run))
-            for flight in self._flights.values()
-            for run in flight.runs
-        )
-        done = self._work - left - sum(self._given.values())
-        if done <= 0 or self._first_event is None:
-            return None
-        return (self._clock() - self._first_event) * left / done
+    def _wind(self) -> None:
+        self._say(f"stopping: what ends within {GRACE:g} s is kept; Ctrl-C again to leave now")
 
     def _wind_down(self) -> None:
-        if self._flights and self._interrupts and self._clock() - self._interrupted_at > GRACE:
+        if self._flights and self.interrupted and self._interrupts.seconds > GRACE:
             self._executor.stop()  # again after every poll: a stack that was only about to start did not hear it
 
     def _give_back(self, outcome: str, reason: str) -> None:
         for flight in self._flights.values():
-            self._table.release(flight.claimed, outcome, reason)
+            self._journal.ends += [End(r, t, "queued", outcome, reason) for r, t in flight.claimed.items()]
         self._flights.clear()
-
-    @contextmanager
-    def _signals(self) -> Iterator[None]:
-        """The first SIGINT or SIGTERM winds down, the second leaves now."""
-
-        def interrupted(*_: Any) -> None:
-            self._interrupts += 1
-            self._interrupted_at = self._clock()
-            if self._interrupts > 1:
-                raise KeyboardInterrupt
-            self.progress.message = f"stopping: what ends within {GRACE:g} s is kept; Ctrl-C again to leave now"
-            self._on_progress(self.progress)
-
-        try:
-            held = {s: signal.signal(s, interrupted) for s in (signal.SIGINT, signal.SIGTERM)}
-        except ValueError:  # not the main thread: signals are somebody else's
-            yield
-            return
-        try:
-            yield
-        finally:
-            for number, handler in held.items():
-                signal.signal(number, handler)
+        self._journal.write(self._table, [])
 
     @property
     def interrupted(self) -> bool:
         """Whether the sweep was stopped by a signal before its end."""
-        return self._interrupts > 0
+        return self._interrupts.count > 0

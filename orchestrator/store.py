@@ -26,6 +26,7 @@ class Store:
     def __init__(self, store: str | Path, *, writable: bool = False) -> None:
         self.store = str(store)
         self._lock = None
+        self._open: sa.Connection | None = None
         path = path_of(self.store)
         if path is not None:
             if not writable and not path.exists():
@@ -76,6 +77,19 @@ class Store:
         with self._engine.connect().execution_options(isolation_level="AUTOCOMMIT") as connection:
             yield connection
 
+    @contextlib.contextmanager
+    def together(self) -> Iterator[sa.Connection]:
+        """One transaction: of every verb inside it, or of none."""
+        if self._open is not None:
+            yield self._open
+            return
+        with self._engine.begin() as connection:
+            self._open = connection
+            try:
+                yield connection
+            finally:
+                self._open = None
+
     @property
     def speed(self) -> dict[str, Any] | None:
         """The speed of the machine that trained here first, the fields of `orchestrator.device.Speed`, or None."""
@@ -85,5 +99,5 @@ class Store:
 
     @speed.setter
     def speed(self, measured: dict[str, Any]) -> None:
-        with self._engine.begin() as connection:
+        with self.together() as connection:
             connection.execute(meta.update().values(speed=measured))

@@ -136,10 +136,11 @@ class Budget(_Section):
 
 
 class Limits(_Section):
-    """What the whole sweep may spend; runs beyond it stay queued."""
+    """What the whole sweep may spend; runs beyond it are blocked."""
 
-    total_flops: Positive | None = None
-    hours: Positive | None = None
+    total_flops: Positive | None = Field(None, description="training FLOPs, those of lost attempts included")
+    gpu_hours: Positive | None = Field(None, description="hours of whole GPUs")
+    hours: Positive | None = Field(None, description="hours in which any of its runs was in training")
 
 
 class CellSections(_Section):
@@ -174,7 +175,7 @@ class Sweep(CellSections):
     seeds: Annotated[int, Field(le=10_000)] | list[int] = Field(
         1, description="how many seeds, from 0, or a list of them"
     )
-    limits: Limits = Limits()
+    limits: Limits = Limits()  # type: ignore[call-arg]
     cells: list[CellSections] = Field([], description="cells beside the grid")
     then: list[Stage] = Field([], description="what is trained on from every run")
 

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 import sqlalchemy as sa
 
 from orchestrator.database import TableError
-from orchestrator.schema import DONE, FAILED, QUEUED, STATES, attempts, members, runs, sweeps
+from orchestrator.schema import BLOCKED, DONE, FAILED, QUEUED, STATES, attempts, members, runs, sweeps
 from orchestrator.schema import history as recorded
 from orchestrator.sweep import Limits
 from orchestrator.transitions import LEASE, End, Transitions
@@ -82,6 +82,7 @@ class Table(Transitions):
         `planned_flops` and `flops` are of runs, `charged_flops` of everything that was processed for them,
         `reserved_flops` of what is in training, `wasted_flops` of what was processed and lost.
         """
+        blocked = sa.case((runs.c.state == BLOCKED, runs.c.planned_flops), else_=0)
         query = (
             sa.select(
                 sweeps.c.sweep,
@@ -90,6 +91,7 @@ class Table(Transitions):
                 sa.func.sum(runs.c.planned_flops).label("planned_flops"),
                 sa.func.sum(runs.c.flops).label("flops"),
                 sa.func.coalesce(sa.func.sum(runs.c.charged_flops), 0).label("charged_flops"),
+                sa.func.sum(blocked).label("blocked_flops"),
                 sa.func.min(sa.case((runs.c.state == DONE, runs.c.error))).label("best_error"),
                 *(sweeps.c[name] for name in ("paused", "seconds", "seconds_left", "message")),
             )

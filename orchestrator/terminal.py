@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from orchestrator.scheduler import Progress
+    from orchestrator.progress import Progress
 
 
 def table(rows: Sequence[dict[str, Any]], total: dict[str, Any] | None = None) -> str:
@@ -101,11 +101,10 @@ class ProgressLine:
 
 def line(progress: Progress) -> str:
     """`quickstart  120/240 runs  45 % of 1.1e11 FLOPs  12 s left  best error 0.025`."""
-    ended = progress.done + progress.failed + progress.diverged
     share = progress.spent / progress.flops if progress.flops else 1.0
     parts = [
         progress.sweep,
-        f"{ended}/{progress.runs} runs",
+        f"{progress.ended}/{progress.runs} runs",
         f"{share:.0%} of {flops(progress.flops)} FLOPs",
         f"{duration(progress.seconds_left)} left",
     ]
@@ -113,4 +112,6 @@ def line(progress: Progress) -> str:
         parts.append(f"best error {progress.best_error:.3g}")
     if bad := progress.failed + progress.diverged:
         parts.append(f"{bad} failed or diverged")
+    if progress.blocked:
+        parts.append(f"{progress.blocked} blocked")
     return "  ".join(parts)

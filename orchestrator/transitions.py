@@ -82,7 +82,7 @@ class Transitions(Store):
         sweep, ids = planned.sweep, [run.run_id for run in planned.runs]
         limits = planned.limits.model_dump(exclude_none=True)
         said = {"file": planned.text, "limits": limits}
-        with self._engine.begin() as connection:
+        with self.together() as connection:
             known = set(connection.execute(sa.select(runs.c.run_id)).scalars())
             if new := [row_of(run) for run in planned.runs if run.run_id not in known]:
                 connection.execute(runs.insert(), new)
@@ -142,7 +142,7 @@ class Transitions(Store):
             .values(state=RUNNING, attempt=runs.c.attempt + 1, reason=None)
             .returning(runs.c.run_id, runs.c.attempt)
         )
-        with self._engine.begin() as connection:
+        with self.together() as connection:
             claimed = {run_id: attempt for run_id, attempt in connection.execute(taking)}  # noqa: C416 - rows, not pairs
             if claimed:
                 connection.execute(recorded.delete().where(recorded.c.run_id.in_(claimed)))
@@ -167,7 +167,7 @@ class Transitions(Store):
         this = (attempts.c.run_id == sa.bindparam("_run")) & (attempts.c.attempt == sa.bindparam("_attempt"))
         rows = [{"_run": run_id, "_attempt": attempt, **values} for run_id, attempt in claimed.items()]
         if rows:
-            with self._engine.begin() as connection:
+            with self.together() as connection:
                 connection.execute(attempts.update().where(this), rows)
 
     def resume(self, resumed: Resumed, attempt: int) -> None:
@@ -177,7 +177,7 @@ class Transitions(Store):
             "resumed_flops": resumed.flops,
             "resumed_seconds": resumed.seconds,
         }
-        with self._engine.begin() as connection:
+        with self.together() as connection:
             if resumed.run_id not in _standing(connection, {resumed.run_id: attempt}):
                 return
             this = (attempts.c.run_id == resumed.run_id) & (attempts.c.attempt == attempt)
@@ -190,14 +190,14 @@ class Transitions(Store):
         if not records:
             return
         about = {record.run_id: claimed[record.run_id] for record in records}
-        with self._engine.begin() as connection:
+        with self.together() as connection:
             mine = _standing(connection, about)
             if rows := [asdict(record) for record in records if record.run_id in mine]:
                 connection.execute(recorded.insert(), rows)
 
     def settle(self, ends: Sequence[End]) -> set[str]:
         """End attempts in one transaction and charge what they spent; returns the runs that were theirs to end."""
-        with self._engine.begin() as connection:
+        with self.together() as connection:
             standing = _standing(connection, {end.run_id: end.attempt for end in ends})
             mine = [end for end in ends if end.run_id in standing]
             last = _last_records(connection, [end.run_id for end in mine if end.result is None])
@@ -231,12 +231,12 @@ class Transitions(Store):
     def move(self, run_ids: Iterable[str], state: str, *, of: Sequence[str], reason: str | None = None) -> int:
         """Move those of some runs that are in the states `of`, none of them running; returns how many moved."""
         assert all(state in MOVES[before] and before != RUNNING for before in of)
-        with self._engine.begin() as connection:
+        with self.together() as connection:
             return _move(connection, list(run_ids), state, of, reason)
 
     def prioritise(self, run_ids: Iterable[str], priority: int) -> int:
         """Set the priority of runs: higher goes first, 0 is usual. Returns how many there are."""
-        with self._engine.begin() as connection:
+        with self.together() as connection:
             return sum(
                 connection.execute(runs.update().where(runs.c.run_id.in_(some)).values(priority=priority)).rowcount
                 for some in _parts(list(run_ids))
@@ -244,7 +244,7 @@ class Transitions(Store):
 
     def tell(self, sweep: str, **values: Any) -> None:
         """Write of a sweep what its coordinator knows: `paused`, `seconds`, `seconds_left`, `message`."""
-        with self._engine.begin() as connection:
+        with self.together() as connection:
             connection.execute(sweeps.update().where(sweeps.c.sweep == sweep).values(**values))
 
 

@@ -22,12 +22,16 @@ class Clock:
     def __call__(self):
         return self.now
 
+    def sleep(self, seconds):
+        self.now += seconds
+
 
 class FakeExecutor:
     """Ends one bundle a poll, in the order submitted; `fate(specs)` says how: an end, or "hang"."""
 
     def __init__(self, result_of, clock, slots=2, fate=lambda specs: "done"):
         self.slots, self.submitted, self.stops, self.kept = slots, [], 0, set()
+        self.gpus, self.leaving = 0, set()
         self._result_of, self._clock, self._fate = result_of, clock, fate
         self._going = []
         self.on_poll = lambda: None
@@ -68,6 +72,9 @@ class FakeExecutor:
     def stop(self):
         self.stops += 1
 
+    def leave(self, bundle, run_ids):
+        self.leaving |= set(run_ids)
+
     def close(self):
         pass
 
@@ -104,7 +111,8 @@ def begin(table, planned, result_of, clock):
         made = planned(**said)
         table.enqueue(made)
         executor = FakeExecutor(result_of, clock, slots, fate)
-        return Scheduler(table, executor, made, on_progress, clock, files or Saved(executor)), executor, made
+        sweeps, saved = [made.sweep], files or Saved(executor)
+        return Scheduler(table, executor, sweeps, on_progress, clock, saved, sleep=clock.sleep), executor, made
 
     return begun
 
@@ -333,7 +341,7 @@ def test_total_flops_holds_back_the_rest(begin, table, planned):
     more = f"limits: {{total_flops: {price * 2.5!r}}}"
     scheduler, _, _ = begin(width="16", seeds=4, more=more)
     end = scheduler.drain()
-    assert states(table) == {"done": 2, "queued": 2}
+    assert states(table) == {"done": 2, "blocked": 2}
     assert table.frame()["flops"].sum() <= price * 2.5
     assert "limits.total_flops" in end.message
     assert not scheduler.interrupted
@@ -351,8 +359,8 @@ def test_hours_hold_back_what_has_not_begun(begin, table, clock):
     scheduler, executor, _ = begin(slots=1, width="[16, 24, 40]", seeds=1, more="limits: {hours: 1}")
     executor.on_poll = lambda: setattr(clock, "now", clock.now + 2000)
     end = scheduler.drain()
-    assert states(table) == {"done": 2, "queued": 1}
-    assert end.message == "limits.hours 1 reached; the rest stays queued"
+    assert states(table) == {"done": 2, "blocked": 1}
+    assert end.message == "limits.hours 1 reached; the rest is blocked"
 
 
 # Ctrl-C

@@ -3,7 +3,7 @@
 import pytest
 
 from orchestrator import terminal
-from orchestrator.scheduler import Progress
+from orchestrator.progress import Progress
 
 
 @pytest.mark.parametrize(

@@ -1,0 +1,191 @@
+"""What other terminals ask of a queue: files in a folder beside the table, obeyed by whoever holds its lock.
+
+A command takes the lock where nobody has it and acts itself. Where a coordinator has it, the command leaves its
+request in `<table>.requests/`, written aside, synced and renamed, and waits for the answer beside it; should the
+coordinator be gone meanwhile, the command takes the lock and obeys what lies there, its own request included. So a
+request is obeyed once and by one process, whoever dies when (docs/decisions/0010-requests.md).
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import secrets
+import time
+from dataclasses import asdict, dataclass
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+from orchestrator.database import TableBusyError, TableError, path_of
+from orchestrator.planner import Plan
+from orchestrator.sweep import Limits
+from orchestrator.table import Table
+from trainer.spec import RunSpec
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from pathlib import Path
+
+BY_HAND = "by hand"
+"""Why a sweep is paused that a user has paused: a coordinator waits for it to be resumed."""
+
+LOOK, LOCK = 0.05, 0.5
+"""Seconds between two looks for the answer, and between two tries to take the lock."""
+
+_SHORTEST = 4
+_MOVES = {
+    "cancel": ("cancelled", ("queued", "blocked"), "cancelled by hand"),
+    "retry": ("queued", ("failed", "cancelled", "blocked"), None),
+}
+
+
+@dataclass(frozen=True)
+class Request:
+    """A verb and what it is about: sweeps by name, runs by the beginning of their run_id. `plan` is of `add`."""
+
+    verb: str
+    what: tuple[str, ...] = ()
+    priority: int = 0
+    plan: dict[str, Any] | None = None
+
+
+class Done(NamedTuple):
+    """What was done: a line for the user, the sweeps that it touched, and runs in training that are to leave."""
+
+    said: str
+    sweeps: tuple[str, ...] = ()
+    running: tuple[str, ...] = ()
+
+
+def add(planned: Plan) -> Request:
+    """The request to enqueue a plan."""
+    said = {"sweep": planned.sweep, "text": planned.text, "limits": planned.limits.model_dump(exclude_none=True)}
+    return Request("add", plan={**said, "runs": [asdict(run) for run in planned.runs]})
+
+
+def obey(table: Table, request: Request) -> Done:
+    """Do what is asked with whatever is not in training. TableError where it names what is not there."""
+    if request.verb == "add":
+        assert request.plan is not None
+        said = dict(request.plan)
+        runs, limits = tuple(RunSpec(**run) for run in said.pop("runs")), Limits(**said.pop("limits"))
+        new = table.enqueue(Plan(runs=runs, limits=limits, **said))
+        table.tell(said["sweep"], paused=None)
+        return Done(f"{said['sweep']}: {len(runs)} runs, {new} new", (said["sweep"],))
+    standing = table.standing()
+    sweeps = {name for row in standing.values() for name in row["sweeps"]}
+    if request.verb in ("pause", "resume"):
+        names = tuple(request.what) or tuple(sorted(sweeps))
+        if unknown := [name for name in names if name not in sweeps]:
+            raise TableError(
+                f"no sweep {unknown[0]!r} in {table.store}; it holds {', '.join(sorted(sweeps)) or 'none'}"
+            )
+        for name in names:
+            table.tell(name, paused=BY_HAND if request.verb == "pause" else None)
+        return Done(f"{request.verb}d: {', '.join(names)}", names)
+    ids = [run_id for what in request.what for run_id in _named(what, standing, sweeps, table.store)]
+    touched = tuple(sorted({name for run_id in ids for name in standing[run_id]["sweeps"]}))
+    if request.verb == "prioritise":
+        return Done(f"priority {request.priority} for {table.prioritise(ids, request.priority)} runs", touched)
+    state, of, reason = _MOVES[request.verb]
+    moved = table.move(ids, state, of=of, reason=reason)
+    running = tuple(r for r in ids if standing[r]["state"] == "running") if request.verb == "cancel" else ()
+    leaving = f"; {len(running)} in training will stop" if running else ""
+    return Done(f"{moved} of {len(ids)} runs are now {state}{leaving}", touched, running)
+
+
+def _named(what: str, standing: dict[str, dict[str, Any]], sweeps: set[str], store: str) -> list[str]:
+    if what in sweeps:
+        return [run_id for run_id, row in standing.items() if what in row["sweeps"]]
+    found = [run_id for run_id in standing if run_id.startswith(what)] if len(what) >= _SHORTEST else []
+    if len(found) != 1:
+        many = f"{len(found)} runs begin with {what!r}" if found else f"no sweep and no run {what!r}"
+        raise TableError(f"{many} in {store}; write a sweep's name, or {_SHORTEST} letters or more of a run_id")
+    return found
+
+
+class Inbox:
+    """The requests that lie beside a table, oldest first."""
+
+    def __init__(self, folder: Path) -> None:
+        self._folder = folder
+
+    @property
+    def pending(self) -> bool:
+        """Whether there is any."""
+        return bool(self._files())
+
+    def _files(self) -> list[Path]:
+        return sorted(self._folder.glob("*.json"))
+
+    def obey(self, table: Table) -> list[Done]:
+        """Obey and answer all of them. What cannot be read is answered and put away, or it would come for ever."""
+        done = []
+        for file in self._files():
+            answer: dict[str, Any]
+            try:
+                said = json.loads(file.read_bytes())
+                one = obey(table, Request(**{**said, "what": tuple(said["what"])}))
+                answer = {"said": one.said}
+                done.append(one)
+            except (TableError, ValueError, TypeError, KeyError) as error:
+                answer = {"wrong": str(error)}
+            _write(file.with_suffix(".answer"), answer)
+            file.unlink()
+        return done
+
+    def ask(self, request: Request) -> Path:
+        """Leave a request; returns where the answer will lie."""
+        self._folder.mkdir(exist_ok=True)
+        file = self._folder / f"{time.time_ns()}-{secrets.token_hex(4)}.json"
+        _write(file, asdict(request))
+        return file.with_suffix(".answer")
+
+
+def inbox_of(store: str) -> Inbox | None:
+    """The inbox beside a SQLite table; None for another database."""
+    path = path_of(store)
+    return None if path is None else Inbox(path.with_name(path.name + ".requests"))
+
+
+def ask(store: str, request: Request, wait: Callable[[float], None] = time.sleep) -> str:
+    """Have a request obeyed, by the coordinator that holds the table or else here; returns what it says.
+
+    TableError where the request is wrong.
+    """
+    inbox = inbox_of(store)
+    answer: Path | None = None
+    while True:
+        try:
+            with Table(store, writable=True) as table:
+                table.recover()
+                if inbox is not None:
+                    inbox.obey(table)
+                if answer is None:
+                    return obey(table, request).said
+        except TableBusyError:
+            assert inbox is not None
+            answer = answer or inbox.ask(request)
+        for _ in range(round(LOCK / LOOK)):
+            if (said := _answered(answer)) is not None:
+                return said
+            wait(LOOK)
+
+
+def _answered(answer: Path | None) -> str | None:
+    if answer is None or not answer.exists():
+        return None
+    said: dict[str, str] = json.loads(answer.read_bytes())
+    answer.unlink()
+    if "wrong" in said:
+        raise TableError(said["wrong"])
+    return said["said"]
+
+
+def _write(path: Path, said: dict[str, Any]) -> None:
+    """Written aside, synced, renamed: it is there whole or not at all."""
+    aside = path.with_suffix(".part")
+    with aside.open("w") as file:
+        json.dump(said, file)
+        file.flush()
+        os.fsync(file.fileno())
+    aside.replace(path)
