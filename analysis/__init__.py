@@ -4,6 +4,8 @@ Imports numpy, pandas and scipy.special; matplotlib only when a figure is drawn.
 """
 
 from analysis.agreement import Agreement, agree
+from analysis.allocate import allocate
+from analysis.allocation import Allocation
 from analysis.chart import Chart, Line
 from analysis.closure import Closure, closure
 from analysis.design import DesignBias, design_bias
@@ -22,6 +24,7 @@ from analysis.surface import SurfaceFit, fit_surface
 
 __all__ = [
     "Agreement",
+    "Allocation",
     "Chart",
     "Closure",
     "DesignBias",
@@ -34,6 +37,7 @@ __all__ = [
     "Price",
     "SurfaceFit",
     "agree",
+    "allocate",
     "average_seeds",
     "best_learning_rates",
     "closure",

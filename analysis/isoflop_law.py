@@ -126,6 +126,12 @@ class Growth:
     slopes: Array
     wider: float
 
+    def drawn(self, log_c: float) -> tuple[float, Array]:
+        """The quantity at log compute, the estimate and its finite replicates [at most B]."""
+        reach = log_c - self.centre
+        replicates = np.exp(self.intercepts + self.slopes * reach)
+        return float(np.exp(self.intercept + self.slope * reach)), replicates[np.isfinite(replicates)]
+
     def at(self, log_c: Array, level: float) -> tuple[Array, Array, Array]:
         """The quantity at log compute [n], and its interval, NaN without replicates."""
         reach = log_c - self.centre
