@@ -7,13 +7,15 @@ from typing import TYPE_CHECKING, TypeVar
 import numpy as np
 from numpy.typing import NDArray
 
-from analysis import doubts, intervals
+from analysis import bootstrap, doubts, intervals
 from analysis.fit import LawFit
 from analysis.form import EXPONENT_BOUNDS
 
 if TYPE_CHECKING:
-    from analysis.fitting import Data, Estimate, Options
+    from analysis.data import Data
+    from analysis.fitting import Found
     from analysis.form import Form
+    from analysis.options import Options
 
 Array = NDArray[np.float64]
 Fit = TypeVar("Fit", bound=LawFit)
@@ -26,16 +28,15 @@ def conclude(
     y: str,
     law: Form,
     data: Data,
-    found: Estimate,
+    found: Found,
     options: Options,
 ) -> Fit:
     """The answer of a fit with everything that is said about it."""
     with np.errstate(over="ignore"):
-        values = law.parameters(found.theta[None, :], data.centre_x, data.centre_y)
-        replicates = law.parameters(found.replicates, data.centre_x, data.centre_y)
+        values = law.parameters(found.theta[None, :], data.centre_y)
+        replicates = law.parameters(found.replicates, data.centre_y)
     estimates = {name: float(value[0]) for name, value in values.items()}
-    clusters = int(data.cluster.max()) + 1
-    wider = intervals.stretch(clusters, law.low.size, options.level)
+    wider = bootstrap.stretch(data, options, law.free.size)
     ends = {
         name: interval(
             replicates[name],
@@ -60,7 +61,7 @@ def conclude(
         replicates=replicates,
         level=options.level,
         n=data.y.size,
-        n_clusters=clusters,
+        n_clusters=data.clusters,
         resamples=len(found.replicates),
         objective=found.objective * unit**2,
         delta=found.loss.delta * unit,

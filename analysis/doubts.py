@@ -5,6 +5,7 @@ The counterpart of `caveats`, which knows the one-variable power law and its riv
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -12,7 +13,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 if TYPE_CHECKING:
-    from analysis.fitting import Data, Estimate
+    from analysis.data import Data
+    from analysis.fitting import Found
     from analysis.form import Form
 
 Array = NDArray[np.float64]
@@ -33,7 +35,7 @@ class Evidence:
     y: str
     law: Form
     data: Data
-    found: Estimate
+    found: Found
     intervals: dict[str, tuple[float, float]]
 
 
@@ -41,14 +43,14 @@ def at_bounds(law: Form, theta: Array) -> tuple[str, ...]:
     """Names of the parameters that ended at a bound."""
     margin = 1e-6 * np.maximum(np.abs(theta), 1e-6)
     ended = (theta - law.low <= margin) | (law.high - theta <= margin)
-    return tuple(name for name, end in zip(law.theta_names, ended, strict=True) if end)
+    return tuple(law.theta_names[k] for k in law.free if ended[k])
 
 
 def unidentified(e: Evidence) -> tuple[str, ...]:
     """Exponents whose interval spans more than a factor of 4, and the parameters of a direction without data."""
     wide = [
         name
-        for name in e.law.exponents
+        for name in (*e.law.exponents, *e.law.rates)
         if np.isfinite(e.intervals[name][0]) and e.intervals[name][1] > MAX_FACTOR * e.intervals[name][0]
     ]
     loose = [name for name in _loose(e) if name not in wide]
@@ -60,14 +62,23 @@ def examine(e: Evidence) -> tuple[tuple[str, ...], tuple[str, ...]]:
     reasons = tuple(
         text for rule in (_not_converged, _exponent_at_bound, _absent, _wide, _ill) if (text := rule(e))
     )
-    rules = (_few_points, _floor_at_bound, _other_bounds, _aligned, _few_runs, _replicates_failed, _dropped)
-    return (*reasons, *(text for rule in rules if (text := rule(e)))), reasons
+    rules = (
+        _few_points,
+        _floor_at_bound,
+        _other_bounds,
+        _wide_rate,
+        _aligned,
+        _few_runs,
+        _replicates_failed,
+        _dropped,
+    )
+    return (*reasons, *(text for rule in rules if (text := rule(e))), *e.data.notes), reasons
 
 
 def _loose(e: Evidence) -> list[str]:
     if e.found.condition < ILL:
         return []
-    return [name for name, share in zip(e.law.theta_names, e.found.weakest, strict=True) if share > 0.2]
+    return [e.law.theta_names[k] for k, share in zip(e.law.free, e.found.weakest, strict=True) if share > 0.2]
 
 
 def _not_converged(e: Evidence) -> str | None:
@@ -87,7 +98,15 @@ def _absent(e: Evidence) -> str | None:
 
 
 def _wide(e: Evidence) -> str | None:
-    wide = [name for name in unidentified(e) if name in e.law.exponents and name not in _loose(e)]
+    return _told(e, e.law.exponents)
+
+
+def _wide_rate(e: Evidence) -> str | None:
+    return _told(e, e.law.rates)
+
+
+def _told(e: Evidence, names: tuple[str, ...]) -> str | None:
+    wide = [name for name in unidentified(e) if name in names and name not in _loose(e)]
     texts = [f"{name} [{e.intervals[name][0]:.2g}, {e.intervals[name][1]:.2g}]" for name in wide]
     return f"not identified: {', '.join(texts)}" if wide else None
 
@@ -100,7 +119,7 @@ def _ill(e: Evidence) -> str | None:
 
 
 def _few_points(e: Evidence) -> str | None:
-    spare = np.unique(e.data.x, axis=1).shape[1] - e.law.low.size
+    spare = np.unique(e.data.x, axis=1).shape[1] - e.law.free.size
     return None if spare >= 3 else f"only {spare} points more than parameters: intervals are rough"
 
 
@@ -127,7 +146,7 @@ def _aligned(e: Evidence) -> str | None:
 
 
 def _few_runs(e: Evidence) -> str | None:
-    units = int(e.data.cluster.max()) + 1
+    units = e.data.clusters
     return None if units >= 10 else f"only {units} independent units: intervals from fewer than ten are rough"
 
 
@@ -142,3 +161,17 @@ def _dropped(e: Evidence) -> str | None:
         return None
     rows = "row" if e.data.dropped == 1 else "rows"
     return f"{e.data.dropped} {rows} without a finite {e.y} (failed or diverged) left out"
+
+
+Rule = Callable[[Evidence], str | None]
+BLOCKING: tuple[Rule, ...] = (_not_converged, _exponent_at_bound, _absent, _wide, _ill)
+CAUTIONS: tuple[Rule, ...] = (
+    _few_points,
+    _floor_at_bound,
+    _other_bounds,
+    _wide_rate,
+    _aligned,
+    _few_runs,
+    _replicates_failed,
+    _dropped,
+)

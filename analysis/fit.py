@@ -15,7 +15,8 @@ from analysis import intervals
 from analysis.law import plain, quote
 
 if TYPE_CHECKING:
-    from analysis.fitting import Data, Estimate
+    from analysis.data import Data
+    from analysis.fitting import Found
     from analysis.form import Form
 
 Array = NDArray[np.float64]
@@ -70,7 +71,7 @@ class LawFit:
     reasons: tuple[str, ...]
     law: Form = field(repr=False)
     data: Data = field(repr=False)
-    found: Estimate = field(repr=False)
+    found: Found = field(repr=False)
     wider: float = field(repr=False, default=1.0)
 
     @property

@@ -23,14 +23,15 @@ ABSENT = -30.0
 class Form(ABC):
     """A law with P parameters theta, placed at n inputs.
 
-    Inputs are logarithms [k, n] from the centre of the data, y is divided by its median: an exponent then does
-    not know the unit, and is nearly uncorrelated with its coefficient.
+    Inputs are logarithms [k, n] from `centre` [k], that of the data, and y is divided by its median: an exponent
+    then does not know the unit, and is nearly uncorrelated with its coefficient.
 
     Attributes:
         inputs: letters of the k inputs.
         formula: text with a place `{..}` for each letter and parameter.
         theta_names: what each theta is, by the names of the parameters.
         exponents: those that are exponents; a wide interval of one means that there is no answer.
+        rates: those that may stay unknown while the exponents are known.
         terms: coefficient -> index of the input whose term vanishes with it.
         linear: those that may be 0: their intervals are not on a log scale.
         low, high, limit: [P], the bounds and the longest step of each theta.
@@ -40,18 +41,24 @@ class Form(ABC):
     formula: str
     theta_names: tuple[str, ...]
     exponents: tuple[str, ...]
+    rates: tuple[str, ...] = ()
     terms: ClassVar[dict[str, int]] = {}
     linear: tuple[str, ...] = ("floor",)
     low: Array
     high: Array
     limit: Array
 
-    def __init__(self, logs: Array) -> None:
-        self.logs = logs
+    def __init__(self, logs: Array, centre: Array) -> None:
+        self.logs, self.centre = logs, centre
 
     def at(self, logs: Array) -> Self:
         """The same law at other inputs, logarithms [k, m] from the same centre."""
-        return type(self)(logs)
+        return type(self)(logs, self.centre)
+
+    @property
+    def free(self) -> NDArray[np.intp]:
+        """Indices of the theta that are fitted; the others stay as they start."""
+        return np.arange(self.low.size)
 
     @abstractmethod
     def value(self, theta: Array) -> Array:
@@ -66,5 +73,5 @@ class Form(ABC):
         """The best `count` starts of each data set: [B, count, P]."""
 
     @abstractmethod
-    def parameters(self, theta: Array, centre_x: Array, centre_y: float) -> dict[str, Array]:
+    def parameters(self, theta: Array, centre_y: float) -> dict[str, Array]:
         """What theta [B, P] means in the units of the data, and what follows from it: arrays [B] by name."""

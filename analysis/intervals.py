@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -11,11 +12,11 @@ from scipy.special import stdtrit
 from analysis import columns, seeds
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
-
     import pandas as pd
 
 Array = NDArray[np.float64]
+Groups = Sequence[tuple[NDArray[np.intp], int]]
+"""Pairs: the group of each row [rows] from 0, and how many distinct groups a resample must hold."""
 _DRAWS = 50
 
 
@@ -38,14 +39,14 @@ def resample(cluster: NDArray[np.intp], x: Array, resamples: int, rng: np.random
 
 def draw(
     cluster: NDArray[np.intp],
-    groups: Sequence[tuple[NDArray[np.intp], int]],
+    groups: Groups,
     resamples: int,
     rng: np.random.Generator,
 ) -> Array:
     """Weights [resamples, rows]: how often each row was drawn when clusters are drawn with replacement.
 
-    `groups` are pairs (group of each row [rows], how many distinct groups a law needs). A resample that cannot
-    carry the law is drawn again; where fifty draws do not help it becomes the data themselves.
+    A resample that holds fewer than a law's `groups` is drawn again; where fifty draws do not help it becomes the
+    data themselves.
     """
     count = int(cluster.max()) + 1
     even = np.full(count, 1.0 / count)
@@ -71,9 +72,13 @@ def stretch(count: int, parameters: int, level: float) -> float:
     quantiles where Student's are due. Both are undone by this factor about the estimate.
     """
     spare = max(count - parameters, 1)
-    student = float(stdtrit(spare, 0.5 + level / 2))
+    return min(student(spare, level) * float(np.sqrt(count / spare)), 4.0)
+
+
+def student(spare: int, level: float) -> float:
+    """Student's quantile at `spare` degrees of freedom, at least one, over the Gaussian one; at most 4."""
     gauss = float(stdtrit(1e9, 0.5 + level / 2))
-    return min(student / gauss * float(np.sqrt(count / spare)), 4.0)
+    return min(float(stdtrit(max(spare, 1), 0.5 + level / 2)) / gauss, 4.0)
 
 
 def percentile(replicates: Array, estimate: Array | float, level: float, wider: float = 1.0) -> Array:

@@ -70,14 +70,18 @@ class Loss:
 
 @dataclass(frozen=True)
 class Problem:
-    """B data sets of one law: log y [B, n] in scaled units, weights [B, n], precision [n], which theta are free."""
+    """B data sets of one law: log y [B, n] in scaled units, weights [B, n], precision [n] of the residuals."""
 
     law: Form
     log_y: Array
     weights: Array
     precision: Array
     loss: Loss
-    free: NDArray[np.intp]
+
+    @property
+    def free(self) -> NDArray[np.intp]:
+        """Indices of the theta that are fitted."""
+        return self.law.free
 
     def rows(self, keep: NDArray[np.intp]) -> Problem:
         """The problem of some of the data sets."""
@@ -88,6 +92,11 @@ class Problem:
         if self.loss.residuals == "log":
             return (self.log_y - log_model) * self.precision
         return (np.exp(self.log_y) - np.exp(log_model)) * self.precision
+
+    def relative(self) -> Array:
+        """Weights [B, n] of squared raw residuals that near the law stand for the squared residuals of the fit."""
+        scale = np.exp(2 * self.log_y) if self.loss.residuals == "log" else 1.0
+        return np.asarray(self.weights * self.precision**2 / scale)
 
     def objective(self, theta: Array) -> tuple[Array, Array]:
         """Residuals [B, n] and the loss [B] at theta [B, P]."""
@@ -107,6 +116,36 @@ def threshold(residuals: Array, parameters: int) -> float:
     """Huber threshold for residuals [n] left by a fit of that many parameters, 1.345 x 1.4826 x MAD."""
     spent = np.sqrt(residuals.size / max(residuals.size - parameters, 1))
     return float(max(TUNING * MAD_TO_SD * spent * np.median(np.abs(residuals)), MIN_THRESHOLD))
+
+
+def search(problem: Problem, warm: Array | None = None, count: int = 1) -> tuple[Array, Array, NDArray[np.bool_]]:
+    """The best of `count` refined starts of each data set, `warm` [P] or [K, P] among the candidates.
+
+    Returns theta [B, P], objectives [B], converged [B].
+    """
+    theta = problem.law.starts(problem, count)
+    if warm is not None:
+        more = np.broadcast_to(warm, (len(theta), *np.atleast_2d(warm).shape))
+        theta = choose(problem, np.concatenate([theta, more], axis=1), count)
+    return refine_best(problem, theta)
+
+
+def choose(problem: Problem, theta: Array, count: int) -> Array:
+    """The best `count` of the candidates theta [B, K, P] of each data set by the loss: [B, count, P]."""
+    if theta.shape[1] <= count:
+        return theta
+    theta = np.clip(theta, problem.law.low, problem.law.high)
+    loss = np.stack([problem.objective(theta[:, k])[1] for k in range(theta.shape[1])], axis=1)
+    return np.take_along_axis(theta, np.argsort(loss, axis=1)[:, :count, None], axis=1)
+
+
+def refine_best(problem: Problem, theta: Array) -> tuple[Array, Array, NDArray[np.bool_]]:
+    """Refine all starts theta [B, K, P] and keep the best end of each data set."""
+    batch, count = theta.shape[:2]
+    wide = problem.rows(np.repeat(np.arange(batch), count)) if count > 1 else problem
+    ends, objective, converged = refine(wide, theta.reshape(batch * count, -1))
+    best = objective.reshape(batch, count).argmin(axis=1) + count * np.arange(batch)
+    return ends[best], objective[best], converged[best]
 
 
 def refine(problem: Problem, theta: Array) -> tuple[Array, Array, NDArray[np.bool_]]:

@@ -2,21 +2,27 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Any, Unpack
 
 import numpy as np
 from numpy.typing import NDArray
 
-from analysis import caveats, columns, intervals, solver
+from analysis import bootstrap, caveats, fitting, intervals, solver
+from analysis.curve_forms import Power
+from analysis.data import read
 from analysis.form import EXPONENT_BOUNDS
 from analysis.law import PowerLawFit
-from analysis.solver import FitError, Form, Solution
+from analysis.options import Options
+from analysis.solver import FitError, Form, Points, Solution
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
     import pandas as pd
+
+    from analysis.newton import Loss
+    from analysis.options import OptionNames
 
 Array = NDArray[np.float64]
 
@@ -27,7 +33,8 @@ class Sample:
 
     `x`, `y`: [n], the points of the fit. The bootstrap's data sets are `drawn_weights` [B, m] of `drawn_y`
     ([m], or [B, m] where y itself is drawn anew) at `drawn_x` [m], mostly the same points. `clusters` is the
-    number of units that were drawn, `points` the frame to keep.
+    number of units that were drawn, `points` the frame to keep. Without a `loss` it is Huber's on log residuals,
+    its threshold from the data; `weights` and `precision` [n] count and scale the residuals of the points.
     """
 
     x: Array
@@ -39,6 +46,14 @@ class Sample:
     points: pd.DataFrame
     dropped: int = 0
     notes: tuple[str, ...] = ()
+    loss: Loss | None = None
+    weights: Array | float = 1.0
+    precision: Array | float = 1.0
+    wider: float | None = None
+
+    def solve(self, form: Form, weights: Array, loss: Loss, **how: Any) -> Solution:
+        """The law of the points under each row of `weights` [B, n]."""
+        return solver.solve(Points(self.x, loss, self.precision), self.y, weights * self.weights, form, **how)
 
 
 def fit_power_law(
@@ -48,9 +63,7 @@ def fit_power_law(
     *,
     floor: bool = True,
     shift: bool = False,
-    resamples: int = 1000,
-    level: float = 0.95,
-    seed: int = 0,
+    **options: Unpack[OptionNames],
 ) -> PowerLawFit:
     """The power law of `y` against `x` through all rows of `frame`, with bootstrap intervals.
 
@@ -67,24 +80,43 @@ def fit_power_law(
         y: name of the positive column that was measured.
         floor: whether the law has a floor.
         shift: whether x is shifted.
-        resamples: bootstrap resamples; 0 for no intervals.
-        level: nominal coverage of the intervals, in (0, 1).
-        seed: of the resampling; the same call gives the same answer.
+        **options: see `Options`: the loss, what is drawn, how often.
 
     Raises:
-        ValueError: a column is missing or unfit, or there are fewer distinct x than parameters (at least 3).
+        ValueError: a column or an option is missing or unfit, or there are fewer distinct x
+            than parameters (at least 3).
         FitError: `y` does not fall with `x`.
     """
-    form = Form(floor, shift)
-    check_options(resamples, level)
-    table, dropped = columns.check(frame, [x, y])
-    table = table.sort_values([x, y], kind="stable", ignore_index=True)  # the order of rows is no information
-    at, values = table[x].to_numpy(dtype=float), table[y].to_numpy(dtype=float)
-    check_distinct(at, x, form, dropped)
-    cluster = intervals.clusters(table)
-    weights = intervals.resample(cluster, at, resamples, np.random.default_rng(seed), form.count)
-    sample = Sample(at, values, at, values, weights, int(cluster.max()) + 1, table, dropped)
-    return conclude(sample, x, y, form, level)
+    form, chosen = Form(floor, shift), Options(**options)
+    data = read(frame, (x,), y, chosen)
+    check_distinct(data.x[0], x, form, data.dropped)
+    law = Power(data.logs, data.centre_x, floor=floor, shift=shift)
+    theta, _, _, loss = fitting.fit(law, data, chosen)
+    groups = [(np.unique(data.x[0], return_inverse=True)[1], form.count)]
+    problem = fitting.pose(law, data, loss, data.weights[None, :])
+    weights, log_y = bootstrap.draw(data, chosen, problem, theta, groups)
+    unit = np.exp(data.centre_y) if chosen.residuals == "raw" else 1.0
+    return conclude(
+        Sample(
+            x=data.x[0],
+            y=data.y,
+            drawn_x=data.x[0],
+            drawn_y=data.y if chosen.bootstrap == "pairs" else np.exp(log_y + data.centre_y),
+            drawn_weights=weights * data.weights,
+            clusters=data.clusters,
+            points=data.points,
+            dropped=data.dropped,
+            notes=data.notes,
+            loss=replace(loss, delta=loss.delta * unit),
+            weights=data.weights,
+            precision=data.precision,
+            wider=bootstrap.stretch(data, chosen, form.count),
+        ),
+        x,
+        y,
+        form,
+        chosen.level,
+    )
 
 
 def check_options(resamples: int, level: float) -> None:
@@ -104,21 +136,21 @@ def check_distinct(at: Array, x: str, form: Form, dropped: int = 0, what: str = 
     raise ValueError(f"found {found} distinct {x!r} in {at.size} {what}{lost}; this law needs at least {need}")
 
 
-def conclude(sample: Sample, x: str, y: str, form: Form, level: float) -> PowerLawFit:
+def conclude(drawn: Sample, x: str, y: str, form: Form, level: float) -> PowerLawFit:
     """Fit a sample and its resamples, and draw the conclusions.
 
     Raises:
         FitError: `y` does not fall with `x`.
     """
-    ones = np.ones(sample.x.size)
-    law, delta = solver.solve_robust(sample.x, sample.y, ones, form)
-    _require_fall(law, sample.x, x, y)
+    law, loss = _estimate(drawn, form)
+    _require_fall(law, drawn.x, x, y)
     replicates = law[:0]
-    if len(sample.drawn_weights):
-        replicates = solver.solve(sample.drawn_x, sample.drawn_y, sample.drawn_weights, form, delta=delta, warm=law)
-    wider = intervals.stretch(sample.clusters, form.count, level)
+    if len(drawn.drawn_weights):
+        places = Points(drawn.drawn_x, loss, drawn.precision)
+        replicates = solver.solve(places, drawn.drawn_y, drawn.drawn_weights, form, warm=law)
+    wider = drawn.wider or intervals.stretch(drawn.clusters, form.count, level)
     ends = _intervals(law, replicates, form, level, wider)
-    evidence = _evidence(sample, x, y, form, law, replicates, ends["exponent"], delta)
+    evidence = _evidence(drawn, x, y, form, law, replicates, ends["exponent"], loss)
     warnings, reasons = caveats.examine(evidence)
     with np.errstate(over="ignore"):
         coefficient = float(np.exp(law.log_coefficient[0]))
@@ -131,20 +163,28 @@ def conclude(sample: Sample, x: str, y: str, form: Form, level: float) -> PowerL
         shift=float(law.shift[0]),
         intervals=ends,
         level=level,
-        n=sample.x.size,
+        n=drawn.x.size,
         n_distinct=evidence.distinct,
-        n_clusters=sample.clusters,
-        resamples=len(sample.drawn_weights),
+        n_clusters=drawn.clusters,
+        resamples=len(drawn.drawn_weights),
         rms=float(np.sqrt(np.mean(evidence.residuals**2))),
-        x_range=(float(sample.x.min()), float(sample.x.max())),
+        x_range=(float(drawn.x.min()), float(drawn.x.max())),
         compatible=caveats.compatible(evidence),
-        points=sample.points,
+        points=drawn.points,
         warnings=warnings,
         reasons=reasons,
         law=law,
         replicates=replicates,
         wider=wider,
     )
+
+
+def _estimate(drawn: Sample, form: Form) -> tuple[Solution, Loss]:
+    """The law of the points, and the loss with its threshold."""
+    if drawn.loss is None:
+        law, points = solver.solve_robust(Points(drawn.x), drawn.y, np.ones(drawn.x.size), form)
+        return law, points.loss
+    return drawn.solve(form, np.ones((1, drawn.x.size)), drawn.loss, starts=8), drawn.loss
 
 
 def _require_fall(law: Solution, at: Array, x: str, y: str) -> None:
@@ -179,57 +219,57 @@ def _intervals(
 
 
 def _evidence(
-    sample: Sample,
+    drawn: Sample,
     x: str,
     y: str,
     form: Form,
     law: Solution,
     replicates: Solution,
     interval: tuple[float, float],
-    delta: float,
+    loss: Loss,
 ) -> caveats.Evidence:
     return caveats.Evidence(
         x_name=x,
         y_name=y,
-        x=sample.x,
-        residuals=np.log(sample.y) - np.log(law.predict(sample.x)[0]),
+        x=drawn.x,
+        residuals=np.log(drawn.y) - np.log(law.predict(drawn.x)[0]),
         form=form,
         law=law,
         replicates=replicates,
         interval=interval,
-        trimmed=_trimmed(sample, form, law, delta),
-        rivals=_rivals(sample, form, law, delta),
-        clusters=sample.clusters,
-        dropped=sample.dropped,
-        notes=sample.notes,
+        trimmed=_trimmed(drawn, form, law, loss),
+        rivals=_rivals(drawn, form, law, loss),
+        clusters=drawn.clusters,
+        dropped=drawn.dropped,
+        notes=drawn.notes,
     )
 
 
-def _trimmed(sample: Sample, form: Form, law: Solution, delta: float) -> dict[str, float]:
+def _trimmed(drawn: Sample, form: Form, law: Solution, loss: Loss) -> dict[str, float]:
     """The exponent without the smallest and without the largest x, where enough x remain to refit."""
-    if np.unique(sample.x).size <= form.count + 1:
+    if np.unique(drawn.x).size <= form.count + 1:
         return {}
-    keep = np.stack([sample.x > sample.x.min(), sample.x < sample.x.max()]).astype(float)
-    refits = solver.solve(sample.x, sample.y, keep, form, delta=delta, warm=law, starts=4)
+    keep = np.stack([drawn.x > drawn.x.min(), drawn.x < drawn.x.max()]).astype(float)
+    refits = drawn.solve(form, keep, loss, warm=law, starts=4)
     return {"smallest": float(refits.exponent[0]), "largest": float(refits.exponent[1])}
 
 
-def _rivals(sample: Sample, form: Form, law: Solution, delta: float) -> dict[str, tuple[float, float]]:
+def _rivals(drawn: Sample, form: Form, law: Solution, loss: Loss) -> dict[str, tuple[float, float]]:
     """The law with one part switched: its exponent, and the AICc of the law minus that of the rival."""
-    score, found = _aicc(law, form, sample), {}
+    score, found = _aicc(law, form, drawn), {}
     others = {"floor": Form(not form.floor, form.shift), "shift": Form(form.floor, not form.shift)}
     for part, other in others.items():
-        rival = solver.solve(sample.x, sample.y, np.ones((1, sample.x.size)), other, delta=delta, starts=8)
-        gain = score - _aicc(rival, other, sample)
+        rival = drawn.solve(other, np.ones((1, drawn.x.size)), loss, starts=8)
+        gain = score - _aicc(rival, other, drawn)
         if np.isfinite(gain):
             found[part] = (float(rival.exponent[0]), gain)
     return found
 
 
-def _aicc(fit: Solution, form: Form, sample: Sample) -> float:
+def _aicc(fit: Solution, form: Form, drawn: Sample) -> float:
     """AICc from the Huber objective; records of a run count as one. Infinite where n is too small."""
-    n, k = sample.clusters, form.count + 1
+    n, k = drawn.clusters, form.count + 1
     if n <= k + 1:
         return np.inf
-    mean = max(2.0 * float(fit.objective[0]) / sample.x.size, 1e-24)
+    mean = max(2.0 * float(fit.objective[0]) / drawn.x.size, 1e-24)
     return n * float(np.log(mean)) + 2 * k + 2 * k * (k + 1) / (n - k - 1)

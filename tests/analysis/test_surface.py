@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 from planted import surface
 
 from analysis import fit_surface
+from analysis.surface import FORMS
 
 QUICK = {"deadline": None, "max_examples": 10, "derandomize": True}
 POINTS = Path(__file__).parents[3] / "shared" / "data" / "fits" / "epoch_points.csv"
@@ -168,7 +169,7 @@ def test_dictionary_is_strict_json_and_the_notebook_form_is_escaped():
     ("change", "options", "message"),
     [
         (lambda t: t.assign(params=1e6), {}, "found 1 distinct 'params' in 40 rows; a surface needs at least 3"),
-        (lambda t: t.head(4), {}, "found 4 distinct pairs of 'params' and 'examples'; this law needs 5"),
+        (lambda t: t.head(4), {}, "found 4 distinct points of params, examples; this law needs 5"),
         (lambda t: t.drop(columns="loss"), {}, "no column 'loss'"),
         (lambda t: t, {"loss": "mean"}, "loss is 'mean'; expected 'huber' or 'squares'"),
         (lambda t: t, {"quantile": 1}, "quantile is 1; expected a fraction"),
@@ -181,3 +182,95 @@ def test_bad_tables_and_options_are_refused_in_one_line(change, options, message
     with pytest.raises(ValueError) as refusal:  # noqa: PT011 - the message is what is tested
         fit_surface(change(surface()), **options)
     assert message in str(refusal.value)
+
+
+@pytest.mark.parametrize("form", ["chinchilla", "kaplan", "repeated", "repeated-examples"])
+def test_gradients_are_those_of_the_law(form):
+    law = placed(form)
+    theta = np.random.default_rng(1).normal(-0.5, 0.6, size=(5, law.low.size))
+    theta[:, 4:5] = np.abs(theta[:, 4:5])
+    log_law, gradient = law.gradient(theta)
+    assert log_law == pytest.approx(law.value(theta))
+    for k, step in enumerate(1e-6 * np.eye(law.low.size)):
+        slope = (law.value(theta + step) - law.value(theta - step)) / 2e-6
+        assert gradient[:, k] == pytest.approx(slope, abs=1e-8)
+
+
+def placed(form):
+    logs = np.log(repeats(n=20)[["params", "dataset_size", "examples"]].to_numpy().T)
+    logs = logs if form.startswith("repeated") else logs[[0, 2]]
+    centre = logs.mean(axis=1)
+    return FORMS[form](logs - centre[:, None], centre)
+
+
+def test_exact_joint_law_of_kaplan_is_recovered():
+    table = surface()
+    table["loss"] = ((1e5 / table["params"]) ** (0.08 / 0.1) + 1e7 / table["examples"]) ** 0.1
+    fit = fit_surface(table, form="kaplan", resamples=0)
+    found = [fit[name] for name in ("Nc", "alpha", "Dc", "beta", "params_exponent")]
+    assert found == pytest.approx([1e5, 0.08, 1e7, 0.1, 0.1 / 0.18], rel=1e-5)
+
+
+def repeats(n=80, noise=0.0, seed=0, examples_decay=15.0, params_decay=5.0):
+    """Params, unique and seen examples on the law of Muennighoff et al. 2023."""
+    rng = np.random.default_rng(seed)
+    params, unique = 10 ** rng.uniform(5, 8, size=(2, n))
+    examples = unique * np.where(rng.random(n) < 0.3, 1, 10 ** rng.uniform(0, 2, size=n))
+    deserved = np.minimum(params, (0.35 * 60 / (0.37 * 60)) ** (1 / 0.35) * unique ** (0.37 / 0.35))
+    worth = [
+        base * (1 + decay * (1 - np.exp((1 - seen / base) / decay)))
+        for base, seen, decay in ((deserved, params, params_decay), (unique, examples, examples_decay))
+    ]
+    loss = 1.8 + 60 * worth[0] ** -0.35 + 60 * worth[1] ** -0.37
+    loss *= np.exp(noise * rng.normal(size=n))
+    return pd.DataFrame({"params": params, "dataset_size": unique, "examples": examples, "loss": loss})
+
+
+def test_exact_law_of_repeated_examples_is_recovered_from_examples_or_epochs():
+    table = repeats()
+    epochs = table.assign(epochs=table["examples"] / table["dataset_size"]).drop(columns="examples")
+    for fit in (fit_surface(t, form="repeated", resamples=0) for t in (table, epochs)):
+        found = [fit[name] for name in ("A", "alpha", "B", "beta", "floor", "examples_decay", "params_decay")]
+        assert found == pytest.approx([60, 0.35, 60, 0.37, 1.8, 15, 5], rel=1e-4)
+
+
+def test_without_repeats_the_law_of_repeats_is_refused():
+    table = repeats().assign(examples=lambda t: t["dataset_size"])
+    with pytest.raises(ValueError, match="no row has more 'examples' than 'dataset_size'; without repeats fit"):
+        fit_surface(table, form="repeated")
+
+
+def test_rates_that_the_data_do_not_show_are_told_and_forbid_no_exponent():
+    table = surface(n=60, noise=0.01).assign(dataset_size=lambda t: t["examples"] / np.linspace(1, 1.2, 60))
+    fit = fit_surface(table, form="repeated-examples", resamples=100)
+    assert fit.supported
+    assert "examples_decay" in (*fit.unidentified, *fit.at_bounds)
+    assert fit["alpha"] == pytest.approx(0.35, rel=0.05)
+
+
+@pytest.mark.parametrize("bootstrap", ["pairs", "wild", "parametric"])
+def test_bootstraps_agree_under_equal_gaussian_noise(bootstrap):
+    fit = fit_surface(surface(n=100, noise=0.02), bootstrap=bootstrap, resamples=400)
+    low, high = fit.intervals["alpha"]
+    assert 0.02 < high - low < 0.05
+    assert low < 0.35 < high
+
+
+def test_runs_drawn_inside_cells_hold_the_noise_of_seeds_only():
+    cells = surface(n=30, noise=0.05, seed=2)
+    rng = np.random.default_rng(0)
+    table = pd.concat([cells.assign(seed=k, cell_id=range(30)) for k in range(4)], ignore_index=True)
+    table["loss"] *= np.exp(0.002 * rng.normal(size=120))
+    seeds, design = (fit_surface(table, by=by, resamples=200) for by in ("seed", "cell_id"))
+    widths = [fit.intervals["alpha"][1] - fit.intervals["alpha"][0] for fit in (seeds, design)]
+    assert widths[0] < 0.2 * widths[1]
+    assert design.n_clusters == 30
+
+
+def test_rows_of_one_run_resampled_as_if_independent_are_flagged():
+    table = pd.concat([surface(noise=0.03)] * 3).assign(run_id=list(range(40)) * 3, step=np.repeat([1, 2, 3], 40))
+    flags = [
+        any("independent" in text for text in fit_surface(t, resamples=20, by=by).warnings)
+        for t, by in ((table, "row"), (table.drop(columns="run_id"), "auto"), (table, "auto"), (table, "run_id"))
+    ]
+    assert flags == [True, True, False, False]
