@@ -25,7 +25,7 @@ class Palette:
     """Colours of shades, and the bar that names them.
 
     Attributes:
-        values: the distinct shades of the chart, sorted.
+        shades: the distinct shades of the chart, sorted.
         stepped: whether they are few enough for a step each.
     """
 
@@ -34,18 +34,18 @@ class Palette:
         from matplotlib.colors import BoundaryNorm, ListedColormap, LogNorm
 
         shades = [*figure.points["shade"], *(line.shade for line in figure.lines)]
-        self.values = np.unique(np.asarray(shades, dtype=float))
-        self.values = self.values[np.isfinite(self.values)]
+        self.shades = np.unique(np.asarray(shades, dtype=float))
+        self.shades = self.shades[np.isfinite(self.shades)]
         self._names = figure.shades
         smooth = mpl.colormaps["viridis"]
         self.map: Colormap = ListedColormap(smooth(np.linspace(0.0, _LIGHTEST, 256)))
-        self.stepped = 0 < self.values.size <= _FEW
+        self.stepped = 0 < self.shades.size <= _FEW
         self.norm: Normalize
         if self.stepped:
-            self.map = ListedColormap(smooth(_places(self.values)))
-            self.norm = BoundaryNorm(_edges(self.values), self.values.size)
+            self.map = ListedColormap(smooth(_places(self.shades)))
+            self.norm = BoundaryNorm(_edges(self.shades), self.shades.size)
         else:
-            self.norm = LogNorm(*(self.values[[0, -1]] if self.values.size else (1.0, 10.0)))
+            self.norm = LogNorm(*(self.shades[[0, -1]] if self.shades.size else (1.0, 10.0)))
 
     def of(self, shade: float, otherwise: str = PLAIN) -> Any:
         """The colour of a shade; `otherwise` without one."""
@@ -64,9 +64,9 @@ class Palette:
 
         bar = ax.figure.colorbar(ScalarMappable(self.norm, self.map), ax=ax, aspect=28, pad=0.02, spacing="uniform")
         bar.outline.set_visible(False)
-        edges = _edges(self.values)
-        ticks = (edges[1:] + edges[:-1]) / 2 if self.stepped else log_ticks(*self.values[[0, -1]])
-        named = self.values if self.stepped else ticks
+        edges = _edges(self.shades)
+        ticks = (edges[1:] + edges[:-1]) / 2 if self.stepped else log_ticks(*self.shades[[0, -1]])
+        named = self.shades if self.stepped else ticks
         bar.ax.yaxis.set_major_locator(FixedLocator(list(ticks)))
         bar.ax.yaxis.set_minor_locator(NullLocator())
         bar.ax.set_yticklabels([self._names.get(float(v)) or tick_text(float(v)) for v in named])
