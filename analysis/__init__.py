@@ -8,6 +8,7 @@ from analysis.allocate import allocate
 from analysis.allocation import Allocation
 from analysis.chart import Chart, Line
 from analysis.closure import Closure, closure
+from analysis.compare import Comparison, compare
 from analysis.design import DesignBias, design_bias
 from analysis.frontier import fit_frontier, frontier
 from analysis.isoflop import fit_isoflop
@@ -27,6 +28,7 @@ __all__ = [
     "Allocation",
     "Chart",
     "Closure",
+    "Comparison",
     "DesignBias",
     "FitError",
     "IsoflopFit",
@@ -41,6 +43,7 @@ __all__ = [
     "average_seeds",
     "best_learning_rates",
     "closure",
+    "compare",
     "describe_law",
     "design_bias",
     "draw",
