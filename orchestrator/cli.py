@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from orchestrator import analysis_cli, data_cli, model_cli
+from orchestrator import analysis_cli, data_cli, model_cli, search_cli
 from orchestrator.options import STORE, AsJson, Store, Which, frame_of, say, stop
 
 if TYPE_CHECKING:
@@ -120,6 +120,8 @@ def run(  # noqa: PLR0913 - an option each
     if device not in ("auto", "cpu", "cuda", "mps"):
         stop(f"--device {device!r} is unknown; it is one of auto, cpu, cuda, mps")
     planned = _planned(file)
+    if planned.trials is not None:
+        stop(f"{file} declares a search; `isoflop search {file}` runs it")
     for note in planned.notes:
         say(note)
     with Table(store, writable=True) as table:
@@ -208,6 +210,9 @@ def _report_end(sweep: str, store: str, counts: dict[str, int], frame: pd.DataFr
     cost = f"{terminal.flops(spent)} FLOPs in {terminal.duration(seconds)} of training"
     best_said = "" if best_error is None else f"; best error {best_error:.4g}"
     print(f"{sweep}: {states}; {cost}{best_said}; results in {store}")
+
+
+app.command()(search_cli.search)
 
 
 @app.command()

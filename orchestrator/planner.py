@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from orchestrator.order import in_order
+from orchestrator.search_file import dearest, trials_of
 from orchestrator.sweep import FIRST_STAGE, CellSections, Limits, Stage, Sweep, SweepError
 from trainer import catalogue, cost, datasets, ladder
 from trainer.presets import PRESETS
@@ -24,6 +25,7 @@ if TYPE_CHECKING:
     from trainer.datasets import DatasetInfo
 
     Find = Callable[[RunSpec], RunSpec]
+    Make = Callable[[dict[str, Any], int], RunSpec]
 
 _SECTIONS = ("data", "model", "train", "budget")
 _FIELD_OF = {("budget", "flops"): "budget"}  # keys whose RunSpec field has another name
@@ -40,6 +42,7 @@ class Plan:
     limits: Limits
     text: str = ""
     notes: tuple[str, ...] = ()
+    trials: int | None = None
 
     @property
     def flops(self) -> int:
@@ -53,6 +56,19 @@ class Plan:
         for run in self.runs:
             grouped.setdefault(run.cell_id, []).append(run)
         return grouped
+
+
+def makers(sweep: Sweep) -> Iterator[tuple[RunSpec, Make]]:
+    """The cells of a sweep with a search, as they were said, and what makes a run of it of given values and seed.
+
+    Raises SpecError, as it is called, where values do not fit; `plan` has checked the others.
+    """
+    find = _finder(Path(sweep.source.name).parent, decode=True)
+
+    def maker(fields: dict[str, Any]) -> Make:
+        return lambda values, seed: find(RunSpec(**{**fields, **values, "seed": seed}))
+
+    return ((RunSpec(**fields), maker(fields)) for fields, _ in _cells(sweep, {}))
 
 
 def run_flops(spec: RunSpec) -> int:
@@ -92,7 +108,8 @@ def plan(sweep: Sweep, *, decode: bool = True) -> Plan:
             runs |= {run.run_id: run for run in stages[stage.stage]}
     if complaints:
         raise SweepError(sweep.source, list(complaints.items()))
-    planned = Plan(sweep.sweep, tuple(runs.values()), sweep.limits, sweep.source.text)
+    trials = None if sweep.search is None else trials_of(sweep.search)
+    planned = Plan(sweep.sweep, tuple(runs.values()), sweep.limits, sweep.source.text, trials=trials)
     return replace(planned, notes=tuple(_notes(planned, twice)))
 
 
@@ -200,6 +217,9 @@ def _said(sections: CellSections | Stage, top: Location) -> Said:
                 [(v, (*where, i)) for i, v in enumerate(value)] if isinstance(value, list) else [(value, where)]
             )
             found[_FIELD_OF.get((section, key), key)] = values
+    if isinstance(sections, Sweep) and sections.search:  # as its dearest trial: what is planned is priced
+        for name, parameter in sections.search.parameters.items():
+            found[name] = [(dearest(name, parameter), ("search", "parameters", name))]
     return found
 
 
@@ -273,6 +293,12 @@ def _check_owners(said: Said, runs: Sequence[RunSpec], complaints: dict[Location
 
 
 def _notes(planned: Plan, twice: int) -> Iterator[str]:
+    if planned.trials is not None:
+        price = planned.flops * planned.trials
+        yield (
+            f"a search of {planned.trials} trials in each of {len(planned.cells)} cells: at most "
+            f"{len(planned.runs) * planned.trials} runs, {price:.3g} FLOPs; priced here is one trial, the dearest"
+        )
     if twice:
         yield f"{twice} runs are declared more than once and will run once"
     alone = sum(map(run_flops, planned.runs))

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from pydantic import BaseModel, ValidationError
 
+from orchestrator.search_file import complaints_of, gathered
 from orchestrator.source import Location, Source, YAMLError, parse
 from orchestrator.sweep import (
     FIRST_STAGE,
@@ -16,6 +17,8 @@ from orchestrator.sweep import (
     Data,
     Limits,
     Model,
+    Parameter,
+    Search,
     Stage,
     Sweep,
     SweepError,
@@ -34,6 +37,7 @@ _SECTIONS: dict[str, type[BaseModel]] = {
     "train": Train,
     "budget": Budget,
     "limits": Limits,
+    "search": Search,
 }
 
 
@@ -57,12 +61,13 @@ def read_sweep(text: str, *, name: str = "<sweep>") -> Sweep:
         raise SweepError(Source(name, text, lines), complaints) from error
     if not isinstance(values, dict):
         raise SweepError(source, [((), f"a sweep file is a mapping of {', '.join(Sweep.model_fields)}")])
+    values, source, complaints = gathered(values, source)
     try:
         sweep = Sweep.model_validate(values)
     except ValidationError as error:
         raise SweepError(source, [_complaint(e) for e in error.errors() if not _echo(e)]) from error
     sweep._source = source  # noqa: SLF001 - the reader is where a sweep gets its source
-    if complaints := _cross_checks(sweep):
+    if complaints := [*complaints, *_cross_checks(sweep), *complaints_of(sweep, _complaint)]:
         raise SweepError(source, complaints)
     return sweep
 
@@ -146,6 +151,8 @@ def _known_keys(names: list[str]) -> list[str]:
         return ["data", "model", "train", "budget"]
     if section == "then":
         return list(Stage.model_fields)
+    if names[:-1] == ["search", "parameters"]:
+        return list(Parameter.model_fields)
     return list((_SECTIONS.get(section) or Sweep).model_fields)
 
 

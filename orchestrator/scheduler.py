@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from contextlib import suppress
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 
 from orchestrator.backlog import Backlog
 from orchestrator.database import waits
@@ -23,7 +23,7 @@ from orchestrator.worker import NO_FILES, Files
 from trainer.ladder import charged_flops
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Sequence
+    from collections.abc import Callable, Collection, Iterable, Sequence
 
     from orchestrator.backlog import Orphan
     from orchestrator.device import Speed
@@ -34,6 +34,17 @@ if TYPE_CHECKING:
     from trainer.spec import RunSpec
 
 T = TypeVar("T")
+
+
+class Search(Protocol):
+    """Where a sweep's further runs come from as it goes, and who ends some of them before their time."""
+
+    def more(self) -> bool:
+        """Put the runs that are to be trained next into the table's queue; whether there are any."""
+
+    def judge(self, record: Record) -> Collection[str]:
+        """Runs in training to be pruned, now that one has recorded this."""
+
 
 GRACE = 5.0
 """Seconds that runs about to end are given after Ctrl-C before they are stopped."""
@@ -63,7 +74,8 @@ class Scheduler:
 
     `files` says where checkpoints lie, from which runs go on and with which the stages of a chain begin. A run with
     a parent waits for its end; where the parent has none to give, it fails. `speed` is this machine's, where it is
-    known: stacks are as large as it says. `inbox` brings what other terminals ask for.
+    known: stacks are as large as it says. `inbox` brings what other terminals ask for, a `search` adds runs
+    as others end.
     """
 
     def __init__(  # noqa: PLR0913 - its collaborators
@@ -78,11 +90,13 @@ class Scheduler:
         keep_all: bool = False,
         speed: Speed | None = None,
         inbox: Inbox | None = None,
+        search: Search | None = None,
         sleep: Callable[[float], None] = time.sleep,
     ) -> None:
         self._table, self._executor, self._sweeps = table, executor, list(sweeps)
         self._on_progress, self._clock, self._sleep = on_progress, clock, sleep
-        self._inbox, self._keep_all = inbox, keep_all
+        self._inbox, self._keep_all, self._files = inbox, keep_all, files
+        self._search, self._seeks = search, search is not None
         self._backlog = Backlog(table, files, speed, executor.slots)
         self._ledger, self._failures, self._pace, self._journal = Ledger(), Failures(), Pace(), Journal()
         self._flights: dict[int, _Flight] = {}
@@ -136,12 +150,21 @@ class Scheduler:
 
     def _turn(self) -> bool:
         """Write what was heard, claim and start what may start; False where there is nothing left to wait for."""
+        if self._seeks and not self.interrupted:
+            self._seek()
         if self._stale:
             self._commit([])
             self._read()
         self._commit([] if self.interrupted else self._pick())
         by_hand = BY_HAND in self._paused.values() and self._inbox is not None and not self.interrupted
         return bool(self._flights) or by_hand
+
+    def _seek(self) -> None:
+        """Have the search propose, now that it can read in the table what has ended."""
+        assert self._search is not None
+        self._seeks = False
+        self._commit([])
+        self._stale |= self._patiently(self._search.more)
 
     def _read(self) -> None:
         """The queue as it stands in the table."""
@@ -235,6 +258,7 @@ class Scheduler:
             case _:
                 del self._flights[event.bundle]
                 self._end(flight, event)
+                self._seeks = self._search is not None
 
     def _record(self, flight: _Flight, record: Record) -> None:
         run = flight.runs[record.run_id]
@@ -247,12 +271,19 @@ class Scheduler:
             self.progress.note_error(record.error)
         elif is_lost(losses, run.steps or 0, run.classes or 2):
             self.end(record.run_id, "diverged", "its loss stayed above chance")
+        self._judge(record)
+
+    def _judge(self, record: Record) -> None:
+        for run_id in self._search.judge(record) if self._search is not None else ():
+            self.end(run_id, "pruned", f"the search's pruner, at step {record.step}")
 
     def _go_on(self, flight: _Flight, resumed: Resumed) -> None:
         self._journal.resumed.append(resumed)
         self._journal.tokens[resumed.run_id] = flight.claimed[resumed.run_id]
         flight.spent[resumed.run_id] = flight.began[resumed.run_id] = resumed.flops
         flight.losses[resumed.run_id] = [(record.step, record.train_loss) for record in resumed.history]
+        for record in resumed.history:
+            self._judge(record)
         self._pace.went_on(resumed.run_id, resumed.flops / max(1, run_flops(flight.runs[resumed.run_id])))
 
     def _end(self, flight: _Flight, event: Finished | Failed | Lost) -> None:
@@ -286,6 +317,8 @@ class Scheduler:
             self._settle(flight, End(result.run_id, token, state, outcome, reason, result=result, used=used))
             if state == "done":
                 self.progress.note_error(result.error)
+            elif state == "pruned":
+                self._files.drop([result.run_id])
 
     def _fail(self, flight: _Flight, event: Failed, used: dict[str, Any]) -> None:
         """A run that fails alone is a failed row; nobody knows whose fault a stack's was, so each goes alone."""

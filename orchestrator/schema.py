@@ -11,9 +11,9 @@ from orchestrator.planner import run_flops
 from trainer import cost
 from trainer.spec import RunSpec, model_name
 
-VERSION = 4
+VERSION = 5
 """Version of the schema, kept in `meta`. 2: columns of the later recipes and of checkpoints; 3: of chains;
-4: of the queue: priorities, limits, pauses, the workers of attempts and what they used."""
+4: of the queue: priorities, limits, pauses, the workers of attempts and what they used; 5: of searches."""
 
 QUEUED, RUNNING, DONE, FAILED = "queued", "running", "done", "failed"
 DIVERGED, PRUNED, CANCELLED, BLOCKED = "diverged", "pruned", "cancelled", "blocked"
@@ -67,6 +67,8 @@ members = sa.Table(
     sa.Column("sweep", sa.Text, primary_key=True),
     sa.Column("run_id", sa.Text, sa.ForeignKey("runs.run_id"), primary_key=True),
     sa.Column("position", sa.Integer, nullable=False),
+    sa.Column("search_cell", sa.Text),
+    sa.Column("trial", sa.Integer),
 )
 sweeps = sa.Table(
     "sweeps",

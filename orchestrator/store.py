@@ -91,6 +91,11 @@ class Store:
                 self._open = None
 
     @property
+    def engine(self) -> sa.Engine:
+        """The database, for modules that keep what is theirs in it; `begin` is one transaction."""
+        return self._engine
+
+    @property
     def speed(self) -> dict[str, Any] | None:
         """The speed of the machine that trained here first, the fields of `orchestrator.device.Speed`, or None."""
         with self._reading() as connection:

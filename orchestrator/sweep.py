@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any, TypeVar
+from typing import Annotated, Any, Literal, TypeVar
 
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, PrivateAttr
 
@@ -24,6 +24,11 @@ from trainer.spec import (
 )
 
 T = TypeVar("T")
+Method = Literal["tpe", "random", "grid", "gp", "cmaes"]
+Metric = Literal["val_error", "val_loss"]
+Distribution = Literal["uniform", "log_uniform", "int_uniform", "int_log_uniform", "categorical"]
+Pruner = Literal["none", "median", "successive_halving", "hyperband"]
+TuneScheduler = Literal["asha", "hyperband", "pbt", "bohb"]
 FIRST_STAGE = "train"
 """The stage of the runs that `then:` follows."""
 
@@ -143,6 +148,31 @@ class Limits(_Section):
     hours: Positive | None = Field(None, description="hours in which any of its runs was in training")
 
 
+class Parameter(_Section):
+    """What a search may try of one hyper-parameter: `values`, or all from `min` to `max`."""
+
+    values: list[Any] | None = Field(None, min_length=1)
+    min: float | None = Field(None, allow_inf_nan=False)
+    max: float | None = Field(None, allow_inf_nan=False)
+    distribution: Distribution | None = Field(
+        None, description="default: categorical for values, int_uniform for whole numbers, else uniform"
+    )
+    points: Whole | None = Field(None, description="grid only: how many between min and max, both included")
+
+
+class Search(_Section):
+    """Hyper-parameters by trial: Optuna's samplers and pruners, or a scheduler of Ray Tune."""
+
+    method: Method = Field("tpe", description="grid tries every combination")
+    metric: Metric = Field("val_error", description="what the best trial has least of, on the validation split")
+    trials: Whole | None = Field(None, description="a cell; default 20, of a grid all")
+    batch: Whole = Field(8, description="trials proposed at once, which can train as one stack")
+    seed: Count = 0
+    pruner: Pruner = Field("none", description="who stops trials that promise little")
+    scheduler: TuneScheduler | None = Field(None, description="of Ray Tune, which then runs the trials")
+    parameters: dict[str, Parameter] = Field({}, description="by key; `lr: {search: {...}}` says the same")
+
+
 class CellSections(_Section):
     """One explicit cell: sections as above with one value a key; what it leaves out is taken from the top."""
 
@@ -176,6 +206,7 @@ class Sweep(CellSections):
         1, description="how many seeds, from 0, or a list of them"
     )
     limits: Limits = Limits()  # type: ignore[call-arg]
+    search: Search | None = Field(None, description="what `isoflop search` varies in every cell")
     cells: list[CellSections] = Field([], description="cells beside the grid")
     then: list[Stage] = Field([], description="what is trained on from every run")
 

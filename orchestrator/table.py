@@ -138,7 +138,7 @@ class Table(Transitions):
         columns: list[Any] = [column for column in table.c if column.name != "spec"]
         place = members
         if what == "runs":
-            columns.insert(1, members.c.sweep)
+            columns[1:1] = [members.c.sweep, members.c.search_cell, members.c.trial]
         elif sweep is None:
             place = _first_place()
         query = sa.select(*columns).outerjoin(place, place.c.run_id == table.c.run_id)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import shutil
 import threading
 import traceback
 from collections import deque
@@ -54,6 +55,13 @@ class Files(NamedTuple):
         from trainer.checkpoint import saved_steps
 
         return next(iter(saved_steps(self.folder, run.run_id)), 0)
+
+    def drop(self, run_ids: Collection[str]) -> None:
+        """Delete the checkpoints of runs that will not go on."""
+        if self.folder is None:
+            return
+        for run_id in run_ids:
+            shutil.rmtree(self.folder / run_id, ignore_errors=True)
 
 
 NO_FILES = Files()

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal
 
-Outcome = Literal["done", "diverged", "cancelled"]
+Outcome = Literal["done", "diverged", "cancelled", "pruned"]
 
 
 @dataclass(frozen=True)
@@ -42,7 +42,8 @@ class Resumed:
 class RunResult:
     """The end of a run: its last metrics and what was really spent.
 
-    `state` is `done`, `diverged` (a training or test loss that is not finite) or `cancelled` (`should_stop`).
+    `state` is `done`, `diverged` (a training or test loss that is not finite) or `cancelled` (`should_stop`, or it
+    was `leaving`); a coordinator calls `pruned` what it had cancelled because it promised too little.
     `error`, `loss`, `top5_error` and `real_error` (`trainer.evaluate.Metrics`) are of the test split, by test-time
     augmentation where the spec says so; `val_error` and `val_loss` are of the validation split, NaN where there is
     none. A run that is not `done` keeps the metrics of its last record; NaN where there is none. `loader` is how

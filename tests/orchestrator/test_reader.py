@@ -6,7 +6,7 @@ from orchestrator import SweepError, load_sweep, plan, read_sweep
 from orchestrator.sweep import Data, Train
 
 HEAD = "sweep: a\ndata: {dataset: digits}\nmodel: {width: 16}\nbudget: {epochs: 1}\n"
-SECTIONS = "data, model, train, budget, sweep, seeds, limits, cells, then"
+SECTIONS = "data, model, train, budget, sweep, seeds, limits, search, cells, then"
 TRAIN_KEYS = ", ".join(Train.model_fields)
 DATA_KEYS = ", ".join(Data.model_fields)
 STEP = "batch_size 64, which takes 64 examples, 1.9e+06 FLOPs"

@@ -1,0 +1,100 @@
+"""Trials in the results table: which runs a search has tried in which cell, under which number."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import TYPE_CHECKING, NamedTuple
+
+import sqlalchemy as sa
+
+from orchestrator.schema import history, members, row_of, runs
+from trainer.spec import RunSpec
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Sequence
+
+    from orchestrator.planner import Plan
+    from orchestrator.table import Table
+
+
+class Trial(NamedTuple):
+    """Hyper-parameters tried in a cell: one run a seed."""
+
+    search_cell: str
+    number: int
+    runs: list[RunSpec]
+
+
+class Standing(NamedTuple):
+    """How a run stands, with the metrics of its end."""
+
+    state: str
+    val_error: float | None
+    val_loss: float | None
+    error: float | None
+
+
+def known(table: Table, sweep: str) -> list[Trial]:
+    """Every trial of a sweep, by cell and number."""
+    query = (
+        sa.select(members.c.search_cell, members.c.trial, runs.c.spec)
+        .join(runs, runs.c.run_id == members.c.run_id)
+        .where(members.c.sweep == sweep, members.c.trial.is_not(None))
+        .order_by(members.c.position)
+    )
+    found: dict[tuple[str, int], Trial] = {}
+    with table.engine.begin() as connection:
+        for cell, number, spec in connection.execute(query):
+            found.setdefault((cell, number), Trial(cell, number, [])).runs.append(RunSpec(**spec))
+    return sorted(found.values(), key=lambda trial: trial[:2])
+
+
+def propose(table: Table, sweep: str, trials: Sequence[Trial]) -> None:
+    """Add trials, all or none: members of the sweep, their runs queued where they are not here already."""
+    rows = {run.run_id: row_of(run) for trial in trials for run in trial.runs}
+    with table.engine.begin() as connection:
+        here = set(connection.execute(sa.select(runs.c.run_id).where(runs.c.run_id.in_(rows))).scalars())
+        if new := [row for run_id, row in rows.items() if run_id not in here]:
+            connection.execute(runs.insert(), new)
+        last = sa.select(sa.func.max(members.c.position)).where(members.c.sweep == sweep)
+        place = (connection.execute(last).scalar() or 0) + 1
+        said = [
+            {"sweep": sweep, "run_id": run.run_id, "search_cell": trial.search_cell, "trial": trial.number}
+            for trial in trials
+            for run in trial.runs
+        ]
+        connection.execute(members.insert(), [{**row, "position": place + i} for i, row in enumerate(said)])
+
+
+def declare(table: Table, planned: Plan) -> None:
+    """Make a search's sweep known to the table, with its limits.
+
+    What is no trial leaves the sweep: runs of an earlier file of this name, which searched nothing.
+    """
+    mine = members.c.sweep == planned.sweep
+    kept = sa.select(runs.c.spec).join(members, members.c.run_id == runs.c.run_id).where(mine)
+    with table.engine.begin() as connection:
+        connection.execute(members.delete().where(mine, members.c.trial.is_(None)))
+        specs = connection.execute(kept.order_by(members.c.position)).scalars().all()
+    table.enqueue(replace(planned, runs=tuple(RunSpec(**spec) for spec in specs)))
+
+
+def standings(table: Table, run_ids: Iterable[str]) -> dict[str, Standing]:
+    """How runs stand."""
+    asked = runs.c.run_id.in_(list(run_ids))
+    columns = (runs.c.run_id, runs.c.state, runs.c.val_error, runs.c.val_loss, runs.c.error)
+    query = sa.select(*columns).where(asked)
+    with table.engine.begin() as connection:
+        return {run_id: Standing(*rest) for run_id, *rest in connection.execute(query)}
+
+
+def curves(table: Table, run_ids: Iterable[str], metric: str) -> dict[str, dict[int, float]]:
+    """What runs recorded on their validation split: the metric by step."""
+    value = {"val_error": history.c.error, "val_loss": history.c.loss}[metric]
+    asked = history.c.run_id.in_(list(run_ids))
+    query = sa.select(history.c.run_id, history.c.step, value).where(asked).order_by(history.c.step)
+    found: dict[str, dict[int, float]] = {}
+    with table.engine.begin() as connection:
+        for run_id, step, measured in connection.execute(query):
+            found.setdefault(run_id, {})[step] = measured
+    return found
