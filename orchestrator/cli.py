@@ -188,7 +188,8 @@ def _beginning(planned: Plan, waiting: int, new: int, lost: int, again: int) -> 
 
 
 def _executor(name: str, slots: int | None, device: str, files: Files) -> Executor:
-    from orchestrator.executors import InlineExecutor, RayExecutor
+    from orchestrator.executors import InlineExecutor
+    from orchestrator.ray_executor import RayExecutor
 
     if name == "inline":
         return InlineExecutor(device, files)  # type: ignore[arg-type]

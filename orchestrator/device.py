@@ -22,7 +22,8 @@ if TYPE_CHECKING:
 
     from trainer.spec import Device
 
-SLOTS_PER_GPU = 4
+SLOTS_PER_GPU, MOST_SLOTS_PER_GPU = 4, 8
+"""Slots where nothing was measured, and where they stop to grow (orchestrator.admission.calibrated)."""
 MOST = 64
 """Runs in a stack: beyond it nothing was gained in any measurement (benchmarks/bench_stacks.py)."""
 NEARLY = 1.1

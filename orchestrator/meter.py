@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 
 
 class Used(NamedTuple):
-    """Of one stack: its worker's peak, bytes (on a GPU what torch reserved), and the GPU's joules where known."""
+    """Of one stack: its worker's peak of bytes (on a GPU: torch's), and the GPU's joules where known."""
 
     peak_memory: int | None = None
     energy: float | None = None
@@ -33,7 +33,7 @@ class Meter:
         """What was used so far."""
         now = self._joules()
         energy = None if now is None or self._began is None else now - self._began
-        return Used(self._torch.cuda.max_memory_reserved() if self._gpu else _peak_resident(), energy)
+        return Used(self._torch.cuda.max_memory_allocated() if self._gpu else peak_resident(), energy)
 
     def _joules(self) -> float | None:
         if not self._gpu:
@@ -48,7 +48,7 @@ class Meter:
             return None
 
 
-def _peak_resident() -> int | None:
+def peak_resident() -> int | None:
     """The largest resident set of this process, bytes."""
     try:
         status = Path("/proc/self/status").read_text()

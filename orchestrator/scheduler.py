@@ -5,8 +5,9 @@ from __future__ import annotations
 import time
 from contextlib import suppress
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, Protocol, TypeVar
+from typing import TYPE_CHECKING, Any, NamedTuple, Protocol, TypeVar
 
+from orchestrator.admission import Admission
 from orchestrator.backlog import Backlog
 from orchestrator.database import waits
 from orchestrator.executors import Began, Executor, Failed, Finished, Lost, Metered, Noted, Recorded, WentOn
@@ -19,7 +20,7 @@ from orchestrator.planner import run_flops
 from orchestrator.progress import Pace, Progress, progress_of
 from orchestrator.requests import BY_HAND
 from orchestrator.table import LEASE, End
-from orchestrator.worker import NO_FILES, Files
+from orchestrator.worker import NO_FILES, OUT_OF_MEMORY, Files
 from trainer.ladder import charged_flops
 
 if TYPE_CHECKING:
@@ -69,6 +70,14 @@ class _Flight:
     used: Used = field(default_factory=Used)
 
 
+class _Picked(NamedTuple):
+    """A bundle that is about to be claimed, and the place that it was given."""
+
+    bundle: int
+    runs: list[RunSpec]
+    place: str
+
+
 class Scheduler:
     """Drains the queues of some sweeps. `on_progress` is called after every event, on the caller's thread.
 
@@ -98,6 +107,7 @@ class Scheduler:
         self._inbox, self._keep_all, self._files = inbox, keep_all, files
         self._search, self._seeks = search, search is not None
         self._backlog = Backlog(table, files, speed, executor.slots)
+        self._admission = Admission(lambda: executor.places, table.devices.get("memory"))
         self._ledger, self._failures, self._pace, self._journal = Ledger(), Failures(), Pace(), Journal()
         self._flights: dict[int, _Flight] = {}
         self._endings: dict[str, tuple[str, str]] = {}
@@ -130,6 +140,7 @@ class Scheduler:
                     self._wind_down()
                 self._note_times(None)
                 self._commit([])
+                self._remember()
             except BaseException:
                 with suppress(Exception):  # where the table itself is why we are here, recover() does it next time
                     self._give_back("interrupted", "its coordinator stopped")
@@ -157,7 +168,8 @@ class Scheduler:
             self._read()
         self._commit([] if self.interrupted else self._pick())
         by_hand = BY_HAND in self._paused.values() and self._inbox is not None and not self.interrupted
-        return bool(self._flights) or by_hand
+        later = bool(self._backlog.waiting) and not self.interrupted  # no worker is ready, or no machine is left
+        return bool(self._flights) or later or by_hand
 
     def _seek(self) -> None:
         """Have the search propose, now that it can read in the table what has ended."""
@@ -182,11 +194,18 @@ class Scheduler:
         self._kept = set(standing) if self._keep_all else {row["parent"] for row in standing.values()}
         self._pace.expect(self._backlog.predicted(), {r for f in self._flights.values() for r in f.runs})
 
-    def _pick(self) -> list[list[RunSpec]]:
+    def _pick(self) -> list[_Picked]:
         """Bundles for the free slots, their FLOPs set aside; what a limit does not pay for any more is blocked."""
-        picked: list[list[RunSpec]] = []
-        while self._backlog.waiting and len(picked) < self._executor.free:
-            bundle = self._backlog.waiting.pop(0)
+        picked: list[_Picked] = []
+        waiting, free = self._backlog.waiting, list(self._executor.open)
+        while waiting and free:
+            if len(bundle := waiting[0]) > 1 and not self._admission.fits(bundle):
+                waiting[:1] = [bundle[0::2], bundle[1::2]]
+                continue
+            place = self._admission.give(self._next, bundle, free)
+            if place is None:
+                break  # until one of those in training has ended
+            waiting.pop(0)
             kept, reason = self._ledger.affordable(bundle)
             if reason:
                 blocked = [run.run_id for run in bundle if run not in kept]
@@ -195,24 +214,30 @@ class Scheduler:
                 self.progress.message = f"{reason}; the rest is blocked"
             if kept:
                 self._ledger.reserve(charged_flops(kept))
-                picked.append(kept)
+                picked.append(_Picked(self._next, kept, place))
+                free.remove(place)
+                self._next += 1
+            else:
+                self._admission.take_back(self._next)
         return picked
 
-    def _commit(self, picked: Sequence[Sequence[RunSpec]]) -> None:
+    def _commit(self, picked: Sequence[_Picked]) -> None:
         """One transaction: what was heard, and the claims of what was picked. Then that starts."""
         journal, claimed = self._journal, dict[str, int]()
         if picked or not journal.empty:
-            claimed = self._patiently(lambda: journal.write(self._table, picked))
+            claimed = self._patiently(lambda: journal.write(self._table, [pick.runs for pick in picked]))
         self._journal = Journal()
-        for bundle in picked:
+        for number, bundle, place in picked:
             runs = {run.run_id: run for run in bundle if run.run_id in claimed}
             for run in bundle:
                 if run.run_id not in claimed:  # it is no longer queued
                     self._ledger.settle(run.run_id, 0)
             if runs:
-                self._flights[self._next] = _Flight(runs, {r: claimed[r] for r in runs}, self._clock())
-                self._executor.submit(self._next, list(runs.values()), self._kept & runs.keys())
-                self._next += 1
+                self._flights[number] = _Flight(runs, {r: claimed[r] for r in runs}, self._clock())
+                tried = self._admission.as_tried(list(runs.values()))
+                self._executor.submit(number, tried, self._kept & runs.keys(), place)
+            else:
+                self._admission.take_back(number)
 
     def _patiently(self, write: Callable[[], T]) -> T:
         """Do it, however long the disk is full or the table locked: what was heard waits, and workers go on."""
@@ -233,7 +258,7 @@ class Scheduler:
                 return done
 
     def _poll(self) -> list[Event]:
-        if self._flights:
+        if self._flights or self._backlog.waiting:
             return self._executor.poll(0.5)
         self._sleep(0.5)
         return []
@@ -257,6 +282,8 @@ class Scheduler:
                 flight.used = event.used
             case _:
                 del self._flights[event.bundle]
+                runs = list(flight.runs.values())
+                self._admission.take_back(event.bundle, runs, flight.used.peak_memory)
                 self._end(flight, event)
                 self._seeks = self._search is not None
 
@@ -304,7 +331,7 @@ class Scheduler:
 
     @property
     def _gpu_share(self) -> float:
-        return self._executor.gpus / self._executor.slots
+        return self._executor.gpus / max(1, self._executor.slots)
 
     def _finish(self, flight: _Flight, results: Iterable[RunResult], used: dict[str, Any]) -> None:
         for result in results:
@@ -321,17 +348,22 @@ class Scheduler:
                 self._files.drop([result.run_id])
 
     def _fail(self, flight: _Flight, event: Failed, used: dict[str, Any]) -> None:
-        """A run that fails alone is a failed row; nobody knows whose fault a stack's was, so each goes alone."""
-        alone = len(flight.runs) == 1
+        """A run that fails alone is a failed row; nobody knows whose fault a stack's was, so each goes alone.
+
+        What ran out of memory is tried again with less of it, and fails with the figure where there is no less.
+        """
+        alone, full = len(flight.runs) == 1, event.exception == OUT_OF_MEMORY
+        again = [run for run in flight.runs.values() if (full and self._admission.exhausted(run)) or not alone]
         reason = event.reason if alone else f"in a stack of {len(flight.runs)}: {event.reason}"
-        said = (reason, event.exception, event.traceback)
         for run_id, token in flight.claimed.items():
-            self._settle(flight, End(run_id, token, "failed" if alone else "queued", "failed", *said, used=used))
-            for sweep in self._backlog.standing[run_id]["sweeps"] if alone else ():
+            if full and not again:
+                reason = self._admission.figure(flight.runs[run_id])
+            said = (reason, event.exception, event.traceback)
+            self._settle(flight, End(run_id, token, "queued" if again else "failed", "failed", *said, used=used))
+            for sweep in () if again or full else self._backlog.standing[run_id]["sweeps"]:
                 if self._failures.raised(sweep, run_id, event.traceback):
                     self._pause(sweep, f"{ALIKE} runs raised the same: {event.reason}")
-        if not alone:
-            self._backlog.again(flight.runs.values())
+        self._backlog.again(again)
 
     def _lose(self, flight: _Flight, event: Lost, used: dict[str, Any]) -> None:
         hopeless = self._failures.lost(flight.runs)
@@ -382,9 +414,15 @@ class Scheduler:
         if now - self._renewed > LEASE / 3:
             self._journal.renewed = {k: v for f in self._flights.values() for k, v in f.claimed.items()}
             self._renewed = now
+            self._remember()
         if now - self._told > TOLD:
             self._note_times(self.progress.seconds_left)
             self._told = now
+
+    def _remember(self) -> None:
+        """Keep with the table what peaks have taught."""
+        learned = {**self._table.devices, "memory": self._admission.to_dict()}
+        self._patiently(lambda: setattr(self._table, "devices", learned))
 
     def _note_times(self, seconds_left: float | None) -> None:
         for sweep, seconds in self._ledger.seconds().items():

@@ -11,9 +11,10 @@ from orchestrator.planner import run_flops
 from trainer import cost
 from trainer.spec import RunSpec, model_name
 
-VERSION = 5
+VERSION = 6
 """Version of the schema, kept in `meta`. 2: columns of the later recipes and of checkpoints; 3: of chains;
-4: of the queue: priorities, limits, pauses, the workers of attempts and what they used; 5: of searches."""
+4: of the queue: priorities, limits, pauses, the workers of attempts and what they used; 5: of searches;
+6: of devices."""
 
 QUEUED, RUNNING, DONE, FAILED = "queued", "running", "done", "failed"
 DIVERGED, PRUNED, CANCELLED, BLOCKED = "diverged", "pruned", "cancelled", "blocked"
@@ -39,7 +40,13 @@ def _kind(annotation: str) -> Any:
     return _KIND.get(annotation.partition(" | ")[0], sa.Text)
 
 
-meta = sa.Table("meta", metadata, sa.Column("version", sa.Integer, nullable=False), sa.Column("speed", sa.JSON))
+meta = sa.Table(
+    "meta",
+    metadata,
+    sa.Column("version", sa.Integer, nullable=False),
+    sa.Column("speed", sa.JSON),
+    sa.Column("devices", sa.JSON),
+)
 runs = sa.Table(
     "runs",
     metadata,

@@ -104,7 +104,8 @@ def _searched(
 
 
 def _executor(name: str, slots: int | None, device: Any, files: Files) -> Executor:
-    from orchestrator.executors import InlineExecutor, RayExecutor
+    from orchestrator.executors import InlineExecutor
+    from orchestrator.ray_executor import RayExecutor
 
     if name == "inline":
         return InlineExecutor(device, files)

@@ -98,11 +98,27 @@ class Store:
     @property
     def speed(self) -> dict[str, Any] | None:
         """The speed of the machine that trained here first, the fields of `orchestrator.device.Speed`, or None."""
-        with self._reading() as connection:
-            found: dict[str, Any] | None = connection.execute(sa.select(meta.c.speed)).scalar()
+        found: dict[str, Any] | None = self._meta(meta.c.speed)
         return found
 
     @speed.setter
     def speed(self, measured: dict[str, Any]) -> None:
+        self._note_meta(speed=measured)
+
+    @property
+    def devices(self) -> dict[str, Any]:
+        """What was learned of devices: `memory` (orchestrator.admission), `per_gpu`, the slots that pay."""
+        return self._meta(meta.c.devices) or {}
+
+    @devices.setter
+    def devices(self, learned: dict[str, Any]) -> None:
+        if learned != self.devices:
+            self._note_meta(devices=learned)
+
+    def _meta(self, column: sa.Column[Any]) -> Any:
+        with self._reading() as connection:
+            return connection.execute(sa.select(column)).scalar()
+
+    def _note_meta(self, **values: Any) -> None:
         with self.together() as connection:
-            connection.execute(meta.update().values(speed=measured))
+            connection.execute(meta.update().values(**values))

@@ -219,9 +219,11 @@ class Transitions(Store):
         """Write the ends of runs, done or diverged, and everything they recorded."""
         self.settle([End(r.run_id, claimed[r.run_id], r.state, r.state, result=r) for r in results])
 
-    def release(self, claimed: dict[str, int], outcome: str, reason: str) -> None:
-        """Queue runs in flight again: interrupted, or their worker lost."""
-        self.settle([End(run_id, attempt, QUEUED, outcome, reason) for run_id, attempt in claimed.items()])
+    def release(self, claimed: dict[str, int], outcome: str, reason: str, exception: str | None = None) -> None:
+        """Queue runs in flight again: interrupted, or their worker lost, or to be tried in another way."""
+        self.settle(
+            [End(run_id, attempt, QUEUED, outcome, reason, exception) for run_id, attempt in claimed.items()]
+        )
 
     def fail(self, claimed: dict[str, int], reason: str, traceback: str, exception: str | None = None) -> None:
         """End runs in flight as failed, with a one-line reason and a traceback."""

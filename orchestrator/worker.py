@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import logging
+import os
 import shutil
 import threading
 import traceback
 from collections import deque
 from typing import TYPE_CHECKING, NamedTuple, TypeAlias
 
-from orchestrator.meter import Meter, Used
+from orchestrator.meter import Meter, Used, peak_resident
 from orchestrator.process import Process, this_process
+from orchestrator.pulse import Pulse, Signs, available
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterator, Sequence
@@ -26,6 +28,15 @@ class Raised(NamedTuple):
     reason: str
     traceback: str
     exception: str  # its class
+
+
+class Warm(NamedTuple):
+    """A worker that is ready: its process, and its device: the type, which one of the machine's, and its bytes."""
+
+    process: Process
+    kind: str
+    device: str
+    bytes: int
 
 
 class Said(NamedTuple):
@@ -84,19 +95,37 @@ class Worker:
         self._device, self._threads, self._files = device, threads, files
         self._stop = threading.Event()
         self._leaving: set[str] = set()
+        self._signs = Signs()
         self._log: deque[str] = deque()
         if relay:
             logging.getLogger("isoflop").addHandler(_Relay(self._log))
 
-    def warm(self) -> int:
-        """Pay for imports, lazy initialisation and the data set's code once, by a dummy run; returns the pid."""
-        import os
+    def warm(self) -> Warm:
+        """Pay for imports, lazy initialisation and the data set's code once, by a dummy run."""
+        import torch
 
+        from trainer.loop import pick_device
         from trainer.spec import RunSpec
 
         *_, end = self.train([RunSpec(dataset="digits", width=8, examples=128, batch_size=32)])
         assert not isinstance(end, Raised), end.traceback
-        return os.getpid()
+        where = pick_device(self._device)
+        on_gpu = where.type == "cuda"
+        size = torch.cuda.mem_get_info(where)[1] if on_gpu else available()[1] + (peak_resident() or 0)
+        return Warm(this_process(), where.type, os.environ.get("CUDA_VISIBLE_DEVICES", ""), size)
+
+    def pace(self, specs: Sequence[RunSpec], seconds: float) -> float:
+        """FLOP/s of training a stack, measured for so many seconds after a start that is not counted."""
+        for limit in (0.0, seconds):
+            timer = threading.Timer(limit, self.stop)
+            events = self.train(specs)
+            next(events)
+            timer.start()
+            *_, end = events
+            timer.cancel()
+            assert not isinstance(end, Raised), end.traceback
+        results: list[RunResult] = end  # type: ignore[assignment]
+        return sum(result.flops for result in results) / sum(result.seconds for result in results)
 
     def train(self, specs: Sequence[RunSpec], keep: Collection[str] = ()) -> Iterator[Item]:
         """This process, the stack's records as they are made, what was used, and then its results or a Raised.
@@ -106,6 +135,7 @@ class Worker:
         """
         self._stop.clear()
         self._leaving.clear()
+        self._signs.begin()
         yield this_process()  # from here on it hears `stop` and `leave`
         for item in self._train(specs, keep):
             while self._log:
@@ -129,16 +159,20 @@ class Worker:
             every=every,
             keep=keep,
             leaving=lambda: self._leaving,
+            on_step=self._signs,
         )
         try:
             results = yield from going
         except Exception as error:  # noqa: BLE001 - a failed run is a row, never the end of a sweep
-            raised = Raised(_one_line(error), traceback.format_exc(), type(error).__name__)
+            raised = Raised(_one_line(error), traceback.format_exc(), _kind(error))
             yield meter.read()
             yield raised
         else:
             yield meter.read()
             yield results
+        finally:
+            if torch.cuda.is_initialized():  # type: ignore[no-untyped-call]
+                torch.cuda.empty_cache()  # others share the device
 
     def stop(self) -> None:
         """End the stack in training soon, as cancelled. Safe from another thread."""
@@ -148,6 +182,10 @@ class Worker:
         """End runs of the stack in training soon, as cancelled, the others unharmed. Safe from another thread."""
         self._leaving |= set(run_ids)
 
+    def pulse(self) -> Pulse:
+        """When the stack in training last gave a sign of life. Safe from another thread."""
+        return self._signs.pulse()
+
 
 class _Relay(logging.Handler):
     def __init__(self, lines: deque[str]) -> None:
@@ -156,6 +194,18 @@ class _Relay(logging.Handler):
 
     def emit(self, record: logging.LogRecord) -> None:
         self._lines.append(record.getMessage())
+
+
+OUT_OF_MEMORY = "OutOfMemoryError"
+"""The class under which every way to run out of memory is known: torch has two, numpy one of its own."""
+
+
+def _kind(error: Exception) -> str:
+    import torch
+
+    on_cpu = isinstance(error, RuntimeError) and "DefaultCPUAllocator" in str(error)
+    exhausted = on_cpu or isinstance(error, MemoryError | torch.OutOfMemoryError)
+    return OUT_OF_MEMORY if exhausted else type(error).__name__
 
 
 def _one_line(error: Exception) -> str:

@@ -18,9 +18,9 @@ from orchestrator.executors import (
     InlineExecutor,
     Lost,
     Metered,
-    RayExecutor,
     Recorded,
 )
+from orchestrator.ray_executor import RayExecutor
 from trainer import train
 
 

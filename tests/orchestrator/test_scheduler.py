@@ -6,7 +6,9 @@ from collections import Counter
 
 import pytest
 
-from orchestrator.executors import Failed, Finished, Lost, Noted, Recorded, WentOn
+from orchestrator.admission import Place
+from orchestrator.executors import Failed, Finished, Lost, Metered, Noted, Recorded, WentOn
+from orchestrator.meter import Used
 from orchestrator.planner import run_flops
 from orchestrator.scheduler import GRACE, MOST_LOSSES, Scheduler
 from orchestrator.table import Table
@@ -32,6 +34,7 @@ class FakeExecutor:
     def __init__(self, result_of, clock, slots=2, fate=lambda specs: "done"):
         self.slots, self.submitted, self.stops, self.kept = slots, [], 0, set()
         self.gpus, self.leaving = 0, set()
+        self.places, self.tried = [Place("here", "cpu", 2**40)], []
         self._result_of, self._clock, self._fate = result_of, clock, fate
         self._going = []
         self.on_poll = lambda: None
@@ -40,9 +43,15 @@ class FakeExecutor:
     def free(self):
         return self.slots - len(self._going)
 
-    def submit(self, bundle, specs, keep=()):
+    @property
+    def open(self):
+        return ["here"] * self.free
+
+    def submit(self, bundle, specs, keep=(), place=None):
         self.kept |= set(keep)
         assert self.free
+        assert place in self.open
+        self.tried += specs
         self._going.append((bundle, list(specs)))
         self.submitted.append([spec.run_id for spec in specs])
 
@@ -62,6 +71,8 @@ class FakeExecutor:
     def _events(self, bundle, specs, fate):
         if fate == "raise":
             return [Failed(bundle, "ValueError: no such data", "Traceback ...\nValueError: no such data")]
+        if fate == "exhaust":
+            return [Failed(bundle, "OutOfMemoryError: tried to allocate", "Traceback ...", "OutOfMemoryError")]
         if fate == "die":
             return [Lost(bundle, "its worker died (ActorDiedError)")]
         error = 0.25 if fate == "done" else 0.9
@@ -361,6 +372,57 @@ def test_hours_hold_back_what_has_not_begun(begin, table, clock):
     end = scheduler.drain()
     assert states(table) == {"done": 2, "blocked": 1}
     assert end.message == "limits.hours 1 reached; the rest is blocked"
+
+
+# out of memory
+
+
+def test_a_stack_that_runs_out_of_memory_is_tried_in_pieces_then_in_parts_and_nothing_is_lost(begin, table):
+    """The device holds two runs' worth of one micro-batch of 8."""
+
+    def full(specs):
+        return sum(spec.batch_size // spec.accumulate for spec in specs) > 16
+
+    scheduler, executor, made = begin(
+        lambda specs: "exhaust" if full(specs) else "done", slots=1, width="16", seeds=3
+    )
+    scheduler.drain()
+    assert states(table) == {"done": 3}
+    assert set(table.frame()["run_id"]) == {run.run_id for run in made.runs}
+    assert set(table.frame()["accumulate"]) == {4}
+    attempts = table.frame("attempts")
+    assert Counter(attempts["outcome"]) == {"failed": 6, "done": 3}
+    assert set(attempts["exception"].dropna()) == {"OutOfMemoryError"}
+    assert [len(bundle) for bundle in executor.submitted] == [3, 1, 1, 1, 1, 1, 1]
+
+
+def test_what_fits_in_no_parts_fails_with_the_figure(begin, table):
+    scheduler, executor, _ = begin(lambda specs: "exhaust", width="16", seeds=1)
+    scheduler.drain()
+    assert states(table) == {"failed": 1}
+    assert "out of memory: about 0" in table.frame()["reason"].item()
+    assert "GiB on here, with batches in 32 parts" in table.frame()["reason"].item()
+    assert [spec.accumulate for spec in executor.tried] == [1, 1, 4, 16, 32]
+
+
+def test_a_stack_larger_than_the_device_is_cut_before_it_is_tried(begin, table):
+    scheduler, executor, _ = begin(width="16", seeds=8)
+    executor.places = [Place("here", "cpu", 2**20)]
+    scheduler.drain()
+    assert states(table) == {"done": 8}
+    assert {len(bundle) for bundle in executor.submitted} == {1}
+
+
+def test_what_peaks_taught_is_kept_with_the_table(begin, table):
+    scheduler, executor, _ = begin(width="16", seeds=1)
+    executor._events = lambda bundle, specs, fate: [
+        Metered(bundle, Used(peak_memory=12345)),
+        Finished(bundle, [executor._result_of(s, "done") for s in specs]),
+    ]
+    scheduler.drain()
+    assert table.devices["memory"]["cpu"]["context"] == 12345
+    again, _, _ = begin(width="16", seeds=2)
+    assert again._admission.to_dict() == table.devices["memory"]
 
 
 # Ctrl-C
