@@ -21,6 +21,8 @@ from analysis.plots import draw, save
 from analysis.power_law import fit_power_law
 from analysis.seeds import average_seeds
 from analysis.solver import FitError
+from analysis.suggest import suggest
+from analysis.suggestion import Suggestion
 from analysis.surface import SurfaceFit, fit_surface
 
 __all__ = [
@@ -37,6 +39,7 @@ __all__ = [
     "Optimum",
     "PowerLawFit",
     "Price",
+    "Suggestion",
     "SurfaceFit",
     "agree",
     "allocate",
@@ -55,4 +58,5 @@ __all__ = [
     "frontier",
     "optimum",
     "save",
+    "suggest",
 ]

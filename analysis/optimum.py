@@ -103,7 +103,7 @@ def optima(fit: SurfaceFit, log_c: Array, price: Price) -> tuple[Array, Array]:
         raise ValueError(f"an optimum needs a surface of params and examples, got one of {', '.join(fit.x)}")
     if fit.form == "chinchilla":
         own = {name: np.array([fit[name]]) for name in ("A", "alpha", "B", "beta", "floor")}
-        return _closed(own, log_c, price)[:, 0], _closed(fit.replicates, log_c, price)
+        return solve_chinchilla(own, log_c, price)[:, 0], solve_chinchilla(fit.replicates, log_c, price)
     return _searched(fit, log_c, price)
 
 
@@ -114,7 +114,8 @@ def exponents(alpha: Array | float, beta: Array | float, power: float = 1.0) -> 
     return {"n": beta / both, "d": alpha / both, "y": alpha * beta / both}
 
 
-def _closed(p: dict[str, Array], log_c: Array, price: Price) -> Array:
+def solve_chinchilla(p: dict[str, Array], log_c: Array, price: Price) -> Array:
+    """Logs of n*, d*, y* [3, B, m] of parameters A, alpha, B, beta, floor [B] at log compute [m], or NaN."""
     alpha, beta = p["alpha"][:, None], p["beta"][:, None]
     with np.errstate(divide="ignore", invalid="ignore", over="ignore"):
         log_a, log_b = np.log(p["A"])[:, None], np.log(p["B"])[:, None]
