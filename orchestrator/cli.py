@@ -12,17 +12,14 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from orchestrator import analysis_cli, data_cli, model_cli, search_cli
+from orchestrator import analysis_cli, data_cli, model_cli, queue_cli, search_cli
 from orchestrator.options import STORE, AsJson, Store, Which, frame_of, say, stop
 
 if TYPE_CHECKING:
     import pandas as pd
 
-    from orchestrator.device import Speed
-    from orchestrator.executors import Executor
     from orchestrator.planner import Plan
     from orchestrator.table import Table
-    from orchestrator.worker import Files
 
 app = typer.Typer(
     help="Declare a sweep of MLPs in YAML, train it here, read off scaling laws with intervals.",
@@ -34,6 +31,7 @@ app = typer.Typer(
 
 app.add_typer(data_cli.app, name="data")
 app.add_typer(model_cli.app, name="model")
+app.add_typer(queue_cli.app, name="queue")
 
 File = Annotated[Path, typer.Argument(metavar="FILE", help="a sweep file", show_default=False)]
 MOST_ROWS = 60
@@ -98,103 +96,69 @@ def run(  # noqa: PLR0913 - an option each
     file: File,
     *,
     store: Store = STORE,
-    executor: Annotated[str, typer.Option(help="ray, or inline: in this process")] = "ray",
-    slots: Annotated[int | None, typer.Option(min=1, help="workers; default one a core, four a GPU")] = None,
-    device: Annotated[str, typer.Option(help="auto, cpu, cuda or mps")] = "auto",
-    checkpoint_every: Annotated[
-        float, typer.Option(min=0, help="seconds between two checkpoints of a run in training")
-    ] = 60.0,
-    keep: Annotated[bool, typer.Option("--keep", help="keep the final parameters of every run")] = False,
+    executor: queue_cli.Executor = "ray",
+    slots: queue_cli.Slots = None,
+    device: queue_cli.Device = "auto",
+    checkpoint_every: queue_cli.Every = 60.0,
+    keep: queue_cli.Keep = False,
+    canary: queue_cli.Canary = True,
     retry_failed: Annotated[bool, typer.Option("--retry-failed", help="run failed runs again")] = False,
     as_json: AsJson = False,
 ) -> None:
-    """Train what is missing of a sweep. The same command resumes after Ctrl-C, a crash or a power cut."""
-    from orchestrator.database import checkpoints_of
-    from orchestrator.scheduler import Scheduler
-    from orchestrator.table import Table
-    from orchestrator.terminal import ProgressLine
-    from orchestrator.worker import Files
+    """Train what is missing of a sweep. The same command resumes after Ctrl-C, a crash or a power cut.
 
-    if executor not in ("ray", "inline"):
-        stop(f"--executor {executor!r} is unknown; it is ray or inline")
-    if device not in ("auto", "cpu", "cuda", "mps"):
-        stop(f"--device {device!r} is unknown; it is one of auto, cpu, cuda, mps")
+    Where another isoflop works on the table, it trains the sweep as well, and this one looks on.
+    """
+    from orchestrator.coordinator import How, attach, coordinate
+    from orchestrator.database import TableBusyError
+    from orchestrator.table import Table
+
+    how = How(executor, slots, device, checkpoint_every, keep, canary)
+    how.check()
     planned = _planned(file)
     if planned.trials is not None:
         stop(f"{file} declares a search; `isoflop search {file}` runs it")
     for note in planned.notes:
         say(note)
-    with Table(store, writable=True) as table:
-        new, lost = table.enqueue(planned), table.recover()
-        again = table.move(table.states(planned.sweep), "queued", of=["failed"]) if retry_failed else 0
-        waiting = len(table.queued(planned.sweep))
-        say(_beginning(planned, waiting, new, lost, again))
-        scheduler = None
-        if waiting:
-            files = Files(checkpoints_of(store), checkpoint_every)
-            speed = _speed_of(table, planned, device)  # before Ray takes the cores
-            place, show = _executor(executor, slots, device, files), ProgressLine()
-            try:
-                scheduler = Scheduler(table, place, [planned.sweep], show, files=files, keep_all=keep, speed=speed)
-                scheduler.drain()
-            except KeyboardInterrupt:
-                say("interrupted; the same command goes on")
-                raise
-            finally:
-                show.end()
-                place.close()
+    scheduler, ended = None, False
+    while not ended:
+        try:
+            with Table(store, writable=True) as table:
+                say(_beginning(table, planned, retry_failed=retry_failed))
+                scheduler, ended = coordinate(table, [planned.sweep], how), True
+        except TableBusyError:
+            ended = attach(store, planned, retry_failed=retry_failed)
+    with Table(store) as table:
+        (row,) = [row for row in table.sweeps() if row["sweep"] == planned.sweep]
         counts, failures = table.counts(planned.sweep), table.failures(planned.sweep)
         frame = table.frame("runs", planned.sweep)
     _report_end(planned.sweep, store, counts, frame, as_json=as_json)
     for failure in failures[:5]:
         name = f"{failure['model']} seed {failure['seed']} ({failure['run_id'][:8]})"
         say(f"failed: {name}: {failure['reason']}")
+    queue_cli.say_what_holds_up([row])
     if scheduler is not None and scheduler.interrupted:
         say("interrupted; the same command goes on")
         raise typer.Exit(130)
-    if failures:
+    if failures or row["paused"]:
         raise typer.Exit(1)
 
 
-WORTH_MEASURING = 120.0
-"""Seconds of training from which on the ten that measuring takes are worth knowing how large stacks should be."""
+def _beginning(table: Table, planned: Plan, *, retry_failed: bool) -> str:
+    """Enqueue a plan, take back what was cut off, obey what was asked meanwhile; what that comes to."""
+    from orchestrator.requests import inbox_of
 
-
-def _speed_of(table: Table, planned: Plan, device: str) -> Speed | None:
-    """The speed kept with the table, else this machine's, measured where the sweep is long; None: not known."""
-    from dataclasses import asdict
-
-    from orchestrator.device import TYPICAL, Speed, cores, keep, known_speed, measure
-    from orchestrator.planner import predicted_seconds
-
-    if table.speed is not None:
-        return Speed(**table.speed)
-    speed = known_speed()
-    if speed is None and predicted_seconds(planned.runs, TYPICAL, cores()) > WORTH_MEASURING:
-        say("measuring this machine, once (about ten seconds)")
-        speed = measure(device)  # type: ignore[arg-type]
-        keep(speed)
-    if speed is not None:
-        table.speed = asdict(speed)
-    return speed
-
-
-def _beginning(planned: Plan, waiting: int, new: int, lost: int, again: int) -> str:
+    new, lost = table.enqueue(planned), table.recover()
+    if (inbox := inbox_of(table.store)) is not None:
+        inbox.obey(table)
+    again = table.move(table.states(planned.sweep), "queued", of=["failed"]) if retry_failed else 0
+    table.tell(planned.sweep, paused=None, message=None)
+    waiting = table.counts(planned.sweep).get("queued", 0)
     parts = [f"{planned.sweep}: {waiting} of {len(planned.runs)} runs to do"]
     parts += [f"{new} new"] if new else []
     parts += [f"{lost} taken back from a run that was cut off"] if lost else []
     parts += [f"{again} failed ones again"] if again else []
     return ", ".join(parts)
-
-
-def _executor(name: str, slots: int | None, device: str, files: Files) -> Executor:
-    from orchestrator.executors import InlineExecutor
-    from orchestrator.ray_executor import RayExecutor
-
-    if name == "inline":
-        return InlineExecutor(device, files)  # type: ignore[arg-type]
-    say("starting Ray")
-    return RayExecutor(slots, device, files=files)  # type: ignore[arg-type]
 
 
 def _report_end(sweep: str, store: str, counts: dict[str, int], frame: pd.DataFrame, *, as_json: bool) -> None:
@@ -217,29 +181,6 @@ app.command()(search_cli.search)
 
 
 @app.command()
-def status(*, store: Store = STORE, as_json: AsJson = False) -> None:
-    """Every sweep of the table: runs by state, FLOPs spent of planned, best error."""
-    from orchestrator import terminal
-    from orchestrator.table import Table
-
-    with Table(store) as table:
-        rows = table.sweeps()
-    if as_json:
-        print(json.dumps(rows, indent=1))
-        return
-    readable = [
-        {
-            **row,
-            "planned_flops": terminal.flops(row["planned_flops"]),
-            "flops": terminal.flops(row["flops"] or 0),
-            "best_error": "" if row["best_error"] is None else f"{row['best_error']:.4g}",
-        }
-        for row in rows
-    ]
-    print(terminal.table(readable) or f"no sweeps in {store}")
-
-
-@app.command()
 def results(
     which: Which = None,
     *,
@@ -258,7 +199,7 @@ def results(
     written(frame, fmt, out)
 
 
-for verb in (analysis_cli.fit, analysis_cli.plot):
+for verb in (queue_cli.work, queue_cli.status, queue_cli.watch, analysis_cli.fit, analysis_cli.plot):
     app.command()(verb)
 
 

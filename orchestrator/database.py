@@ -84,6 +84,24 @@ class TableBusyError(TableError):
     """Another coordinator holds the table's lock."""
 
 
+def is_held(store: str) -> bool:
+    """Whether a coordinator holds a table's lock."""
+    path = path_of(store)
+    if path is None:
+        return False
+    try:
+        file = os.open(path.with_name(path.name + ".lock"), os.O_RDONLY | os.O_CLOEXEC)
+    except FileNotFoundError:
+        return False
+    try:
+        fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
+    except OSError:
+        return True
+    finally:
+        os.close(file)
+    return False
+
+
 def locked(path: Path) -> int:
     """Take a table's lock file and write our pid into it; returns its descriptor. TableBusyError where held."""
     held = os.open(path.with_name(path.name + ".lock"), os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)

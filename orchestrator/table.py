@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 import sqlalchemy as sa
 
 from orchestrator.database import TableError
-from orchestrator.schema import BLOCKED, DONE, FAILED, QUEUED, STATES, attempts, members, runs, sweeps
+from orchestrator.schema import BLOCKED, DONE, FAILED, QUEUED, RUNNING, STATES, attempts, members, runs, sweeps
 from orchestrator.schema import history as recorded
 from orchestrator.sweep import Limits
 from orchestrator.transitions import LEASE, End, Transitions
@@ -114,6 +114,57 @@ class Table(Transitions):
         with self._reading() as connection:
             said = connection.execute(sa.select(sweeps.c.limits).where(sweeps.c.sweep == sweep)).scalar()
         return Limits(**(said or {}))
+
+    def listed(self, sweep: str | None, states: Sequence[str]) -> list[dict[str, Any]]:
+        """Runs of a sweep (all) in some states, in the order of the plan: what one looks for in a queue."""
+        names = ("state", "priority", "attempt", "model", "dataset_size", "lr", "seed", "reason")
+        query = (
+            sa.select(runs.c.run_id, members.c.sweep, *(runs.c[name] for name in names))
+            .join(members, members.c.run_id == runs.c.run_id)
+            .where(runs.c.state.in_(states))
+            .order_by(members.c.sweep, members.c.position)
+        )
+        if sweep is not None:
+            query = query.where(members.c.sweep == sweep)
+        with self._reading() as connection:
+            return [dict(row) for row in connection.execute(query).mappings()]
+
+    def running(self) -> list[dict[str, Any]]:
+        """Runs in training: who trains them, since when, and their last record."""
+        last = sa.select(recorded.c.run_id, sa.func.max(recorded.c.step).label("step")).group_by(recorded.c.run_id)
+        newest = last.where(
+            recorded.c.run_id.in_(sa.select(runs.c.run_id).where(runs.c.state == RUNNING))
+        ).subquery()
+        of_run = [runs.c[name] for name in ("run_id", "attempt", "model", "lr", "seed", "planned_flops")]
+        of_attempt = [attempts.c[name] for name in ("stack", "started", "host", "pid")]
+        of_record = [recorded.c[name] for name in ("step", "flops", "error")]
+        query = (
+            sa.select(*of_run, *of_attempt, *of_record)
+            .join(attempts, (attempts.c.run_id == runs.c.run_id) & (attempts.c.attempt == runs.c.attempt))
+            .outerjoin(newest, newest.c.run_id == runs.c.run_id)
+            .outerjoin(recorded, (recorded.c.run_id == newest.c.run_id) & (recorded.c.step == newest.c.step))
+            .where(runs.c.state == RUNNING)
+            .order_by(attempts.c.started)
+        )
+        with self._reading() as connection:
+            return [dict(row) for row in connection.execute(query).mappings()]
+
+    def shown(self, beginning: str) -> dict[str, Any]:
+        """All of the one run whose run_id begins so, with its `sweeps` and its `attempts`; TableError otherwise."""
+        with self._reading() as connection:
+            one = runs.c.run_id.startswith(beginning, autoescape=True)
+            found = connection.execute(sa.select(runs).where(one).limit(2)).mappings().all()
+            if len(found) != 1:
+                many = f"more than one run begins with {beginning!r}" if found else f"no run {beginning!r}"
+                raise TableError(f"{many} in {self.store}; `isoflop queue list` names them")
+            (row,) = found
+            inside = sa.select(members.c.sweep).where(members.c.run_id == row["run_id"])
+            tries = sa.select(attempts).where(attempts.c.run_id == row["run_id"]).order_by(attempts.c.attempt)
+            return {
+                **{name: value for name, value in row.items() if name != "spec"},
+                "sweeps": list(connection.execute(inside).scalars()),
+                "attempts": [dict(one) for one in connection.execute(tries).mappings()],
+            }
 
     def failures(self, sweep: str) -> list[dict[str, Any]]:
         """Failed runs of a sweep: run_id, model, reason and the last attempt's traceback."""

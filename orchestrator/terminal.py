@@ -8,7 +8,7 @@ import time
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
 
     from orchestrator.progress import Progress
 
@@ -72,6 +72,21 @@ def size(count: float) -> str:
         if count >= scale:
             return f"{count / scale:.3g} {unit}"
     return f"{count:.0f} B"
+
+
+STATES = ("queued", "running", "done", "diverged", "pruned", "failed", "cancelled", "blocked")
+_RARE = STATES[3:]
+
+
+def standing(row: Mapping[str, Any], rows: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
+    """A sweep's line of `status`, of `Table.sweeps`; states and figures that no row has are left out of all."""
+    states = [state for state in STATES if state not in _RARE or any(other[state] for other in rows)]
+    more = [name for name in ("reserved_flops", "wasted_flops") if any(other[name] for other in rows)]
+    return {
+        **{name: row[name] for name in ("sweep", "runs", *states)},
+        **{name: flops(row[name] or 0) for name in ("planned_flops", "flops", *more)},
+        "best_error": "" if row["best_error"] is None else f"{row['best_error']:.4g}",
+    }
 
 
 class ProgressLine:

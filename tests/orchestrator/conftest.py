@@ -1,10 +1,11 @@
 """What the tests of the orchestrator share: a cache of their own, sweeps in a line, results made by hand."""
 
 import math
+import sys
 
 import pytest
 
-from orchestrator import plan, read_sweep
+from orchestrator import cli, plan, read_sweep
 from orchestrator.planner import run_flops
 from trainer import cost
 from trainer.result import Record, RunResult
@@ -97,3 +98,34 @@ def result_of():
 @pytest.fixture(scope="session")
 def price():
     return run_flops
+
+
+class Ended:
+    def __init__(self, code, out, err):
+        self.code, self.out, self.err = code, out, err
+
+
+@pytest.fixture
+def isoflop(monkeypatch, capsys, tmp_path):
+    """Types a command in a folder of its own."""
+    monkeypatch.chdir(tmp_path)
+
+    def typed(*arguments):
+        monkeypatch.setattr(sys, "argv", ["isoflop", *map(str, arguments)])
+        with pytest.raises(SystemExit) as ended:
+            cli.main()
+        said = capsys.readouterr()
+        return Ended(ended.value.code or 0, said.out, said.err)
+
+    return typed
+
+
+@pytest.fixture
+def sweep(tmp_path, text_of):
+    """Writes a small sweep; its file's name."""
+
+    def write(name="s.yaml", **said):
+        (tmp_path / name).write_text(text_of(**said))
+        return name
+
+    return write

@@ -10,41 +10,10 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from orchestrator import cli, device, source
+from orchestrator import device, source
 from orchestrator.device import Speed
 
 SHIPPED = sorted((Path(__file__).parents[2] / "sweeps").glob("*.yaml"))
-
-
-class Ended:
-    def __init__(self, code, out, err):
-        self.code, self.out, self.err = code, out, err
-
-
-@pytest.fixture
-def isoflop(monkeypatch, capsys, tmp_path):
-    """Types a command in a folder of its own."""
-    monkeypatch.chdir(tmp_path)
-
-    def typed(*arguments):
-        monkeypatch.setattr(sys, "argv", ["isoflop", *map(str, arguments)])
-        with pytest.raises(SystemExit) as ended:
-            cli.main()
-        said = capsys.readouterr()
-        return Ended(ended.value.code or 0, said.out, said.err)
-
-    return typed
-
-
-@pytest.fixture
-def sweep(tmp_path, text_of):
-    """Writes a small sweep; its file's name."""
-
-    def write(name="s.yaml", **said):
-        (tmp_path / name).write_text(text_of(**said))
-        return name
-
-    return write
 
 
 @pytest.fixture

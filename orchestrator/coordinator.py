@@ -1,0 +1,128 @@
+"""One session of a coordinator: an executor, the sweeps to drain, what other terminals ask; or following one."""
+
+from __future__ import annotations
+
+import time
+from dataclasses import asdict, dataclass
+from typing import TYPE_CHECKING
+
+from orchestrator.options import say, stop
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from orchestrator.device import Speed
+    from orchestrator.executors import Executor
+    from orchestrator.planner import Plan
+    from orchestrator.scheduler import Scheduler
+    from orchestrator.table import Table
+    from orchestrator.worker import Files
+    from trainer.spec import RunSpec
+
+WORTH_MEASURING = 120.0
+"""Seconds of training from which on the ten that measuring takes are worth knowing how large stacks should be."""
+
+LOOK = 0.5
+"""Seconds between two looks at a table that another process writes."""
+
+
+@dataclass(frozen=True)
+class How:
+    """How to train: what the options of `run` and `work` say."""
+
+    executor: str = "ray"
+    slots: int | None = None
+    device: str = "auto"
+    checkpoint_every: float = 60.0
+    keep: bool = False
+    canary: bool = True
+
+    def check(self) -> None:
+        """End the command where a word is unknown."""
+        if self.executor not in ("ray", "inline"):
+            stop(f"--executor {self.executor!r} is unknown; it is ray or inline")
+        if self.device not in ("auto", "cpu", "cuda", "mps"):
+            stop(f"--device {self.device!r} is unknown; it is one of auto, cpu, cuda, mps")
+
+
+def coordinate(table: Table, sweeps: Sequence[str], how: How) -> Scheduler | None:
+    """Train what is queued of the sweeps of a table that we hold; None where nothing is."""
+    from orchestrator.database import checkpoints_of
+    from orchestrator.requests import inbox_of
+    from orchestrator.scheduler import Scheduler
+    from orchestrator.terminal import ProgressLine
+    from orchestrator.worker import Files
+
+    queued = [run for sweep in sweeps for run in table.queued(sweep)]
+    if not queued:
+        return None
+    files = Files(checkpoints_of(table.store), how.checkpoint_every)
+    speed = _speed_of(table, queued, how.device)  # before Ray takes the cores
+    place, show = _executor(how, files), ProgressLine()
+    try:
+        more = {"keep_all": how.keep, "speed": speed, "inbox": inbox_of(table.store)}
+        scheduler = Scheduler(table, place, sweeps, show, files=files, **more)  # type: ignore[arg-type]
+        scheduler.drain()
+    except KeyboardInterrupt:
+        say("interrupted; the same command goes on")
+        raise
+    finally:
+        show.end()
+        place.close()
+    return scheduler
+
+
+def attach(store: str, planned: Plan, *, retry_failed: bool = False) -> bool:
+    """Enqueue a plan with the coordinator that holds the table and follow; False where that ended before it."""
+    from orchestrator.database import is_held
+    from orchestrator.progress import progress_of
+    from orchestrator.requests import Request, add, ask
+    from orchestrator.table import Table
+    from orchestrator.terminal import ProgressLine
+
+    show = ProgressLine()
+    say(f"{ask(store, add(planned))}; another isoflop trains them, this one looks on (Ctrl-C leaves it alone)")
+    if retry_failed:
+        say(ask(store, Request("retry", (planned.sweep,))))
+    try:
+        with Table(store) as table:
+            while True:
+                held = is_held(store)  # before the look: what it wrote at its end is seen
+                (row,) = [row for row in table.sweeps() if row["sweep"] == planned.sweep]
+                progress = progress_of([row])
+                progress.seconds_left, progress.message = row["seconds_left"], row["message"] or ""
+                show(progress)
+                if not row["queued"] and not row["running"]:
+                    return True
+                if not held:
+                    return False
+                time.sleep(LOOK)
+    finally:
+        show.end()
+
+
+def _speed_of(table: Table, runs: Sequence[RunSpec], device: str) -> Speed | None:
+    """The speed kept with the table, else this machine's, measured where there is much to do; None: not known."""
+    from orchestrator.device import TYPICAL, Speed, cores, keep, known_speed, measure
+    from orchestrator.planner import predicted_seconds
+
+    if table.speed is not None:
+        return Speed(**table.speed)
+    speed = known_speed()
+    if speed is None and predicted_seconds(runs, TYPICAL, cores()) > WORTH_MEASURING:
+        say("measuring this machine, once (about ten seconds)")
+        speed = measure(device)  # type: ignore[arg-type]
+        keep(speed)
+    if speed is not None:
+        table.speed = asdict(speed)
+    return speed
+
+
+def _executor(how: How, files: Files) -> Executor:
+    from orchestrator.executors import InlineExecutor
+    from orchestrator.ray_executor import RayExecutor
+
+    if how.executor == "inline":
+        return InlineExecutor(how.device, files)  # type: ignore[arg-type]
+    say("starting Ray")
+    return RayExecutor(how.slots, how.device, files=files)  # type: ignore[arg-type]
