@@ -162,7 +162,9 @@ def _card(name: str, fit: PowerLawFit | LawFit | IsoflopFit) -> Html:
     for row in _dicts(fits_table({name: fit}).query("quantity.str.contains('exponent')", engine="python")):
         value, _, interval = row["estimate"].partition(" ")
         lines.append(tag("div", value, " ", tag("span", interval, class_="interval"), class_="value"))
-        lines.append(tag("div", f"{row['quantity']}, {100 * fit.level:g} % interval", class_="interval"))
+        lines.append(
+            tag("div", f"{row['quantity'].replace('_', ' ')}, {100 * fit.level:g} % interval", class_="interval")
+        )
     law = "" if isinstance(fit, IsoflopFit) else tag("code", fit.formula())
     return tag("div", what, *lines, law, class_="answer")
 

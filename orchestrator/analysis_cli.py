@@ -1,10 +1,10 @@
-"""`isoflop fit` and `isoflop plot`: what a table of results says, in words and in figures."""
+"""The verbs that read a table: its laws, figures and page, and what to run next."""
 
 from __future__ import annotations
 
 import json
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -13,23 +13,40 @@ from orchestrator.options import STORE, AsJson, Store, Which, frame_of, say, sto
 if TYPE_CHECKING:
     import pandas as pd
 
+    from orchestrator.figures import Findings
+
 Stage = Annotated[str | None, typer.Option("--stage", help="of a chain (`then:`); default: its first")]
+Resamples = Annotated[int, typer.Option(min=100, help="bootstrap resamples")]
+FORMATS = ("png", "svg", "pdf")
 
 
-def fit(
+def fit(  # noqa: PLR0913 - an option each
     which: Which = None,
     *,
     store: Store = STORE,
-    shift: Annotated[bool, typer.Option("--shift", help="fit a shift of x as well")] = False,
+    approach: Annotated[
+        int, typer.Option(min=1, max=3, help="1 frontier, 2 isoFLOP minima, 3 surface in params and examples")
+    ] = 1,
+    surface: Annotated[bool, typer.Option("--surface", help="the same as --approach 3")] = False,
+    shift: Annotated[bool, typer.Option("--shift", help="fit a shift of x as well (approach 1)")] = False,
     stage: Stage = None,
-    resamples: Annotated[int, typer.Option(min=100, help="bootstrap resamples")] = 1000,
+    resamples: Resamples = 1000,
+    table: Annotated[str, typer.Option(help="print a table instead: markdown or latex")] = "",
     as_json: AsJson = False,
 ) -> None:
     """Power laws of error against params, examples and FLOPs, with intervals and what stands against them."""
     from orchestrator.laws import calibration, laws
 
+    if table not in ("", "markdown", "latex"):
+        stop(f"--table {table!r} is unknown; it is markdown or latex")
     frame = _at_stage(frame_of(store, which), stage)
+    if surface or approach > 1:
+        _fit_whole(frame, 3 if surface else approach, resamples, table, as_json=as_json)
+        return
     found = laws(frame, resamples=resamples, shift=shift)
+    if table:
+        _print_table({f"error against {law.x}": law.fit for law in found if law.fit}, table)
+        return
     known = calibration(frame, found)
     if as_json:
         from dataclasses import asdict
@@ -46,33 +63,120 @@ def fit(
         print(f"\n{known}")
 
 
+def _fit_whole(frame: pd.DataFrame, approach: int, resamples: int, table: str, *, as_json: bool) -> None:
+    """Approach 2 or 3: one fit of the whole table."""
+    from analysis import FitError
+    from orchestrator.figures import Findings
+
+    findings = Findings(frame, resamples=resamples)
+    try:
+        found: Any = findings.isoflop if approach == 2 else findings.surface
+    except (FitError, ValueError) as error:
+        stop(f"approach {approach}: {error}")
+    if table:
+        _print_table({"isoFLOP minima" if approach == 2 else "surface": found}, table)
+    else:
+        print(json.dumps(found.to_dict(), indent=1) if as_json else found.summary())
+
+
+def _print_table(fits: dict[str, Any], kind: str) -> None:
+    from analysis.tables import fits_table, to_latex, to_markdown
+
+    print((to_latex if kind == "latex" else to_markdown)(fits_table(fits)), end="")
+
+
 def plot(
     which: Which = None,
     *,
     store: Store = STORE,
+    figure: Annotated[str, typer.Option(help="one, or several with commas; default: all")] = "",
+    fmt: Annotated[str, typer.Option("--format", help="png, svg, pdf, or several with commas")] = "png,svg",
     out: Annotated[Path, typer.Option(help="folder for the figures")] = Path("figures"),
     stage: Stage = None,
+    resamples: Resamples = 1000,
 ) -> None:
-    """Error against FLOPs, params and examples, each with its fit and band, as PNG and SVG."""
-    from analysis import describe_law, save
-    from orchestrator.laws import laws
+    """Figures of a sweep, one paper column wide: its runs, its laws with their bands, optima, residuals."""
+    from analysis import save
+    from orchestrator.figures import FIGURES, figures
+
+    names = [name.strip() for name in figure.split(",") if name.strip()]
+    formats = [name.strip() for name in fmt.split(",") if name.strip()]
+    for name in names:
+        if name not in FIGURES:
+            stop(f"--figure {name!r} is unknown; it is one of {', '.join(FIGURES)}")
+    for name in formats:
+        if name not in FORMATS:
+            stop(f"--format {name!r} is unknown; it is one of {', '.join(FORMATS)}")
+    findings = _findings(store, which, stage, resamples)
+    drawn, why_not = figures(findings, names)
+    for name, why in why_not.items():
+        if names or name.startswith("error-vs-"):
+            say(f"no figure {name}: {why}")
+    stem = "-".join(sorted(set(findings.done["sweep"].dropna())))
+    for name, chart in drawn.items():
+        for path in save(chart, out / f"{stem}-{name}", formats):
+            print(path)
+    if names and why_not:
+        raise typer.Exit(2)
+
+
+def report(
+    which: Which = None,
+    *,
+    store: Store = STORE,
+    out: Annotated[Path, typer.Option(help="the page")] = Path("report.html"),
+    stage: Stage = None,
+    resamples: Resamples = 1000,
+) -> None:
+    """One self-contained HTML page: the question, the answer, interactive figures, runs, cost, provenance."""
+    from analysis.report import report as page_of
+    from orchestrator.story import story_of
+    from orchestrator.table import Table
+
+    findings = _findings(store, which, stage, resamples)
+    sweep = str(findings.frame["sweep"].iloc[0])
+    with Table(store) as held:
+        declared, question = held.declaration(sweep)
+    page = page_of(findings.frame, story_of(sweep, question, declared, store, findings))
+    out.parent.mkdir(parents=True, exist_ok=True)
+    out.write_text(page)
+    print(out)
+
+
+def allocate(
+    which: Which = None,
+    *,
+    budget: Annotated[float, typer.Option(help="FLOPs to spend")],
+    store: Store = STORE,
+    approach: Annotated[int, typer.Option(min=2, max=3, help="2 isoFLOP minima, 3 surface")] = 3,
+    stage: Stage = None,
+    resamples: Resamples = 1000,
+    as_json: AsJson = False,
+) -> None:
+    """How many params and examples are best at a budget, and the models of the sweep's family nearest to that."""
+    from analysis import FitError
+    from analysis import allocate as allocate_budget
+    from orchestrator.candidates import candidates
+
+    findings = _findings(store, which, stage, resamples, history=False)
+    try:
+        law = findings.isoflop if approach == 2 else findings.surface
+        found = allocate_budget(law, budget, candidates=candidates(findings.done))
+    except (FitError, ValueError) as error:
+        stop(f"no allocation: {error}")
+    print(json.dumps(found.to_dict(), indent=1) if as_json else found.summary())
+
+
+def _findings(
+    store: str, which: str | None, stage: str | None, resamples: int, *, history: bool = True
+) -> Findings:
+    """A sweep's table, its records where they are few enough to draw, and what will be fitted to it."""
+    from orchestrator.figures import Findings
 
     frame = _at_stage(frame_of(store, which), stage)
-    records = frame_of(store, which, "history")
-    done = frame[frame["state"] == "done"]
-    name = "-".join(sorted(set(done["sweep"].dropna())))
-    out.mkdir(parents=True, exist_ok=True)
-    for law in laws(frame):
-        if law.fit is None:
-            say(f"no law of error against {law.x}: {law.why_not}")
-            if done[law.x].nunique() < 2:
-                continue
-        colour = "width" if len(done["width"].unique()) > 1 else None
-        described = describe_law(
-            done, law.fit, x=law.x, colour=colour, history=records if law.x == "flops" else None
-        )
-        for path in save(described, out / f"{name}-error-vs-{law.x}"):
-            print(path)
+    sweep = which if which is not None else str(frame["sweep"].iloc[0]) if len(frame) else None
+    records = frame_of(store, sweep, "history") if history else None
+    return Findings(frame, records, resamples)
 
 
 def _at_stage(frame: pd.DataFrame, stage: str | None) -> pd.DataFrame:
@@ -88,3 +192,6 @@ def _at_stage(frame: pd.DataFrame, stage: str | None) -> pd.DataFrame:
     if len(schedules) > 1:
         say(f"schedules are mixed here ({', '.join(schedules)}): a difference between them looks like a law")
     return frame
+
+
+VERBS = (fit, plot, report, allocate)

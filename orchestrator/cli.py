@@ -199,7 +199,7 @@ def results(
     written(frame, fmt, out)
 
 
-for verb in (queue_cli.work, queue_cli.status, queue_cli.watch, analysis_cli.fit, analysis_cli.plot):
+for verb in (queue_cli.work, queue_cli.status, queue_cli.watch, *analysis_cli.VERBS):
     app.command()(verb)
 
 
@@ -259,7 +259,7 @@ def main() -> None:
 def _misuse(error: Exception) -> bool:
     """Whether an exception is our own complaint about the user's input, or a file that is not there."""
     return (isinstance(error, OSError) and error.filename is not None) or type(error).__name__ in (
-        *("SweepError", "TableError", "TableBusyError", "SpecError", "ExportError"),
+        *("SweepError", "TableError", "TableBusyError", "SpecError", "ExportError", "ReportError"),
     )
 
 

@@ -56,7 +56,7 @@ def _law(done: pd.DataFrame, x: str, *, floor: bool, shift: bool, resamples: int
             x, None, f"{distinct} distinct values of {x} among {len(done)} finished runs; a law needs {LEAST}"
         )
     try:
-        shared = x == "flops" and done["budget"].nunique() * 2 <= done["cell_id"].nunique()
+        shared = x == "flops" and shares_budgets(done)
         done = done.assign(flops=done["budget"]) if shared else done
         kind: Literal["running", "each"] = "each" if shared else "running"
         if not _traded(done):
@@ -64,6 +64,11 @@ def _law(done: pd.DataFrame, x: str, *, floor: bool, shift: bool, resamples: int
         return Law(x, fit_frontier(done, x=x, kind=kind, floor=floor, shift=shift, resamples=resamples))
     except (FitError, ValueError) as error:
         return Law(x, None, str(error))
+
+
+def shares_budgets(done: pd.DataFrame) -> bool:
+    """Whether cells share budgets, two and more of them each, as isoFLOP curves do."""
+    return bool(done["budget"].nunique() * 2 <= done["cell_id"].nunique())
 
 
 def _traded(done: pd.DataFrame) -> bool:

@@ -109,6 +109,13 @@ class Table(Transitions):
             {**row, **none, **tried.get(row["sweep"], {}), "limits": limits[row["sweep"]] or {}} for row in rows
         ]
 
+    def declaration(self, sweep: str) -> tuple[str, str]:
+        """When a sweep was declared, and the text of its file."""
+        query = sa.select(sweeps.c.declared, sweeps.c.file).where(sweeps.c.sweep == sweep)
+        with self._reading() as connection:
+            declared, file = connection.execute(query).one()
+        return declared, file
+
     def limits(self, sweep: str) -> Limits:
         """What the sweep may spend."""
         with self._reading() as connection:

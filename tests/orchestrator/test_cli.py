@@ -163,24 +163,6 @@ def test_results_leave_in_any_format(isoflop, trained, tmp_path):
     assert {row["run_id"] for row in history} == set(frame["run_id"])
 
 
-def test_fits_are_printed_or_refused_by_axis(isoflop, trained):
-    said = isoflop("fit", "--resamples", "100").out
-    for axis in ("params", "examples", "flops"):
-        assert f"error against {axis}: no" in said or f"{axis}^-" in said
-    as_json = json.loads(isoflop("fit", "--resamples", "100", "--json").out)
-    assert [law["x"] for law in as_json["laws"]] == ["params", "examples", "flops"]
-    assert as_json["calibration"] is None
-
-
-def test_figures_are_pictures_where_they_were_asked_for(isoflop, trained, tmp_path):
-    ended = isoflop("plot", "--out", "figures")
-    drawn = [tmp_path / line for line in ended.out.splitlines()]
-    assert {path.suffix for path in drawn} == {".png", ".svg"}
-    assert {path.stem for path in drawn} == {f"small-error-vs-{x}" for x in ("params", "examples", "flops")}
-    for path in drawn:
-        assert path.read_bytes().startswith(b"\x89PNG" if path.suffix == ".png" else b"<?xml")
-
-
 @pytest.mark.parametrize("path", SHIPPED, ids=lambda path: path.stem)
 def test_the_schema_accepts_the_sweeps_that_ship(isoflop, path):
     schema = json.loads(isoflop("schema").out)

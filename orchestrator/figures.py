@@ -1,0 +1,207 @@
+"""The figures that a sweep's table can be asked for, by name."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import cached_property
+from typing import TYPE_CHECKING
+
+from orchestrator.laws import Law, laws, shares_budgets
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable
+
+    import pandas as pd
+
+    from analysis import Chart, IsoflopFit, LearningRates, SurfaceFit
+
+
+class FigureError(ValueError):
+    """A figure that this table cannot be drawn as; the message says why."""
+
+
+@dataclass(frozen=True)
+class Findings:
+    """One sweep's finished runs with what was fitted to them; each fit is made once, when it is first asked for.
+
+    Attributes:
+        frame: one row a run, as the table gives it.
+        history: its records, or None.
+        resamples: of every interval.
+    """
+
+    frame: pd.DataFrame
+    history: pd.DataFrame | None = None
+    resamples: int = 1000
+
+    @cached_property
+    def done(self) -> pd.DataFrame:
+        """The finished runs."""
+        return self.frame[self.frame["state"] == "done"]
+
+    @cached_property
+    def laws(self) -> list[Law]:
+        """Error against each axis."""
+        return laws(self.frame, resamples=self.resamples)
+
+    @cached_property
+    def isoflop(self) -> IsoflopFit:
+        """Approach 2; FigureError where no budgets are shared by several sizes."""
+        from analysis import fit_isoflop
+
+        if not shares_budgets(self.done):
+            raise FigureError("no budget is shared by several models: isoFLOP curves need `budget: {flops: [...]}`")
+        return fit_isoflop(self.done, resamples=self.resamples)
+
+    @cached_property
+    def surface(self) -> SurfaceFit:
+        """Approach 3, of error; ValueError or FitError where the table does not carry it."""
+        from analysis import fit_surface
+
+        if set(self.done["dataset"]) == {"zipf"}:
+            raise FigureError("error on the Zipf task knows nothing of params: there is no surface")
+        return fit_surface(self.done, y="error", resamples=self.resamples)
+
+    @cached_property
+    def learning_rates(self) -> LearningRates:
+        """The best learning rate of every design; FigureError where only one was tried."""
+        from analysis import best_learning_rates
+
+        if self.frame["lr"].nunique() < 3:
+            raise FigureError(f"{self.frame['lr'].nunique()} learning rates; a parabola needs 3")
+        by = ["model", *_varied(self.frame, ("dataset_size", "budget", "batch_size", "optimizer", "schedule"))]
+        return best_learning_rates(self.frame, by=by, resamples=self.resamples)
+
+
+def figure(name: str, findings: Findings) -> Chart:
+    """The figure of that name.
+
+    Raises:
+        FigureError: there is no such figure, or this table cannot be drawn as it.
+    """
+    from analysis import FitError
+
+    if name not in FIGURES:
+        raise FigureError(f"{name!r} is unknown; it is one of {', '.join(FIGURES)}")
+    if not len(findings.done):
+        raise FigureError("no run is done yet")
+    try:
+        return FIGURES[name](findings)
+    except (FitError, ValueError) as error:
+        raise FigureError(str(error)) from error
+
+
+def figures(findings: Findings, names: Iterable[str] = ()) -> tuple[dict[str, Chart], dict[str, str]]:
+    """Every figure that can be drawn, by name, and why each of the others cannot."""
+    drawn, why_not = {}, {}
+    for name in names or FIGURES:
+        try:
+            drawn[name] = figure(name, findings)
+        except FigureError as error:
+            why_not[name] = str(error)
+    return drawn, why_not
+
+
+def _runs(findings: Findings) -> Chart:
+    from analysis.runs_figure import MOST_LINES, MOST_MARKERS, describe_runs, few
+
+    done = findings.done
+    marker, line = few(done, "dataset_size", MOST_MARKERS), few(done, "epochs", MOST_LINES)
+    return describe_runs(done, marker=marker, line=line)
+
+
+def _law(x: str) -> Callable[[Findings], Chart]:
+    def described(findings: Findings) -> Chart:
+        from analysis import describe_law
+
+        law = next((law for law in findings.laws if law.x == x), None)
+        if law is None:
+            raise FigureError(f"error against {x} is no law of this task")
+        if law.fit is None and findings.done[x].nunique() < 2:
+            raise FigureError(law.why_not)
+        colour = next(iter(_varied(findings.done, ("width",))), None)
+        records = findings.history if x == "flops" else None
+        return describe_law(findings.done, law.fit, x=x, colour=colour, history=records)
+
+    return described
+
+
+def _isoflop(findings: Findings) -> Chart:
+    from analysis.optimum_figure import describe_isoflop
+
+    return describe_isoflop(findings.isoflop)
+
+
+def _optima(findings: Findings) -> Chart:
+    from analysis.optimum_figure import describe_optima
+
+    if not (findings.isoflop.optima["refused"] == "").any():
+        raise FigureError(f"no budget has a minimum: {findings.isoflop.optima['refused'].iloc[0]}")
+    return describe_optima(findings.isoflop)
+
+
+def _learning_rate(findings: Findings) -> Chart:
+    from analysis.optimum_figure import describe_learning_rates
+
+    return describe_learning_rates(findings.frame, findings.learning_rates)
+
+
+def _batch_size(findings: Findings) -> Chart:
+    from analysis.runs_figure import MOST_LINES, MOST_MARKERS, describe_runs, few
+
+    done = findings.done
+    if done["batch_size"].nunique() < 2:
+        raise FigureError("one batch size; a figure needs 2")
+    line, marker = few(done, "epochs", MOST_LINES), few(done, "dataset_size", MOST_MARKERS)
+    return describe_runs(done, x="batch_size", marker=marker, line=line)
+
+
+def _families(findings: Findings) -> Chart:
+    from analysis import fit_frontier
+    from analysis.runs_figure import describe_families
+
+    done = findings.done
+    names = list(dict.fromkeys(done["family"]))
+    if len(names) < 2:
+        raise FigureError(f"one family, {', '.join(names)}; a figure needs 2")
+    fits = {name: fit_frontier(done[done["family"] == name], resamples=findings.resamples) for name in names}
+    return describe_families({name.upper(): fit for name, fit in fits.items()})
+
+
+def _residuals(findings: Findings) -> Chart:
+    from analysis.check_figure import describe_residuals
+
+    fits = {law.x: law.fit for law in findings.laws if law.fit is not None}
+    if not fits:
+        raise FigureError("; ".join(f"{law.x}: {law.why_not}" for law in findings.laws))
+    return describe_residuals(fits.get("flops") or next(iter(fits.values())))
+
+
+def _varied(frame: pd.DataFrame, names: Iterable[str]) -> list[str]:
+    return [name for name in names if len(frame[name].unique()) > 1]
+
+
+FIGURES: dict[str, Callable[[Findings], Chart]] = {
+    "runs": _runs,
+    "error-vs-flops": _law("flops"),
+    "error-vs-params": _law("params"),
+    "error-vs-examples": _law("examples"),
+    "isoflop": _isoflop,
+    "optima": _optima,
+    "families": _families,
+    "learning-rate": _learning_rate,
+    "batch-size": _batch_size,
+    "residuals": _residuals,
+}
+HEADINGS = {
+    "runs": "Every run",
+    "error-vs-flops": "Error against compute",
+    "error-vs-params": "Error against parameters",
+    "error-vs-examples": "Error against examples",
+    "isoflop": "IsoFLOP curves",
+    "optima": "Optimal parameters and examples against compute",
+    "families": "Families side by side",
+    "learning-rate": "Learning rates",
+    "batch-size": "Batch sizes",
+    "residuals": "What the law leaves",
+}

@@ -1,0 +1,202 @@
+"""The verbs that read a table: what they print, what they write, and their exit codes. Nothing is trained."""
+
+import json
+import math
+import re
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from orchestrator import cli, plan, read_sweep
+from orchestrator.candidates import candidates
+from orchestrator.figures import FIGURES, HEADINGS, FigureError, Findings, figure
+from orchestrator.table import Table
+from trainer import cost
+
+GRID = """\
+# what is asked
+sweep: grid
+data: {dataset: digits}
+model: {depth: 1, width: [4, 8, 16, 32, 64, 128]}
+train: {batch_size: 32, lr: [1e-3, 3e-3, 1e-2]}
+budget: {flops: [1e9, 3e9, 1e10, 3e10]}
+seeds: 2
+"""
+QUICK = ("--resamples", "100")
+
+
+def planted(run, rng):
+    """error = (40 N^-0.5 + 40 D^-0.5) (1 + log(lr / 3e-3)^2 / 10), scaled to lie in (0, 1), with 1 % noise."""
+    n, d = cost.params(cost.shape_of(run)).total, run.steps * run.batch_size
+    bowl = 1 + 0.1 * math.log(run.lr / 3e-3) ** 2
+    return 0.3 * (40 * n**-0.5 + 40 * d**-0.5) * bowl * math.exp(0.01 * rng.normal())
+
+
+@pytest.fixture(scope="module")
+def stored(tmp_path_factory, result_of):
+    """A store with the planted sweep, done."""
+    path = tmp_path_factory.mktemp("stored") / "grid.db"
+    made, rng = plan(read_sweep(GRID)), np.random.default_rng(0)
+    with Table(path, writable=True) as table:
+        table.enqueue(made)
+        tokens = table.claim([run.run_id for run in made.runs])
+        table.finish([result_of(run, error=planted(run, rng)) for run in made.runs], tokens)
+    return path
+
+
+@pytest.fixture(scope="module")
+def findings(stored):
+    with Table(stored) as table:
+        return Findings(table.frame("runs"), table.frame("history"), resamples=100)
+
+
+@pytest.fixture
+def isoflop(monkeypatch, capsys, tmp_path, stored):
+    """Types a command about that store: exit code, stdout, stderr."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("ISOFLOP_STORE", str(stored))
+
+    def typed(*arguments):
+        monkeypatch.setattr(sys, "argv", ["isoflop", *map(str, arguments)])
+        with pytest.raises(SystemExit) as ended:
+            cli.main()
+        said = capsys.readouterr()
+        return ended.value.code or 0, said.out, said.err
+
+    return typed
+
+
+# fit
+
+
+def test_fits_are_printed_or_refused_by_axis(isoflop):
+    code, said, _ = isoflop("fit", *QUICK)
+    assert code == 0
+    for axis in ("params", "examples", "flops"):
+        assert f"error against {axis}: no" in said or f"{axis}^-" in said
+    as_json = json.loads(isoflop("fit", "--json", *QUICK)[1])
+    assert [law["x"] for law in as_json["laws"]] == ["params", "examples", "flops"]
+    assert as_json["calibration"] is None
+
+
+def test_the_other_approaches_are_asked_for_by_number(isoflop):
+    code, said, _ = isoflop("fit", "--approach", "2", "--json", *QUICK)
+    assert code == 0
+    assert json.loads(said)["n_exponent"]["value"] > 0
+    surface = json.loads(isoflop("fit", "--surface", "--json", *QUICK)[1])
+    assert set(surface["estimates"]) >= {"alpha", "beta", "floor"}
+    assert surface == json.loads(isoflop("fit", "--approach", "3", "--json", *QUICK)[1])
+
+
+def test_fits_leave_as_tables(isoflop):
+    assert isoflop("fit", "--table", "markdown", *QUICK)[1].startswith(
+        "| fit | quantity | estimate | points | note |"
+    )
+    assert isoflop("fit", "--approach", "2", "--table", "latex", *QUICK)[1].startswith(r"\begin{tabular}{")
+    code, said, complaint = isoflop("fit", "--table", "word")
+    assert (code, said, complaint) == (2, "", "--table 'word' is unknown; it is markdown or latex\n")
+
+
+# plot
+
+
+def test_every_figure_that_the_table_carries_is_drawn(isoflop, tmp_path):
+    code, said, _ = isoflop("plot", "--format", "svg", *QUICK)
+    drawn = [tmp_path / line for line in said.splitlines()]
+    assert code == 0
+    assert {path.stem for path in drawn} == {f"grid-{name}" for name in set(FIGURES) - {"families", "batch-size"}}
+    assert all(path.read_bytes().startswith(b"<?xml") for path in drawn)
+
+
+def test_one_figure_in_several_formats(isoflop, tmp_path):
+    code, said, _ = isoflop("plot", "--figure", "runs", "--format", "svg,pdf,png", "--out", "f", *QUICK)
+    starts = {path.name: path.read_bytes()[:4] for path in (tmp_path / "f").iterdir()}
+    assert starts == {"grid-runs.svg": b"<?xm", "grid-runs.pdf": b"%PDF", "grid-runs.png": b"\x89PNG"}
+    assert (code, len(said.splitlines())) == (0, 3)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "complaint"),
+    [
+        (["--figure", "pie"], f"--figure 'pie' is unknown; it is one of {', '.join(FIGURES)}\n"),
+        (["--format", "gif"], "--format 'gif' is unknown; it is one of png, svg, pdf\n"),
+        (["--figure", "families"], "no figure families: one family, b-mlp; a figure needs 2\n"),
+    ],
+)
+def test_a_figure_that_cannot_be_had_is_one_line_and_exit_code_2(isoflop, tmp_path, arguments, complaint):
+    assert isoflop("plot", *arguments) == (2, "", complaint)
+    assert not list(tmp_path.iterdir())
+
+
+def test_a_table_without_a_finished_run_has_no_figures(findings):
+    waiting = Findings(findings.frame.assign(state="queued"), resamples=100)
+    for name in FIGURES:
+        with pytest.raises(FigureError, match="no run is done yet"):
+            figure(name, waiting)
+    assert set(HEADINGS) == set(FIGURES)
+
+
+# report
+
+
+def test_the_page_holds_the_sweep_file_the_answers_and_no_password(isoflop, tmp_path):
+    code, said, _ = isoflop("report", "--out", "deep/page.html", *QUICK)
+    page = (tmp_path / "deep" / "page.html").read_text()
+    assert (code, said) == (0, "deep/page.html\n")
+    text = re.sub(r"<script.*?</script>|<style.*?</style>", "", page, flags=re.DOTALL)
+    assert "# what is asked" in text
+    assert "144 runs, 144 done" in text
+    assert "isoflop report --out deep/page.html --resamples 100" in text
+    assert "FLOPs are best spent on" in text
+    assert "the best learning rate lies inside its grid for" in text
+    for heading in (HEADINGS["isoflop"], HEADINGS["error-vs-flops"], HEADINGS["learning-rate"]):
+        assert heading in text
+
+
+def test_who_may_open_a_database_stays_out_of_the_page(findings, monkeypatch):
+    from orchestrator.story import story_of
+
+    address = "postgresql://me:secret@host/db"
+    monkeypatch.setattr(sys, "argv", ["isoflop", "report", "--store", address])
+    story = story_of("grid", "", "today", address, findings)
+    assert "secret" not in str(story.provenance)
+    assert story.provenance["table"] == "postgresql://host/db"
+
+
+# allocate
+
+
+def test_a_budget_is_allocated_to_models_that_can_be_built(isoflop):
+    code, said, _ = isoflop("allocate", "--budget", "1e10", "--json", *QUICK)
+    assert code == 0
+    found = json.loads(said)
+    low, high = found["params"]["low"], found["params"]["high"]
+    assert low < found["params"]["value"] < high
+    best = found["models"][0]
+    shape = cost.Shape("b-mlp", 1, best["width"], 64, 10)
+    assert best["params"] == cost.params(shape).total
+    assert best["examples"] * cost.flops_per_example(shape) == pytest.approx(1e10)
+    assert isoflop("allocate", "--budget", "1e10", "--approach", "2", *QUICK)[0] == 0
+
+
+def test_a_budget_of_nothing_is_refused(isoflop):
+    code, said, complaint = isoflop("allocate", "--budget", "-1", *QUICK)
+    assert (code, said) == (2, "")
+    assert complaint == "no allocation: budget is -1.0; expected positive FLOPs\n"
+
+
+def test_candidates_are_priced_in_closed_form(findings):
+    table = candidates(findings.done)
+    assert table["model"].is_unique
+    assert (table["width"].min(), table["width"].max()) == (4, 1 << 15)
+    row = table[table["model"] == "B-1/Wi-64"].iloc[0]
+    assert row["params"] == findings.done.loc[findings.done["model"] == "B-1/Wi-64", "params"].iloc[0]
+    assert np.all(np.diff(table["width"]) <= np.maximum(table["width"].to_numpy()[:-1] / 8, 1))
+
+
+def test_the_verbs_are_documented():
+    page = (Path(__file__).parents[2] / "docs" / "how-to" / "figures-and-report.md").read_text()
+    for name in FIGURES:
+        assert f"`{name}`" in page
