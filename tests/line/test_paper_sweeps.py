@@ -1,4 +1,4 @@
-"""The paper's sweep files from end to end: models, recipes and all stages, on a handful of images of the same shape.
+"""The paper's sweep files from end to end: models, recipes, all stages, on a handful of images of the same shape.
 
 Their data sets are not in the repository and their budgets are for a GPU: what stands in is 24 + 16 random images
 a set of the right side and channels, two epochs, batches of 8. benchmarks/bench_paper.py runs cells as they are.
