@@ -15,8 +15,8 @@ MOST_LOSSES = 3
 ALIKE = 3
 """Runs that raise the same before their sweep is paused: it is not about the runs."""
 
-PATIENCE = 0.1
-"""Share of a run's steps in which its training loss may stay above chance without having fallen."""
+PATIENCE, FEW = 0.1, 50
+"""Share of a run's steps, and steps, in which its training loss may stay above chance without having fallen."""
 
 LOOKED_AT = 3
 
@@ -52,10 +52,10 @@ def is_lost(losses: Sequence[tuple[int, float]], steps: int, classes: int) -> bo
     """Whether a run in training has diverged though its loss is finite.
 
     `losses` are (step, training loss since the record before) of its records. It has where in the last three of
-    them, PATIENCE of its steps or more behind it, the loss is above that of a guess (ln classes: so with label
-    smoothing and MixUp as well) and not below what it began with: a small learning rate is slow, but falls.
+    them, PATIENCE of its steps and FEW or more behind it, the loss is above that of a guess (ln classes: so with
+    label smoothing and MixUp as well) and not below what it began with: a small learning rate is slow, but falls.
     """
-    if len(losses) <= LOOKED_AT or losses[-1][0] < PATIENCE * steps:
+    if len(losses) <= LOOKED_AT or losses[-1][0] < max(FEW, PATIENCE * steps):
         return False
     began = losses[0][1]
     return all(loss > max(math.log(classes), began) for _, loss in losses[-LOOKED_AT:])
