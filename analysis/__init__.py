@@ -9,12 +9,15 @@ from analysis.allocation import Allocation
 from analysis.chart import Chart, Line
 from analysis.closure import Closure, closure
 from analysis.compare import Comparison, compare
+from analysis.curve_law import fit_law
 from analysis.design import DesignBias, design_bias
+from analysis.fit import LawFit
 from analysis.frontier import fit_frontier, frontier
 from analysis.isoflop import fit_isoflop
 from analysis.isoflop_law import IsoflopFit
 from analysis.law import PowerLawFit
 from analysis.law_figure import describe_law
+from analysis.laws import LawSet, fit_laws
 from analysis.learning_rate import LearningRates, best_learning_rates
 from analysis.optimum import Optimum, Price, fit_price, optimum
 from analysis.plots import draw, save
@@ -34,6 +37,8 @@ __all__ = [
     "DesignBias",
     "FitError",
     "IsoflopFit",
+    "LawFit",
+    "LawSet",
     "LearningRates",
     "Line",
     "Optimum",
@@ -52,6 +57,8 @@ __all__ = [
     "draw",
     "fit_frontier",
     "fit_isoflop",
+    "fit_law",
+    "fit_laws",
     "fit_power_law",
     "fit_price",
     "fit_surface",

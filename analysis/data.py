@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -36,6 +36,21 @@ class Data:
     points: pd.DataFrame
     dropped: int
     notes: tuple[str, ...] = ()
+
+    def rows(self, keep: NDArray[np.bool_]) -> Data:
+        """Some of the rows, centred anew."""
+        x, y = self.x[:, keep], self.y[keep]
+        return replace(
+            self,
+            x=x,
+            y=y,
+            centre_x=np.log(x).mean(axis=1),
+            centre_y=float(np.median(np.log(y))),
+            weights=self.weights[keep],
+            precision=self.precision[keep],
+            cluster=np.unique(self.cluster[keep], return_inverse=True)[1],
+            points=self.points.loc[keep].reset_index(drop=True),
+        )
 
     @property
     def clusters(self) -> int:

@@ -12,6 +12,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
+from analysis.form import EXPONENT_BOUNDS
+
 if TYPE_CHECKING:
     from analysis.data import Data
     from analysis.fitting import Found
@@ -48,13 +50,14 @@ def at_bounds(law: Form, theta: Array) -> tuple[str, ...]:
 
 def unidentified(e: Evidence) -> tuple[str, ...]:
     """Exponents whose interval spans more than a factor of 4, and the parameters of a direction without data."""
-    wide = [
-        name
-        for name in (*e.law.exponents, *e.law.rates)
-        if np.isfinite(e.intervals[name][0]) and e.intervals[name][1] > MAX_FACTOR * e.intervals[name][0]
-    ]
+    wide = [name for name in (*e.law.exponents, *e.law.rates) if _is_wide(*e.intervals[name])]
     loose = [name for name in _loose(e) if name not in wide]
     return (*wide, *loose)
+
+
+def _is_wide(low: float, high: float) -> bool:
+    """Whether an interval spans more than a factor of 4, or was cut at the end of the search range."""
+    return bool(np.isfinite(low)) and (high > MAX_FACTOR * low or high >= EXPONENT_BOUNDS[1])
 
 
 def examine(e: Evidence) -> tuple[tuple[str, ...], tuple[str, ...]]:

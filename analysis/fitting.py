@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -18,7 +18,17 @@ if TYPE_CHECKING:
     from analysis.options import Options
 
 Array = NDArray[np.float64]
-_CHUNK, _STARTS = 256, 8
+_CHUNK, _STARTS, _KEPT = 256, 8, 3
+_ROUNDS, _SETTLED = 4, 0.01
+
+
+class Fitted(NamedTuple):
+    """One fit, scaled: theta [P], the loss it minimises and its value, and whether it is a minimum."""
+
+    theta: Array
+    objective: float
+    converged: bool
+    loss: Loss
 
 
 @dataclass(frozen=True)
@@ -35,18 +45,18 @@ class Found:
     replicates_converged: NDArray[np.bool_]
 
 
-def estimate(form: Form, data: Data, options: Options, groups: Groups) -> Found:
-    """Fit the law to the data and to every resample; `groups` as for `intervals.draw`."""
-    theta, objective, converged, loss = fit(form, data, options)
-    problem = pose(form, data, loss, data.weights[None, :])
-    number, weakest = condition(problem, theta)
-    weights, log_y = bootstrap.draw(data, options, problem, theta, groups)
-    many, settled = refit(problem, weights * data.weights, log_y, theta)
+def estimate(form: Form, data: Data, options: Options, groups: Groups, fitted: Fitted | None = None) -> Found:
+    """Fit the law to the data, unless it is `fitted`, and to every resample; `groups` as for `intervals.draw`."""
+    one = fitted or fit(form, data, options)
+    problem = pose(form, data, one.loss, data.weights[None, :])
+    number, weakest = condition(problem, one.theta)
+    weights, log_y = bootstrap.draw(data, options, problem, one.theta, groups)
+    many, settled = refit(problem, weights * data.weights, log_y, one.theta)
     return Found(
-        theta=theta,
-        objective=objective,
-        converged=converged,
-        loss=loss,
+        theta=one.theta,
+        objective=one.objective,
+        converged=one.converged,
+        loss=one.loss,
         condition=number,
         weakest=weakest,
         replicates=many,
@@ -81,21 +91,31 @@ def condition(problem: Problem, theta: Array) -> tuple[float, Array]:
     return float(singular[0] / max(singular[-1], 1e-300)), directions[:, -1] ** 2
 
 
-def fit(form: Form, data: Data, options: Options) -> tuple[Array, float, bool, Loss]:
-    """One fit; a threshold from the data is taken three times over, since an outlier moves the pilot."""
+def fit(form: Form, data: Data, options: Options) -> Fitted:
+    """One fit; a threshold from the data is taken anew until it settles, since an outlier moves the pilot."""
     scale = np.exp(data.centre_y) if options.residuals == "raw" else 1.0
     delta = np.inf if options.delta is None else options.delta / scale
-    loss = Loss(options.residuals, delta, options.quantile)
-    pilot = pose(form, data, loss, data.weights[None, :])
-    starts = form.starts(pilot, _STARTS)[0]
-    wide = pilot.rows(np.zeros(len(starts), dtype=np.intp))
-    theta, objective, converged = newton.refine(wide, starts)
-    for _ in range(3 if options.loss == "huber" and options.delta is None else 0):
-        best = theta[objective.argmin()][None, :]
-        delta = newton.threshold(pilot.residuals(form.value(best))[0], form.free.size)
-        loss = replace(loss, delta=delta)
-        if delta <= newton.MIN_THRESHOLD:  # an exact law: nothing is left to reweight
+    problem = pose(form, data, Loss(options.residuals, delta, options.quantile), data.weights[None, :])
+    theta = form.starts(problem, _STARTS)[0]
+    if options.loss == "huber" and options.delta is None:
+        problem, theta = _adapt(problem, theta)
+    theta, objective, converged = newton.refine(_wide(problem, len(theta)), theta)
+    best = int(objective.argmin())
+    return Fitted(theta[best], float(objective[best]), bool(converged[best]), problem.loss)
+
+
+def _adapt(problem: Problem, theta: Array) -> tuple[Problem, Array]:
+    """The problem with a threshold from the residuals, and the best few starts on the way to its minimum."""
+    for _ in range(_ROUNDS):
+        theta, objective, _ = newton.refine(_wide(problem, len(theta)), theta, rough=True)
+        theta, before = theta[np.argsort(objective)[:_KEPT]], problem.loss.delta
+        residuals = problem.residuals(problem.law.value(theta[:1]))[0]
+        problem = replace(problem, loss=replace(problem.loss, delta=newton.threshold(residuals, problem.free.size)))
+        if abs(problem.loss.delta - before) < _SETTLED * before or problem.loss.delta <= newton.MIN_THRESHOLD:
             break
-        theta, objective, converged = newton.refine(replace(wide, loss=loss), theta)
-    best_end = int(objective.argmin())
-    return theta[best_end], float(objective[best_end]), bool(converged[best_end]), loss
+    return problem, theta
+
+
+def _wide(problem: Problem, count: int) -> Problem:
+    """The one data set of the problem, `count` times."""
+    return problem.rows(np.zeros(count, dtype=np.intp))

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.special import stdtrit
+from scipy.special import ndtri, stdtrit
 
 from analysis import columns, seeds
 
@@ -77,8 +77,12 @@ def stretch(count: int, parameters: int, level: float) -> float:
 
 def student(spare: int, level: float) -> float:
     """Student's quantile at `spare` degrees of freedom, at least one, over the Gaussian one; at most 4."""
-    gauss = float(stdtrit(1e9, 0.5 + level / 2))
-    return min(float(stdtrit(max(spare, 1), 0.5 + level / 2)) / gauss, 4.0)
+    return min(float(stdtrit(max(spare, 1), 0.5 + level / 2)) / gauss(level), 4.0)
+
+
+def gauss(level: float) -> float:
+    """Half-width of the Gaussian interval at `level` in standard deviations."""
+    return float(ndtri(0.5 + level / 2))
 
 
 def percentile(replicates: Array, estimate: Array | float, level: float, wider: float = 1.0) -> Array:

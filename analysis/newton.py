@@ -24,7 +24,7 @@ MAD_TO_SD = 1.4826
 MIN_THRESHOLD = 1e-9
 """Threshold of an exact law, whose residuals are rounding errors."""
 _STEPS, _REWEIGHTED = 100, 6
-_TOLERANCE, _POLISHED, _SETTLED = 1e-13, 1e-22, 1e-8
+_TOLERANCE, _POLISHED, _ROUGH, _SETTLED = 1e-13, 1e-20, 1e-6, 1e-8
 _FEW = 64
 
 
@@ -135,7 +135,9 @@ def choose(problem: Problem, theta: Array, count: int) -> Array:
     if theta.shape[1] <= count:
         return theta
     theta = np.clip(theta, problem.law.low, problem.law.high)
-    loss = np.stack([problem.objective(theta[:, k])[1] for k in range(theta.shape[1])], axis=1)
+    batch, tried = theta.shape[:2]
+    wide = problem.rows(np.repeat(np.arange(batch), tried))
+    loss = wide.objective(theta.reshape(batch * tried, -1))[1].reshape(batch, tried)
     return np.take_along_axis(theta, np.argsort(loss, axis=1)[:, :count, None], axis=1)
 
 
@@ -148,18 +150,18 @@ def refine_best(problem: Problem, theta: Array) -> tuple[Array, Array, NDArray[n
     return ends[best], objective[best], converged[best]
 
 
-def refine(problem: Problem, theta: Array) -> tuple[Array, Array, NDArray[np.bool_]]:
+def refine(problem: Problem, theta: Array, *, rough: bool = False) -> tuple[Array, Array, NDArray[np.bool_]]:
     """Step every row until a step buys nothing: ends [B, P], objectives [B], converged [B].
 
     Few data sets are polished, so that an estimate does not know the unit or the order of its rows to 1e-9;
-    for many (resamples) the digits beyond the interval's are not worth the steps.
+    for many (resamples) the digits beyond the interval's are not worth the steps. `rough` is for a pilot.
     """
-    enough = _POLISHED if len(theta) <= _FEW else _TOLERANCE
+    enough = _ROUGH if rough else _POLISHED if len(theta) <= _FEW else _TOLERANCE
     theta = np.clip(theta, problem.law.low, problem.law.high)
     residuals, objective = problem.objective(theta)
     damping, converged = np.full(len(theta), 1e-3), np.zeros(len(theta), dtype=bool)
     live = np.arange(len(theta))
-    for step in range(_STEPS):
+    for step in range(_STEPS // 4 if rough else _STEPS):
         part = problem.rows(live) if live.size < len(theta) else problem
         move, gain = _step(part, theta[live], residuals[live], damping[live], reweighted=step < _REWEIGHTED)
         trial_residuals, trial = part.objective(move)
@@ -178,7 +180,8 @@ def refine(problem: Problem, theta: Array) -> tuple[Array, Array, NDArray[np.boo
     if left.size:  # at a kink of Huber's loss steps stop helping before they promise nothing
         ones = np.ones(left.size)
         _, gain = _step(problem.rows(left), theta[left], residuals[left], ones, reweighted=True)
-        converged[left] = gain <= _SETTLED * objective[left]
+        exact = 1e-14 * problem.weights[left].sum(axis=1)
+        converged[left] = gain <= _SETTLED * objective[left] + exact
     return theta, objective, converged
 
 
