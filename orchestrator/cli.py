@@ -99,6 +99,8 @@ def run(  # noqa: PLR0913 - an option each
     executor: queue_cli.Executor = "ray",
     slots: queue_cli.Slots = None,
     device: queue_cli.Device = "auto",
+    address: queue_cli.Address = None,
+    checkpoints: queue_cli.Checkpoints = None,
     checkpoint_every: queue_cli.Every = 60.0,
     keep: queue_cli.Keep = False,
     canary: queue_cli.Canary = True,
@@ -113,7 +115,7 @@ def run(  # noqa: PLR0913 - an option each
     from orchestrator.database import TableBusyError
     from orchestrator.table import Table
 
-    how = How(executor, slots, device, checkpoint_every, keep, canary)
+    how = How(executor, slots, device, checkpoint_every, keep, canary, address, checkpoints)
     how.check()
     planned = _planned(file)
     if planned.trials is not None:
@@ -259,7 +261,7 @@ def main() -> None:
 def _misuse(error: Exception) -> bool:
     """Whether an exception is our own complaint about the user's input, or a file that is not there."""
     return (isinstance(error, OSError) and error.filename is not None) or type(error).__name__ in (
-        *("SweepError", "TableError", "TableBusyError", "SpecError", "ExportError", "ReportError"),
+        *("SweepError", "TableError", "TableBusyError", "SpecError", "ExportError", "ReportError", "ClusterError"),
     )
 
 

@@ -12,11 +12,9 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from orchestrator.device import Speed
-    from orchestrator.executors import Executor
     from orchestrator.planner import Plan
     from orchestrator.scheduler import Scheduler
     from orchestrator.table import Table
-    from orchestrator.worker import Files
     from trainer.spec import RunSpec
 
 WORTH_MEASURING = 120.0
@@ -36,6 +34,8 @@ class How:
     checkpoint_every: float = 60.0
     keep: bool = False
     canary: bool = True
+    address: str | None = None
+    checkpoints: str | None = None
 
     def check(self) -> None:
         """End the command where a word is unknown."""
@@ -43,22 +43,25 @@ class How:
             stop(f"--executor {self.executor!r} is unknown; it is ray or inline")
         if self.device not in ("auto", "cpu", "cuda", "mps"):
             stop(f"--device {self.device!r} is unknown; it is one of auto, cpu, cuda, mps")
+        if self.address is not None and self.executor == "inline":
+            stop("--address: a cluster is for --executor ray; inline trains in this process")
 
 
 def coordinate(table: Table, sweeps: Sequence[str], how: How) -> Scheduler | None:
     """Train what is queued of the sweeps of a table that we hold; None where nothing is."""
-    from orchestrator.database import checkpoints_of
     from orchestrator.requests import inbox_of
     from orchestrator.scheduler import Scheduler
     from orchestrator.terminal import ProgressLine
     from orchestrator.worker import Files
+    from orchestrator.workplace import checkpoints_folder, executor_of
 
     queued = [run for sweep in sweeps for run in table.queued(sweep)]
     if not queued:
         return None
-    files = Files(checkpoints_of(table.store), how.checkpoint_every)
+    files = Files(checkpoints_folder(how.checkpoints, table.store), how.checkpoint_every)
     speed = _speed_of(table, queued, how.device)  # before Ray takes the cores
-    place, show = _executor(how, files), ProgressLine()
+    place = executor_of(how.executor, how.slots, how.device, how.address, files, queued, table)
+    show = ProgressLine()
     try:
         more = {"keep_all": how.keep, "speed": speed, "inbox": inbox_of(table.store)}
         scheduler = Scheduler(table, place, sweeps, show, files=files, **more)  # type: ignore[arg-type]
@@ -116,13 +119,3 @@ def _speed_of(table: Table, runs: Sequence[RunSpec], device: str) -> Speed | Non
     if speed is not None:
         table.speed = asdict(speed)
     return speed
-
-
-def _executor(how: How, files: Files) -> Executor:
-    from orchestrator.executors import InlineExecutor
-    from orchestrator.ray_executor import RayExecutor
-
-    if how.executor == "inline":
-        return InlineExecutor(how.device, files)  # type: ignore[arg-type]
-    say("starting Ray")
-    return RayExecutor(how.slots, how.device, files=files)  # type: ignore[arg-type]

@@ -270,10 +270,20 @@ def _finder(folder: Path, *, decode: bool) -> Find:
 _WHICH_DATA = ("dataset", "path", "resolution", "zipf_alpha", "zipf_tokens")
 
 
+def local_path(field: str, said: str) -> Path:
+    """A path of a file system, which may be said as a file:// URL; SpecError for other URLs."""
+    scheme, mark, rest = said.partition("://")
+    if mark and scheme != "file":
+        raise SpecError(
+            field, f"{said!r}: files of a file system are read, not {scheme}://; mount it and say where"
+        )
+    return Path(rest if mark else said).expanduser()
+
+
 def _absolute(field: str, said: str, folder: Path) -> str:
     """Where something lies: beside the file, in $ISOFLOP_DATA, in ./data."""
     roots = [folder, *catalogue.data_roots()]
-    for path in [(root / Path(said).expanduser()).absolute() for root in roots]:
+    for path in [(root / local_path(field, said)).absolute() for root in roots]:
         if path.exists():
             return os.path.normpath(path)
     where = ", ".join(str(root) for root in roots)

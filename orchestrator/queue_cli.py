@@ -20,8 +20,17 @@ What = Annotated[
 ]
 Sweeps = Annotated[list[str] | None, typer.Argument(metavar="[SWEEP]...", help="default: all")]
 Executor = Annotated[str, typer.Option(help="ray, or inline: in this process")]
-Slots = Annotated[int | None, typer.Option(min=1, help="workers; default one a core, four a GPU")]
+Slots = Annotated[
+    int | None,
+    typer.Option(min=1, help="workers (of a cluster: on each machine); default one a core, as pays a GPU"),
+]
 Device = Annotated[str, typer.Option(help="auto, cpu, cuda or mps")]
+Address = Annotated[
+    str | None, typer.Option(help="host:port of a Ray cluster to train on, or auto; default: this machine alone")
+]
+Checkpoints = Annotated[
+    str | None, typer.Option(metavar="PATH", help="folder for checkpoints, or none; default: beside the table")
+]
 Every = Annotated[float, typer.Option(min=0, help="seconds between two checkpoints of a run in training")]
 Keep = Annotated[bool, typer.Option("--keep", help="keep the final parameters of every run")]
 Canary = Annotated[bool, typer.Option("--canary/--no-canary", help="first see the smallest cell beat chance")]
@@ -131,13 +140,15 @@ def show(
             print(f"\nattempt {row['attempt']}:\n{row['traceback'].rstrip()}")
 
 
-def work(
+def work(  # noqa: PLR0913 - an option each
     sweeps: Sweeps = None,
     *,
     store: Store = STORE,
     executor: Executor = "ray",
     slots: Slots = None,
     device: Device = "auto",
+    address: Address = None,
+    checkpoints: Checkpoints = None,
     checkpoint_every: Every = 60.0,
     keep: Keep = False,
     canary: Canary = True,
@@ -147,7 +158,7 @@ def work(
     from orchestrator.requests import inbox_of
     from orchestrator.table import Table
 
-    how = How(executor, slots, device, checkpoint_every, keep, canary)
+    how = How(executor, slots, device, checkpoint_every, keep, canary, address, checkpoints)
     how.check()
     with Table(store, writable=True) as table:
         lost = table.recover()

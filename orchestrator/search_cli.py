@@ -13,7 +13,6 @@ from orchestrator.options import STORE, AsJson, Store, say, stop
 
 if TYPE_CHECKING:
     from analysis import LearningRates
-    from orchestrator.executors import Executor
     from orchestrator.planner import Plan
     from orchestrator.scheduler import Scheduler
     from orchestrator.search import Best
@@ -90,7 +89,9 @@ def _searched(
         return None
     speed = known_speed() if table.speed is None else Speed(**table.speed)
     show = ProgressLine()
-    place = _executor(executor, slots, device, files)
+    from orchestrator.workplace import executor_of
+
+    place = executor_of(executor, slots, device, None, files, planned.runs, table)
     try:
         going = Scheduler(table, place, [planned.sweep], show, files=files, speed=speed, search=made)
         going.drain()
@@ -101,16 +102,6 @@ def _searched(
         show.end()
         place.close()
     return going
-
-
-def _executor(name: str, slots: int | None, device: Any, files: Files) -> Executor:
-    from orchestrator.executors import InlineExecutor
-    from orchestrator.ray_executor import RayExecutor
-
-    if name == "inline":
-        return InlineExecutor(device, files)
-    say("starting Ray")
-    return RayExecutor(slots, device, files=files)
 
 
 def _counted(counts: dict[str, int]) -> str:

@@ -1,0 +1,68 @@
+"""The executor that a command asks for, and the folder in which its workers leave checkpoints."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from orchestrator.database import checkpoints_of
+from orchestrator.options import say
+from orchestrator.planner import bundles, local_path
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+    from pathlib import Path
+
+    from orchestrator.executors import Executor
+    from orchestrator.table import Table
+    from orchestrator.worker import Files
+    from trainer.spec import Device, RunSpec
+
+
+def checkpoints_folder(said: str | None, store: str) -> Path | None:
+    """Where checkpoints lie: as said, else beside a SQLite store; None: nowhere, as for "none".
+
+    Raises SpecError for what is no folder of a file system: a checkpoint is synced and renamed in place.
+    """
+    if said is None:
+        return checkpoints_of(store)
+    return None if said == "none" else local_path("checkpoints", said)
+
+
+def executor_of(
+    name: str,
+    slots: int | None,
+    said: str,
+    address: str | None,
+    files: Files,
+    runs: Sequence[RunSpec],
+    table: Table,
+) -> Executor:
+    """Start `ray` or `inline` on a device. How many slots pay on a GPU is measured once and kept with the table."""
+    device: Device = said  # type: ignore[assignment]
+    if name == "inline":
+        from orchestrator.executors import InlineExecutor
+
+        return InlineExecutor(device, files)
+    from orchestrator.ray_executor import RayExecutor
+
+    say(f"joining Ray at {address}" if address else "starting Ray")
+    known = table.devices.get("per_gpu")
+    made = RayExecutor(
+        slots,
+        device,
+        files=files,
+        address=address,
+        data=sorted({path for run in runs for path in (run.path, run.start) if path}),
+        probe=_probe(runs),
+        per_gpu=None if slots else known,
+    )
+    if made.gpus and slots is None and known is None:
+        say(f"{made.per_gpu} workers on a GPU pay, by a measurement with a stack of this sweep")
+        table.devices = {**table.devices, "per_gpu": made.per_gpu}
+    return made
+
+
+def _probe(runs: Sequence[RunSpec]) -> list[RunSpec]:
+    """A stack of medium price, to measure with."""
+    made = bundles([run for run in runs if not run.parent])
+    return made[len(made) // 2] if made else []
