@@ -23,15 +23,19 @@ from analysis.optimum import Optimum, Price, fit_price, optimum
 from analysis.plots import draw, save
 from analysis.power_law import fit_power_law
 from analysis.seeds import average_seeds
+from analysis.sensitivity import Sensitivity, sensitivity
 from analysis.solver import FitError
 from analysis.suggest import suggest
 from analysis.suggestion import Suggestion
 from analysis.surface import SurfaceFit, fit_surface
+from analysis.validate import Validation, validate
+from analysis.verdict import Claim, Verdict, verdict
 
 __all__ = [
     "Agreement",
     "Allocation",
     "Chart",
+    "Claim",
     "Closure",
     "Comparison",
     "DesignBias",
@@ -44,8 +48,11 @@ __all__ = [
     "Optimum",
     "PowerLawFit",
     "Price",
+    "Sensitivity",
     "Suggestion",
     "SurfaceFit",
+    "Validation",
+    "Verdict",
     "agree",
     "allocate",
     "average_seeds",
@@ -65,5 +72,8 @@ __all__ = [
     "frontier",
     "optimum",
     "save",
+    "sensitivity",
     "suggest",
+    "validate",
+    "verdict",
 ]

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import itertools
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, TypedDict, Unpack
+from typing import TYPE_CHECKING, Any, Unpack
 
 import numpy as np
 import pandas as pd
@@ -20,7 +20,7 @@ from analysis.frontier import fit_frontier, frontier
 from analysis.isoflop import fit_isoflop, prepare
 from analysis.optimum import exponents, fit_price
 from analysis.power_law import fit_power_law
-from analysis.quantity import Quantity, quantity
+from analysis.quantity import Draws, Quantity, quantity
 from analysis.solver import FitError
 from analysis.surface import fit_surface
 
@@ -36,12 +36,6 @@ QUANTITIES = {
     "d": "exponent of the best examples in compute",
     "y": "exponent of the lowest reducible error in compute",
 }
-
-
-class _Options(TypedDict):
-    resamples: int
-    level: float
-    seed: int
 
 
 @dataclass(frozen=True, eq=False)
@@ -132,7 +126,7 @@ def approaches(
     table: pd.DataFrame, names: tuple[str, str, str, str], *, resamples: int, level: float, seed: int
 ) -> list[dict[str, Any]]:
     """Rows of `Agreement.table` for a table checked by `prepare`; `names` are the columns n, d, y, budget."""
-    options = _Options(resamples=resamples, level=level, seed=seed)
+    options = Draws(resamples=resamples, level=level, seed=seed)
     runs: dict[str, Callable[[], dict[str, Quantity]]] = {
         "frontier": lambda: _frontier(table, names, **options),
         "isoflop akima": lambda: _isoflop(table, names, "akima", **options),
@@ -153,7 +147,7 @@ def approaches(
 
 
 def _frontier(
-    table: pd.DataFrame, names: tuple[str, str, str, str], **options: Unpack[_Options]
+    table: pd.DataFrame, names: tuple[str, str, str, str], **options: Unpack[Draws]
 ) -> dict[str, Quantity]:
     """Approach 1: slopes of log n and log d along the frontier.
 
@@ -180,7 +174,7 @@ def _isoflop(
     table: pd.DataFrame,
     names: tuple[str, str, str, str],
     method: Method,
-    **options: Unpack[_Options],
+    **options: Unpack[Draws],
 ) -> dict[str, Quantity]:
     n, d, y, budget = names
     fit = fit_isoflop(table, n, y, d=d, budget=budget, method=method, **options)
@@ -195,7 +189,7 @@ def _isoflop(
 
 
 def _surface(
-    table: pd.DataFrame, names: tuple[str, str, str, str], **options: Unpack[_Options]
+    table: pd.DataFrame, names: tuple[str, str, str, str], **options: Unpack[Draws]
 ) -> dict[str, Quantity]:
     n, d, y, budget = names
     fit = fit_surface(table, n, d, y, **options)

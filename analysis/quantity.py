@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass, field
+from typing import TypedDict
 
 import numpy as np
 from numpy.typing import NDArray
@@ -12,6 +13,14 @@ from analysis import intervals
 from analysis.law import quote
 
 Array = NDArray[np.float64]
+
+
+class Draws(TypedDict):
+    """How intervals are drawn: the keywords that every fit takes."""
+
+    resamples: int
+    level: float
+    seed: int
 
 
 @dataclass(frozen=True, eq=False)
