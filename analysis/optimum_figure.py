@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pandas as pd
@@ -78,32 +78,27 @@ def describe_optima(fit: IsoflopFit) -> Chart:
 def describe_learning_rates(frame: pd.DataFrame, found: LearningRates) -> Chart:
     """Y against the learning rate, a colour a design, with the parabola of each around its best rate.
 
-    Points are means over seeds. A minimum inside its grid is `strong`, with its height's parabola; a design whose
-    minimum is not to be trusted (`flag`) has its points and no parabola.
+    Points are means over seeds. A minimum inside its grid is `strong`; a design whose minimum is not to be trusted
+    (`flag`) has its points and no parabola. Of more than MOST_NAMES designs the colour is their `params`.
 
     Args:
         frame: the runs that `found` was made from.
         found: from `best_learning_rates`.
     """
     table, _ = columns.check(frame, [found.lr, found.y])
-    parts: list[pd.DataFrame] = []
-    lines: list[Line] = []
-    shades: dict[float, str] = {}
-    for k, row in enumerate(found.best.to_dict("records"), start=1):
-        design = {name: row[name] for name in found.by}
-        mine = np.all([table[name] == value for name, value in design.items()], axis=0) & np.ones(len(table), bool)
-        best = table[mine].groupby(seeds.cell_index(table[mine])).agg({found.lr: "first", found.y: "mean"})
-        best = best.groupby(found.lr)[found.y].min()
-        shades[float(k)] = name = ", ".join(f"{v:g}" if isinstance(v, float) else f"{v}" for v in design.values())
-        rates, y = best.index.to_numpy(dtype=float), best.to_numpy(dtype=float)
-        parts.append(chart.points(rates, y, shade=float(k), strong=False, name=name, group=name))
-        if row["flag"]:
-            lines.append(chart.line(rates, y, style="link", shade=float(k), group=name))
-            continue
-        said = f"{name}: best {found.lr} {row['lr']:.2g} [{row['lr_low']:.2g}, {row['lr_high']:.2g}]"
-        parts.append(chart.points([row["lr"]], [row["y"]], shade=float(k), marker=1, name=said, group=name))
-        lines.append(_parabola(rates, y, float(k), name))
-    named = bool(found.by) and len(shades) <= MOST_NAMES
+    designs = found.best.to_dict("records")
+    named = len(designs) <= MOST_NAMES
+    sized = not named and "params" in table
+    parts, lines, shades = [], [], {}
+    for k, row in enumerate(designs, start=1):
+        mine = table[_of_design(table, row, found.by)]
+        shade = float(k) if named else float(mine["params"].mean()) if sized else np.nan
+        shades[shade] = name = ", ".join(
+            f"{row[by]:g}" if isinstance(row[by], float) else f"{row[by]}" for by in found.by
+        )
+        drawn = _bowl(mine, row, found, {"shade": shade, "group": str(row.get("model", ""))}, name)
+        parts += drawn[0]
+        lines.append(drawn[1])
     return Chart(
         x=found.lr,
         y=found.y,
@@ -111,13 +106,39 @@ def describe_learning_rates(frame: pd.DataFrame, found: LearningRates) -> Chart:
         y_label=columns.label(found.y),
         points=pd.concat(parts, ignore_index=True),
         lines=tuple(lines),
-        shades=shades if named else {},
-        shade_label=", ".join(found.by) if named else "",
+        shades=shades if named and found.by else {},
+        shade_label=", ".join(found.by) if named else columns.label("params") if sized else "",
         markers=("mean of seeds", "optimum"),
     )
 
 
-def _parabola(rates: np.ndarray, y: np.ndarray, shade: float, group: str) -> Line:
+def _of_design(table: pd.DataFrame, row: dict[Any, Any], by: tuple[str, ...]) -> np.ndarray:
+    """Which rows are of a design."""
+    mine = np.ones(len(table), dtype=bool)
+    for name in by:
+        mine &= (table[name] == row[name]).to_numpy() | (table[name].isna().to_numpy() & pd.isna(row[name]))
+    return mine
+
+
+def _bowl(
+    mine: pd.DataFrame, row: dict[Any, Any], found: LearningRates, look: dict[str, Any], name: str
+) -> tuple[list[pd.DataFrame], Line]:
+    """The best mean at each rate of one design, its minimum, and the line through them."""
+    cell = seeds.cell_index(mine)
+    means = pd.DataFrame(
+        {found.lr: mine[found.lr].groupby(cell).first(), found.y: mine[found.y].groupby(cell).mean()}
+    )
+    best = means.groupby(found.lr)[found.y].min()
+    rates, y = best.index.to_numpy(dtype=float), best.to_numpy(dtype=float)
+    tried = chart.points(rates, y, strong=False, name=name, **look)
+    if row["flag"]:
+        return [tried], chart.line(rates, y, style="link", **look)
+    said = f"{name}: best {found.lr} {row['lr']:.2g} [{row['lr_low']:.2g}, {row['lr_high']:.2g}]"
+    optimum = chart.points([row["lr"]], [row["y"]], marker=1, name=said, **look)
+    return [tried, optimum], _parabola(rates, y, look)
+
+
+def _parabola(rates: np.ndarray, y: np.ndarray, look: dict[str, Any]) -> Line:
     """The parabola in log lr that was fitted, through the rates of its window."""
     lowest = int(np.argmin(y))
     near = np.abs(np.log(rates / rates[lowest])) <= np.log(WINDOW) * (1 + 1e-9)
@@ -126,7 +147,7 @@ def _parabola(rates: np.ndarray, y: np.ndarray, shade: float, group: str) -> Lin
     at = np.linspace(log_lr[0], log_lr[-1], _LINE_POINTS)
     height = np.polynomial.Polynomial.fit(log_lr, y[near], 2)(at)
     good = height > 0
-    return chart.line(np.exp(at[good]), height[good], style="link", shade=shade, group=group)
+    return chart.line(np.exp(at[good]), height[good], style="link", **look)
 
 
 def _curve_points(n: np.ndarray, y: np.ndarray, budget: float, name: str) -> pd.DataFrame:

@@ -1,4 +1,4 @@
-"""The verbs that read a table: its laws, figures and page, and what to run next."""
+"""The verbs that read a table: its laws, its figures, its page."""
 
 from __future__ import annotations
 
@@ -8,15 +8,23 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from orchestrator.options import STORE, AsJson, Store, Which, frame_of, say, stop
+from orchestrator.options import (
+    STORE,
+    AsJson,
+    Resamples,
+    Stage,
+    Store,
+    Which,
+    at_stage,
+    findings_of,
+    frame_of,
+    say,
+    stop,
+)
 
 if TYPE_CHECKING:
     import pandas as pd
 
-    from orchestrator.figures import Findings
-
-Stage = Annotated[str | None, typer.Option("--stage", help="of a chain (`then:`); default: its first")]
-Resamples = Annotated[int, typer.Option(min=100, help="bootstrap resamples")]
 FORMATS = ("png", "svg", "pdf")
 
 
@@ -39,7 +47,7 @@ def fit(  # noqa: PLR0913 - an option each
 
     if table not in ("", "markdown", "latex"):
         stop(f"--table {table!r} is unknown; it is markdown or latex")
-    frame = _at_stage(frame_of(store, which), stage)
+    frame = at_stage(frame_of(store, which), stage)
     if surface or approach > 1:
         _fit_whole(frame, 3 if surface else approach, resamples, table, as_json=as_json)
         return
@@ -107,16 +115,16 @@ def plot(
     for name in formats:
         if name not in FORMATS:
             stop(f"--format {name!r} is unknown; it is one of {', '.join(FORMATS)}")
-    findings = _findings(store, which, stage, resamples)
+    findings = findings_of(store, which, stage, resamples)
     drawn, why_not = figures(findings, names)
     for name, why in why_not.items():
         if names or name.startswith("error-vs-"):
             say(f"no figure {name}: {why}")
-    stem = "-".join(sorted(set(findings.done["sweep"].dropna())))
+    stem = "-".join(sorted(set(findings.frame["sweep"].dropna())))
     for name, chart in drawn.items():
         for path in save(chart, out / f"{stem}-{name}", formats):
             print(path)
-    if names and why_not:
+    if why_not and (names or not drawn):
         raise typer.Exit(2)
 
 
@@ -133,7 +141,7 @@ def report(
     from orchestrator.story import story_of
     from orchestrator.table import Table
 
-    findings = _findings(store, which, stage, resamples)
+    findings = findings_of(store, which, stage, resamples)
     sweep = str(findings.frame["sweep"].iloc[0])
     with Table(store) as held:
         declared, question = held.declaration(sweep)
@@ -143,55 +151,4 @@ def report(
     print(out)
 
 
-def allocate(
-    which: Which = None,
-    *,
-    budget: Annotated[float, typer.Option(help="FLOPs to spend")],
-    store: Store = STORE,
-    approach: Annotated[int, typer.Option(min=2, max=3, help="2 isoFLOP minima, 3 surface")] = 3,
-    stage: Stage = None,
-    resamples: Resamples = 1000,
-    as_json: AsJson = False,
-) -> None:
-    """How many params and examples are best at a budget, and the models of the sweep's family nearest to that."""
-    from analysis import FitError
-    from analysis import allocate as allocate_budget
-    from orchestrator.candidates import candidates
-
-    findings = _findings(store, which, stage, resamples, history=False)
-    try:
-        law = findings.isoflop if approach == 2 else findings.surface
-        found = allocate_budget(law, budget, candidates=candidates(findings.done))
-    except (FitError, ValueError) as error:
-        stop(f"no allocation: {error}")
-    print(json.dumps(found.to_dict(), indent=1) if as_json else found.summary())
-
-
-def _findings(
-    store: str, which: str | None, stage: str | None, resamples: int, *, history: bool = True
-) -> Findings:
-    """A sweep's table, its records where they are few enough to draw, and what will be fitted to it."""
-    from orchestrator.figures import Findings
-
-    frame = _at_stage(frame_of(store, which), stage)
-    sweep = which if which is not None else str(frame["sweep"].iloc[0]) if len(frame) else None
-    records = frame_of(store, sweep, "history") if history else None
-    return Findings(frame, records, resamples)
-
-
-def _at_stage(frame: pd.DataFrame, stage: str | None) -> pd.DataFrame:
-    """The runs of one stage; a word where what is left mixes schedules, which no law should do unseen."""
-    from orchestrator.laws import at_stage
-
-    known = list(dict.fromkeys(frame["stage"].dropna()))
-    if stage is not None and stage not in known:
-        stop(f"--stage {stage!r} is unknown; it is one of {', '.join(known)}")
-    if known:
-        frame = at_stage(frame, stage or known[0])
-    schedules = sorted(frame["schedule"].dropna().unique())
-    if len(schedules) > 1:
-        say(f"schedules are mixed here ({', '.join(schedules)}): a difference between them looks like a law")
-    return frame
-
-
-VERBS = (fit, plot, report, allocate)
+VERBS = (fit, plot, report)

@@ -14,6 +14,7 @@ if TYPE_CHECKING:
 
 _WIDEST = 1 << 15
 _AN_OCTAVE = 8
+_BEYOND = 4.0
 _SHAPE = ("family", "depth", "inputs", "classes", "expansion")
 
 
@@ -52,3 +53,25 @@ def _row(said: dict[str, Any], width: int) -> dict[str, Any]:
         "params_head": params.head,
         "flops_per_example": cost.flops_per_example(shape),
     }
+
+
+def runnable(frame: pd.DataFrame) -> pd.DataFrame:
+    """Runs that would extend a table: its models and those between and beside them, at examples about those seen.
+
+    Columns `model`, `params`, `examples`, `flops`: sizes and examples reach a factor of 4 beyond those of the runs,
+    in steps of about 2^(1/2).
+    """
+    import numpy as np
+
+    table = candidates(frame)
+    low, high = frame["params"].min() / _BEYOND, frame["params"].max() * _BEYOND
+    table = table[(table["params"] >= low) & (table["params"] <= high)].sort_values("params")
+    step = np.floor(np.log2(table["params"].to_numpy(dtype=float)) * 2)
+    table = table[np.concatenate([[True], np.diff(step) > 0])][["model", "params", "flops_per_example"]]
+    ends = np.log2([frame["examples"].min() / _BEYOND, frame["examples"].max() * _BEYOND])
+    examples = np.round(2 ** np.arange(ends[0], ends[1] + 0.5, 0.5))
+    every: pd.DataFrame = table.loc[table.index.repeat(len(examples))].assign(
+        examples=np.tile(examples, len(table))
+    )
+    every["flops"] = every.pop("flops_per_example") * every["examples"]
+    return every

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from orchestrator import analysis_cli, data_cli, model_cli, queue_cli, search_cli
+from orchestrator import analysis_cli, data_cli, decision_cli, model_cli, queue_cli, search_cli
 from orchestrator.options import STORE, AsJson, Store, Which, frame_of, say, stop
 
 if TYPE_CHECKING:
@@ -201,7 +201,7 @@ def results(
     written(frame, fmt, out)
 
 
-for verb in (queue_cli.work, queue_cli.status, queue_cli.watch, *analysis_cli.VERBS):
+for verb in (queue_cli.work, queue_cli.status, queue_cli.watch, *analysis_cli.VERBS, *decision_cli.VERBS):
     app.command()(verb)
 
 

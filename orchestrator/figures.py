@@ -36,8 +36,19 @@ class Findings:
 
     @cached_property
     def done(self) -> pd.DataFrame:
-        """The finished runs."""
-        return self.frame[self.frame["state"] == "done"]
+        """The finished runs; FigureError where there is none."""
+        done = self.frame[self.frame["state"] == "done"]
+        if not len(done):
+            raise FigureError("no run is done yet")
+        return done
+
+    @cached_property
+    def best(self) -> pd.DataFrame:
+        """The finished runs of the best cell of each model, dataset size and budget, where recipes were tried."""
+        done = self.done.dropna(subset=["error"])
+        mean = done.groupby("cell_id", sort=False)["error"].transform("mean")
+        lowest = mean.groupby([done[name] for name in ("model", "dataset_size", "budget")]).transform("min")
+        return done[mean == lowest]
 
     @cached_property
     def laws(self) -> list[Law]:
@@ -55,12 +66,12 @@ class Findings:
 
     @cached_property
     def surface(self) -> SurfaceFit:
-        """Approach 3, of error; ValueError or FitError where the table does not carry it."""
+        """Approach 3, of the error of the best cells; ValueError or FitError where the table does not carry it."""
         from analysis import fit_surface
 
         if set(self.done["dataset"]) == {"zipf"}:
             raise FigureError("error on the Zipf task knows nothing of params: there is no surface")
-        return fit_surface(self.done, y="error", resamples=self.resamples)
+        return fit_surface(self.best, y="error", resamples=self.resamples)
 
     @cached_property
     def learning_rates(self) -> LearningRates:
@@ -83,9 +94,8 @@ def figure(name: str, findings: Findings) -> Chart:
 
     if name not in FIGURES:
         raise FigureError(f"{name!r} is unknown; it is one of {', '.join(FIGURES)}")
-    if not len(findings.done):
-        raise FigureError("no run is done yet")
     try:
+        assert len(findings.done)  # a FigureError says so where nothing is done
         return FIGURES[name](findings)
     except (FitError, ValueError) as error:
         raise FigureError(str(error)) from error

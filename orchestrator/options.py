@@ -10,12 +10,16 @@ import typer
 if TYPE_CHECKING:
     import pandas as pd
 
+    from orchestrator.figures import Findings
+
 Which = Annotated[
     str | None,
     typer.Argument(metavar="[SWEEP]", help="a sweep file or a sweep's name; default: the only one"),
 ]
 Store = Annotated[str, typer.Option("--store", envvar="ISOFLOP_STORE", help="the results table")]
 AsJson = Annotated[bool, typer.Option("--json", help="JSON on stdout")]
+Stage = Annotated[str | None, typer.Option("--stage", help="of a chain (`then:`); default: its first")]
+Resamples = Annotated[int, typer.Option(min=100, help="bootstrap resamples")]
 STORE = "isoflop.db"
 
 
@@ -31,6 +35,33 @@ def frame_of(store: str, which: str | None, what: str = "runs", *, several: bool
         if name is not None and name not in known:
             stop(f"no sweep {name!r} in {store}; it holds {', '.join(known) or 'none'}")
         return table.frame(what, name)
+
+
+def findings_of(
+    store: str, which: str | None, stage: str | None, resamples: int, *, history: bool = True
+) -> Findings:
+    """A sweep's table, its records where they are few enough to draw, and what will be fitted to it."""
+    from orchestrator.figures import Findings
+
+    frame = at_stage(frame_of(store, which), stage)
+    sweep = which if which is not None else str(frame["sweep"].iloc[0]) if len(frame) else None
+    records = frame_of(store, sweep, "history") if history else None
+    return Findings(frame, records, resamples)
+
+
+def at_stage(frame: pd.DataFrame, stage: str | None) -> pd.DataFrame:
+    """The runs of one stage; a word where what is left mixes schedules, which no law should do unseen."""
+    from orchestrator.laws import at_stage as runs_at
+
+    known = list(dict.fromkeys(frame["stage"].dropna()))
+    if stage is not None and stage not in known:
+        stop(f"--stage {stage!r} is unknown; it is one of {', '.join(known)}")
+    if known:
+        frame = runs_at(frame, stage or known[0])
+    schedules = sorted(frame["schedule"].dropna().unique())
+    if len(schedules) > 1:
+        say(f"schedules are mixed here ({', '.join(schedules)}): a difference between them looks like a law")
+    return frame
 
 
 def sweep_name(which: str | None) -> str | None:

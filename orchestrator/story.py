@@ -79,7 +79,7 @@ def _answers(findings: Findings) -> list[Answer]:
     ]
     known = calibration(findings.frame, findings.laws)
     answers += [Answer(str(known), supported=known.holds)] if known else []
-    answers += [*_allocations(findings), *_rates(findings)]
+    answers += [*_allocations(findings), *_comparison(findings), *_rates(findings)]
     schedules = sorted(findings.frame["schedule"].dropna().unique())
     if len(schedules) > 1:
         said = f"schedules are mixed here ({', '.join(schedules)}): a difference between them looks like a law"
@@ -106,6 +106,21 @@ def _allocations(findings: Findings) -> list[Answer]:
         caveats = tuple(f"at {budget:.3g} FLOPs: {text}" for text in best.warnings if text not in fit.warnings)
         answers.append(Answer(said, caveats=caveats))
     return answers
+
+
+def _comparison(findings: Findings) -> list[Answer]:
+    """What two families pay for equal error, where the sweep has two."""
+    from analysis import FitError, compare
+    from analysis.report import Answer
+
+    if findings.frame["family"].nunique() != 2:
+        return []
+    try:
+        found = compare(findings.done, resamples=findings.resamples)
+    except (FitError, ValueError):
+        return []
+    lines = [line for line in found.summary().splitlines() if not line.startswith("  caution: ")]
+    return [Answer(line, found.supported, found.warnings if line == lines[0] else ()) for line in lines]
 
 
 def _rates(findings: Findings) -> list[Answer]:

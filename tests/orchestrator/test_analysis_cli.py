@@ -34,15 +34,20 @@ def planted(run, rng):
     return 0.3 * (40 * n**-0.5 + 40 * d**-0.5) * bowl * math.exp(0.01 * rng.normal())
 
 
+def fill(path, made, end):
+    """A store with a plan whose runs ended as `end(run)` says."""
+    with Table(path, writable=True) as table:
+        table.enqueue(made)
+        tokens = table.claim([run.run_id for run in made.runs])
+        table.finish([end(run) for run in made.runs], tokens)
+
+
 @pytest.fixture(scope="module")
 def stored(tmp_path_factory, result_of):
     """A store with the planted sweep, done."""
     path = tmp_path_factory.mktemp("stored") / "grid.db"
-    made, rng = plan(read_sweep(GRID)), np.random.default_rng(0)
-    with Table(path, writable=True) as table:
-        table.enqueue(made)
-        tokens = table.claim([run.run_id for run in made.runs])
-        table.finish([result_of(run, error=planted(run, rng)) for run in made.runs], tokens)
+    rng = np.random.default_rng(0)
+    fill(path, plan(read_sweep(GRID)), lambda run: result_of(run, error=planted(run, rng)))
     return path
 
 
@@ -185,6 +190,86 @@ def test_a_budget_of_nothing_is_refused(isoflop):
     code, said, complaint = isoflop("allocate", "--budget", "-1", *QUICK)
     assert (code, said) == (2, "")
     assert complaint == "no allocation: budget is -1.0; expected positive FLOPs\n"
+
+
+# compare
+
+
+def test_two_values_of_a_column_are_compared(isoflop):
+    code, said, _ = isoflop("compare", "--by", "width", "--pair", "16,64", "--json", *QUICK)
+    found = json.loads(said)
+    assert (code, found["by"], found["names"]) == (0, "width", ["16", "64"])
+    assert all(row["ratio"] > 1 for row in found["ratios"] if not row["refused"])  # the small one pays more here
+
+
+@pytest.mark.parametrize(
+    ("arguments", "complaint"),
+    [
+        (["--by", "familly"], "--by 'familly': there is no such column\n"),
+        ([], "--by family: it holds b-mlp; name two of them, as --pair a,b\n"),
+        (["--by", "width", "--pair", "16,17"], "--by width: it holds 128, 16, 32, 4, 64, 8; name two of them"),
+        (["--by", "width", "--pair", "16,64", "--at", "low"], "--at 'low' must be numbers, as 0.2,0.1\n"),
+        (["grid", "grid", "grid"], "3 sweeps; compare takes one or two\n"),
+    ],
+)
+def test_what_cannot_be_compared_is_one_line_and_exit_code_2(isoflop, arguments, complaint):
+    code, said, found = isoflop("compare", *arguments)
+    assert (code, said) == (2, "")
+    assert found.startswith(complaint)
+
+
+# suggest
+
+
+def test_the_next_runs_can_be_built_and_stay_inside_the_budget(isoflop):
+    code, said, _ = isoflop("suggest", "--budget", "1e11", "--target", "error@1e11", "--most", "6", "--json")
+    found = json.loads(said)
+    assert code == 0
+    assert found["target"] == "lowest error at 1e+11 flops"
+    assert 0 < sum(row["flops"] * row["seeds"] for row in found["runs"]) <= 1e11
+    assert sum(row["seeds"] for row in found["runs"]) <= 6
+    for row in found["runs"]:
+        shape = cost.Shape("b-mlp", 1, int(row["model"].rpartition("-")[2]), 64, 10)
+        assert row["params"] == cost.params(shape).total
+        assert row["flops"] == row["examples"] * cost.flops_per_example(shape)
+    assert found["learning_rates"] == []
+
+
+def test_learning_rates_whose_best_is_at_an_edge_are_named(isoflop, tmp_path, result_of):
+    other = tmp_path / "edge.db"
+    made, rng = plan(read_sweep(GRID.replace("1e-3, 3e-3, 1e-2", "1e-4, 3e-4, 1e-3"))), np.random.default_rng(0)
+    fill(other, made, lambda run: result_of(run, error=planted(run, rng)))
+    code, said, _ = isoflop("suggest", "--budget", "1e11", "--store", other, "--json")
+    lacking = json.loads(said)["learning_rates"]
+    assert code == 0
+    assert {row["model"] for row in lacking} == {f"B-1/Wi-{width}" for width in (4, 8, 16, 32, 64, 128)}
+    assert [row["lr"] for row in lacking] == pytest.approx([1e-3 * 10**0.5] * len(lacking), rel=0.1)
+    said = isoflop("suggest", "--budget", "1e11", "--store", other)[1]
+    assert said.count("learning rate missing: ") == len(lacking)
+
+
+def test_where_nothing_is_done_there_is_a_page_and_nothing_else(isoflop, tmp_path):
+    with Table(tmp_path / "new.db", writable=True) as table:
+        table.enqueue(plan(read_sweep(GRID)))
+    store = ("--store", tmp_path / "new.db")
+    asked = [
+        ("suggest", "--budget", "1e11"),
+        ("allocate", "--budget", "1e11"),
+        ("compare", "--by", "width"),
+        ("plot",),
+    ]
+    for verb in asked:
+        code, said, complaint = isoflop(*verb, *store)
+        assert (code, said) == (2, "")
+        assert complaint
+    assert isoflop("report", *store)[0] == 0
+    assert "144 runs, 0 done" in (tmp_path / "report.html").read_text()
+
+
+@pytest.mark.parametrize("target", ["exponents", "error", "exponent@1e9", "error@much"])
+def test_a_target_that_is_none_is_refused(isoflop, target):
+    code, said, complaint = isoflop("suggest", "--budget", "1e9", "--target", target)
+    assert (code, said, complaint.startswith("--target ")) == (2, "", True)
 
 
 def test_candidates_are_priced_in_closed_form(findings):
