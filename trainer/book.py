@@ -18,9 +18,10 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Iterator, Sequence
 
     from trainer.graphs import Engine
+    from trainer.optimise import Optimizer
     from trainer.spec import RunSpec
 
-    _Tensors = tuple[Sequence[torch.Tensor], torch.optim.Optimizer, torch.Tensor]
+    _Tensors = tuple[Sequence[torch.Tensor], Optimizer, torch.Tensor]
 
 
 class Stops(NamedTuple):
@@ -149,7 +150,7 @@ class Book:
         k: int,
         step: int,
         rows: Sequence[torch.Tensor],
-        optimizer: torch.optim.Optimizer,
+        optimizer: Optimizer,
         loss_sum: torch.Tensor,
     ) -> checkpoint.State:
         since, history = int(self._since_step[k]), tuple(self._history[k])

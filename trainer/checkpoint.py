@@ -28,6 +28,7 @@ if TYPE_CHECKING:
 
     import torch
 
+    from trainer.optimise import Optimizer
     from trainer.spec import RunSpec
 
 FORMAT = 1
@@ -178,12 +179,10 @@ def saved_steps(folder: Path | None, run_id: str) -> list[int]:
     return sorted((int(name) for name in names if name.isdecimal()), reverse=True)
 
 
-def tensors_of(
-    row: torch.Tensor, optimizer: torch.optim.Optimizer, loss_sum: torch.Tensor
-) -> dict[str, torch.Tensor]:
+def tensors_of(row: torch.Tensor, optimizer: Optimizer, loss_sum: torch.Tensor) -> dict[str, torch.Tensor]:
     """What `State.tensors` holds of a run, on the CPU (where it is there already, not copied)."""
     found = {"row": row, "loss_sum": loss_sum}
-    for i, (_, parameter) in enumerate(_of(row, optimizer)):
+    for i, parameter in enumerate(_of(row, optimizer)):
         state = optimizer.state.get(parameter, {})
         found |= {f"optimizer.{i}.{name}": value for name, value in state.items() if value is not None}
     return {name: value.detach().cpu().contiguous() for name, value in found.items()}
@@ -192,33 +191,32 @@ def tensors_of(
 def restore(
     states: Sequence[State | None],
     rows: Sequence[torch.Tensor],
-    optimizer: torch.optim.Optimizer,
+    optimizer: Optimizer,
     loss_sum: torch.Tensor,
 ) -> int:
     """Put a stack back to where its members were saved, the inverse of `tensors_of`; returns their one step.
 
     Without states (None) it is at step 0 and stays as it is.
     """
-    whole: dict[int, dict[str, torch.Tensor]] = {}
     for k, (state, row) in enumerate(zip(states, rows, strict=True)):
         if state is None:
             return 0
         row.copy_(state.tensors["row"])
         loss_sum[k] = state.tensors["loss_sum"]
-        for i, (number, _) in enumerate(_of(row, optimizer)):
+        for i, parameter in enumerate(_of(row, optimizer)):
             own = {name: value for name, value in state.tensors.items() if name.startswith(f"optimizer.{i}.")}
             if own:  # cloned: what was read lies at any address, and kernels look at alignment
-                whole[number] = {name.split(".", 2)[2]: value.clone() for name, value in own.items()}
-    optimizer.load_state_dict({"state": whole, "param_groups": optimizer.state_dict()["param_groups"]})
+                held = {name.split(".", 2)[2]: value.clone().to(row.device) for name, value in own.items()}
+                optimizer.state[parameter] = held
     (step,) = {state.step for state in states if state is not None}
     return step
 
 
-def _of(row: torch.Tensor, optimizer: torch.optim.Optimizer) -> Iterator[tuple[int, torch.Tensor]]:
-    """The optimiser's tensors that lie in a run's row, with their numbers in its state dict."""
+def _of(row: torch.Tensor, optimizer: Optimizer) -> Iterator[torch.Tensor]:
+    """The optimiser's tensors that lie in a run's row."""
     begin, end = row.data_ptr(), row.data_ptr() + row.nbytes
-    everything = [parameter for group in optimizer.param_groups for parameter in group["params"]]
-    return ((number, p) for number, p in enumerate(everything) if begin <= p.data_ptr() < end)
+    everything = (parameter for group in optimizer.param_groups for parameter in group["params"])
+    return (parameter for parameter in everything if begin <= parameter.data_ptr() < end)
 
 
 def _write_aside(base: Path, said: dict[str, Any], tensors: dict[str, torch.Tensor]) -> None:

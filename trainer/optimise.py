@@ -15,46 +15,88 @@ if TYPE_CHECKING:
     from trainer.model import Slot
     from trainer.spec import RunSpec
 
+    Rule = Callable[[torch.Tensor, torch.Tensor, dict[str, torch.Tensor], dict[str, Any]], None]
 
-class Lion(torch.optim.Optimizer):
+
+class Optimizer:
+    """Parameter groups, each of one tensor with rates of its own, and their state by tensor.
+
+    It calls torch's fused kernels itself: the classes of torch.optim import torch's compiler when the first is made
+    (a second of every process) and spend more Python on a small group than its update takes.
+    """
+
+    def __init__(self, groups: Sequence[dict[str, Any]], rule: Rule) -> None:
+        self.param_groups, self._rule = list(groups), rule
+        self.state: dict[torch.Tensor, dict[str, torch.Tensor]] = {}
+
+    @torch.no_grad()
+    def step(self) -> None:
+        """Update every parameter from its gradient."""
+        for group in self.param_groups:
+            (p,) = group["params"]
+            assert p.grad is not None
+            self._rule(p, p.grad, self.state.setdefault(p, {}), group)
+
+
+def adamw(p: torch.Tensor, grad: torch.Tensor, state: dict[str, torch.Tensor], group: dict[str, Any]) -> None:
+    """AdamW (Loshchilov & Hutter 2019), eps 1e-8."""
+    if not state:
+        state |= {"step": torch.zeros((), device=p.device)}
+        state |= {name: torch.zeros_like(p) for name in ("exp_avg", "exp_avg_sq")}
+    state["step"] += 1
+    beta1, beta2 = group["betas"]
+    torch._fused_adamw_(
+        *([p], [grad], [state["exp_avg"]], [state["exp_avg_sq"]], [], [state["step"]]),
+        lr=group["lr"],
+        beta1=beta1,
+        beta2=beta2,
+        weight_decay=group["weight_decay"],
+        eps=1e-8,
+        amsgrad=False,
+        maximize=False,
+    )
+
+
+def sgd(p: torch.Tensor, grad: torch.Tensor, state: dict[str, torch.Tensor], group: dict[str, Any]) -> None:
+    """SGD with momentum, weight decay added to the gradient."""
+    if not state and group["momentum"]:
+        state["momentum_buffer"] = torch.zeros_like(p)
+    torch._fused_sgd_(
+        *([p], [grad], list(state.values())),
+        weight_decay=group["weight_decay"],
+        momentum=group["momentum"],
+        lr=group["lr"],
+        dampening=0.0,
+        nesterov=False,
+        maximize=False,
+        is_first_step=False,
+    )
+
+
+def lion(p: torch.Tensor, grad: torch.Tensor, state: dict[str, torch.Tensor], group: dict[str, Any]) -> None:
     """LION (Chen et al. 2023, algorithm 2): the sign of an interpolated momentum, decoupled weight decay.
 
     `update = sign(beta1 m + (1 - beta1) g)`; `p = p (1 - lr weight_decay) - lr update`;
     `m = beta2 m + (1 - beta2) g`. Betas (0.9, 0.99), as in the paper's recipes.
     """
-
-    def __init__(
-        self,
-        params: Any,
-        lr: float = 1e-4,
-        betas: tuple[float, float] = (0.9, 0.99),
-        weight_decay: float = 0.0,
-    ) -> None:
-        super().__init__(params, {"lr": lr, "weight_decay": weight_decay, "betas": betas})
-
-    @torch.no_grad()
-    def step(self, closure: Callable[[], float] | None = None) -> None:  # type: ignore[override]
-        """Update every parameter from its gradient."""
-        assert closure is None, "a closure is never evaluated"
-        for group in self.param_groups:
-            beta1, beta2 = group["betas"]
-            for p in group["params"]:
-                state = self.state[p]
-                momentum = state.setdefault("momentum", torch.zeros_like(p))
-                update = momentum.mul(beta1).add_(p.grad, alpha=1 - beta1).sign_()
-                p.mul_(1 - group["lr"] * group["weight_decay"]).add_(update, alpha=-group["lr"])
-                momentum.mul_(beta2).add_(p.grad, alpha=1 - beta2)
+    if not state:
+        state["momentum"] = torch.zeros_like(p)
+    beta1, beta2 = group["betas"]
+    update = state["momentum"].mul(beta1).add_(grad, alpha=1 - beta1).sign_()
+    p.mul_(1 - group["lr"] * group["weight_decay"]).add_(update, alpha=-group["lr"])
+    state["momentum"].mul_(beta2).add_(grad, alpha=1 - beta2)
 
 
-def make_optimizer(
-    specs: Sequence[RunSpec], rows: Sequence[torch.Tensor], slots: Sequence[Slot]
-) -> torch.optim.Optimizer:
+RULES: dict[str, Rule] = {"adamw": adamw, "sgd": sgd, "lion": lion}
+
+
+def make_optimizer(specs: Sequence[RunSpec], rows: Sequence[torch.Tensor], slots: Sequence[Slot]) -> Optimizer:
     """The optimiser of a stack: run k's row is groups of its own, one for each stretch of one learning rate.
 
-    A group knows its `run` and its `scale`, the learning rate in units of the run's. AdamW has eps 1e-8. Weight
-    decay acts on all parameters, biases and norms included, as in the paper's code.
+    A group knows its `run` and its `scale`, the learning rate in units of the run's. Weight decay acts on all
+    parameters, biases and norms included, as in the paper's code.
     """
-    first, groups = specs[0], []
+    groups = []
     for run, (spec, row) in enumerate(zip(specs, rows, strict=True)):
         for start, end, scale, decay in _stretches(spec, slots, len(row)):
             part = row[start:end]
@@ -62,14 +104,7 @@ def make_optimizer(
             part.grad = row.grad[start:end]
             group = {"params": [part], "run": run, "scale": scale, "weight_decay": spec.weight_decay * decay}
             groups.append({**group, "lr": spec.lr, **_own(spec)})
-    fused = rows[0].device.type in ("cpu", "cuda")
-    match first.optimizer:
-        case "adamw":
-            return torch.optim.AdamW(groups, fused=fused)
-        case "sgd":
-            return torch.optim.SGD(groups, fused=fused)
-        case "lion":
-            return Lion(groups)
+    return Optimizer(groups, RULES[specs[0].optimizer])
 
 
 def _own(spec: RunSpec) -> dict[str, Any]:
@@ -81,7 +116,7 @@ def _own(spec: RunSpec) -> dict[str, Any]:
     }
 
 
-def set_rates(optimizer: torch.optim.Optimizer, specs: Sequence[RunSpec], step: int) -> None:
+def set_rates(optimizer: Optimizer, specs: Sequence[RunSpec], step: int) -> None:
     """Give every group its learning rate at a step."""
     rates = [spec.lr * lr_factor(spec, step) for spec in specs]
     for group in optimizer.param_groups:

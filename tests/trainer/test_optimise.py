@@ -1,6 +1,8 @@
 from __future__ import annotations
 
 import math
+import subprocess
+import sys
 from dataclasses import replace
 
 import pytest
@@ -10,7 +12,7 @@ from hypothesis import strategies as st
 
 from tests.trainer.reference import resolved
 from trainer.model import Slot
-from trainer.optimise import Lion, lr_factor, make_optimizer
+from trainer.optimise import Optimizer, lion, lr_factor, make_optimizer
 
 QUICK = settings(deadline=None, max_examples=60)
 MEMBERS = [{"lr": 1e-3, "weight_decay": 0.0}, {"lr": 3e-2, "weight_decay": 0.1}, {"lr": 1e-4, "momentum": 0.5}]
@@ -59,6 +61,22 @@ def test_rows_are_those_of_torch_with_their_own_lr_decay_and_momentum(name):
         assert not torch.allclose(row, torch.ones_like(row))
 
 
+@pytest.mark.parametrize("name", ["adamw", "sgd"])
+def test_rows_are_those_of_torchs_fused_optimiser_to_the_last_bit(name):
+    gradients = _gradients(len(MEMBERS))
+    make = {"adamw": torch.optim.AdamW, "sgd": torch.optim.SGD}[name]
+    for k, (row, member) in enumerate(zip(_stacked(name, gradients), MEMBERS, strict=True)):
+        said = {"lr": member["lr"], "weight_decay": member.get("weight_decay", 0.0)}
+        said |= {"momentum": member.get("momentum", 0.9)} if name == "sgd" else {}
+        assert torch.equal(row, _alone(gradients[:, k], lambda p, said=said: make([p], **said, fused=True)))
+
+
+def test_training_does_without_torchs_compiler():
+    """Which costs a second of every process, and comes with the first of torch.optim's optimisers."""
+    code = "import sys; from trainer import RunSpec, train; train(RunSpec(width=8, examples=64), device='cpu')"
+    subprocess.run([sys.executable, "-c", f"{code}; sys.exit('torch._dynamo' in sys.modules)"], check=True)
+
+
 def test_lion_is_the_papers_update():
     gradients = _gradients(len(MEMBERS))
     for k, (row, member) in enumerate(zip(_stacked("lion", gradients), MEMBERS, strict=True)):
@@ -75,7 +93,7 @@ def test_lion_is_the_papers_update():
 def test_lion_stands_still_where_there_is_no_gradient():
     p = torch.ones(3)
     p.grad = torch.tensor([0.0, 1.0, -1.0])
-    Lion([p], lr=0.1).step()
+    Optimizer([{"params": [p], "lr": 0.1, "betas": (0.9, 0.99), "weight_decay": 0.0}], lion).step()
     torch.testing.assert_close(p, torch.tensor([1.0, 0.9, 1.1]))
 
 
