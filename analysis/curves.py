@@ -7,6 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
+from scipy.special import fdtrc
 
 from analysis import seeds
 
@@ -14,6 +15,8 @@ Array = NDArray[np.float64]
 
 NEAR = 0.1
 """Rows whose log compute differs by less belong to one budget: whole steps leave cells a little apart."""
+MISFIT = 1.2
+"""Scatter about a law over the noise of a run that is worth telling."""
 _FEW = 5
 """Degrees of freedom under which the scatter of repeats says little."""
 
@@ -35,11 +38,27 @@ class Curve:
 
 @dataclass(frozen=True, eq=False)
 class Curves:
-    """The curve of every group, the noise of one run (sd of its log, NaN if unknown) and what to say of it."""
+    """The curve of every group, the noise of one run (sd of its log, NaN if unknown) and what to say of it.
+
+    `spare` counts the degrees of freedom behind the noise, `repeats` is the mean number of runs a cell.
+    """
 
     curves: tuple[Curve, ...]
     noise: float
+    spare: int
+    repeats: float
     notes: tuple[str, ...]
+
+    def misfit(self, rms: float, count: int, parameters: int) -> float:
+        """Scatter of `count` runs about a law (rms of log residuals) over the noise of one run, 1 if by chance.
+
+        What exceeds 1 is the error of the law: an F test at 0.1 %, and at least 1.2.
+        """
+        left = count - parameters
+        if left < 1 or not self.noise > 0 or self.spare < _FEW:
+            return 1.0
+        ratio = rms * np.sqrt(count / left) / self.noise
+        return float(ratio) if ratio > MISFIT and fdtrc(left, self.spare, ratio**2) < 1e-3 else 1.0
 
 
 def draw_curves(
@@ -70,7 +89,7 @@ def draw_curves(
         best = np.array([inside[rivals[np.argmin(means[inside[rivals]])]] for rivals in cells])
         lowest = np.stack([drawn[:, rivals].min(axis=1) for rivals in cells], axis=1)
         curves.append(Curve(places, means[best], lowest, best, int(spares[g] if own else spares.sum())))
-    return Curves(tuple(curves), noise, notes)
+    return Curves(tuple(curves), noise, int(spares.sum()), float(count.mean()), notes)
 
 
 def by_budget(frame: pd.DataFrame, budget: str) -> NDArray[np.intp]:

@@ -10,7 +10,7 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from analysis import columns, intervals, minima, optimum, seeds
-from analysis.curves import Curve, by_budget, draw_curves
+from analysis.curves import Curve, Curves, by_budget, draw_curves
 from analysis.isoflop_law import Growth, IsoflopCurve, IsoflopFit, Method
 from analysis.optimum import fit_price
 from analysis.power_law import check_options
@@ -45,7 +45,7 @@ def fit_isoflop(  # noqa: PLR0913 - the columns and the resampling
     biased where the curve is lopsided, by more the wider the curve; see `design_bias`. "akima" interpolates log y
     between the sizes, which beat the parabola on published minima, at the price of wider intervals under noise.
     "joint" fits the surface floor + A n^-alpha + B d^-beta to the points of all curves and takes its lowest
-    point on each: no bias and the narrowest intervals where the surface holds.
+    point on each: no bias and the narrowest intervals where the surface holds, and no claim where it does not.
 
     A budget is refused when it has fewer than 4 sizes, or its minimum is not between the outer ones, or is so in
     fewer than nine of ten resamples. d* is read off the curve at n*; without a column `d` it is C / (6 n).
@@ -75,10 +75,10 @@ def fit_isoflop(  # noqa: PLR0913 - the columns and the resampling
     table, budget, notes = prepare(frame, n, y, d, budget)
     found = draw_curves(table, by_budget(table, budget), n, y, resamples=resamples, seed=seed)
     curves = tuple(_isoflop(curve, table, d, budget) for curve in found.curves)
-    find = _finder(method, curves, resamples, level, seed)
+    find = _finder(method, curves, found, resamples, level, seed)
     optima, log_n = _locate(curves, find, level)
     lines, scatter = _draw_lines(curves, optima, log_n, find.wider)
-    reasons = _reasons(optima)
+    reasons = _reasons(optima, find.misfit)
     exponents = [quantity(line.slope, line.slopes, level, wider=line.wider) for line in lines.values()]
     return IsoflopFit(
         n=n,
@@ -135,11 +135,14 @@ class _Finder:
     find: Callable[[IsoflopCurve], tuple[Array, Array]]
     wider: float | None = None
     """How far intervals are stretched; None leaves that to the noise of each curve."""
+    misfit: float = 1.0
 
 
-def _finder(method: Method, curves: tuple[IsoflopCurve, ...], resamples: int, level: float, seed: int) -> _Finder:
+def _finder(
+    method: Method, curves: tuple[IsoflopCurve, ...], found: Curves, resamples: int, level: float, seed: int
+) -> _Finder:
     if method == "joint":
-        return _joint(curves, resamples, level, seed)
+        return _joint(curves, found, resamples, level, seed)
     find = minima.METHODS[method]
 
     def alone(curve: IsoflopCurve) -> tuple[Array, Array]:
@@ -148,9 +151,12 @@ def _finder(method: Method, curves: tuple[IsoflopCurve, ...], resamples: int, le
     return _Finder(alone)
 
 
-def _joint(curves: tuple[IsoflopCurve, ...], resamples: int, level: float, seed: int) -> _Finder:
+def _joint(curves: tuple[IsoflopCurve, ...], found: Curves, resamples: int, level: float, seed: int) -> _Finder:
     points = {name: np.concatenate([getattr(c, name) for c in curves]) for name in ("x", "d", "y")}
     fit = fit_surface(points, "x", "d", "y", resamples=resamples, level=level, seed=seed)
+
+    of_a_run = fit.rms * float(np.sqrt(found.repeats))  # the points are means of cells
+    misfit = found.misfit(of_a_run, fit.n, fit.found.theta.size)
 
     def together(curve: IsoflopCurve) -> tuple[Array, Array]:
         price = fit_price({"x": curve.x, "d": curve.d, "flops": np.full(curve.x.size, curve.budget)}, "x", "d")
@@ -159,7 +165,7 @@ def _joint(curves: tuple[IsoflopCurve, ...], resamples: int, level: float, seed:
         inside = (log_n > np.log(curve.x[0])) & (log_n < np.log(curve.x[-1]))
         return np.where(inside, log_n, np.nan), np.where(inside, log_y, np.nan)
 
-    return _Finder(together, fit.wider)
+    return _Finder(together, fit.wider, misfit)
 
 
 def _locate(curves: tuple[IsoflopCurve, ...], find: _Finder, level: float) -> tuple[pd.DataFrame, Array]:
@@ -259,11 +265,13 @@ def _birge(log_c: Array, at: Array, drawn: Array) -> float:
     return float(np.sqrt(squares / (used.sum() - 2)))
 
 
-def _reasons(optima: pd.DataFrame) -> tuple[str, ...]:
-    used = int(np.sum(optima["refused"] == ""))
-    if used >= LEAST_BUDGETS:
-        return ()
-    return (f"{used} of {len(optima)} budgets have a minimum; a law needs {LEAST_BUDGETS}",)
+def _reasons(optima: pd.DataFrame, misfit: float) -> tuple[str, ...]:
+    used, out = int(np.sum(optima["refused"] == "")), []
+    if used < LEAST_BUDGETS:
+        out.append(f"{used} of {len(optima)} budgets have a minimum; a law needs {LEAST_BUDGETS}")
+    if misfit > 1:
+        out.append(f"the points leave the surface by {misfit:.1f} x the noise of a run: its minima are biased")
+    return tuple(out)
 
 
 def _cautions(optima: pd.DataFrame, method: Method, scatter: float) -> tuple[str, ...]:

@@ -24,16 +24,15 @@ if TYPE_CHECKING:
 
 Array = NDArray[np.float64]
 
-_POWERS: dict[str, Law] = {
-    "power law": power(floor=False),
-    "power law with floor": power(floor=True),
-    "power law with floor and shift": power(floor=True, shift=True),
+LAWS: dict[int, dict[str, Law]] = {
+    1: {
+        "power law": power(floor=False),
+        "power law with floor": power(floor=True),
+        "power law with floor and shift": power(floor=True, shift=True),
+    },
+    2: {"chinchilla": surface("chinchilla"), "kaplan": surface("kaplan"), "log-linear": log_linear},
 }
-_SURFACES: dict[str, Law] = {
-    "chinchilla": surface("chinchilla"),
-    "kaplan": surface("kaplan"),
-    "log-linear": log_linear,
-}
+"""The laws that are compared, by the number of inputs; log-linear is the naive one that a surface must beat."""
 SPLITS = 4
 """At most so many cuts are tried, the largest one level held out, then two, ..."""
 COVERED = 0.8
@@ -147,7 +146,7 @@ def validate(
     if count < 4:
         raise ValueError(f"{count} levels of {order!r}; holding one out needs at least 4")
     question = Question(names, y, {"resamples": resamples, "level": level, "seed": seed})
-    chosen = dict(laws or (_POWERS if len(names) == 1 else _SURFACES))
+    chosen = dict(laws or LAWS[len(names)])
     rows = [
         _scored(name, law, table[group < count - held], table[group >= count - held], question, order, held)
         for held in cuts

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import numpy as np
 
 from analysis.agreement import agree
+from analysis.curves import by_budget, draw_curves
 from analysis.design import design_bias
 from analysis.power_law import fit_power_law
 from analysis.sensitivity import sensitivity
@@ -101,11 +102,12 @@ def verdict(
 ) -> Verdict:
     """What the table supports: an exponent, a floor, an extrapolation.
 
-    An exponent is supported when its fit gives no reason against it, the fitted range does not move it by a factor
-    of 1.5 outside its interval, the approaches agree once the bias of the design is taken off, and a naive law does
-    not predict the largest budgets as well. A floor is, when its interval excludes 0, the range does not move it
-    that far and, with one input, a law without one predicts worse. An extrapolation is supported as far as held-out
-    budgets were predicted with at least 80 % of the runs in the band.
+    An exponent is supported when its fit gives no reason against it, the runs scatter about the surface by no more
+    than their noise, the fitted range does not move it by a factor of 1.5 outside its interval, the approaches
+    agree once the bias of the design is taken off, and a naive law does not predict the largest budgets as well. A
+    floor is, when its interval excludes 0, the range does not move it that far and, with one input, a law without
+    one predicts worse. An extrapolation is supported as far as held-out budgets were predicted with at least 80 %
+    of the runs in the band.
 
     Args:
         frame: one row a run; of one input, what is to be fitted (a frontier, say).
@@ -138,7 +140,8 @@ def verdict(
     both = _try(lambda: agree(table, n, d, y, budget=order, **options), "the approaches", notes)
     bias = _try(lambda: design_bias(table, n, d, y, budget=order, fit=fit), "the design", notes)
     said = f"an exponent of the best {n} in compute, {fit.quoted('params_exponent')}"
-    against = (*fit.reasons, *_disputed(both, bias), *_naive(held))
+    off = _try(lambda: _misfit(table, fit, order), "the noise of a run", notes) or []
+    against = (*fit.reasons, *off, *_disputed(both, bias), *_naive(held))
     exponent = _exponent(against, said, moved, "params_exponent")
     floor = _floor(fit["floor"], fit.intervals["floor"], moved, None, y)
     far = _extrapolation(held, float(table[order].max()), order)
@@ -161,6 +164,15 @@ def _others(warnings: tuple[str, ...], reasons: tuple[str, ...]) -> tuple[str, .
 def _exponent(against: tuple[str, ...], said: str, moved: Sensitivity | None, name: str) -> Claim:
     reasons = [*against, *([moved.said(name)] if moved and name in moved.far else [])]
     return Claim("exponent", not reasons, said, tuple(reasons))
+
+
+def _misfit(table: pd.DataFrame, fit: SurfaceFit, order: str) -> list[str]:
+    """Whether the runs leave the surface by more than the noise that curves through neighbours show."""
+    found = draw_curves(table, by_budget(table, order), fit.x[0], fit.y, resamples=0, seed=0)
+    ratio = found.misfit(fit.rms, fit.n, fit.found.theta.size)
+    return [f"the runs leave the surface by {ratio:.1f} x their noise: it is not the law of this table"][
+        : ratio > 1
+    ]
 
 
 def _disputed(found: Agreement | None, bias: DesignBias | None) -> list[str]:

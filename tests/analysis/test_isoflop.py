@@ -199,3 +199,15 @@ def test_joint_intervals_are_the_narrowest_and_cover():
     widths = {m: np.mean([found.high - found.low for found in every]) for m, every in fits.items()}
     assert widths["joint"] < 0.5 * widths["akima"]
     assert np.mean([found.covers(truth) for found in fits["joint"]]) >= 0.7
+
+
+def test_a_joint_fit_that_leaves_the_points_beyond_their_noise_claims_nothing():
+    table = isoflop(noise=0.003, sizes=13, decades=3)
+    u, v = table["params"] / 1e6, table["examples"] / 1e6
+    luck = table["error"] / isoflop(sizes=13, decades=3)["error"]
+    bent = table.assign(error=luck / (1 + 1 / (0.15 * u**-0.34 + 0.15 * v**-0.3)))
+    fit = fit_isoflop(bent, method="joint", resamples=20)
+    assert not fit.supported
+    assert "x the noise of a run" in fit.reasons[0]
+    assert fit_isoflop(table, method="joint", resamples=20).supported
+    assert fit_isoflop(bent, method="akima", resamples=20).supported
