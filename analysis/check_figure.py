@@ -5,15 +5,15 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 import numpy as np
+import pandas as pd
 from scipy.special import betaincinv
 
 from analysis import chart, columns
 from analysis.chart import Chart
 
 if TYPE_CHECKING:
-    import pandas as pd
-
     from analysis.law import PowerLawFit
+    from analysis.validate import Validation
 
 
 def describe_residuals(fit: PowerLawFit) -> Chart:
@@ -31,6 +31,28 @@ def describe_residuals(fit: PowerLawFit) -> Chart:
         lines=(chart.line(ends, [0.0, 0.0], style="guide"),),
         y_log=False,
         annotation=(f"{fit.n} points, rms {100 * fit.rms:.2g} %",),
+    )
+
+
+def describe_held_out(found: Validation) -> Chart:
+    """How far off each law was on the runs held out, in percent rms, against how far beyond its fit they lay."""
+    table = found.table[found.table["log_rmse"] > 0]
+    names = [name for name in found.scores["law"] if (table["law"] == name).any()]
+    shades = {float(k): str(name) for k, name in enumerate(names, start=1)}
+    parts, links = [], []
+    for shade, name in shades.items():
+        rows = table[table["law"] == name].sort_values("reach")
+        said = [f"{name}: {100 * share:.0f} % of the held-out runs in its band" for share in rows["covered"]]
+        parts.append(chart.points(rows["reach"], 100 * rows["log_rmse"], shade=shade, name=said))
+        links.append(chart.line(rows["reach"], 100 * rows["log_rmse"], style="link", shade=shade))
+    return Chart(
+        x="reach",
+        y="log_rmse",
+        x_label=f"largest {found.order} held out over largest fitted",
+        y_label=f"error of the prediction of {found.y} (% rms)",
+        points=pd.concat(parts, ignore_index=True),
+        lines=tuple(links),
+        shades=shades,
     )
 
 

@@ -164,15 +164,35 @@ def _limits(figure: Chart, axis: str, *, log: bool) -> tuple[float, float]:
 
 
 def _legend(figure: Chart, palette: Palette, ax: Axes) -> None:
-    """What lines and (without a colour bar) colours stand for, in the free corner."""
+    """What lines and (without a colour bar) colours stand for, where it hides least."""
     keys: list[Any] = []
     if figure.shades and not figure.shade_label:
         keys += [_key(name, palette.of(v), marker="o", linestyle="") for v, name in figure.shades.items()]
     named = [line for line in figure.lines if line.name and line.style != "curve"]
     keys += [_key(line.name, palette.of(line.shade, INK)) for line in named]
     if keys:
-        corner: Any = "upper left" if _rises(figure) else "upper right"
-        ax.add_artist(ax.legend(handles=keys, loc=corner, **_LEGEND))
+        longest = max(len(key.get_label()) for key in keys)
+        side, top = _free_place(figure, ax, width=min(0.1 + 0.022 * longest, 0.9), height=0.075 * len(keys))
+        place: Any = {"loc": f"upper {side}", "bbox_to_anchor": (0.0 if side == "left" else 1.0, top)}
+        ax.add_artist(ax.legend(handles=keys, borderaxespad=0.2, **place, **_LEGEND))
+
+
+def _free_place(figure: Chart, ax: Axes, *, width: float, height: float) -> tuple[str, float]:
+    """Where a box of that size, in shares of the axes, hides least: its side and its top; the highest of equals."""
+    to_axes = ax.transData + ax.transAxes.inverted()
+    steps = np.linspace(0, 1, 41)
+    inked = [to_axes.transform(figure.points[["x", "y"]].to_numpy(dtype=float))]
+    for line in figure.lines:
+        corners = to_axes.transform(np.stack([line.x, line.y], axis=1))
+        at = np.linspace(0, 1, len(corners))
+        inked.append(np.stack([np.interp(steps, at, corners[:, 0]), np.interp(steps, at, corners[:, 1])], axis=1))
+    x, y = np.concatenate(inked).T
+    hidden = {}
+    for top in np.arange(1.0, height, -0.05):
+        rows = (y < top) & (y > top - height)
+        hidden["right", float(top)] = int(np.sum(rows & (x > 1 - width)))
+        hidden["left", float(top)] = int(np.sum(rows & (x < width)))
+    return min(hidden, key=lambda place: hidden[place])
 
 
 def _set_head(figure: Chart, ax: Axes) -> None:
@@ -189,12 +209,6 @@ def _set_head(figure: Chart, ax: Axes) -> None:
     if figure.annotation or rows:
         head = [*figure.annotation, *(" " for _ in rows)]
         ax.set_title("\n".join(head), loc="left", fontsize="medium", linespacing=1.35)
-
-
-def _rises(figure: Chart) -> bool:
-    """Whether y grows with x, so that the corner above the small x is free."""
-    x, y = (figure.points[name].rank().to_numpy() for name in ("x", "y"))
-    return float(np.sum((x - x.mean()) * (y - y.mean()))) > 0
 
 
 def _key(name: str, colour: Any = "#555555", **style: Any) -> Any:

@@ -122,7 +122,7 @@ def _plotly() -> str:
 
 def _answer(story: Story, frame: pd.DataFrame, y: str) -> list[Html]:
     cards = [_card(name, fit) for name, fit in story.fits.items()]
-    said = [tag("li", answer.sentence) for answer in story.answers]
+    said = [tag("li", answer.sentence, class_=None if answer.supported else "refused") for answer in story.answers]
     notes = [(name, text) for name, fit in story.fits.items() for text in fit.warnings if text not in fit.reasons]
     caveats = [f"{name}: {text}" for name, text in notes]
     caveats += [text for answer in story.answers for text in answer.caveats]

@@ -27,6 +27,24 @@ if TYPE_CHECKING:
     from orchestrator.figures import Findings
 
 
+def verdict(
+    which: Which = None,
+    *,
+    store: Store = STORE,
+    stage: Stage = None,
+    resamples: Resamples = 400,
+    as_json: AsJson = False,
+) -> None:
+    """What a table supports a claim of: an exponent, a floor, an extrapolation; with the reasons against."""
+    from analysis import FitError
+
+    try:
+        found = findings_of(store, which, stage, resamples, history=False).verdict
+    except (FitError, ValueError) as error:
+        stop(f"no verdict: {error}")
+    print(json.dumps(found.to_dict(), indent=1) if as_json else found.summary())
+
+
 def allocate(
     which: Which = None,
     *,
@@ -161,4 +179,4 @@ def _pair(done: pd.DataFrame, by: str, said: str) -> tuple[Any, Any]:
     return values[chosen[0]], values[chosen[1]]
 
 
-VERBS = (allocate, compare, suggest)
+VERBS = (verdict, allocate, compare, suggest)

@@ -6,14 +6,14 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import TYPE_CHECKING
 
-from orchestrator.laws import Law, laws, shares_budgets
+from orchestrator.laws import LEAST, Law, laws, shares_budgets
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
 
     import pandas as pd
 
-    from analysis import Chart, IsoflopFit, LearningRates, SurfaceFit
+    from analysis import Chart, IsoflopFit, LearningRates, SurfaceFit, Verdict
 
 
 class FigureError(ValueError):
@@ -82,6 +82,19 @@ class Findings:
             raise FigureError(f"{self.frame['lr'].nunique()} learning rates; a parabola needs 3")
         by = ["model", *_varied(self.frame, ("dataset_size", "budget", "batch_size", "optimizer", "schedule"))]
         return best_learning_rates(self.frame, by=by, resamples=self.resamples)
+
+    @cached_property
+    def verdict(self) -> Verdict:
+        """What the table supports; ValueError or FitError where there is nothing to judge."""
+        from analysis import verdict
+
+        done = self.done if set(self.done["dataset"]) == {"zipf"} else self.best
+        varied = [name for name in ("params", "examples") if done[name].nunique() >= LEAST]
+        if set(done["dataset"]) == {"zipf"}:
+            varied = ["examples"]
+        if not varied:
+            raise FigureError("neither params nor examples have three values: there is nothing to judge")
+        return verdict(done, varied if len(varied) == 2 else varied[0], resamples=min(self.resamples, 400))
 
 
 def figure(name: str, findings: Findings) -> Chart:
@@ -187,6 +200,15 @@ def _residuals(findings: Findings) -> Chart:
     return describe_residuals(fits.get("flops") or next(iter(fits.values())))
 
 
+def _held_out(findings: Findings) -> Chart:
+    from analysis.check_figure import describe_held_out
+
+    held = findings.verdict.validation
+    if held is None:
+        raise FigureError(next(text for text in findings.verdict.warnings if "held-out" in text))
+    return describe_held_out(held)
+
+
 def _varied(frame: pd.DataFrame, names: Iterable[str]) -> list[str]:
     return [name for name in names if len(frame[name].unique()) > 1]
 
@@ -202,6 +224,7 @@ FIGURES: dict[str, Callable[[Findings], Chart]] = {
     "learning-rate": _learning_rate,
     "batch-size": _batch_size,
     "residuals": _residuals,
+    "held-out": _held_out,
 }
 HEADINGS = {
     "runs": "Every run",
@@ -214,4 +237,5 @@ HEADINGS = {
     "learning-rate": "Learning rates",
     "batch-size": "Batch sizes",
     "residuals": "What the law leaves",
+    "held-out": "Prediction of the largest budgets, held out",
 }

@@ -79,12 +79,26 @@ def _answers(findings: Findings) -> list[Answer]:
     ]
     known = calibration(findings.frame, findings.laws)
     answers += [Answer(str(known), supported=known.holds)] if known else []
-    answers += [*_allocations(findings), *_comparison(findings), *_rates(findings)]
+    answers += [*_claims(findings), *_allocations(findings), *_comparison(findings), *_rates(findings)]
     schedules = sorted(findings.frame["schedule"].dropna().unique())
     if len(schedules) > 1:
         said = f"schedules are mixed here ({', '.join(schedules)}): a difference between them looks like a law"
         answers.append(Answer(f"{len(schedules)} schedules", caveats=(said,)))
     return answers
+
+
+def _claims(findings: Findings) -> list[Answer]:
+    """What the table supports a claim of, and what it does not."""
+    from analysis import FitError
+    from analysis.report import Answer
+
+    try:
+        found = findings.verdict
+    except (FitError, ValueError) as error:
+        return [Answer(f"no verdict: {error}", supported=False)]
+    claims = (found.exponent, found.floor, found.extrapolation)
+    said = [Answer(str(claim).replace("\n ", ","), claim.supported) for claim in claims]
+    return [*said[:-1], Answer(said[-1].sentence, said[-1].supported, found.warnings)]
 
 
 def _allocations(findings: Findings) -> list[Answer]:

@@ -8,8 +8,8 @@ import pytest
 from planted import law, sweep
 from scipy.stats import binomtest
 
-from analysis import draw, fit_frontier, fit_power_law
-from analysis.check_figure import describe_coverage, describe_residuals
+from analysis import draw, fit_frontier, fit_power_law, validate
+from analysis.check_figure import describe_coverage, describe_held_out, describe_residuals
 from analysis.runs_figure import describe_families, describe_runs
 
 
@@ -99,6 +99,32 @@ def test_coverage_has_exact_binomial_bars_and_a_diagonal():
     assert diagonal.x.tolist() == diagonal.y.tolist() == [0.5, 0.95]
     with pytest.raises(ValueError, match="expected values in"):
         describe_coverage(table.assign(covered=95.0))
+
+
+def test_held_out_errors_are_those_of_the_validation():
+    found = validate(sweep(budgets=6), resamples=20)
+    figure = describe_held_out(found)
+    assert list(figure.shades.values()) == found.scores["law"].tolist()
+    table = found.table.sort_values(["law", "reach"])
+    drawn = figure.points.assign(law=figure.points["shade"].map(figure.shades)).sort_values(["law", "x"])
+    assert drawn["x"].tolist() == table["reach"].tolist()
+    assert drawn["y"].tolist() == pytest.approx((100 * table["log_rmse"]).tolist())
+
+
+def test_a_legend_stands_where_nothing_is():
+    from matplotlib.figure import Figure
+
+    tables = {"a": sweep(), "b": sweep().eval("error = 2 * error")}
+    page = Figure(figsize=(3.5, 2.9))
+    ax = draw(
+        describe_families({k: fit_frontier(t, floor=False, resamples=20) for k, t in tables.items()}),
+        page.add_subplot(),
+    )
+    page.draw_without_rendering()
+    box = next(a for a in ax.get_children() if type(a).__name__ == "Legend").get_window_extent()
+    dots = [ax.transData.transform(line.get_xydata())[0] for line in ax.lines if len(line.get_xydata()) == 1]
+    assert dots
+    assert not any(box.contains(*dot) for dot in dots)
 
 
 def test_methods_are_told_apart():

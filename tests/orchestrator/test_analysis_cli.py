@@ -155,6 +155,7 @@ def test_the_page_holds_the_sweep_file_the_answers_and_no_password(isoflop, tmp_
     assert "144 runs, 144 done" in text
     assert "isoflop report --out deep/page.html --resamples 100" in text
     assert "FLOPs are best spent on" in text
+    assert "this table does not support a floor of error" in text
     assert "the best learning rate lies inside its grid for" in text
     for heading in (HEADINGS["isoflop"], HEADINGS["error-vs-flops"], HEADINGS["learning-rate"]):
         assert heading in text
@@ -168,6 +169,18 @@ def test_who_may_open_a_database_stays_out_of_the_page(findings, monkeypatch):
     story = story_of("grid", "", "today", address, findings)
     assert "secret" not in str(story.provenance)
     assert story.provenance["table"] == "postgresql://host/db"
+
+
+# verdict
+
+
+def test_a_verdict_is_three_claims(isoflop):
+    code, said, _ = isoflop("verdict", *QUICK)
+    assert code == 0
+    assert len(re.findall(r"^this table (?:supports|does not support) an? ", said, flags=re.MULTILINE)) == 3
+    found = json.loads(isoflop("verdict", "--json", *QUICK)[1])
+    assert found["exponent"]["supported"]
+    assert not found["floor"]["supported"]
 
 
 # allocate
