@@ -4,15 +4,17 @@ from __future__ import annotations
 
 import math
 from dataclasses import replace
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
+from orchestrator.executors import Failed, Finished, Lost
 from orchestrator.planner import run_flops
 from trainer import cost
 from trainer.spec import stack_key
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
+    from collections.abc import Iterable, Mapping, Sequence
 
+    from orchestrator.table import Table
     from trainer.result import Record
     from trainer.spec import RunSpec
 
@@ -54,11 +56,56 @@ def beats_chance(records: Iterable[Record], classes: int) -> bool:
     return any(record.loss <= _LOSS * chance or record.error <= _ERROR * error for record in records)
 
 
-def verdict(runs: Sequence[RunSpec], records: Sequence[Record]) -> str | None:
+def verdict(runs: Sequence[RunSpec], event: Finished | Failed | Lost) -> str | None:
     """What is wrong with a canary's sweep, in a line; None where one of its recipes beat chance."""
+    anyway = "--no-canary goes on all the same"
+    if not isinstance(event, Finished):
+        return f"the canary failed: {event.reason}; {anyway}"
     classes = runs[0].classes or 2
+    records = [record for result in event.results for record in result.history]
     if beats_chance(records, classes):
         return None
     best = min((record.loss for record in records), default=math.nan)
     said = f"the canary ({len(runs)} recipes of the smallest cell, {runs[0].steps} steps) does not beat chance"
-    return f"{said}: best loss {best:.3g}, a guess has {math.log(classes):.3g}; --no-canary goes on all the same"
+    return f"{said}: best loss {best:.3g}, a guess has {math.log(classes):.3g}; {anyway}"
+
+
+class Canaries:
+    """Which sweeps have sent their canary and which wait for it; none where they were not `asked` for."""
+
+    def __init__(self, table: Table, *, asked: bool) -> None:
+        self._table, self._asked = table, asked
+        self._heard: set[str] = set()
+        self._away: set[str] = set()
+        self._lost: set[str] = set()
+        self.waiting: list[tuple[str, list[RunSpec]]] = []
+
+    def hold(self, rows: Iterable[Mapping[str, Any]]) -> set[str]:
+        """Of sweeps (rows of `Table.sweeps`), those that are held back until their canary is heard."""
+        for row in rows if self._asked else ():
+            sweep = row["sweep"]
+            if row["done"] or row["diverged"] or row["pruned"] or sweep in self._heard | self._away:
+                continue
+            if runs := canary_of(self._table.queued(sweep)):
+                self._away.add(sweep)
+                self.waiting.append((sweep, runs))
+            else:
+                self._heard.add(sweep)
+        return set(self._away)
+
+    def next(self) -> tuple[str, list[RunSpec]] | None:
+        """A canary that is to be sent, if any."""
+        return self.waiting.pop(0) if self.waiting else None
+
+    def again(self, sweep: str, runs: list[RunSpec]) -> None:
+        """One that could not be sent yet."""
+        self.waiting.insert(0, (sweep, runs))
+
+    def heard(self, sweep: str, runs: Sequence[RunSpec], event: Finished | Failed | Lost) -> str | None:
+        """A canary is back: what is wrong with its sweep, if anything. One whose worker died is sent once more."""
+        self._away.discard(sweep)
+        if isinstance(event, Lost) and sweep not in self._lost:
+            self._lost.add(sweep)
+            return None
+        self._heard.add(sweep)
+        return verdict(runs, event)

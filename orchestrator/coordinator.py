@@ -63,7 +63,7 @@ def coordinate(table: Table, sweeps: Sequence[str], how: How) -> Scheduler | Non
     place = executor_of(how.executor, how.slots, how.device, how.address, files, queued, table)
     show = ProgressLine()
     try:
-        more = {"keep_all": how.keep, "speed": speed, "inbox": inbox_of(table.store)}
+        more = {"keep_all": how.keep, "speed": speed, "inbox": inbox_of(table.store), "canary": how.canary}
         scheduler = Scheduler(table, place, sweeps, show, files=files, **more)  # type: ignore[arg-type]
         scheduler.drain()
     except KeyboardInterrupt:

@@ -4,19 +4,19 @@ from __future__ import annotations
 
 import time
 from contextlib import suppress
-from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, NamedTuple, Protocol, TypeVar
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 
 from orchestrator.admission import Admission
 from orchestrator.backlog import Backlog
-from orchestrator.database import waits
+from orchestrator.canary import Canaries
 from orchestrator.executors import Began, Executor, Failed, Finished, Lost, Metered, Noted, Recorded, WentOn
 from orchestrator.failures import ALIKE, MOST_LOSSES, Failures, is_lost
+from orchestrator.flight import Flight, finished, lost
 from orchestrator.interrupts import Interrupts
 from orchestrator.journal import Journal
 from orchestrator.ledger import Ledger
-from orchestrator.meter import Used
-from orchestrator.planner import run_flops
+from orchestrator.patience import Patience
 from orchestrator.progress import Pace, Progress, progress_of
 from orchestrator.requests import BY_HAND
 from orchestrator.table import LEASE, End
@@ -31,10 +31,8 @@ if TYPE_CHECKING:
     from orchestrator.executors import Event
     from orchestrator.requests import Inbox
     from orchestrator.table import Table
-    from trainer.result import Record, Resumed, RunResult
+    from trainer.result import Record, Resumed
     from trainer.spec import RunSpec
-
-T = TypeVar("T")
 
 
 class Search(Protocol):
@@ -53,22 +51,6 @@ GRACE = 5.0
 TOLD = 2.0
 """Seconds between two notes in the table about how far the sweeps are."""
 
-AGAIN = 1.0
-"""Seconds after which a table that could not be written is tried again."""
-
-
-@dataclass
-class _Flight:
-    """A bundle in training: its runs, their fencing tokens, and what is known of them so far."""
-
-    runs: dict[str, RunSpec]
-    claimed: dict[str, int]
-    since: float
-    spent: dict[str, int] = field(default_factory=dict)
-    began: dict[str, int] = field(default_factory=dict)
-    losses: dict[str, list[tuple[int, float]]] = field(default_factory=dict)
-    used: Used = field(default_factory=Used)
-
 
 class _Picked(NamedTuple):
     """A bundle that is about to be claimed, and the place that it was given."""
@@ -84,7 +66,7 @@ class Scheduler:
     `files` says where checkpoints lie, from which runs go on and with which the stages of a chain begin. A run with
     a parent waits for its end; where the parent has none to give, it fails. `speed` is this machine's, where it is
     known: stacks are as large as it says. `inbox` brings what other terminals ask for, a `search` adds runs
-    as others end.
+    as others end. With `canary`, a sweep of which nothing has trained yet must first beat chance on a tiny budget.
     """
 
     def __init__(  # noqa: PLR0913 - its collaborators
@@ -100,6 +82,7 @@ class Scheduler:
         speed: Speed | None = None,
         inbox: Inbox | None = None,
         search: Search | None = None,
+        canary: bool = False,
         sleep: Callable[[float], None] = time.sleep,
     ) -> None:
         self._table, self._executor, self._sweeps = table, executor, list(sweeps)
@@ -108,13 +91,15 @@ class Scheduler:
         self._search, self._seeks = search, search is not None
         self._backlog = Backlog(table, files, speed, executor.slots)
         self._admission = Admission(lambda: executor.places, table.devices.get("memory"))
+        self._canaries = Canaries(table, asked=canary)
         self._ledger, self._failures, self._pace, self._journal = Ledger(), Failures(), Pace(), Journal()
-        self._flights: dict[int, _Flight] = {}
+        self._flights: dict[int, Flight] = {}
         self._endings: dict[str, tuple[str, str]] = {}
         self._paused: dict[str, str] = {}
         self._kept: set[str] = set()
         self._next = 0
         self._interrupts = Interrupts(clock, self._wind)
+        self._patiently = Patience(self._say, sleep, lambda: self.interrupted)
         self._stale = True
         self._settled_flops = 0.0
         self._first_event: float | None = None
@@ -168,7 +153,9 @@ class Scheduler:
             self._read()
         self._commit([] if self.interrupted else self._pick())
         by_hand = BY_HAND in self._paused.values() and self._inbox is not None and not self.interrupted
-        later = bool(self._backlog.waiting) and not self.interrupted  # no worker is ready, or no machine is left
+        later = (
+            bool(self._backlog.waiting or self._canaries.waiting) and not self.interrupted
+        )  # no worker is ready, or no machine is left
         return bool(self._flights) or later or by_hand
 
     def _seek(self) -> None:
@@ -181,13 +168,14 @@ class Scheduler:
     def _read(self) -> None:
         """The queue as it stands in the table."""
         self._stale = False
-        held = self._table.standing(self._sweeps)
-        self._patiently(lambda: self._table.move(held, "queued", of=["blocked"]))  # limits may allow them now
+        known = self._table.standing(self._sweeps)
+        self._patiently(lambda: self._table.move(known, "queued", of=["blocked"]))  # limits may allow them now
         rows = [row for row in self._table.sweeps() if row["sweep"] in self._sweeps]
         self._paused = {row["sweep"]: row["paused"] for row in rows if row["paused"]}
         before, self.progress = self.progress, progress_of(rows)
         self.progress.message, self._settled_flops = before.message, self.progress.spent
-        going = [name for name in self._sweeps if name not in self._paused]
+        held = self._paused.keys() | self._canaries.hold([row for row in rows if not row["paused"]])
+        going = [name for name in self._sweeps if name not in held]
         self._orphaned(self._patiently(lambda: self._backlog.read(going, self._sweeps)))
         standing = self._backlog.standing
         self._ledger.open(rows, {run_id: row["sweeps"] for run_id, row in standing.items()})
@@ -198,6 +186,8 @@ class Scheduler:
         """Bundles for the free slots, their FLOPs set aside; what a limit does not pay for any more is blocked."""
         picked: list[_Picked] = []
         waiting, free = self._backlog.waiting, list(self._executor.open)
+        while free and (canary := self._canaries.next()):
+            self._send_canary(*canary, free)
         while waiting and free:
             if len(bundle := waiting[0]) > 1 and not self._admission.fits(bundle):
                 waiting[:1] = [bundle[0::2], bundle[1::2]]
@@ -211,7 +201,7 @@ class Scheduler:
                 blocked = [run.run_id for run in bundle if run not in kept]
                 self._journal.moves += [(run_id, "blocked", reason) for run_id in blocked]
                 self.progress.blocked += len(blocked)
-                self.progress.message = f"{reason}; the rest is blocked"
+                self._say(f"{reason}; the rest is blocked")
             if kept:
                 self._ledger.reserve(charged_flops(kept))
                 picked.append(_Picked(self._next, kept, place))
@@ -220,6 +210,17 @@ class Scheduler:
             else:
                 self._admission.take_back(self._next)
         return picked
+
+    def _send_canary(self, sweep: str, runs: list[RunSpec], free: list[str]) -> None:
+        place = self._admission.give(self._next, runs, free)
+        if place is None:
+            self._canaries.again(sweep, runs)
+            free.clear()  # until one of those in training has ended
+            return
+        free.remove(place)
+        self._flights[self._next] = Flight({run.run_id: run for run in runs}, {}, self._clock(), sweep)
+        self._executor.submit(self._next, runs, (), place)
+        self._next += 1
 
     def _commit(self, picked: Sequence[_Picked]) -> None:
         """One transaction: what was heard, and the claims of what was picked. Then that starts."""
@@ -233,29 +234,11 @@ class Scheduler:
                 if run.run_id not in claimed:  # it is no longer queued
                     self._ledger.settle(run.run_id, 0)
             if runs:
-                self._flights[number] = _Flight(runs, {r: claimed[r] for r in runs}, self._clock())
+                self._flights[number] = Flight(runs, {r: claimed[r] for r in runs}, self._clock())
                 tried = self._admission.as_tried(list(runs.values()))
                 self._executor.submit(number, tried, self._kept & runs.keys(), place)
             else:
                 self._admission.take_back(number)
-
-    def _patiently(self, write: Callable[[], T]) -> T:
-        """Do it, however long the disk is full or the table locked: what was heard waits, and workers go on."""
-        waited = False
-        while True:
-            try:
-                done = write()
-            except Exception as error:
-                why = waits(error)
-                if why is None or self.interrupted:
-                    raise
-                waited = True
-                self._say(f"{why}: waiting, nothing is lost")
-                self._sleep(AGAIN)
-            else:
-                if waited:
-                    self._say("the table can be written again")
-                return done
 
     def _poll(self) -> list[Event]:
         if self._flights or self._backlog.waiting:
@@ -267,6 +250,9 @@ class Scheduler:
 
     def _take(self, event: Event) -> None:
         flight = self._flights[event.bundle]
+        if flight.canary:
+            self._hear_canary(flight, event)
+            return
         if self._first_event is None and not isinstance(event, Began):
             self._first_event = self._clock()
         match event:
@@ -287,16 +273,27 @@ class Scheduler:
                 self._end(flight, event)
                 self._seeks = self._search is not None
 
-    def _record(self, flight: _Flight, record: Record) -> None:
+    def _hear_canary(self, flight: Flight, event: Event) -> None:
+        if isinstance(event, Metered):
+            flight.used = event.used
+        if not isinstance(event, Finished | Failed | Lost):
+            return
+        del self._flights[event.bundle]
+        runs = list(flight.runs.values())
+        self._admission.take_back(event.bundle, runs, flight.used.peak_memory)
+        wrong = self._canaries.heard(flight.canary, runs, event)
+        self._stale = True
+        if wrong and not self.interrupted:
+            self._pause(flight.canary, wrong)
+
+    def _record(self, flight: Flight, record: Record) -> None:
         run = flight.runs[record.run_id]
         self._journal.records.append(record)
         self._journal.tokens[record.run_id] = flight.claimed[record.run_id]
-        flight.spent[record.run_id] = record.flops
-        losses = flight.losses.setdefault(record.run_id, [])
-        losses.append((record.step, record.train_loss))
+        flight.record(record)
         if record.step == run.steps:
             self.progress.note_error(record.error)
-        elif is_lost(losses, run.steps or 0, run.classes or 2):
+        elif is_lost(flight.losses[record.run_id], run.steps or 0, run.classes or 2):
             self.end(record.run_id, "diverged", "its loss stayed above chance")
         self._judge(record)
 
@@ -304,50 +301,32 @@ class Scheduler:
         for run_id in self._search.judge(record) if self._search is not None else ():
             self.end(run_id, "pruned", f"the search's pruner, at step {record.step}")
 
-    def _go_on(self, flight: _Flight, resumed: Resumed) -> None:
+    def _go_on(self, flight: Flight, resumed: Resumed) -> None:
         self._journal.resumed.append(resumed)
         self._journal.tokens[resumed.run_id] = flight.claimed[resumed.run_id]
-        flight.spent[resumed.run_id] = flight.began[resumed.run_id] = resumed.flops
-        flight.losses[resumed.run_id] = [(record.step, record.train_loss) for record in resumed.history]
+        flight.go_on(resumed)
         for record in resumed.history:
             self._judge(record)
-        self._pace.went_on(resumed.run_id, resumed.flops / max(1, run_flops(flight.runs[resumed.run_id])))
+        self._pace.went_on(resumed.run_id, flight.share(resumed.run_id))
 
-    def _end(self, flight: _Flight, event: Finished | Failed | Lost) -> None:
-        used = self._used(flight)
+    def _end(self, flight: Flight, event: Finished | Failed | Lost) -> None:
+        used = flight.columns(self._clock(), self._gpu_share)
         if isinstance(event, Finished):
-            self._finish(flight, event.results, used)
+            for end in finished(flight, event.results, self._endings, used):
+                self._settle(flight, end)
         elif isinstance(event, Failed):
             self._fail(flight, event, used)
         else:
-            self._lose(flight, event, used)
-
-    def _used(self, flight: _Flight) -> dict[str, Any]:
-        """Columns of each of its attempts: a bundle's runs share what it used."""
-        share = self._gpu_share / len(flight.runs)
-        energy = None if flight.used.energy is None else flight.used.energy * share
-        gpu_seconds = (self._clock() - flight.since) * share
-        return {"peak_memory": flight.used.peak_memory, "energy": energy, "gpu_seconds": gpu_seconds}
+            hopeless = self._failures.lost(flight.runs)
+            for end in lost(flight, event.reason, hopeless, MOST_LOSSES, used):
+                self._settle(flight, end)
+            self._backlog.again(run for run_id, run in flight.runs.items() if run_id not in hopeless)
 
     @property
     def _gpu_share(self) -> float:
         return self._executor.gpus / max(1, self._executor.slots)
 
-    def _finish(self, flight: _Flight, results: Iterable[RunResult], used: dict[str, Any]) -> None:
-        for result in results:
-            asked, token = self._endings.pop(result.run_id, None), flight.claimed[result.run_id]
-            state: str = result.state
-            reason = None
-            if state == "cancelled":
-                state, reason = asked or ("queued", "stopped before its end")
-            outcome = "interrupted" if state == "queued" else state
-            self._settle(flight, End(result.run_id, token, state, outcome, reason, result=result, used=used))
-            if state == "done":
-                self.progress.note_error(result.error)
-            elif state == "pruned":
-                self._files.drop([result.run_id])
-
-    def _fail(self, flight: _Flight, event: Failed, used: dict[str, Any]) -> None:
+    def _fail(self, flight: Flight, event: Failed, used: dict[str, Any]) -> None:
         """A run that fails alone is a failed row; nobody knows whose fault a stack's was, so each goes alone.
 
         What ran out of memory is tried again with less of it, and fails with the figure where there is no less.
@@ -365,26 +344,21 @@ class Scheduler:
                     self._pause(sweep, f"{ALIKE} runs raised the same: {event.reason}")
         self._backlog.again(again)
 
-    def _lose(self, flight: _Flight, event: Lost, used: dict[str, Any]) -> None:
-        hopeless = self._failures.lost(flight.runs)
-        for run_id, token in flight.claimed.items():
-            if run_id in hopeless:
-                reason = f"{event.reason}, {MOST_LOSSES} times"
-                self._settle(flight, End(run_id, token, "failed", "lost", reason, used=used))
-            else:
-                self._settle(flight, End(run_id, token, "queued", "lost", event.reason, used=used))
-        self._backlog.again(run for run_id, run in flight.runs.items() if run_id not in hopeless)
-
-    def _settle(self, flight: _Flight, end: End) -> None:
+    def _settle(self, flight: Flight, end: End) -> None:
         """An attempt is over: note it, charge it, and let go what waited for the run."""
+        state, reason = self._endings.pop(end.run_id, ("", ""))
+        if end.state == "queued" and state == "cancelled":  # it was to leave, and its worker died
+            end = replace(end, state=state, reason=reason)
         self._journal.ends.append(end)
-        self._endings.pop(end.run_id, None)
-        reached = end.result.flops if end.result is not None else flight.spent.get(end.run_id, 0)
-        back = self._ledger.settle(end.run_id, reached - flight.began.get(end.run_id, 0))
+        back = self._ledger.settle(end.run_id, flight.own(end))
         self._stale |= back and self.progress.blocked > 0
         if end.state == "queued":
             return
-        self._settled_flops += end.result.flops if end.result is not None else 0
+        if end.result is not None:
+            self._settled_flops += end.result.flops
+            self.progress.note_error(end.result.error if end.state == "done" else None)
+        if end.state == "pruned":
+            self._files.drop([end.run_id])
         self._pace.ended(end.run_id)
         setattr(self.progress, end.state, getattr(self.progress, end.state) + 1)
         self._orphaned(self._backlog.ended(end.run_id, end.state))
@@ -434,8 +408,8 @@ class Scheduler:
         self._on_progress(self.progress)
 
     def _report(self) -> None:
-        flights = self._flights.values()
-        flying = {r: f.spent.get(r, 0) / max(1, run_flops(run)) for f in flights for r, run in f.runs.items()}
+        flights = [flight for flight in self._flights.values() if not flight.canary]
+        flying = {run_id: flight.share(run_id) for flight in flights for run_id in flight.runs}
         now = self.progress
         now.spent = self._settled_flops + sum(sum(flight.spent.values()) for flight in flights)
         now.running = len(flying)

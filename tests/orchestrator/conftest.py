@@ -7,6 +7,9 @@ import pytest
 
 from orchestrator import cli, plan, read_sweep
 from orchestrator.planner import run_flops
+from orchestrator.scheduler import Scheduler
+from orchestrator.table import Table
+from tests.orchestrator.fakes import Clock, FakeExecutor, Saved
 from trainer import cost
 from trainer.result import Record, RunResult
 
@@ -129,3 +132,32 @@ def sweep(tmp_path, text_of):
         return name
 
     return write
+
+
+@pytest.fixture
+def clock():
+    return Clock()
+
+
+@pytest.fixture
+def table(tmp_path):
+    with Table(tmp_path / "t.db", writable=True) as made:
+        yield made
+
+
+@pytest.fixture
+def begin(table, planned, result_of, clock):
+    """Plans and enqueues a small sweep; its scheduler, executor and plan."""
+
+    def begun(fate=lambda specs: "done", slots=2, on_progress=lambda progress: None, files=None, how=None, **said):
+        made = planned(**said)
+        table.enqueue(made)
+        executor = FakeExecutor(result_of, clock, slots, fate)
+        sweeps, saved = [made.sweep], files or Saved(executor)
+        return (
+            Scheduler(table, executor, sweeps, on_progress, clock, saved, sleep=clock.sleep, **how or {}),
+            executor,
+            made,
+        )
+
+    return begun

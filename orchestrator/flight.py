@@ -1,0 +1,83 @@
+"""A bundle in training, and what its end means for each of its runs."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+from orchestrator.meter import Used
+from orchestrator.planner import run_flops
+from orchestrator.table import End
+
+if TYPE_CHECKING:
+    from collections.abc import Collection, Iterable, Mapping
+
+    from trainer.result import Record, Resumed, RunResult
+    from trainer.spec import RunSpec
+
+
+@dataclass
+class Flight:
+    """A bundle's runs, their fencing tokens, and what is known of them so far. `canary`: of which sweep it is one.
+
+    `spent` and `began` are FLOPs, `losses` (step, training loss) of the records.
+    """
+
+    runs: dict[str, RunSpec]
+    claimed: dict[str, int]
+    since: float
+    canary: str = ""
+    spent: dict[str, int] = field(default_factory=dict)
+    began: dict[str, int] = field(default_factory=dict)
+    losses: dict[str, list[tuple[int, float]]] = field(default_factory=dict)
+    used: Used = field(default_factory=Used)
+
+    def record(self, record: Record) -> None:
+        """Take in a record."""
+        self.spent[record.run_id] = record.flops
+        self.losses.setdefault(record.run_id, []).append((record.step, record.train_loss))
+
+    def go_on(self, resumed: Resumed) -> None:
+        """Take in that a run goes on from a checkpoint."""
+        self.spent[resumed.run_id] = self.began[resumed.run_id] = resumed.flops
+        self.losses[resumed.run_id] = [(record.step, record.train_loss) for record in resumed.history]
+
+    def share(self, run_id: str) -> float:
+        """Share of a run's FLOPs that is done."""
+        return self.spent.get(run_id, 0) / max(1, run_flops(self.runs[run_id]))
+
+    def own(self, end: End) -> int:
+        """FLOPs that an attempt spent by its end."""
+        reached = end.result.flops if end.result is not None else self.spent.get(end.run_id, 0)
+        return reached - self.began.get(end.run_id, 0)
+
+    def columns(self, now: float, gpu_share: float) -> dict[str, Any]:
+        """What each of its attempts used: the runs of a bundle share its energy and its part of a GPU."""
+        share = gpu_share / len(self.runs)
+        energy = None if self.used.energy is None else self.used.energy * share
+        return {"peak_memory": self.used.peak_memory, "energy": energy, "gpu_seconds": (now - self.since) * share}
+
+
+def finished(
+    flight: Flight, results: Iterable[RunResult], asked: Mapping[str, tuple[str, str]], used: dict[str, Any]
+) -> list[End]:
+    """Ends of a bundle that came to its end; `asked` are runs that had to leave, into which state and why."""
+    ends = []
+    for result in results:
+        state, reason = str(result.state), None
+        if state == "cancelled":
+            state, reason = asked.get(result.run_id, ("queued", "stopped before its end"))
+        outcome = "interrupted" if state == "queued" else state
+        token = flight.claimed[result.run_id]
+        ends.append(End(result.run_id, token, state, outcome, reason, result=result, used=used))
+    return ends
+
+
+def lost(flight: Flight, reason: str, hopeless: Collection[str], most: int, used: dict[str, Any]) -> list[End]:
+    """Ends of a bundle whose worker died, for the `most`th time under those that are hopeless."""
+    return [
+        End(run_id, token, "failed", "lost", f"{reason}, {most} times", used=used)
+        if run_id in hopeless
+        else End(run_id, token, "queued", "lost", reason, used=used)
+        for run_id, token in flight.claimed.items()
+    ]

@@ -1,0 +1,94 @@
+"""What stands for the world in tests of the coordinator: a clock that they move, a scripted executor."""
+
+from orchestrator.admission import Place
+from orchestrator.executors import Failed, Finished, Lost, Recorded
+
+
+class Clock:
+    """Seconds that pass when a test says so."""
+
+    def __init__(self):
+        self.now = 1000.0
+
+    def __call__(self):
+        return self.now
+
+    def sleep(self, seconds):
+        self.now += seconds
+
+
+class FakeExecutor:
+    """Ends one bundle a poll, in the order submitted; `fate(specs)` says how: an end, or "hang"."""
+
+    def __init__(self, result_of, clock, slots=2, fate=lambda specs: "done"):
+        self.slots, self.submitted, self.stops, self.kept = slots, [], 0, set()
+        self.gpus, self.leaving = 0, set()
+        self.places, self.tried = [Place("here", "cpu", 2**40)], []
+        self._result_of, self._clock, self._fate = result_of, clock, fate
+        self._going = []
+        self.on_poll = lambda: None
+
+    @property
+    def free(self):
+        return self.slots - len(self._going)
+
+    @property
+    def open(self):
+        return ["here"] * self.free
+
+    def submit(self, bundle, specs, keep=(), place=None):
+        self.kept |= set(keep)
+        assert self.free
+        assert place in self.open
+        self.tried += specs
+        self._going.append((bundle, list(specs)))
+        self.submitted.append([spec.run_id for spec in specs])
+
+    def poll(self, timeout):
+        self._clock.now += 1
+        self.on_poll()
+        for i, (bundle, specs) in enumerate(self._going):
+            if (fate := self._ends(specs)) != "hang":
+                del self._going[i]
+                return self._events(bundle, specs, fate)
+        return []
+
+    def _ends(self, specs):
+        fate = self._fate(specs)
+        left = all(spec.run_id in self.leaving for spec in specs)
+        return "cancelled" if fate == "hang" and (self.stops or left) else fate
+
+    def _events(self, bundle, specs, fate):
+        if fate == "raise":
+            return [Failed(bundle, "ValueError: no such data", "Traceback ...\nValueError: no such data")]
+        if fate == "exhaust":
+            return [Failed(bundle, "OutOfMemoryError: tried to allocate", "Traceback ...", "OutOfMemoryError")]
+        if fate == "die":
+            return [Lost(bundle, "its worker died (ActorDiedError)")]
+        error = 0.25 if fate == "done" else 0.9
+        states = ["cancelled" if spec.run_id in self.leaving else fate for spec in specs]
+        results = [self._result_of(spec, state, error) for spec, state in zip(specs, states, strict=True)]
+        records = [Recorded(bundle, record) for result in results for record in result.history]
+        return [*records, Finished(bundle, results)]
+
+    def stop(self):
+        self.stops += 1
+
+    def leave(self, bundle, run_ids):
+        self.leaving |= set(run_ids)
+
+    def close(self):
+        pass
+
+
+class Saved:
+    """Files in name only: what went on at which step, and what an executor has kept."""
+
+    def __init__(self, executor=None, steps=None):
+        self._executor, self._steps = executor, steps or {}
+
+    def begun(self, run):
+        return self._steps.get(run.run_id, 0)
+
+    def kept(self, run_id):
+        return self._executor is not None and run_id in self._executor.kept
