@@ -88,10 +88,12 @@ def test_a_run_is_lost_where_its_loss_stays_above_chance_and_above_what_it_began
 
 def test_a_run_whose_loss_stays_above_chance_leaves_its_stack_and_is_a_datum(begin, table, result_of):
     scheduler, executor, made = begin(
-        lambda specs: "hang" if not executor.leaving else "done", slots=1, width="16", seeds=2
+        lambda specs: "hang" if not executor.leaving else "done", slots=1, width="16", seeds=2, epochs="60"
     )
     bad = made.runs[0]
-    history = [replace(result_of(bad).history[0], step=i + 1, train_loss=5.0 + i, flops=i + 1) for i in range(4)]
+    history = [
+        replace(result_of(bad).history[0], step=20 * (i + 1), train_loss=5.0 + i, flops=i + 1) for i in range(4)
+    ]
     told = []
 
     def events(bundle, specs, fate):
