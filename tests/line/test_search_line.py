@@ -1,0 +1,100 @@
+"""`isoflop search` through the real command: Ray, kill -9, and what it prints."""
+
+import json
+import subprocess
+import sys
+import time
+
+import pandas as pd
+import pytest
+
+import orchestrator
+from orchestrator.database import TableError
+from orchestrator.table import Table
+
+SWEEP = """\
+sweep: searched
+data: {dataset: digits, validation: 0.2}
+model: {family: b-mlp, depth: 1, width: [16, 32]}
+train: {batch_size: 32, lr: {search: {min: 1e-4, max: 3e-2, distribution: log_uniform}}}
+budget: {epochs: 10}
+search: {trials: 8, batch: 4}
+"""
+NUMBERS = ["search_cell", "trial", "state", "lr", "error", "val_error", "val_loss", "steps", "flops"]
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("search")
+    (folder / "s.yaml").write_text(SWEEP)
+    (folder / "p.yaml").write_text(
+        SWEEP.replace("trials: 8, batch: 4", "trials: 12, batch: 6, pruner: median").replace("searched", "pruned")
+    )
+    return folder
+
+
+def command(*arguments):
+    return [sys.executable, "-c", "from orchestrator.cli import main; main()", "search", *arguments]
+
+
+def finish(folder, *arguments):
+    ended = subprocess.run(
+        command(*arguments), cwd=folder, text=True, capture_output=True, timeout=240, check=False
+    )
+    assert ended.returncode == 0, ended.stderr
+    return ended.stdout
+
+
+def rows(folder, store):
+    frame = orchestrator.results(folder / store).sort_values(["search_cell", "trial"])
+    return frame[NUMBERS].reset_index(drop=True)
+
+
+def kill_in_the_middle(folder, store, least):
+    """Kill a search with Ray, its workers left behind, once some trials are done and others in training."""
+    process = subprocess.Popen(
+        command("s.yaml", "--store", store, "--slots", "2"), cwd=folder, stderr=subprocess.DEVNULL
+    )
+    for _ in range(3000):
+        assert process.poll() is None
+        try:
+            with Table(folder / store) as table:
+                counts = table.counts()
+        except TableError:
+            counts = {}
+        if counts.get("done", 0) >= least and counts.get("running", 0):
+            process.kill()
+            process.wait()
+            return counts
+        time.sleep(0.01)
+    raise AssertionError(counts)
+
+
+def test_a_killed_search_comes_to_the_trials_and_numbers_of_an_undisturbed_one(folder):
+    said = json.loads(finish(folder, "s.yaml", "--store", "whole.db", "--executor", "inline", "--json"))
+    assert [(one["cell"], one["trials"], one["states"]) for one in said["best"]] == [
+        ({"width": width}, 8, {"done": 8}) for width in (16, 32)
+    ]
+    done = kill_in_the_middle(folder, "killed.db", 2)["done"]
+    assert done < 16
+    finish(folder, "s.yaml", "--store", "killed.db", "--executor", "inline")
+    pd.testing.assert_frame_equal(rows(folder, "killed.db"), rows(folder, "whole.db"))
+    with Table(folder / "killed.db") as table:
+        ends = table.frame("attempts").groupby("run_id")["outcome"].apply(list)
+    assert len(ends) == 16
+    assert all(outcomes.count("done") == 1 for outcomes in ends)
+    assert sum(len(outcomes) == 1 for outcomes in ends) >= done  # what was done is not trained again
+
+
+@pytest.mark.slow
+def test_a_pruner_stops_runs_on_their_workers(folder):
+    said = json.loads(finish(folder, "p.yaml", "--store", "pruned.db", "--slots", "2", "--json"))
+    assert all(one["states"].get("pruned", 0) > 0 for one in said["best"])
+    frame = orchestrator.results(folder / "pruned.db")
+    assert set(frame["state"]) == {"done", "pruned"}
+    pruned = frame[frame["state"] == "pruned"]
+    assert (pruned["steps"] < frame[frame["state"] == "done"]["steps"].max()).all()
+    assert pruned["reason"].str.contains("pruner").all()
+    with Table(folder / "pruned.db") as table:
+        best = table.frame("runs").set_index("run_id")["val_error"].min()
+    assert min(one["value"] for one in said["best"]) == best
