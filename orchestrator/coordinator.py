@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 
     from orchestrator.device import Speed
     from orchestrator.planner import Plan
-    from orchestrator.scheduler import Scheduler
+    from orchestrator.scheduler import Scheduler, Search
     from orchestrator.table import Table
     from trainer.spec import RunSpec
 
@@ -47,8 +47,8 @@ class How:
             stop("--address: a cluster is for --executor ray; inline trains in this process")
 
 
-def coordinate(table: Table, sweeps: Sequence[str], how: How) -> Scheduler | None:
-    """Train what is queued of the sweeps of a table that we hold; None where nothing is."""
+def coordinate(table: Table, sweeps: Sequence[str], how: How, search: Search | None = None) -> Scheduler | None:
+    """Train what is queued of the sweeps of a table that we hold, and what a search adds; None where nothing is."""
     from orchestrator.requests import inbox_of
     from orchestrator.scheduler import Scheduler
     from orchestrator.terminal import ProgressLine
@@ -64,7 +64,7 @@ def coordinate(table: Table, sweeps: Sequence[str], how: How) -> Scheduler | Non
     show = ProgressLine()
     try:
         more = {"keep_all": how.keep, "speed": speed, "inbox": inbox_of(table.store), "canary": how.canary}
-        scheduler = Scheduler(table, place, sweeps, show, files=files, **more)  # type: ignore[arg-type]
+        scheduler = Scheduler(table, place, sweeps, show, files=files, search=search, **more)  # type: ignore[arg-type]
         scheduler.drain()
     except KeyboardInterrupt:
         say("interrupted; the same command goes on")

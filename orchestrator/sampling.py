@@ -21,7 +21,7 @@ import optuna
 from optuna.trial import TrialState
 
 from orchestrator.search_file import WHOLE, choices, is_log, trials_of
-from orchestrator.trials import Trial
+from orchestrator.trials import ENDED, WORST, Trial
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterator, Mapping, Sequence
@@ -32,14 +32,9 @@ if TYPE_CHECKING:
     from trainer.result import Record
     from trainer.spec import RunSpec
 
-ENDED = {"done", "diverged", "pruned", "failed", "cancelled"}
-WORST = {"val_error": 1.0, "val_loss": math.inf}
-"""What a trial that diverged is worth: it is an answer, unlike one that failed."""
 
-_TRIES, _COUNTABLE = (
-    100,
-    10_000,
-)  # draws for a trial that is new, where there are more combinations than can be tried
+_TRIES = 100  # draws for a trial that is new
+_COUNTABLE = 10_000  # combinations up to which each of them is gone through instead
 _HALVINGS = 27  # the first rung of successive halving stands at this part of a run
 
 optuna.logging.set_verbosity(optuna.logging.WARNING)
@@ -97,7 +92,9 @@ class CellSearch:
         replays = self.search.method == "cmaes"  # whose state lies in the study and grows as it is asked
         self._study.sampler = self._sampler(trial.number) if replays else optuna.samplers.RandomSampler(0)
         self._study.enqueue_trial({name: getattr(trial.runs[0], name) for name in self._space})
-        self._add(trial, self._study.ask(self._space))
+        live = self._study.ask(self._space)
+        _ = live.relative_params if replays else None  # it is sampled when it is asked for
+        self._add(trial, live)
 
     def _add(self, trial: Trial, live: optuna.Trial) -> None:
         assert trial.number == live.number

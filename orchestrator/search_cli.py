@@ -9,42 +9,40 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from orchestrator import queue_cli
 from orchestrator.options import STORE, AsJson, Store, say, stop
 
 if TYPE_CHECKING:
     from analysis import LearningRates
-    from orchestrator.planner import Plan
-    from orchestrator.scheduler import Scheduler
+    from orchestrator.coordinator import How
     from orchestrator.search import Best
     from orchestrator.sweep import Sweep
     from orchestrator.table import Table
-    from orchestrator.worker import Files
 
 
-def search(
+def search(  # noqa: PLR0913 - an option each
     file: Annotated[Path, typer.Argument(metavar="FILE", help="a sweep file with a search", show_default=False)],
     *,
     store: Store = STORE,
-    executor: Annotated[str, typer.Option(help="ray, or inline: in this process")] = "ray",
-    slots: Annotated[int | None, typer.Option(min=1, help="workers; default one a core, four a GPU")] = None,
-    device: Annotated[str, typer.Option(help="auto, cpu, cuda or mps")] = "auto",
-    checkpoint_every: Annotated[
-        float, typer.Option(min=0, help="seconds between two checkpoints of a run in training")
-    ] = 60.0,
+    executor: queue_cli.Executor = "ray",
+    slots: queue_cli.Slots = None,
+    device: queue_cli.Device = "auto",
+    address: queue_cli.Address = None,
+    checkpoints: queue_cli.Checkpoints = None,
+    checkpoint_every: queue_cli.Every = 60.0,
     as_json: AsJson = False,
 ) -> None:
     """Search the hyper-parameters of every cell. The same command resumes; no trial is trained twice."""
-    from orchestrator.database import checkpoints_of
+    from orchestrator.coordinator import How
     from orchestrator.planner import plan
     from orchestrator.reader import load_sweep
     from orchestrator.search import best_of, learning_rates
     from orchestrator.table import Table
-    from orchestrator.worker import Files
+    from orchestrator.trials import declare
 
-    if executor not in ("ray", "inline"):
-        stop(f"--executor {executor!r} is unknown; it is ray or inline")
-    if device not in ("auto", "cpu", "cuda", "mps"):
-        stop(f"--device {device!r} is unknown; it is one of auto, cpu, cuda, mps")
+    said = {"canary": False, "address": address, "checkpoints": checkpoints}  # a search begins with a small batch
+    how = How(executor, slots, device, checkpoint_every, **said)  # type: ignore[arg-type]
+    how.check()
     sweep = load_sweep(file)
     if sweep.search is None:
         stop(f"{file} declares no search, like lr: {{search: {{values: [1e-3, 1e-2]}}}}; `isoflop run` runs it")
@@ -52,56 +50,53 @@ def search(
     for note in planned.notes:
         say(note)
     with Table(store, writable=True) as table:
-        going = _searched(
-            table, sweep, planned, Files(checkpoints_of(store), checkpoint_every), executor, slots, device
-        )
+        declare(table, planned)
+        if lost := table.recover():
+            say(f"{lost} runs taken back from a search that was cut off")
+        table.tell(planned.sweep, paused=None, message=None)
+        interrupted = _tuned(table, sweep, how) if sweep.search.scheduler else _searched(table, sweep, how)
+        (row,) = [row for row in table.sweeps() if row["sweep"] == planned.sweep]
         counts, failures = table.counts(planned.sweep), table.failures(planned.sweep)
         best, rates = best_of(table, sweep), learning_rates(table, sweep)
     if as_json:
-        said = {"sweep": planned.sweep, "store": store, "runs": counts, "best": [asdict(one) for one in best]}
-        print(json.dumps({**said, "learning_rates": rates and rates.to_dict()}, indent=1))
+        found = {"sweep": planned.sweep, "store": store, "runs": counts, "best": [asdict(one) for one in best]}
+        print(json.dumps({**found, "learning_rates": rates and rates.to_dict()}, indent=1))
     else:
         _show(best, rates, f"{planned.sweep}: {_counted(counts)}; results in {store}")
     for failure in failures[:5]:
         say(f"failed: {failure['model']} seed {failure['seed']} ({failure['run_id'][:8]}): {failure['reason']}")
-    if going is not None and going.interrupted:
+    queue_cli.say_what_holds_up([row])
+    if interrupted:
         say("interrupted; the same command goes on")
         raise typer.Exit(130)
-    if failures:
+    if failures or row["paused"]:
         raise typer.Exit(1)
 
 
-def _searched(
-    table: Table, sweep: Sweep, planned: Plan, files: Files, executor: str, slots: int | None, device: str
-) -> Scheduler | None:
-    """Train what is missing of a search; None: nothing is."""
-    from orchestrator.device import Speed, known_speed
-    from orchestrator.scheduler import Scheduler
+def _searched(table: Table, sweep: Sweep, how: How) -> bool:
+    """Train what is missing of a search by Optuna; whether it was interrupted."""
+    from orchestrator.coordinator import coordinate
     from orchestrator.search import SweepSearch
-    from orchestrator.terminal import ProgressLine
-    from orchestrator.trials import declare
 
-    declare(table, planned)
-    lost, made = table.recover(), SweepSearch(table, sweep)
-    again = f", {lost} runs taken back from a search that was cut off" if lost else ""
-    say(f"{planned.sweep}: {made.known} of at most {made.wanted} trials known{again}")
-    if not made.more() and not table.queued(planned.sweep):
-        return None
-    speed = known_speed() if table.speed is None else Speed(**table.speed)
-    show = ProgressLine()
-    from orchestrator.workplace import executor_of
+    made = SweepSearch(table, sweep)
+    say(f"{sweep.sweep}: {made.known} of at most {made.wanted} trials known")
+    made.more()
+    scheduler = coordinate(table, [sweep.sweep], how, search=made)
+    return scheduler is not None and scheduler.interrupted
 
-    place = executor_of(executor, slots, device, None, files, planned.runs, table)
-    try:
-        going = Scheduler(table, place, [planned.sweep], show, files=files, speed=speed, search=made)
-        going.drain()
-    except KeyboardInterrupt:
-        say("interrupted; the same command goes on")
-        raise
-    finally:
-        show.end()
-        place.close()
-    return going
+
+def _tuned(table: Table, sweep: Sweep, how: How) -> bool:
+    """Train what is missing of a search under a scheduler of Ray Tune; whether it was interrupted."""
+    from orchestrator.tune_search import TuneSearch
+    from orchestrator.worker import Files
+    from orchestrator.workplace import checkpoints_folder
+
+    if how.executor == "inline" or how.address is not None:
+        stop("a scheduler of Ray Tune trains on this machine through Ray: leave out --executor and --address")
+    files = Files(checkpoints_folder(how.checkpoints, table.store), how.checkpoint_every)
+    going = TuneSearch(table, sweep, files, slots=how.slots, device=how.device)  # type: ignore[arg-type]
+    going.run(say)
+    return going.interrupted
 
 
 def _counted(counts: dict[str, int]) -> str:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from pydantic import BaseModel, ValidationError
 
-from orchestrator.sweep import Data, Model, Parameter, Search, Sweep, Train
+from orchestrator.sweep import Data, Method, Model, Parameter, Search, Sweep, Train
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -167,11 +167,11 @@ def _of_method(search: Search) -> Iterator[Complaint]:
             ("search", "pruner"),
             f"pruner: {search.scheduler} of Ray Tune stops trials itself; leave the pruner out",
         )
-    if search.method not in ("random", "tpe") or (search.method == "tpe" and "method" in search.model_fields_set):
-        yield (
-            ("search", "method"),
-            f"method: with {search.scheduler} of Ray Tune trials are drawn at random; leave it out",
+    if search.method not in ("random", "grid") and "method" in search.model_fields_set:
+        message = (
+            f"{search.scheduler} of Ray Tune takes trials drawn beforehand: random, which is the default, or grid"
         )
+        yield ("search", "method"), f"method: found {search.method}; {message}"
 
 
 TRIALS = 20
@@ -200,6 +200,13 @@ def choices(name: str, parameter: Parameter) -> list[Any]:
     else:
         found = [low + (high - low) * share for share in ratio]
     return list(dict.fromkeys(round(v) if name in WHOLE else float(f"{v:.6g}") for v in found))
+
+
+def drawn_beforehand(search: Search) -> Search:
+    """The search whose trials a scheduler of Ray Tune is given: all of them at once."""
+    method: Method = "grid" if search.method == "grid" else "random"
+    drawn = search.model_copy(update={"method": method})
+    return drawn.model_copy(update={"batch": trials_of(drawn)})
 
 
 def is_log(parameter: Parameter) -> bool:

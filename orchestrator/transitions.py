@@ -282,8 +282,7 @@ def _current() -> sa.ColumnElement[bool]:
 
 def _last_records(connection: sa.Connection, run_ids: Sequence[str]) -> dict[str, Any]:
     """The last record of runs that have any, by run_id."""
-    columns = recorded.c.run_id, recorded.c.step, recorded.c.flops, recorded.c.seconds
-    found = sa.select(*columns).where(recorded.c.run_id.in_(run_ids)).order_by(recorded.c.step)
+    found = sa.select(recorded).where(recorded.c.run_id.in_(run_ids)).order_by(recorded.c.step)
     return {row.run_id: row for row in connection.execute(found)}
 
 
@@ -302,6 +301,10 @@ def _ended(end: End, begun: Any, last: Any) -> tuple[dict[str, Any], dict[str, A
     if end.result is not None and end.state in KEPT:
         run |= {name: getattr(end.result, name) for name in RESULT_COLUMNS}
         run["epochs"] = end.result.examples / begun.dataset_size if begun.dataset_size else None
+    elif end.state == PRUNED and last is not None:  # stopped from outside: it has what it recorded
+        kept = {"val_error": last.error, "val_loss": last.loss, "steps": last.step}
+        run |= kept | {name: getattr(last, name) for name in ("examples", "flops", "seconds", "train_loss")}
+        run["epochs"] = last.examples / begun.dataset_size if begun.dataset_size else None
     run["charged_flops"] = (begun.charged_flops or 0) + spent["flops"]
     said = {"ended": _now(), "outcome": end.outcome, "reason": end.reason}
     return run, {**said, "exception": end.exception, "traceback": end.traceback, **spent, **end.used}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import replace
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -15,6 +16,10 @@ if TYPE_CHECKING:
 
     from orchestrator.planner import Plan
     from orchestrator.table import Table
+
+ENDED = {"done", "diverged", "pruned", "failed", "cancelled"}
+WORST = {"val_error": 1.0, "val_loss": math.inf}
+"""What a trial that diverged is worth: it is an answer, unlike one that failed."""
 
 
 class Trial(NamedTuple):
@@ -32,6 +37,18 @@ class Standing(NamedTuple):
     val_error: float | None
     val_loss: float | None
     error: float | None
+
+
+class Task(NamedTuple):
+    """What Ray Tune has trained: the runs of a trial; or, where they are over, played back: their mean by step."""
+
+    runs: list[RunSpec]
+    curve: list[tuple[int, float]]
+
+    @property
+    def over(self) -> bool:
+        """Whether there is nothing to train."""
+        return bool(self.curve)
 
 
 def known(table: Table, sweep: str) -> list[Trial]:

@@ -1,0 +1,96 @@
+"""Searches under schedulers of Ray Tune, through the real command; each starts Ray and a Tuner."""
+
+import json
+import subprocess
+import time
+
+import pytest
+import torch
+
+import orchestrator
+from orchestrator.database import TableError
+from orchestrator.table import Table
+from tests.line.test_search_line import command, finish
+from trainer import RunSpec, train
+
+SWEEP = """\
+sweep: tuned
+data: {dataset: digits, validation: 0.2}
+model: {family: b-mlp, depth: 1, width: 16}
+train: {batch_size: 32, lr: {search: {min: 1e-5, max: 1e-1, distribution: log_uniform}}}
+budget: {epochs: 20}
+search: {trials: 12, scheduler: asha}
+"""
+
+
+@pytest.fixture
+def folder(tmp_path):
+    (tmp_path / "s.yaml").write_text(SWEEP)
+    (tmp_path / "h.yaml").write_text(SWEEP.replace("asha", "hyperband"))
+    return tmp_path
+
+
+def searched(folder, name):
+    said = json.loads(finish(folder, name, "--store", "t.db", "--slots", "2", "--device", "cpu", "--json"))
+    return said["best"][0], orchestrator.results(folder / "t.db")
+
+
+def check(best, frame):
+    """Each trial is a row, and those that came to their end have the numbers of runs trained alone."""
+    assert sorted(frame["trial"]) == list(range(12))
+    assert set(frame["state"]) == {"done", "pruned"}
+    pruned, done = (frame[frame["state"] == state] for state in ("pruned", "done"))
+    assert (pruned["steps"] < done["steps"].max()).all()
+    assert pruned["val_error"].notna().all()
+    assert best["value"] == done["val_error"].min()
+    torch.set_num_threads(1)
+    spec = {"dataset": "digits", "validation": 0.2, "family": "b-mlp", "depth": 1, "width": 16, "batch_size": 32}
+    for row in done.itertuples():
+        alone = train(RunSpec(**spec, lr=row.lr, epochs=20), device="cpu")
+        assert (row.run_id, row.val_error, row.val_loss, row.error) == (
+            alone.run_id,
+            alone.val_error,
+            alone.val_loss,
+            alone.error,
+        )
+
+
+@pytest.mark.slow
+def test_trials_under_asha_are_rows_and_a_killed_search_trains_no_finished_one_again(folder):
+    arguments = command("s.yaml", "--store", "t.db", "--slots", "2", "--device", "cpu")
+    process = subprocess.Popen(arguments, cwd=folder, stderr=subprocess.DEVNULL)
+    over, deadline = 0, time.monotonic() + 120
+    while over < 4:
+        assert process.poll() is None
+        assert time.monotonic() < deadline
+        time.sleep(0.01)
+        try:
+            with Table(folder / "t.db") as table:
+                counts = table.counts()
+        except TableError:
+            continue
+        over = counts.get("done", 0) + counts.get("pruned", 0)
+    process.kill()
+    process.wait()
+    before = orchestrator.results(folder / "t.db").set_index("run_id")
+    before = before[before["state"].isin(["done", "pruned"])]
+    assert 4 <= len(before) < 12
+    best, frame = searched(folder, "s.yaml")
+    check(best, frame)
+    after = frame.set_index("run_id").loc[before.index]
+    assert (after["attempt"] == before["attempt"]).all()
+    assert (after["state"] == before["state"]).all()
+    again, same = searched(folder, "s.yaml")
+    assert again == best
+    assert same.equals(frame)
+
+
+@pytest.mark.slow
+def test_paused_trials_of_hyperband_go_on_to_the_last_bit(folder):
+    best, frame = searched(folder, "h.yaml")
+    check(best, frame)
+    with Table(folder / "t.db") as table:
+        assert (table.frame("attempts").groupby("run_id").size() == 1).all()
+        history = table.frame("history")
+    assert not history.duplicated(["run_id", "step"]).any()
+    assert not list((folder / "t.db.checkpoints").glob("*"))  # neither of the pruned
