@@ -12,6 +12,7 @@ not trained again.
 """
 
 import argparse
+import itertools
 import json
 from dataclasses import replace
 from pathlib import Path
@@ -49,12 +50,13 @@ def stack_of(path: str, schedule: str, lr: float, seed: int) -> list[RunSpec]:
     return [replace(spec, epochs=epochs) for epochs in EPOCHS]
 
 
-def trained(path: str, schedule: str, lr: float, seed: int, file: Path) -> list[Row]:
-    """One row a budget, in the order of EPOCHS; from the file where it is there already."""
+def trained(path: str, schedule: str, lr: float, seed: int, file: Path, only: list[int] | None = None) -> list[Row]:
+    """One row a budget, in the order of EPOCHS or `only` some of them; from the file where it is there already."""
     held = json.loads(file.read_text()) if file.exists() else {}
-    key = f"{schedule} {lr:g} {seed}"
+    key = f"{schedule} {lr:g} {seed}" + ("" if only is None else f" {only}")
     if key not in held:
-        results = train(stack_of(path, schedule, lr, seed), device="cpu", evaluations=4)
+        stack = stack_of(path, schedule, lr, seed)
+        results = train([stack[k] for k in only or range(len(stack))], device="cpu", evaluations=4)
         columns = ("val_error", "error", "loss", "flops", "seconds")
         rows = [{name: getattr(result, name) for name in columns} for result in results]
         print(f"# {key}:", *(f"{100 * row['error']:.2f}" for row in rows), flush=True)
@@ -86,7 +88,10 @@ def main() -> None:
     best = [RATES[k] for k in tried["cosine"].argmin(0)]
     seeds = range(1, asked.seeds + 1)
     wsd = np.array([[r["error"] for r in rows("wsd", trunk, seed)] for seed in seeds])
-    cosine = np.array([[rows("cosine", lr, seed)[k]["error"] for k, lr in enumerate(best)] for seed in seeds])
+    cosine = np.empty((len(seeds), len(EPOCHS)))
+    for (i, seed), lr in itertools.product(enumerate(seeds), sorted(set(best))):
+        mine = [k for k, chosen in enumerate(best) if chosen == lr]
+        cosine[i, mine] = [r["error"] for r in trained(asked.path, "cosine", lr, seed, asked.out, mine)]
     print(f"\nTest error in %, mean +- sd of {len(seeds)} seeds; the trunk's learning rate is {trunk:g}\n")
     print("| epochs | cosine, its rate | warm-up-stable-decay | difference +- its standard error |")
     print("|---|---|---|---|")
