@@ -7,6 +7,7 @@ from analysis.agreement import Agreement, agree
 from analysis.allocate import allocate
 from analysis.allocation import Allocation
 from analysis.chart import Chart, Line
+from analysis.check_figure import describe_coverage, describe_held_out, describe_residuals
 from analysis.closure import Closure, closure
 from analysis.compare import Comparison, compare
 from analysis.curve_law import fit_law
@@ -20,14 +21,17 @@ from analysis.law_figure import describe_law
 from analysis.laws import LawSet, fit_laws
 from analysis.learning_rate import LearningRates, best_learning_rates
 from analysis.optimum import Optimum, Price, fit_price, optimum
+from analysis.optimum_figure import describe_isoflop, describe_learning_rates, describe_optima
 from analysis.plots import draw, save
 from analysis.power_law import fit_power_law
+from analysis.runs_figure import describe_families, describe_runs
 from analysis.seeds import average_seeds
 from analysis.sensitivity import Sensitivity, sensitivity
 from analysis.solver import FitError
 from analysis.suggest import suggest
 from analysis.suggestion import Suggestion
 from analysis.surface import SurfaceFit, fit_surface
+from analysis.tables import fits_table, runs_table, to_latex, to_markdown
 from analysis.validate import Validation, validate
 from analysis.verdict import Claim, Verdict, verdict
 
@@ -59,7 +63,15 @@ __all__ = [
     "best_learning_rates",
     "closure",
     "compare",
+    "describe_coverage",
+    "describe_families",
+    "describe_held_out",
+    "describe_isoflop",
     "describe_law",
+    "describe_learning_rates",
+    "describe_optima",
+    "describe_residuals",
+    "describe_runs",
     "design_bias",
     "draw",
     "fit_frontier",
@@ -69,11 +81,15 @@ __all__ = [
     "fit_power_law",
     "fit_price",
     "fit_surface",
+    "fits_table",
     "frontier",
     "optimum",
+    "runs_table",
     "save",
     "sensitivity",
     "suggest",
+    "to_latex",
+    "to_markdown",
     "validate",
     "verdict",
 ]

@@ -53,9 +53,10 @@ def _axis(figure: Chart, name: str) -> dict[str, Any]:
     parts = [figure.points[name], *(getattr(line, name) for line in figure.lines)]
     every = np.concatenate([np.asarray(part, dtype=float) for part in parts])
     span = float(np.nanmax(every) / np.nanmin(every))
-    if span > 100:
+    if span > (100 if np.nanmax(every) < 1e4 else 10):
         return {**axis, "dtick": 1, "exponentformat": "power", "minor": {"ticks": "outside", "ticklen": 3}}
-    return {**axis, "dtick": "D2" if span > 4 else "D1", "tickformat": ".3~g"}
+    kind = ".3~g" if np.nanmax(every) < 1e4 else ".3~s"
+    return {**axis, "dtick": "D2" if span > 4 else "D1", "tickformat": kind}
 
 
 def _line(line: Line, palette: Palette) -> Iterable[dict[str, Any]]:

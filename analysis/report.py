@@ -30,6 +30,9 @@ if TYPE_CHECKING:
 MOST_ROWS = 1000
 """Rows of the runs table; of more runs the best are shown."""
 MOST_GROUPS = 60
+"""Models that a reader can choose from."""
+IN_SIGHT = 6
+"""Caveats shown before a click shows all."""
 ALWAYS = ("run_id", "model", "state", "seed", "params", "examples", "flops", "error", "loss", "seconds")
 OFTEN = (
     *("sweep", "dataset", "dataset_size", "epochs", "stage", "lr", "batch_size", "optimizer", "weight_decay"),
@@ -170,10 +173,15 @@ def _card(name: str, fit: PowerLawFit | LawFit | IsoflopFit) -> Html:
 
 
 def _caveats(caveats: list[str]) -> list[Html]:
+    """All caveats, the first few in sight."""
     if not caveats:
         return []
-    said = tag("ul", *(tag("li", text) for text in caveats))
-    return [tag("div", tag("h3", "What to keep in mind"), said, class_="caveats")]
+    every = [tag("li", text) for text in dict.fromkeys(caveats)]
+    said = [tag("h3", "What to keep in mind"), tag("ul", *every[:IN_SIGHT])]
+    if len(every) > IN_SIGHT:
+        more = tag("summary", f"{len(every) - IN_SIGHT} more")
+        said.append(tag("details", more, tag("ul", *every[IN_SIGHT:])))
+    return [tag("div", *said, class_="caveats")]
 
 
 def _figures(story: Story, frame: pd.DataFrame, group: str) -> list[Html]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
@@ -32,14 +33,15 @@ def verdict(
     *,
     store: Store = STORE,
     stage: Stage = None,
-    resamples: Resamples = 400,
+    resamples: Resamples = 200,
     as_json: AsJson = False,
 ) -> None:
     """What a table supports a claim of: an exponent, a floor, an extrapolation; with the reasons against."""
     from analysis import FitError
 
     try:
-        found = findings_of(store, which, stage, resamples, history=False).verdict
+        findings = findings_of(store, which, stage, resamples, history=False)
+        found = replace(findings, judged=resamples).verdict
     except (FitError, ValueError) as error:
         stop(f"no verdict: {error}")
     print(json.dumps(found.to_dict(), indent=1) if as_json else found.summary())

@@ -28,11 +28,13 @@ class Findings:
         frame: one row a run, as the table gives it.
         history: its records, or None.
         resamples: of every interval.
+        judged: resamples of the verdict, which fits a dozen times.
     """
 
     frame: pd.DataFrame
     history: pd.DataFrame | None = None
     resamples: int = 1000
+    judged: int = 200
 
     @cached_property
     def done(self) -> pd.DataFrame:
@@ -94,7 +96,7 @@ class Findings:
             varied = ["examples"]
         if not varied:
             raise FigureError("neither params nor examples have three values: there is nothing to judge")
-        return verdict(done, varied if len(varied) == 2 else varied[0], resamples=min(self.resamples, 400))
+        return verdict(done, varied if len(varied) == 2 else varied[0], resamples=self.judged)
 
 
 def figure(name: str, findings: Findings) -> Chart:

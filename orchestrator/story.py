@@ -98,7 +98,8 @@ def _claims(findings: Findings) -> list[Answer]:
         return [Answer(f"no verdict: {error}", supported=False)]
     claims = (found.exponent, found.floor, found.extrapolation)
     said = [Answer(str(claim).replace("\n ", ","), claim.supported) for claim in claims]
-    return [*said[:-1], Answer(said[-1].sentence, said[-1].supported, found.warnings)]
+    more = tuple(text for text in found.warnings if text not in found.fit.warnings)
+    return [*said[:-1], Answer(said[-1].sentence, said[-1].supported, more)]
 
 
 def _allocations(findings: Findings) -> list[Answer]:

@@ -102,6 +102,13 @@ def test_an_exponent_stands_with_its_interval_and_a_refusal_with_its_reason():
     assert all(str(exponent) in text for exponent in (curves.n_exponent, curves.d_exponent))
 
 
+def test_caveats_are_said_once_and_the_many_after_a_click():
+    answers = [Answer("x", caveats=tuple(f"caveat {k % 8}" for k in range(16)))]
+    page = report(runs(), Story("s", answers=answers))
+    assert page.count("<li>caveat ") == 8
+    assert "<summary>2 more</summary>" in page
+
+
 def test_runs_have_a_row_each_best_first_and_those_without_a_result_last(page):
     rows = re.findall(r'<tr data-group="([^"]*)">(.*?)</tr>', page)
     assert len(rows) == 36
