@@ -37,7 +37,11 @@ SPLITS = 4
 """At most so many cuts are tried, the largest one level held out, then two, ..."""
 COVERED = 0.8
 """A band that holds fewer of the held-out runs has failed."""
-_BINS = 8
+RIVAL = 1.5
+"""A law whose held-out error was within this factor of the best at some cut is not ruled out."""
+APART = 3.0
+"""What lies beyond the data is open when a law not ruled out allows more than this x the held-out error."""
+_BINS, _SAME = 8, 1e-3
 
 
 @dataclass(frozen=True, eq=False)
@@ -48,7 +52,8 @@ class Validation:
         x, y, order: the inputs, what was measured, and the column whose largest levels were held out.
         table: one row a law and cut: `law`, `held` (levels held out), `train`, `test` (rows), `reach` (largest
             order held out over the largest fitted), `log_rmse` and `bias` of log y, `covered` (share of the
-            held-out runs inside the band), `why_not` where the law could not be fitted.
+            held-out runs inside the band), `why_not` where the law could not be fitted, `apart` (how far from this
+            law's log y the bands of all laws not ruled out reach, as far beyond all rows as the cut reached).
         scores: one row a law, the best first: `law`, `cuts` answered, `log_rmse` over all held-out runs, `covered`.
         level: of the bands, which are for a new run: the law's uncertainty and the noise of a run.
         warnings: what a reader must know.
@@ -68,14 +73,18 @@ class Validation:
         return str(self.scores["law"].iloc[0])
 
     def reach(self, law: str | None = None) -> tuple[float, float]:
-        """How far a law (default the best) held: largest reach up to which every cut was covered, and its log RMSE.
+        """How far a law (default the best) held, and its log RMSE up to there.
 
-        (1, NaN) where already the shortest reach failed.
+        The largest reach up to which every cut had its runs in the band, and up to which the laws not
+        ruled out agree on what lies beyond all rows. (1, NaN) where already the shortest failed.
         """
-        rows = self.table[self.table["law"] == (law or self.best)].sort_values("reach")
-        held = (rows["covered"] >= COVERED).cummin()
-        good = rows[held]
-        return (float(good["reach"].max()), float(good["log_rmse"].max())) if len(good) else (1.0, np.nan)
+        name = law or self.best
+        rows = self.table[self.table["law"] == name].sort_values("reach")
+        overall = self.scores.set_index("law").loc[name]  # two runs held out may be right by luck
+        off = rows["log_rmse"].cummax().clip(lower=overall["log_rmse"] * (overall["covered"] >= COVERED))
+        held = (rows["covered"] >= COVERED) & (rows["apart"] <= APART * off + _SAME)
+        good = held.cummin()
+        return (float(rows["reach"][good].max()), float(off[good].max())) if good.any() else (1.0, np.nan)
 
     def summary(self) -> str:
         """A line for every law, the best first."""
@@ -155,7 +164,10 @@ def validate(
     scores = _scores(pd.DataFrame(rows))
     if not len(scores):
         raise FitError(f"no law could be fitted: {rows[0]['why_not']}")
-    return Validation(names, y, order, pd.DataFrame(rows), scores, level, tuple(_cautions(scores, names)))
+    last = table[group == count - 1]
+    told = pd.DataFrame(rows)
+    told["apart"] = _apart(told, chosen, table, last, question)
+    return Validation(names, y, order, told, scores, level, tuple(_cautions(scores, names)))
 
 
 def ordered(
@@ -203,6 +215,30 @@ def _scored(
         "covered": float(inside.mean()),
     }
     return row | numbers | {"why_not": ""}
+
+
+def _apart(
+    told: pd.DataFrame, laws: dict[str, Law], table: pd.DataFrame, last: pd.DataFrame, question: Question
+) -> list[float]:
+    """`apart` of every row, at the inputs of the largest level times what the reach leaves to each."""
+    good = told["log_rmse"] <= RIVAL * told.groupby("held")["log_rmse"].transform("min")
+    open_still = set(told.loc[good, "law"])
+    fitted: dict[str, Predict] = {}
+    for name in told.loc[told["why_not"] == "", "law"].unique():
+        try:
+            fitted[name] = laws[name](table, question)
+        except (FitError, ValueError):
+            continue
+    out = []
+    for row in told.to_dict("records"):
+        if row["law"] not in fitted:
+            out.append(np.nan)
+            continue
+        there = last.assign(**{name: last[name] * row["reach"] ** (1 / len(question.x)) for name in question.x})
+        middle = fitted[row["law"]](there)[0]
+        ends = [fitted[name](there)[1:] for name in {row["law"], *open_still} & set(fitted)]
+        out.append(float(np.max(np.abs(np.concatenate(ends) - middle))))
+    return out
 
 
 def _scores(table: pd.DataFrame) -> pd.DataFrame:

@@ -14,7 +14,7 @@ from analysis.power_law import fit_power_law
 from analysis.sensitivity import sensitivity
 from analysis.solver import FitError
 from analysis.surface import fit_surface
-from analysis.validate import ordered, validate
+from analysis.validate import COVERED, ordered, validate
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
@@ -229,9 +229,19 @@ def _extrapolation(held: Validation | None, largest: float, order: str) -> Claim
         return Claim("extrapolation", False, "any extrapolation", ("too few levels to hold any out",))
     reach, off = held.reach()
     if reach <= 1.0 or not np.isfinite(off):
-        best = held.table[held.table["law"] == held.best].sort_values("reach").iloc[0]
-        share = f"{100 * best['covered']:.0f} % of the runs"
-        why = f"{best['reach']:.2g} x beyond its fit {held.best} had {share} in its band"
-        return Claim("extrapolation", False, f"an extrapolation beyond {largest:.3g} {order}", (why,))
+        said = f"an extrapolation beyond {largest:.3g} {order}"
+        return Claim("extrapolation", False, said, (_why_no_reach(held),))
     said = f"an extrapolation to {reach:.2g} x the largest {order} ({largest:.3g}) by {held.best}"
     return Claim("extrapolation", True, f"{said}: held-out runs were within {100 * off:.2g} % rms", ())
+
+
+def _why_no_reach(held: Validation) -> str:
+    first = held.table[held.table["law"] == held.best].sort_values("reach").iloc[0]
+    if first["covered"] < COVERED:
+        share = f"{100 * first['covered']:.0f} % of the runs"
+        return f"{first['reach']:.2g} x beyond its fit {held.best} had {share} in its band"
+    off, apart = (f"{100 * np.expm1(first[name]):.2g} %" for name in ("log_rmse", "apart"))
+    return (
+        f"{first['reach']:.2g} x beyond the data the laws not ruled out reach {apart} from {held.best}, "
+        f"which was off by {off} rms where it was tested"
+    )

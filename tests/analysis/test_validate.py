@@ -58,6 +58,15 @@ def test_a_law_of_ones_own_can_be_compared():
     assert found.scores["log_rmse"][0] > 0.02
 
 
+def test_laws_that_are_not_ruled_out_and_part_beyond_the_data_leave_it_open():
+    short = law(n=12, high=1e11, noise=0.02)  # two decades: with and without a floor are as good
+    found = validate(short, "flops", resamples=60)
+    assert found.table["covered"].max() == 1
+    assert found.reach()[0] == 1
+    assert "the laws not ruled out reach" in str(verdict(short, "flops", resamples=60).extrapolation)
+    assert validate(law(n=40, noise=0.002), "flops", resamples=60).reach()[0] > 3
+
+
 def test_a_law_that_cannot_be_fitted_says_why():
     table = isoflop(noise=0.01, budgets=6, sizes=4)
     found = validate(table[table["flops"] > 1e12], resamples=20)
