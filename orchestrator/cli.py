@@ -73,8 +73,12 @@ def summary(planned: Plan, seconds: float | None) -> str:
     from orchestrator import terminal
     from orchestrator.device import cores
 
-    said = f"{len(planned.runs)} runs, {terminal.flops(planned.flops)} FLOPs"
-    return said if seconds is None else f"{said}, about {terminal.duration(seconds)} on {cores()} CPU cores"
+    trials = planned.trials or 1
+    said = f"{len(planned.runs) * trials} runs, {terminal.flops(planned.flops * trials)} FLOPs"
+    said = f"at most {said}" if planned.trials else said
+    if seconds is None:
+        return said
+    return f"{said}, about {terminal.duration(seconds * trials)} on {cores()} CPU cores"
 
 
 def _readable(row: dict[str, Any]) -> dict[str, Any]:

@@ -304,11 +304,8 @@ def _check_owners(said: Said, runs: Sequence[RunSpec], complaints: dict[Location
 
 def _notes(planned: Plan, twice: int) -> Iterator[str]:
     if planned.trials is not None:
-        price = planned.flops * planned.trials
-        yield (
-            f"a search of {planned.trials} trials in each of {len(planned.cells)} cells: at most "
-            f"{len(planned.runs) * planned.trials} runs, {price:.3g} FLOPs; priced here is one trial, the dearest"
-        )
+        cells = len(planned.cells)
+        yield f"a search of {planned.trials} trials in each of {cells} cells; a cell's line is its dearest trial"
     if twice:
         yield f"{twice} runs are declared more than once and will run once"
     alone = sum(map(run_flops, planned.runs))
@@ -320,8 +317,9 @@ def _notes(planned: Plan, twice: int) -> Iterator[str]:
         why = f"{name} at {path} is not decoded yet" if path else catalogue.missing(name).message
         yield f"{why}; its sizes here are the catalogue's"
     limit = planned.limits.total_flops
-    if limit is not None and planned.flops > limit:
-        yield f"limits.total_flops {limit:.3g} is below the {planned.flops:.3g} planned; the rest will be blocked"
+    price = planned.flops * (planned.trials or 1)
+    if limit is not None and price > limit:
+        yield f"limits.total_flops {limit:.3g} is below the {price:.3g} planned; the rest will be blocked"
 
 
 def bundles(

@@ -20,7 +20,7 @@ import numpy as np
 import optuna
 from optuna.trial import TrialState
 
-from orchestrator.search_file import WHOLE, choices, is_log, trials_of
+from orchestrator.search_file import WHOLE, choices, is_log, trials_of, values_of
 from orchestrator.trials import ENDED, WORST, Trial
 
 if TYPE_CHECKING:
@@ -245,7 +245,7 @@ def _cell_id(said: RunSpec, fingerprint: str, searched: Collection[str]) -> str:
 
 def _distribution(name: str, parameter: Parameter) -> optuna.distributions.BaseDistribution:
     if parameter.values is not None:
-        return optuna.distributions.CategoricalDistribution(parameter.values)
+        return optuna.distributions.CategoricalDistribution(values_of(name, parameter))
     assert parameter.min is not None
     assert parameter.max is not None
     if name in WHOLE:

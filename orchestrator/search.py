@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections import Counter
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -106,14 +106,12 @@ def best_of(table: Table, sweep: Sweep) -> list[Best]:
     trials = known(table, sweep.sweep)
     ids = [run.run_id for trial in trials for run in trial.runs]
     standing, cells = standings(table, ids), cells_of(sweep)
-    names = _names([cell.said for cell in cells], sweep)
-    return [
-        _best(cell, name, [t for t in trials if t.search_cell == cell.cell_id], standing)
-        for cell, name in zip(cells, names, strict=True)
-    ]
+    varied = _varied([cell.said for cell in cells], sweep)
+    return [_best(cell, varied, [t for t in trials if t.search_cell == cell.cell_id], standing) for cell in cells]
 
 
-def _best(cell: CellSearch, name: dict[str, Any], trials: list[Trial], standing: dict[str, Standing]) -> Best:
+def _best(cell: CellSearch, varied: list[str], trials: list[Trial], standing: dict[str, Standing]) -> Best:
+    name = {key: getattr(cell.said, key) for key in varied} or {"model": model_name(cell.dearest)}
     metric, ends = cell.search.metric, {t.number: [standing[run.run_id] for run in t.runs] for t in trials}
     states = Counter(_state(runs) for runs in ends.values())
     done = {number: cell.value(runs) for number, runs in ends.items() if _state(runs) == "done"}
@@ -151,21 +149,11 @@ def _at_edge(key: str, parameter: Parameter, value: Any) -> bool:
 _NEAR = 0.05
 
 
-def _names(runs: list[RunSpec], sweep: Sweep) -> list[dict[str, Any]]:
-    """What tells the cells of a search apart; its model, where there is nothing to tell."""
+def _varied(runs: list[RunSpec], sweep: Sweep) -> list[str]:
+    """The fields that tell the cells of a search apart."""
     searched = sweep.search.parameters if sweep.search else {}
-    rows = [{key: value for key, value in asdict(run).items() if key in _NAMING} for run in runs]
-    varied = [key for key in _NAMING if key not in searched and len({row[key] for row in rows}) > 1]
-    if not varied:
-        return [{"model": model_name(run)} for run in runs]
-    return [{key: row[key] for key in varied} for row in rows]
-
-
-_NAMING = tuple(
-    name
-    for name in RunSpec.__dataclass_fields__
-    if name not in ("seed", "path", "fingerprint", "inputs", "steps", "examples")
-)
+    free = [name for name in RunSpec.__dataclass_fields__ if name not in searched and name != "seed"]
+    return [name for name in free if len({getattr(run, name) for run in runs}) > 1]
 
 
 def learning_rates(table: Table, sweep: Sweep) -> LearningRates | None:
@@ -178,8 +166,8 @@ def learning_rates(table: Table, sweep: Sweep) -> LearningRates | None:
     frame = table.frame("runs", sweep.sweep)
     frame = frame[frame["state"].isin(["done", "diverged"])]
     frame.loc[frame["state"] == "diverged", search.metric] = np.nan
-    names = [key for key in _NAMING if key != "lr" and key in frame and frame[key].nunique() > 1]
+    varied = _varied([said for said, _ in makers(sweep)], sweep) + [p for p in search.parameters if p != "lr"]
     try:
-        return best_learning_rates(frame, search.metric, by=names)
+        return best_learning_rates(frame, search.metric, by=varied)
     except ValueError:  # nothing came to its end
         return None

@@ -186,11 +186,17 @@ def trials_of(search: Search) -> int:
     return min(size, search.trials or size)
 
 
+def values_of(name: str, parameter: Parameter) -> list[Any]:
+    """The values that a parameter names, as an axis would have them: 0 of a share is 0.0."""
+    found: list[Any] = getattr(_SECTIONS[SEARCHED[name]].model_validate({name: parameter.values}), name)
+    return found
+
+
 def choices(name: str, parameter: Parameter) -> list[Any]:
     """What a grid tries of one parameter: its values, or its points, in even ratios where it is log."""
     low, high, points = parameter.min, parameter.max, parameter.points
     if parameter.values is not None:
-        return parameter.values
+        return values_of(name, parameter)
     assert low is not None
     assert high is not None
     assert points is not None
@@ -219,5 +225,5 @@ def dearest(name: str, parameter: Parameter) -> Any:
     if parameter.values is None:
         assert parameter.max is not None
         return int(parameter.max) if name in WHOLE else parameter.max
-    numbers = all(isinstance(value, int | float) for value in parameter.values)
-    return max(parameter.values) if numbers else parameter.values[0]
+    values = values_of(name, parameter)
+    return max(values) if all(isinstance(value, int | float) for value in values) else values[0]

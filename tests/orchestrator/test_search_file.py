@@ -6,7 +6,9 @@ import jsonschema
 import pytest
 import yaml
 
-from orchestrator import Sweep, SweepError, plan, read_sweep
+from orchestrator import Sweep, SweepError, plan, read_sweep, terminal
+from orchestrator.cli import summary
+from orchestrator.search_file import choices
 
 GOOD = """\
 sweep: s
@@ -37,11 +39,19 @@ def test_beside_the_key_and_among_the_parameters_one_thing_is_said():
     assert read_sweep(GOOD.replace("search: {trials: 6}\n", "")).search.parameters == beside.search.parameters
 
 
-def test_a_search_is_planned_as_its_dearest_trial_and_priced_in_a_note():
+def test_a_search_is_planned_as_its_dearest_trial_and_priced_as_all_of_them():
     planned = plan(read_sweep(GOOD))
     assert [run.lr for run in planned.runs] == [0.1, 0.1]
     assert planned.trials == 6
-    assert f"12 runs, {6 * planned.flops:.3g} FLOPs" in planned.notes[0]
+    assert planned.notes == ("a search of 6 trials in each of 2 cells; a cell's line is its dearest trial",)
+    assert summary(planned, None) == f"at most 12 runs, {terminal.flops(6 * planned.flops)} FLOPs"
+
+
+def test_values_are_taken_as_an_axis_takes_them():
+    said = "{trials: 6, parameters: {label_smoothing: {values: [0, 0.1]}, width: {values: [1.6e1, 32]}}}"
+    search = read_sweep(GOOD.replace("{trials: 6}", said).replace(", width: [16, 32]", "")).search
+    found = [value for name in ("label_smoothing", "width") for value in choices(name, search.parameters[name])]
+    assert repr(found) == "[0.0, 0.1, 16, 32]"
 
 
 @pytest.mark.parametrize(
