@@ -24,6 +24,7 @@ from analysis.optimum import Optimum, Price, fit_price, optimum
 from analysis.optimum_figure import describe_isoflop, describe_learning_rates, describe_optima
 from analysis.plots import draw, save
 from analysis.power_law import fit_power_law
+from analysis.profile import Profile, profile
 from analysis.runs_figure import describe_families, describe_runs
 from analysis.seeds import average_seeds
 from analysis.sensitivity import Sensitivity, sensitivity
@@ -52,6 +53,7 @@ __all__ = [
     "Optimum",
     "PowerLawFit",
     "Price",
+    "Profile",
     "Sensitivity",
     "Suggestion",
     "SurfaceFit",
@@ -84,6 +86,7 @@ __all__ = [
     "fits_table",
     "frontier",
     "optimum",
+    "profile",
     "runs_table",
     "save",
     "sensitivity",

@@ -51,7 +51,7 @@ def estimate(form: Form, data: Data, options: Options, groups: Groups, fitted: F
     problem = pose(form, data, one.loss, data.weights[None, :])
     number, weakest = condition(problem, one.theta)
     weights, log_y = bootstrap.draw(data, options, problem, one.theta, groups)
-    many, settled = refit(problem, weights * data.weights, log_y, one.theta)
+    many, settled = refit(form, problem, weights * data.weights, log_y, one.theta)
     return Found(
         theta=one.theta,
         objective=one.objective,
@@ -64,12 +64,12 @@ def estimate(form: Form, data: Data, options: Options, groups: Groups, fitted: F
     )
 
 
-def refit(problem: Problem, weights: Array, log_y: Array, warm: Array) -> tuple[Array, NDArray[np.bool_]]:
+def refit(
+    form: Form, problem: Problem, weights: Array, log_y: Array, warm: Array
+) -> tuple[Array, NDArray[np.bool_]]:
     """Refit to every row of `weights` and `log_y` [B, n]: theta [B, P] and whether each converged."""
-    parts = [
-        newton.search(replace(problem, weights=weights[at : at + _CHUNK], log_y=log_y[at : at + _CHUNK]), warm)
-        for at in range(0, len(weights), _CHUNK)
-    ]
+    chunks = [slice(at, at + _CHUNK) for at in range(0, len(weights), _CHUNK)]
+    parts = [newton.search(form, replace(problem, weights=weights[c], log_y=log_y[c]), warm) for c in chunks]
     if not parts:
         return np.empty((0, warm.size)), np.empty(0, dtype=bool)
     return np.concatenate([part[0] for part in parts]), np.concatenate([part[2] for part in parts])

@@ -20,40 +20,16 @@ ABSENT = -30.0
 """Logarithm of a term over the median of y below which the term counts as absent."""
 
 
-class Form(ABC):
-    """A law with P parameters theta, placed at n inputs.
-
-    Inputs are logarithms [k, n] from `centre` [k], that of the data, and y is divided by its median: an exponent
-    then does not know the unit, and is nearly uncorrelated with its coefficient.
+class Smooth(ABC):
+    """What Newton's steps need of a law with P parameters theta at n places.
 
     Attributes:
-        inputs: letters of the k inputs.
-        formula: text with a place `{..}` for each letter and parameter.
-        theta_names: what each theta is, by the names of the parameters.
-        exponents: those that are exponents; a wide interval of one means that there is no answer.
-        rates: those that may stay unknown while the exponents are known.
-        terms: coefficient -> index of the input whose term vanishes with it.
-        linear: those that may be 0: their intervals are not on a log scale.
         low, high, limit: [P], the bounds and the longest step of each theta.
     """
 
-    inputs: ClassVar[tuple[str, ...]]
-    formula: str
-    theta_names: tuple[str, ...]
-    exponents: tuple[str, ...]
-    rates: tuple[str, ...] = ()
-    terms: ClassVar[dict[str, int]] = {}
-    linear: tuple[str, ...] = ("floor",)
     low: Array
     high: Array
     limit: Array
-
-    def __init__(self, logs: Array, centre: Array) -> None:
-        self.logs, self.centre = logs, centre
-
-    def at(self, logs: Array) -> Self:
-        """The same law at other inputs, logarithms [k, m] from the same centre."""
-        return type(self)(logs, self.centre)
 
     @property
     def free(self) -> NDArray[np.intp]:
@@ -67,6 +43,38 @@ class Form(ABC):
     @abstractmethod
     def gradient(self, theta: Array) -> tuple[Array, Array]:
         """Logarithm of the law [B, n] and its derivatives [B, P, n]."""
+
+
+class Form(Smooth):
+    """A law with P parameters theta, placed at n inputs.
+
+    Inputs are logarithms [k, n] from `centre` [k], that of the data, and y is divided by its median: an exponent
+    then does not know the unit, and is nearly uncorrelated with its coefficient.
+
+    Attributes:
+        inputs: letters of the k inputs.
+        formula: text with a place `{..}` for each letter and parameter.
+        theta_names: what each theta is, by the names of the parameters.
+        exponents: those that are exponents; a wide interval of one means that there is no answer.
+        rates: those that may stay unknown while the exponents are known.
+        terms: coefficient -> index of the input whose term vanishes with it.
+        linear: those that may be 0: their intervals are not on a log scale.
+    """
+
+    inputs: ClassVar[tuple[str, ...]]
+    formula: str
+    theta_names: tuple[str, ...]
+    exponents: tuple[str, ...]
+    rates: tuple[str, ...] = ()
+    terms: ClassVar[dict[str, int]] = {}
+    linear: tuple[str, ...] = ("floor",)
+
+    def __init__(self, logs: Array, centre: Array) -> None:
+        self.logs, self.centre = logs, centre
+
+    def at(self, logs: Array) -> Self:
+        """The same law at other inputs, logarithms [k, m] from the same centre."""
+        return type(self)(logs, self.centre)
 
     @abstractmethod
     def starts(self, problem: Problem, count: int) -> Array:

@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 if TYPE_CHECKING:
-    from analysis.form import Form
+    from analysis.form import Form, Smooth
 
 Array = NDArray[np.float64]
 Residuals = Literal["log", "raw"]
@@ -72,7 +72,7 @@ class Loss:
 class Problem:
     """B data sets of one law: log y [B, n] in scaled units, weights [B, n], precision [n] of the residuals."""
 
-    law: Form
+    law: Smooth
     log_y: Array
     weights: Array
     precision: Array
@@ -118,12 +118,14 @@ def threshold(residuals: Array, parameters: int) -> float:
     return float(max(TUNING * MAD_TO_SD * spent * np.median(np.abs(residuals)), MIN_THRESHOLD))
 
 
-def search(problem: Problem, warm: Array | None = None, count: int = 1) -> tuple[Array, Array, NDArray[np.bool_]]:
+def search(
+    form: Form, problem: Problem, warm: Array | None = None, count: int = 1
+) -> tuple[Array, Array, NDArray[np.bool_]]:
     """The best of `count` refined starts of each data set, `warm` [P] or [K, P] among the candidates.
 
     Returns theta [B, P], objectives [B], converged [B].
     """
-    theta = problem.law.starts(problem, count)
+    theta = form.starts(problem, count)
     if warm is not None:
         more = np.broadcast_to(warm, (len(theta), *np.atleast_2d(warm).shape))
         theta = choose(problem, np.concatenate([theta, more], axis=1), count)

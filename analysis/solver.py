@@ -117,7 +117,7 @@ def _solve(points: Points, y: Array, weights: Array, form: Form, warm: Solution 
     precision = np.broadcast_to(np.asarray(points.precision, dtype=float), log_x.shape)
     problem = Problem(law, log_y - centre_y, weights, precision, loss)
     ends, objective, converged = newton.search(
-        problem, None if warm is None else _scaled(warm, law, centre_y), starts
+        law, problem, None if warm is None else _scaled(warm, law, centre_y), starts
     )
     return _unscaled(ends, objective * unit**2, converged, law, centre_y)
 
