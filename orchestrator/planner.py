@@ -349,7 +349,7 @@ def bundles(
             size = speed.stack_size(first, len(group))
         parts = max(-(-len(group) // size), min(len(group), slots // len(groups)))  # 20 as 10 + 10, not 16 + 4
         made += [[run for family in group[i::parts] for run in family] for i in range(parts)]
-    return in_order(made, _price, _price if speed is None else speed.seconds)
+    return in_order(made, _price, _price if speed is None else speed.seconds, slots)
 
 
 def _price(bundle: Sequence[RunSpec]) -> int:
