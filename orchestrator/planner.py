@@ -93,10 +93,9 @@ def plan(sweep: Sweep, *, decode: bool = True) -> Plan:
         message = f"the axes multiply to {grid:,} runs; at most {_MOST_RUNS:,} are planned"
         raise SweepError(sweep.source, [((), message)])
     for fields, places in _cells(sweep, complaints):
-        for seed in sweep.seed_list:
-            run = _resolved({**fields, "seed": seed}, {**places, "": places["dataset"]}, complaints, find)
-            if run is None:
-                break
+        seeds = sweep.seed_list
+        first = _resolved({**fields, "seed": seeds[0]}, {**places, "": places["dataset"]}, complaints, find)
+        for run in [] if first is None else [replace(first, seed=seed) for seed in seeds]:
             twice += run.run_id in runs
             runs.setdefault(run.run_id, run)
     _check_owners(_said(sweep, ()), list(runs.values()), complaints)

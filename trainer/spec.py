@@ -158,9 +158,13 @@ class RunSpec:
             "examples",
             *_ignored(self),
         }
-        said = {field.name: getattr(self, field.name) for field in fields(self) if field.name not in left_out}
+        said = {name: getattr(self, name) for name in _NAMES if name not in left_out}
         said |= {name: float(said[name]) for name in _REAL if said.get(name) is not None}  # 1 and 1.0 are one lr
         return {**said, "numerics": NUMERICS}
+
+
+_NAMES = tuple(field.name for field in fields(RunSpec))
+_OPTIONAL = tuple(field.name for field in fields(RunSpec) if field.default is None)
 
 
 def _digest(said: dict[str, Any]) -> str:
@@ -261,8 +265,8 @@ def _complaints(spec: RunSpec) -> list[tuple[str, str]]:
         for name, allowed in _CHOICES.items()
         if getattr(spec, name) not in allowed
     ]
-    given = {field.name: getattr(spec, field.name) for field in fields(spec)}
-    absent = {field.name for field in fields(spec) if field.default is None and given[field.name] is None}
+    given = vars(spec)
+    absent = {name for name in _OPTIONAL if given[name] is None}
     if given["examples"] == 0 and _real(given["examples"]) and (spec.parent or spec.start):
         absent.add("examples")  # to be tested only
     whole, positive, shares = ([n for n in names if n not in absent] for names in (_WHOLE, _POSITIVE, _SHARES))
@@ -304,7 +308,8 @@ def _whole(value: Any) -> bool:
 
 
 def _real(value: Any) -> bool:
-    return isinstance(value, Real) and not isinstance(value, bool)
+    kind = type(value)  # asking the abstract class of ten thousand runs takes a second
+    return kind is float or kind is int or (isinstance(value, Real) and kind is not bool)
 
 
 def _positive(value: Any) -> bool:
@@ -323,7 +328,7 @@ def stack_key(spec: RunSpec) -> tuple[Any, ...]:
 
     Needs a resolved spec.
     """
-    return tuple(getattr(spec, field.name) for field in fields(spec) if field.name not in _FREE_IN_A_STACK)
+    return tuple(getattr(spec, name) for name in _NAMES if name not in _FREE_IN_A_STACK)
 
 
 def model_name(spec: RunSpec) -> str:
