@@ -30,9 +30,12 @@ def checkpoints_of(store: str) -> Path | None:
 
 
 def engine_of(store: str, path: Path | None, *, writable: bool) -> sa.Engine:
-    """An engine whose transactions begin by taking the write lock; read only unless `writable`."""
+    """An engine whose transactions begin by taking the write lock; read only unless `writable`.
+
+    On PostgreSQL, where several coordinators write, rows are locked instead; what must be `alone` says so.
+    """
     if path is None:
-        return sa.create_engine(store)
+        return _server(store, writable=writable)
     url = sa.URL.create("sqlite", database=str(path.absolute()))
     if not writable:
         url = url.set(database=f"file:{quote(str(path.absolute()))}", query={"mode": "ro", "uri": "true"})
@@ -50,6 +53,32 @@ def engine_of(store: str, path: Path | None, *, writable: bool) -> sa.Engine:
         connection.exec_driver_sql("BEGIN IMMEDIATE")
 
     return engine
+
+
+def _server(store: str, *, writable: bool) -> sa.Engine:
+    try:
+        url = sa.make_url(store)
+    except sa.exc.ArgumentError as error:
+        raise TableError(f"{store!r} is neither a path nor a URL like postgresql://user@host/name") from error
+    if url.drivername not in ("postgresql", "postgres", "postgresql+psycopg"):
+        raise TableError(f"{url.drivername}: a results table is a SQLite file or a postgresql:// URL")
+    options = {"postgresql_readonly": not writable}
+    try:
+        return sa.create_engine(
+            url.set(drivername="postgresql+psycopg"), execution_options=options, pool_pre_ping=True
+        )
+    except ModuleNotFoundError as error:
+        raise TableError(f"{error.name} is missing; type: pip install 'isoflop[postgres]'") from error
+
+
+def alone(connection: sa.Connection) -> None:
+    """Have a transaction wait for others that do this, until its end; SQLite's have all done so."""
+    if connection.dialect.name == "postgresql":
+        connection.execute(sa.select(sa.func.pg_advisory_xact_lock(_OURS)))
+
+
+_OURS = 0x150F10B
+"""The key of our advisory lock in a PostgreSQL database."""
 
 
 def add_missing_columns(engine: sa.Engine, metadata: sa.MetaData) -> None:
@@ -70,6 +99,9 @@ _PASSING = {
     "database or disk is full": "the disk is full",
     "database is locked": "the table is locked by another program",
     "disk I/O error": "the disk does not answer",
+    "connection failed": "the database does not answer",
+    "server closed the connection": "the database does not answer",
+    "deadlock detected": "another coordinator was in the way",
 }
 
 

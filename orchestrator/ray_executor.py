@@ -71,8 +71,10 @@ class RayExecutor:
         probe: Sequence[RunSpec] = (),
         per_gpu: int | None = None,
         still: float = STILL,
+        worker: type[Worker] = Worker,
     ) -> None:
         self._device: Device = device
+        self._worker = worker
         self._files, self._still, self._address, self._asked = files, still, address, slots
         self._ray = cluster.join(address) if address else cluster.start(slots or cores(), gpus)
         self._data = data
@@ -130,7 +132,7 @@ class RayExecutor:
         """A worker on a core, or on a GPU that so many share; Ray counts in ten-thousandths of one."""
         share = {"num_cpus": 0, "num_gpus": math.floor(1e4 / per_gpu) / 1e4} if per_gpu else {"num_cpus": 1}
         where = {} if node is None else {"scheduling_strategy": cluster.on_node(node)}
-        remote = self._ray.remote(concurrency_groups={"control": 1}, max_restarts=0, **share, **where)(Worker)
+        remote = self._ray.remote(concurrency_groups={"control": 1}, max_restarts=0, **share, **where)(self._worker)
         return remote.remote(self._device, files=self._files, relay=True)
 
     def _hire(self, slot: _Slot) -> None:

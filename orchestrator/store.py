@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, Self
 
 import sqlalchemy as sa
 
-from orchestrator.database import TableError, add_missing_columns, engine_of, locked, path_of
+from orchestrator.database import TableError, add_missing_columns, alone, engine_of, locked, path_of
 from orchestrator.schema import VERSION, meta, metadata
 
 if TYPE_CHECKING:
@@ -17,10 +17,10 @@ if TYPE_CHECKING:
 
 
 class Store:
-    """A store at a path or SQLAlchemy URL. `writable` takes its lock: one coordinator at a time.
+    """A store at a path or postgresql:// URL. `writable` takes a file's lock: one coordinator at a time.
 
-    Raises TableError where it is no table of ours, or of another version; TableBusyError where another coordinator
-    holds it.
+    On PostgreSQL (`shared`) several coordinators write: claims skip what others have locked. Raises TableError
+    where it is no table of ours, or of another version; TableBusyError where another coordinator holds it.
     """
 
     def __init__(self, store: str | Path, *, writable: bool = False) -> None:
@@ -39,25 +39,36 @@ class Store:
             self._check(writable=writable)
         except sa.exc.DatabaseError as error:
             self.close()
-            raise TableError(f"{self.store} is no results table: {error.orig}") from error
+            why = " ".join(str(error.orig).split())
+            raise TableError(f"{self._name} is no results table: {why}") from error
 
     def _check(self, *, writable: bool) -> None:
         if writable:
-            metadata.create_all(self._engine)
+            with self._engine.begin() as connection:
+                alone(connection)
+                metadata.create_all(connection)
+                if connection.execute(sa.select(meta.c.version)).first() is None:
+                    connection.execute(meta.insert().values(version=VERSION))
         with self._reading() as connection:
             version = connection.execute(sa.select(meta.c.version)).scalar()
-        if version is None and writable:
-            with self._engine.begin() as connection:
-                connection.execute(meta.insert().values(version=VERSION))
-        elif version is not None and version < VERSION and writable:
+        if version is not None and version < VERSION and writable:
             add_missing_columns(self._engine, metadata)
             with self._engine.begin() as connection:
                 connection.execute(meta.update().values(version=VERSION))
         elif version != VERSION:
             self.close()
             older = version is not None and version < VERSION
-            remedy = f"; `isoflop run FILE --store {self.store}` upgrades it" if older else ""
-            raise TableError(f"{self.store} has schema version {version}, this isoflop reads {VERSION}{remedy}")
+            remedy = f"; `isoflop run FILE --store {self._name}` upgrades it" if older else ""
+            raise TableError(f"{self._name} has schema version {version}, this isoflop reads {VERSION}{remedy}")
+
+    @property
+    def shared(self) -> bool:
+        """Whether several coordinators may write it at once."""
+        return self._engine.dialect.name == "postgresql"
+
+    @property
+    def _name(self) -> str:
+        return self._engine.url.render_as_string() if self.shared else self.store  # without its password
 
     def close(self) -> None:
         """Let go of the connections and the lock."""

@@ -7,12 +7,13 @@ token; where it is no longer the run's, or the run no longer runs, nothing is wr
 from __future__ import annotations
 
 import datetime as dt
+import math
 from dataclasses import asdict, dataclass, field
 from typing import TYPE_CHECKING, Any
 
 import sqlalchemy as sa
 
-from orchestrator.database import TableError
+from orchestrator.database import TableError, alone
 from orchestrator.process import Process, this_process
 from orchestrator.schema import (
     BLOCKED,
@@ -83,6 +84,7 @@ class Transitions(Store):
         limits = planned.limits.model_dump(exclude_none=True)
         said = {"file": planned.text, "limits": limits}
         with self.together() as connection:
+            alone(connection)
             known = set(connection.execute(sa.select(runs.c.run_id)).scalars())
             if new := [row_of(run) for run in planned.runs if run.run_id not in known]:
                 connection.execute(runs.insert(), new)
@@ -103,26 +105,32 @@ class Transitions(Store):
     def recover(self) -> int:
         """Queue again what a dead coordinator left running; returns how many. Workers that outlived it are ended.
 
-        Whoever holds the lock knows that no other coordinator of this host is alive; runs of another host are
-        taken when their lease has run out.
+        Whoever holds a file's lock knows that no other coordinator of this host is alive; on a shared store its
+        process tells. Runs of another host are taken when their lease has run out.
         """
         now = dt.datetime.now(dt.UTC).timestamp()
-        here = this_process()
         of = sa.func.coalesce(attempts.c.coordinator, attempts.c.host + "/")
         worker = [attempts.c[name] for name in ("host", "boot_id", "pid", "pid_started")]
-        orphaned = (
-            sa.select(runs.c.run_id, runs.c.attempt, *worker)
+        running = (
+            sa.select(runs.c.run_id, runs.c.attempt, *worker, attempts.c.lease, of.label("coordinator"))
             .join(attempts, _current())
-            .where(
-                runs.c.state == RUNNING, of.startswith(f"{here.host}/", autoescape=True) | (attempts.c.lease < now)
-            )
+            .where(runs.c.state == RUNNING)
         )
         with self._reading() as connection:
-            orphans = connection.execute(orphaned).all()
-        for process in {Process(*row[2:]) for row in orphans if row.pid_started is not None}:
+            found = connection.execute(running).all()
+        orphans = [row for row in found if row.lease < now or self._is_over(row.coordinator)]
+        for process in {Process(*row[2:6]) for row in orphans if row.pid_started is not None}:
             process.kill()  # a checkpoint of theirs would come between those of the next attempt
         reason = "its coordinator ended"
         return len(self.settle([End(row.run_id, row.attempt, QUEUED, "lost", reason) for row in orphans]))
+
+    def _is_over(self, coordinator: str) -> bool:
+        """Whether a coordinator, `host/boot/pid/start`, was of this host and has ended."""
+        here = this_process()
+        host, boot, pid, started = [*coordinator.rsplit("/", 3), "", "", ""][:4]
+        if host != here.host:
+            return False
+        return not (self.shared and started and Process(host, boot, int(pid), int(started)).alive())
 
     def claim(
         self,
@@ -136,9 +144,10 @@ class Transitions(Store):
         trained with. What an earlier attempt recorded is dropped: the run starts again, or brings it along.
         """
         who = {"coordinator": "/".join(map(str, this_process())), "started": _now(), "lease": _lease()}
+        there = sa.select(runs.c.run_id).where(runs.c.run_id.in_(run_ids), runs.c.state == QUEUED)
         taking = (
             runs.update()
-            .where(runs.c.run_id.in_(run_ids), runs.c.state == QUEUED)
+            .where(runs.c.run_id.in_(there.with_for_update(skip_locked=True)), runs.c.state == QUEUED)
             .values(state=RUNNING, attempt=runs.c.attempt + 1, reason=None)
             .returning(runs.c.run_id, runs.c.attempt)
         )
@@ -272,6 +281,8 @@ def _standing(connection: sa.Connection, claimed: Mapping[str, int]) -> dict[str
         sa.select(runs.c.run_id, runs.c.attempt, runs.c.dataset_size, runs.c.charged_flops, *begun)
         .join(attempts, _current())
         .where(runs.c.run_id.in_(list(claimed)), runs.c.state == RUNNING)
+        .order_by(runs.c.run_id)
+        .with_for_update(of=runs)  # where several write: whoever ends an attempt second finds that it is over
     )
     return {row.run_id: row for row in connection.execute(found) if row.attempt == claimed[row.run_id]}
 
@@ -299,7 +310,7 @@ def _ended(end: End, begun: Any, last: Any) -> tuple[dict[str, Any], dict[str, A
     }
     run: dict[str, Any] = {"state": end.state, "reason": end.reason}
     if end.result is not None and end.state in KEPT:
-        run |= {name: getattr(end.result, name) for name in RESULT_COLUMNS}
+        run |= {name: _known(getattr(end.result, name)) for name in RESULT_COLUMNS}
         run["epochs"] = end.result.examples / begun.dataset_size if begun.dataset_size else None
     elif end.state == PRUNED and last is not None:  # stopped from outside: it has what it recorded
         kept = {"val_error": last.error, "val_loss": last.loss, "steps": last.step}
@@ -308,6 +319,11 @@ def _ended(end: End, begun: Any, last: Any) -> tuple[dict[str, Any], dict[str, A
     run["charged_flops"] = (begun.charged_flops or 0) + spent["flops"]
     said = {"ended": _now(), "outcome": end.outcome, "reason": end.reason}
     return run, {**said, "exception": end.exception, "traceback": end.traceback, **spent, **end.used}
+
+
+def _known(value: Any) -> Any:
+    """What is not a number is NULL: SQLite knows no other way."""
+    return None if isinstance(value, float) and math.isnan(value) else value
 
 
 def _lease() -> float:

@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 
     from trainer.spec import Device
 
-LOOK, SOON = 64, 0.05
+LOOK, SOON = 64, 0.02
 """Steps, and seconds, after which a look at whether a run has diverged, is to stop or is to be saved is due."""
 
 EVERY = 60.0
