@@ -77,7 +77,9 @@ class Story:
     provenance: Mapping[str, str] = field(default_factory=dict)
 
 
-def report(frame: pd.DataFrame, story: Story, *, y: str = "error", group: str = "model") -> str:
+def report(
+    frame: pd.DataFrame, story: Story, *, y: str = "error", group: str = "model", paid: pd.DataFrame | None = None
+) -> str:
     """The page as HTML.
 
     Args:
@@ -85,6 +87,7 @@ def report(frame: pd.DataFrame, story: Story, *, y: str = "error", group: str = 
         story: what is said about it.
         y: the column that was measured, by which the runs are ranked.
         group: the column that a reader can filter by.
+        paid: the runs that the cost is of, where `frame` holds only some of them.
 
     Raises:
         ReportError: plotly is not installed.
@@ -106,7 +109,7 @@ def report(frame: pd.DataFrame, story: Story, *, y: str = "error", group: str = 
         *_answer(story, frame, y),
         *_figures(story, frame, group),
         *_runs(frame, y, group),
-        *_cost(frame),
+        *_cost(frame if paid is None else paid),
         *_provenance(story),
     ]
     drawn = json_block("charts", {"charts": [to_plotly(chart) for chart in story.charts.values()]})

@@ -145,9 +145,10 @@ def report(
     sweep = str(findings.frame["sweep"].iloc[0])
     with Table(store) as held:
         declared, question = held.declaration(sweep)
-    page = page_of(findings.frame, story_of(sweep, question, declared, store, findings))
+    story = story_of(sweep, question, declared, store, findings)
+    page = page_of(findings.frame, story, paid=frame_of(store, which))  # every stage of a chain was paid for
     out.parent.mkdir(parents=True, exist_ok=True)
-    out.write_text(page)
+    out.write_text(page, encoding="utf-8")
     print(out)
 
 

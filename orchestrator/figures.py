@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import textwrap
 from dataclasses import dataclass
 from functools import cached_property
 from typing import TYPE_CHECKING
@@ -13,7 +14,7 @@ if TYPE_CHECKING:
 
     import pandas as pd
 
-    from analysis import Chart, IsoflopFit, LearningRates, SurfaceFit, Verdict
+    from analysis import Chart, Comparison, IsoflopFit, LearningRates, SurfaceFit, Verdict
 
 
 class FigureError(ValueError):
@@ -86,6 +87,13 @@ class Findings:
         return best_learning_rates(self.frame, by=by, resamples=self.resamples)
 
     @cached_property
+    def comparison(self) -> Comparison:
+        """The two families of the table; ValueError or FitError where it has not two, or one has no law."""
+        from analysis import compare
+
+        return compare(self.done, resamples=self.resamples)
+
+    @cached_property
     def verdict(self) -> Verdict:
         """What the table supports; ValueError or FitError where there is nothing to judge."""
         from analysis import verdict
@@ -132,7 +140,7 @@ def _runs(findings: Findings) -> Chart:
 
     done = findings.done
     marker, line = few(done, "dataset_size", MOST_MARKERS), few(done, "epochs", MOST_LINES)
-    return describe_runs(done, marker=marker, line=line)
+    return describe_runs(done, colour=next(iter(_varied(done, ("model",))), None), marker=marker, line=line)
 
 
 def _law(x: str) -> Callable[[Findings], Chart]:
@@ -152,13 +160,13 @@ def _law(x: str) -> Callable[[Findings], Chart]:
 
 
 def _isoflop(findings: Findings) -> Chart:
-    from analysis.optimum_figure import describe_isoflop
+    from analysis import describe_isoflop
 
     return describe_isoflop(findings.isoflop)
 
 
 def _optima(findings: Findings) -> Chart:
-    from analysis.optimum_figure import describe_optima
+    from analysis import describe_optima
 
     if not (findings.isoflop.optima["refused"] == "").any():
         raise FigureError(f"no budget has a minimum: {findings.isoflop.optima['refused'].iloc[0]}")
@@ -166,7 +174,7 @@ def _optima(findings: Findings) -> Chart:
 
 
 def _learning_rate(findings: Findings) -> Chart:
-    from analysis.optimum_figure import describe_learning_rates
+    from analysis import describe_learning_rates
 
     return describe_learning_rates(findings.frame, findings.learning_rates)
 
@@ -182,19 +190,23 @@ def _batch_size(findings: Findings) -> Chart:
 
 
 def _families(findings: Findings) -> Chart:
-    from analysis import fit_frontier
-    from analysis.runs_figure import describe_families
+    from analysis import describe_families, fit_frontier
 
     done = findings.done
     names = list(dict.fromkeys(done["family"]))
     if len(names) < 2:
         raise FigureError(f"one family, {', '.join(names)}; a figure needs 2")
-    fits = {name: fit_frontier(done[done["family"] == name], resamples=findings.resamples) for name in names}
-    return describe_families({name.upper(): fit for name, fit in fits.items()})
+    if len(names) > 2:
+        fits = {name: fit_frontier(done[done["family"] == name], resamples=findings.resamples) for name in names}
+        return describe_families({name.upper(): fit for name, fit in fits.items()})
+    found = findings.comparison
+    told = [line for line in found.summary().splitlines() if " needs " in line]
+    fits = {str(name).upper(): fit for name, fit in zip(found.names, found.fits, strict=True)}
+    return describe_families(fits, annotation=tuple(textwrap.wrap(told[0], 52)) if told else ())
 
 
 def _residuals(findings: Findings) -> Chart:
-    from analysis.check_figure import describe_residuals
+    from analysis import describe_residuals
 
     fits = {law.x: law.fit for law in findings.laws if law.fit is not None}
     if not fits:
@@ -203,7 +215,7 @@ def _residuals(findings: Findings) -> Chart:
 
 
 def _held_out(findings: Findings) -> Chart:
-    from analysis.check_figure import describe_held_out
+    from analysis import describe_held_out
 
     held = findings.verdict.validation
     if held is None:

@@ -37,15 +37,21 @@ def frame_of(store: str, which: str | None, what: str = "runs", *, several: bool
         return table.frame(what, name)
 
 
+MOST_RECORDS = 20_000
+"""Records that a figure draws; of more, every run keeps each second, third, ... of its own."""
+
+
 def findings_of(
     store: str, which: str | None, stage: str | None, resamples: int, *, history: bool = True
 ) -> Findings:
-    """A sweep's table, its records where they are few enough to draw, and what will be fitted to it."""
+    """A sweep's table, as many of its records as a figure draws, and what will be fitted to it."""
     from orchestrator.figures import Findings
 
     frame = at_stage(frame_of(store, which), stage)
-    sweep = which if which is not None else str(frame["sweep"].iloc[0]) if len(frame) else None
-    records = frame_of(store, sweep, "history") if history else None
+    records = frame_of(store, which, "history", several=True) if history else None
+    if records is not None and len(records) > MOST_RECORDS:
+        every = -(-len(records) // MOST_RECORDS)
+        records = records[records.groupby("run_id").cumcount(ascending=False) % every == 0]
     return Findings(frame, records, resamples)
 
 

@@ -125,13 +125,13 @@ def _allocations(findings: Findings) -> list[Answer]:
 
 def _comparison(findings: Findings) -> list[Answer]:
     """What two families pay for equal error, where the sweep has two."""
-    from analysis import FitError, compare
+    from analysis import FitError
     from analysis.report import Answer
 
     if findings.frame["family"].nunique() != 2:
         return []
     try:
-        found = compare(findings.done, resamples=findings.resamples)
+        found = findings.comparison
     except (FitError, ValueError):
         return []
     lines = [line for line in found.summary().splitlines() if not line.startswith("  caution: ")]

@@ -134,6 +134,12 @@ def test_cost_is_summed_by_state():
     assert cost(pd.DataFrame({"error": [0.5]})).empty
 
 
+def test_what_was_paid_for_may_be_more_than_what_is_shown():
+    page = report(runs().head(3), Story("s"), paid=runs())
+    assert "<td>all</td>" in page
+    assert re.search(r"<td>all</td><td[^>]*>36</td>", page)
+
+
 def test_the_policy_names_every_script_by_its_hash_and_nothing_else(page):
     elements = Elements(page).found
     (policy,) = [

@@ -135,6 +135,37 @@ def test_a_figure_that_cannot_be_had_is_one_line_and_exit_code_2(isoflop, tmp_pa
     assert not list(tmp_path.iterdir())
 
 
+def test_families_and_batch_sizes_are_drawn_where_they_vary(tmp_path, result_of):
+    text = GRID.replace("depth: 1,", "family: [b-mlp, s-mlp], depth: 2,").replace("[1e-3, 3e-3, 1e-2]", "3e-3")
+    text = text.replace("batch_size: 32", "batch_size: [32, 64]").replace("3e10]", "3e10, 1e11]")
+    made, rng = plan(read_sweep(text)), np.random.default_rng(0)
+    better = {"b-mlp": 0.5, "s-mlp": 1.0}
+    fill(tmp_path / "two.db", made, lambda run: result_of(run, error=better[run.family] * planted(run, rng)))
+    with Table(tmp_path / "two.db") as table:
+        two = Findings(table.frame("runs"), resamples=100)
+    families = figure("families", two)
+    assert families.shades == {1.0: "B-MLP", 2.0: "S-MLP"}
+    assert any("needs" in line for line in families.annotation)
+    batches = figure("batch-size", two)
+    assert set(batches.points["x"]) == {32, 64}
+    from orchestrator.story import story_of
+
+    said = [answer.sentence for answer in story_of("two", "", "", "two.db", two).answers]
+    assert any(line.startswith("b-mlp needs ") for line in said)
+
+
+def test_long_histories_are_thinned_to_what_a_figure_draws(stored, monkeypatch):
+    from orchestrator import options
+
+    whole = options.findings_of(str(stored), None, None, 100).history
+    monkeypatch.setattr(options, "MOST_RECORDS", len(whole) // 2)
+    thin = options.findings_of(str(stored), None, None, 100).history
+    assert len(thin) == len(whole) // 2
+    assert set(thin["run_id"]) == set(whole["run_id"])
+    ends = whole.groupby("run_id")["flops"].max()
+    assert thin.groupby("run_id")["flops"].max().equals(ends)  # a run's last record is its result
+
+
 def test_a_table_without_a_finished_run_has_no_figures(findings):
     waiting = Findings(findings.frame.assign(state="queued"), resamples=100)
     for name in FIGURES:
