@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from analysis import columns
 from analysis.allocation import Allocation
 from analysis.isoflop_law import IsoflopFit
-from analysis.optimum import SIX_N_D, Price, fit_price, optima, optimum
+from analysis.optimum import SIX_N_D, Price, fit_price, inputs, optima, optimum
 from analysis.quantity import Quantity, quantity
 
 if TYPE_CHECKING:
@@ -31,6 +31,7 @@ def allocate(
     *,
     price: Price | None = None,
     candidates: pd.DataFrame | None = None,
+    dataset_size: float | None = None,
     flops: str = "flops",
 ) -> Allocation:
     """How many params and examples `fit` calls best at `budget`, with intervals.
@@ -45,10 +46,12 @@ def allocate(
         price: of an example; default: as the fitted rows paid (column `flops`), else 6 n d.
         candidates: models that can be built, one a row: the column of sizes, `flops_per_example`, and whatever
             names them. `trainer.cost` has the paper's family in closed form; this package takes any.
+        dataset_size: distinct examples there are, for a surface that knows repeated ones.
         flops: the column of compute in the fitted rows.
 
     Raises:
-        ValueError: the budget is not positive, or `candidates` lack a column.
+        ValueError: the budget is not positive, or `candidates` lack a column, or `dataset_size` is missing or
+            not asked for.
         FitError: the fit has no optimum.
     """
     if not (np.isfinite(budget) and budget > 0):
@@ -56,7 +59,7 @@ def allocate(
     if isinstance(fit, IsoflopFit):
         return _from_isoflop(fit, budget, candidates)
     notes: list[str] = []
-    n, d = fit.x
+    n, d = fit.x[0], fit.x[-1]
     if price is None:
         price = fit_price(fit.points, n, d, flops) if flops in fit.points else SIX_N_D
         notes += [] if flops in fit.points else [f"no column {flops!r}: examples are priced at 6 {n}"]
@@ -64,11 +67,11 @@ def allocate(
         notes.append(
             f"FLOPs of the runs leave {price.scale:.3g} {n}^{price.power:.3g} by up to {100 * price.off:.0f} %"
         )
-    at = optimum(fit, budget, price)
-    around = optima(fit, np.log(budget) + np.array([-1.0, 1.0]), price)[0][0]
+    at = optimum(fit, budget, price, dataset_size=dataset_size)
+    around = optima(fit, np.log(budget) + np.array([-1.0, 1.0]), price, dataset_size)[0][0]
     compute = price.scale * fit.points[n] ** price.power * fit.points[d]
     reach = budget / float(compute.max())
-    models = _surface_models(fit, budget, candidates)
+    models = _surface_models(fit, budget, candidates, dataset_size)
     return Allocation(
         budget=float(budget),
         n=n,
@@ -143,12 +146,15 @@ def _checked(candidates: pd.DataFrame | None, n: str, budget: float) -> pd.DataF
     return table.assign(examples=budget / table["flops_per_example"])
 
 
-def _surface_models(fit: SurfaceFit, budget: float, candidates: pd.DataFrame | None) -> pd.DataFrame:
+def _surface_models(
+    fit: SurfaceFit, budget: float, candidates: pd.DataFrame | None, dataset_size: float | None
+) -> pd.DataFrame:
     table = _checked(candidates, fit.x[0], budget)
     if not len(table):
         return table
     sizes, examples = table[fit.x[0]].to_numpy(dtype=float), table["examples"].to_numpy(dtype=float)
-    band, drawn = fit.predict(sizes, examples), fit.drawn(sizes, examples)
+    at = inputs(fit, sizes, examples, dataset_size)
+    band, drawn = fit.predict(*at), fit.drawn(*at)
     best = drawn.argmin(axis=1) if len(drawn) else np.array([band["y"].to_numpy().argmin()])
     share = np.bincount(best, minlength=len(table)) / best.size
     scored = table.assign(y=band["y"], low=band["low"], high=band["high"], share=share)

@@ -69,24 +69,26 @@ class Optimum:
     y: Quantity
 
 
-def optimum(fit: SurfaceFit, budget: float, price: Price = SIX_N_D) -> Optimum:
+def optimum(
+    fit: SurfaceFit, budget: float, price: Price = SIX_N_D, *, dataset_size: float | None = None
+) -> Optimum:
     """Where `fit` is lowest among the n and d that cost `budget`.
 
     For floor + A N^-alpha + B D^-beta in closed form (Hoffmann et al. 2022, equation 4, here with C = scale
-    N^power D), for any other surface of N and D by search.
+    N^power D), for any other surface by search. A surface that knows repeated examples needs `dataset_size`,
+    the distinct ones there are.
 
     Raises:
-        ValueError: the budget is not positive, or the surface is not one of N and D.
+        ValueError: the budget is not positive, or `dataset_size` is missing or not asked for.
         FitError: the surface has no minimum along the budget.
     """
     if not (np.isfinite(budget) and budget > 0):
         raise ValueError(f"budget is {budget!r}; expected positive FLOPs")
-    values, drawn = optima(fit, np.log([budget]), price)
+    values, drawn = optima(fit, np.log([budget]), price, dataset_size)
     absent = set(fit.law.terms) & set(fit.at_bounds)
     if absent or not np.all(np.isfinite(values)):
-        raise FitError(
-            f"{fit.y!r} has no lowest point along {budget:.3g}: it does not fall with both of {', '.join(fit.x)}"
-        )
+        both = f"{fit.x[0]} and {fit.x[-1]}"
+        raise FitError(f"{fit.y!r} has no lowest point along {budget:.3g}: it does not fall with both of {both}")
     parts = [
         quantity(float(np.exp(v[0])), np.exp(r[:, 0]), fit.level, wider=fit.wider, log=True)
         for v, r in zip(values, drawn, strict=True)
@@ -94,17 +96,30 @@ def optimum(fit: SurfaceFit, budget: float, price: Price = SIX_N_D) -> Optimum:
     return Optimum(float(budget), *parts)
 
 
-def optima(fit: SurfaceFit, log_c: Array, price: Price) -> tuple[Array, Array]:
+def optima(fit: SurfaceFit, log_c: Array, price: Price, dataset_size: float | None = None) -> tuple[Array, Array]:
     """Logs of n*, d*, y* at log compute [m]: of the estimate [3, m] and of the replicates [3, B, m].
 
     NaN where there is none.
+
+    Raises:
+        ValueError: `dataset_size` is missing or not asked for.
     """
-    if len(fit.x) != 2:
-        raise ValueError(f"an optimum needs a surface of params and examples, got one of {', '.join(fit.x)}")
-    if fit.form == "chinchilla":
+    if fit.form == "chinchilla" and dataset_size is None:
         own = {name: np.array([fit[name]]) for name in ("A", "alpha", "B", "beta", "floor")}
         return solve_chinchilla(own, log_c, price)[:, 0], solve_chinchilla(fit.replicates, log_c, price)
-    return _searched(fit, log_c, price)
+    return _searched(fit, log_c, price, dataset_size)
+
+
+def inputs(fit: SurfaceFit, n: Array, d: Array, dataset_size: float | None = None) -> tuple[Any, ...]:
+    """What `fit.predict` takes for sizes and examples: with repeated examples the distinct ones between them.
+
+    Raises:
+        ValueError: `dataset_size` is missing, or the surface does not ask for it.
+    """
+    if (len(fit.x) == 3) != (dataset_size is not None):
+        wanted = "needs a dataset_size" if dataset_size is None else "knows nothing of a dataset_size"
+        raise ValueError(f"the surface {fit.form!r} {wanted}")
+    return (n, d) if dataset_size is None else (n, dataset_size, d)
 
 
 def exponents(alpha: Array | float, beta: Array | float, power: float = 1.0) -> dict[str, Array]:
@@ -128,14 +143,17 @@ def solve_chinchilla(p: dict[str, Array], log_c: Array, price: Price) -> Array:
     return np.where(np.isfinite(out).all(axis=0), out, np.nan)
 
 
-def _searched(fit: SurfaceFit, log_c: Array, price: Price) -> tuple[Array, Array]:
+def _searched(
+    fit: SurfaceFit, log_c: Array, price: Price, dataset_size: float | None = None
+) -> tuple[Array, Array]:
     low, high = np.log(fit.ranges[fit.x[0]])
     grid = np.linspace(low - np.log(1e3), high + np.log(1e3), 400)
     found = []
     for c in log_c:
-        n, d = np.exp(grid), price.examples(np.exp(c), np.exp(grid))
-        every = np.log(np.concatenate([fit.predict(n, d)["y"].to_numpy()[None], fit.drawn(n, d)]))
-        log_n, log_y = _lowest(grid, every)
+        at = inputs(fit, np.exp(grid), price.examples(np.exp(c), np.exp(grid)), dataset_size)
+        log_n, log_y = _lowest(
+            grid, np.log(np.concatenate([fit.predict(*at)["y"].to_numpy()[None], fit.drawn(*at)]))
+        )
         found.append([log_n, c - np.log(price.scale) - price.power * log_n, log_y])
     stacked = np.moveaxis(np.array(found), 0, -1)
     return stacked[:, 0], stacked[:, 1:]

@@ -98,3 +98,32 @@ def test_what_cannot_be_allocated_is_refused():
     flat = fit_surface(table.assign(error=0.1 + (table["examples"] / 1e5) ** -0.3), y="error", resamples=0)
     with pytest.raises(FitError, match="no lowest point"):
         allocate(flat, 1e14)
+
+
+def test_few_distinct_examples_are_worth_a_larger_model_and_a_law_must_know_of_them():
+    rng, rows = np.random.default_rng(0), []
+    for n in np.geomspace(1e5, 1e7, 6):
+        for unique in np.geomspace(1e5, 1e7, 4):
+            for epochs in (1, 3, 10, 40):
+                worth = unique * (1 + 6 * -np.expm1(-(epochs - 1) / 6))
+                error = 0.05 + 0.2 * (n / 1e6) ** -0.34 + 0.2 * (worth / 1e6) ** -0.3
+                rows.append({"params": n, "dataset_size": unique, "examples": unique * epochs, "error": error})
+    table = pd.DataFrame(rows)
+    table["error"] *= np.exp(0.002 * rng.normal(size=len(table)))
+    fit = fit_surface(table, y="error", form="repeated-examples", resamples=30)
+    plenty, few = (allocate(fit, 1e14, dataset_size=size) for size in (1e12, 1e6))
+    assert plenty.params.value == pytest.approx(planted(1e14)[0], rel=0.1)
+    assert few.params.value > 1.3 * plenty.params.value
+    assert few.lowest.value > plenty.lowest.value
+    assert few.params.value * few.examples.value * 6 == pytest.approx(1e14)
+    with pytest.raises(ValueError, match="'repeated-examples' needs a dataset_size"):
+        allocate(fit, 1e14)
+    with pytest.raises(ValueError, match="'chinchilla' knows nothing of a dataset_size"):
+        allocate(surface(0), 1e14, dataset_size=1e6)
+
+
+def test_any_surface_of_params_and_examples_can_be_allocated():
+    spent = allocate(fit_surface(isoflop(floor=0.0), y="error", form="kaplan", resamples=20), 1e14)
+    n = spent.params.value
+    assert spent.params.low <= n <= spent.params.high
+    assert n * spent.examples.value * 6 == pytest.approx(1e14)
