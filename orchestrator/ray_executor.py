@@ -13,13 +13,13 @@ from orchestrator.admission import Place, calibrated
 from orchestrator.cluster import ClusterError, Node
 from orchestrator.device import MOST_SLOTS_PER_GPU, SLOTS_PER_GPU, cores
 from orchestrator.executors import End, Event, Lost, event_of
+from orchestrator.process import Process
 from orchestrator.pulse import LOADING, LOW, STILL
 from orchestrator.worker import NO_FILES, Files, Worker
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Sequence
 
-    from orchestrator.process import Process
     from trainer.spec import Device, RunSpec
 
 PULSE = 5.0
@@ -138,14 +138,21 @@ class RayExecutor:
     def _hire(self, slot: _Slot) -> None:
         """Give a slot a new worker, warming; whatever is left of the old one goes."""
         if slot.actor is not None:
-            self._ray.kill(slot.actor)
+            self._end(slot)
         slot.actor = self._actor(self.per_gpu if self._on_gpu else 0, slot.node if self._address else None)
         slot.warming, slot.process, slot.place = slot.actor.warm.remote(), None, None
         slot.bundle = slot.stream = slot.pulse = None
 
+    def _end(self, slot: _Slot) -> None:
+        """End a worker for good: Ray asks a process to end itself, which one that is stopped does not do."""
+        self._ray.kill(slot.actor)
+        if slot.process is not None and not slot.process.kill() and self._address:
+            remote = self._ray.remote(num_cpus=0, scheduling_strategy=cluster.on_node(slot.node))(Process.kill)
+            remote.remote(slot.process)
+
     def _dismiss(self, slot: _Slot) -> None:
         """Give up a slot and its worker."""
-        self._ray.kill(slot.actor)
+        self._end(slot)
         self._slots.remove(slot)
         left = {other.place for other in self._slots}
         self._places = {name: place for name, place in self._places.items() if name in left}

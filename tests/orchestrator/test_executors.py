@@ -21,6 +21,7 @@ from orchestrator.executors import (
     Recorded,
 )
 from orchestrator.ray_executor import RayExecutor
+from orchestrator.worker import OUT_OF_MEMORY
 from trainer import train
 
 
@@ -121,6 +122,29 @@ def test_a_run_leaves_its_stack_and_the_other_goes_on(executor, runs):
     assert ends[leaves.run_id].steps < leaves.steps
     alone = train(stays, device="cpu")
     assert (ends[stays.run_id].error, ends[stays.run_id].loss) == (alone.error, alone.loss)
+
+
+def test_what_does_not_fit_in_memory_says_so_and_the_worker_lives(executor, runs):
+    (spec,) = runs(seeds="1")
+    executor.submit(1, [replace(spec, width=2**22)])  # 280 TB of parameters
+    end = until_the_end(executor, [1])[1][-1]
+    assert isinstance(end, Failed)
+    assert end.exception == OUT_OF_MEMORY
+    executor.submit(2, [spec])
+    assert isinstance(until_the_end(executor, [2])[2][-1], Finished)
+
+
+def test_a_bundle_goes_to_an_open_place_and_leaves_it_open_again(executor, runs):
+    (spec,) = runs(seeds="1")
+    while len(executor.open) < executor.slots:
+        executor.poll(0.5)
+    places = {place.name: place for place in executor.places}
+    assert set(executor.open) <= set(places)
+    name = executor.open[-1]
+    executor.submit(1, [spec], place=name)
+    assert list(executor.open).count(name) == executor.slots // len(places) - 1
+    until_the_end(executor, [1])
+    assert len(executor.open) == executor.slots
 
 
 def test_stop_ends_what_trains_as_cancelled(executor, runs):
