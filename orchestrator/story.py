@@ -103,24 +103,42 @@ def _claims(findings: Findings) -> list[Answer]:
 
 
 def _allocations(findings: Findings) -> list[Answer]:
-    """What to spend the largest compute on, and ten times as much, by the first approach that is supported."""
+    """What to spend the largest compute on, and ten times as much.
+
+    By the surface where the verdict supports its exponent, else by the isoFLOP minima where theirs is supported.
+    """
     from analysis import FitError, allocate
     from analysis.report import Answer
 
-    fit = next((f for f in (isoflop_of(findings), surface_of(findings)) if f is not None and f.supported), None)
+    laws = {
+        "the surface": surface_of(findings) if _claimed(findings) else None,
+        "isoFLOP minima": isoflop_of(findings),
+    }
+    by, fit = next(((name, fit) for name, fit in laws.items() if fit is not None and fit.supported), ("", None))
     if fit is None:
         return []
-    models, answers = candidates(findings.done), []
-    for budget in (float(findings.done["flops"].max()), _AHEAD * float(findings.done["flops"].max())):
+    models, answers, largest = candidates(findings.done), [], float(findings.done["flops"].max())
+    for budget in (largest, _AHEAD * largest):
         try:
             best = allocate(fit, budget, candidates=models)
         except (FitError, ValueError):
             continue
         nearest = f"; nearest model {best.models['model'].iloc[0]}" if len(best.models) else ""
-        said = f"{budget:.3g} FLOPs are best spent on {best.params} params and {best.examples} examples{nearest}"
+        spent = f"{best.params} params and {best.examples} examples"
+        said = f"by {by}, {budget:.3g} FLOPs are best spent on {spent}{nearest}"
         caveats = tuple(f"at {budget:.3g} FLOPs: {text}" for text in best.warnings if text not in fit.warnings)
         answers.append(Answer(said, caveats=caveats))
     return answers
+
+
+def _claimed(findings: Findings) -> bool:
+    """Whether the verdict supports the exponent of the surface."""
+    from analysis import FitError
+
+    try:
+        return findings.verdict.exponent.supported
+    except (FitError, ValueError):
+        return False
 
 
 def _comparison(findings: Findings) -> list[Answer]:
