@@ -61,6 +61,8 @@ def coordinate(table: Table, sweeps: Sequence[str], how: How, search: Search | N
     files = Files(checkpoints_folder(how.checkpoints, table.store), how.checkpoint_every)
     speed = _speed_of(table, queued, how.device)  # before Ray takes the cores
     place = executor_of(how.executor, how.slots, how.device, how.address, files, queued, table)
+    if not place.gpus and any(table.limits(sweep).gpu_hours for sweep in sweeps):
+        say("limits.gpu_hours does nothing here: no worker has a GPU")
     show = ProgressLine()
     try:
         more = {"keep_all": how.keep, "speed": speed, "inbox": inbox_of(table.store), "canary": how.canary}

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import sqlite3
 import sys
+import time
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -15,7 +17,50 @@ _BRIEF = (
     *("sweep", "model", "dataset", "dataset_size", "lr", "seed", "state", "params", "examples", "flops"),
     *("error", "loss", "seconds"),
 )
-_ALLOWED = {sqlite3.SQLITE_SELECT, sqlite3.SQLITE_READ, sqlite3.SQLITE_FUNCTION}
+_FUNCTIONS = {
+    *(
+        "abs",
+        "avg",
+        "ceil",
+        "coalesce",
+        "count",
+        "exp",
+        "floor",
+        "glob",
+        "ifnull",
+        "iif",
+        "instr",
+        "length",
+        "like",
+    ),
+    *(
+        "ln",
+        "log",
+        "log10",
+        "log2",
+        "lower",
+        "max",
+        "min",
+        "mod",
+        "nullif",
+        "pow",
+        "power",
+        "round",
+        "sign",
+        "sqrt",
+    ),
+    *("substr", "sum", "total", "trim", "typeof", "upper"),
+}
+_LIMITS = {
+    sqlite3.SQLITE_LIMIT_LENGTH: 1_000_000,
+    sqlite3.SQLITE_LIMIT_SQL_LENGTH: 10_000,
+    sqlite3.SQLITE_LIMIT_EXPR_DEPTH: 100,
+    sqlite3.SQLITE_LIMIT_COMPOUND_SELECT: 2,
+    sqlite3.SQLITE_LIMIT_LIKE_PATTERN_LENGTH: 100,
+    sqlite3.SQLITE_LIMIT_ATTACHED: 0,
+}
+LONGEST = 10.0
+"""Seconds that a condition may take."""
 
 
 class ExportError(ValueError):
@@ -25,20 +70,35 @@ class ExportError(ValueError):
 def filtered(frame: pd.DataFrame, where: str) -> pd.DataFrame:
     """Rows of a frame that satisfy an SQL condition; ExportError where it is none.
 
-    The condition is evaluated on a copy in memory under an authorizer that allows reading and nothing else.
+    It is evaluated on a copy in memory, under an authorizer that allows reading that copy and some functions, with
+    limits on its size and its time.
     """
     if not where.strip():
         return frame
-    with sqlite3.connect(":memory:") as memory:
+    with contextlib.closing(sqlite3.connect(":memory:")) as memory:
         frame.reset_index(drop=True).to_sql("results", memory, index_label="_row")
-        memory.set_authorizer(lambda action, *_: sqlite3.SQLITE_OK if action in _ALLOWED else sqlite3.SQLITE_DENY)
+        for limit, most in _LIMITS.items():
+            memory.setlimit(limit, most)
+        memory.set_authorizer(_allowed)
+        latest = time.monotonic() + LONGEST
+        memory.set_progress_handler(lambda: time.monotonic() > latest, 10_000)
         try:
             kept = [row for (row,) in memory.execute(f"SELECT _row FROM results WHERE (\n{where}\n)")]  # noqa: S608
-        except (sqlite3.Error, sqlite3.Warning) as error:
-            raise ExportError(f"--where {where!r}: {error}; columns are {', '.join(frame.columns)}") from error
+        except (sqlite3.Error, sqlite3.Warning, MemoryError) as error:
+            why = f"it takes longer than {LONGEST:g} s" if str(error) == "interrupted" else error
+            raise ExportError(f"--where {where!r}: {why}; columns are {', '.join(frame.columns)}") from error
     if not set(kept) <= set(range(len(frame))):
         raise ExportError(f"--where {where!r}: this is more than a condition")
     return frame.iloc[kept]
+
+
+def _allowed(action: int, what: str | None, name: str | None, *_: object) -> int:
+    fine = (
+        action == sqlite3.SQLITE_SELECT
+        or (action == sqlite3.SQLITE_READ and what == "results")
+        or (action == sqlite3.SQLITE_FUNCTION and str(name).lower() in _FUNCTIONS)
+    )
+    return sqlite3.SQLITE_OK if fine else sqlite3.SQLITE_DENY
 
 
 def written(frame: pd.DataFrame, fmt: str, out: Path | None) -> None:

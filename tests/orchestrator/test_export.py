@@ -6,6 +6,7 @@ from importlib.util import find_spec
 import pandas as pd
 import pytest
 
+from orchestrator import export
 from orchestrator.export import ExportError, filtered, written
 
 FRAME = pd.DataFrame(
@@ -31,6 +32,7 @@ FRAME = pd.DataFrame(
         ("width in (16, 64) -- a remark", [5, 7]),
         ("width > (select avg(width) from results)", [7]),
         ("width < 0", []),
+        ("log10(flops) > 12 and lower(state) like 'd%'", [5, 6]),
     ],
 )
 def test_a_condition_keeps_rows_as_they_are(where, kept):
@@ -46,12 +48,34 @@ def test_a_condition_keeps_rows_as_they_are(where, kept):
         ("1) union select 99 where (1", "more than a condition"),
         ("width in (select load_extension('x'))", "columns are"),
         ("1) union select writefile('/tmp/x', 'y') where (1", "columns are"),
+        ("width in (select name from sqlite_master)", "access to"),
+        ("width in (select width from pragma_database_list)", "columns are"),
+        ("length(zeroblob(1000000000)) > 0", "not authorized to use function: zeroblob"),
+        ("length(replace(hex(state), '6', state)) > 0", "not authorized to use function"),
+        ("state like '" + "%a" * 100 + "'", "LIKE or GLOB pattern too complex"),
+        ("(" * 200 + "1" + ")" * 200, "columns are"),
+        ("width = 1 or " * 2000 + "width = 2", "query string is too large"),
+        ("1) union select 1 union select 2 where (1", "too many terms in compound SELECT"),
+        (
+            "width in (with recursive n(i) as (select 1 union all select i + 1 from n) select i from n)",
+            "not authorized",
+        ),
+        ("fts3_tokenizer('simple') is null", "columns are"),
     ],
 )
 def test_what_is_no_condition_is_refused(where, complaint):
     with pytest.raises(ExportError) as caught:
         filtered(FRAME, where)
     assert complaint in str(caught.value)
+
+
+def test_a_condition_that_takes_too_long_is_given_up(monkeypatch):
+    monkeypatch.setattr(export, "LONGEST", 0.2)
+    frame = pd.concat([FRAME] * 200)
+    with pytest.raises(ExportError, match=r"it takes longer than 0.2 s"):
+        filtered(
+            frame, "(select count(*) from results a, results b, results c where a.width < b.width + c.width) > 0"
+        )
 
 
 def test_csv_and_json_are_read_back(tmp_path, capsys):

@@ -1,0 +1,140 @@
+"""kill -9 of the coordinator or of a worker at random moments: what is done stays done, and no number changes.
+
+`./run python benchmarks/bench_kills.py [--kills 50] [--seed 0]`
+
+A sweep is trained through the real command and Ray while something is killed every second or so; the coordinator,
+when it was that, is started again. After every kill the table is looked at: no run that was done has left that
+state, or was started again. In the end all numbers are those of the same sweep undisturbed, bit for bit, histories
+included.
+"""
+
+import argparse
+import os
+import random
+import signal
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+
+import pandas as pd
+
+import orchestrator
+from orchestrator import Table, TableError
+
+SWEEP = """\
+sweep: kills
+data: {dataset: digits, dataset_size: [720, 1437]}
+model: {depth: 1, width: [16, 24, 32]}
+train: {lr: 2e-3, batch_size: 32, schedule: cosine}
+budget: {epochs: %d}
+seeds: 8
+"""
+NUMBERS = ["state", "error", "loss", "train_loss", "steps", "examples", "flops", "params"]
+RECORDED = ["run_id", "step", "train_loss", "loss", "error", "flops"]
+
+
+def command(folder: Path, store: str, *options: str) -> subprocess.Popen[str]:
+    said = ["run", "kills.yaml", "--store", store, "--no-canary", *options]
+    words = [sys.executable, "-c", "from orchestrator.cli import main; main()", *said]
+    return subprocess.Popen(words, cwd=folder, text=True, stdout=subprocess.PIPE, stderr=subprocess.STDOUT)
+
+
+def finish(folder: Path, store: str, *options: str) -> None:
+    process = command(folder, store, *options)
+    said, _ = process.communicate()
+    assert process.returncode == 0, said
+
+
+def in_training(store: Path) -> list[int]:
+    """Processes of the workers that train, as the table knows them."""
+    try:
+        with Table(store) as table:
+            return sorted({row["pid"] for row in table.running() if row["pid"]})
+    except TableError:
+        return []
+
+
+def done(store: Path) -> pd.DataFrame:
+    frame = orchestrator.results(store).set_index("run_id")
+    return frame[frame["state"] == "done"][["attempt", *NUMBERS]]
+
+
+def storm(folder: Path, kills: int, dice: random.Random) -> tuple[int, int, int]:
+    """Kill until it is enough or nothing is left to train; how many coordinators, workers, and runs in flight."""
+    store, before = folder / "killed.db", pd.DataFrame()
+    coordinators = workers = flying = 0
+    process = command(folder, store.name, "--slots", "2", "--checkpoint-every", "0.2")
+    while coordinators + workers < kills:
+        while not (pids := in_training(store)) and process.poll() is None:
+            time.sleep(0.02)
+        time.sleep(dice.expovariate(1.0))
+        if process.poll() is not None:
+            break
+        with Table(store) as table:
+            flying += len(table.running())
+        if dice.random() < 0.4:
+            process.kill()
+            process.wait()
+            coordinators += 1
+            process = command(folder, store.name, "--slots", "2", "--checkpoint-every", "0.2")
+        else:
+            try:
+                os.kill(dice.choice(pids), signal.SIGKILL)
+            except ProcessLookupError:
+                continue  # it was gone already, with an earlier coordinator
+            workers += 1
+        now = done(store)
+        lost = before.index.difference(now.index)
+        assert lost.empty, f"{len(lost)} runs were done and are not"
+        if len(before):
+            pd.testing.assert_frame_equal(now.loc[before.index], before)
+        before = now
+        print(f"kill {coordinators + workers}: {len(now)} done", file=sys.stderr, flush=True)
+    process.communicate()
+    return coordinators, workers, flying
+
+
+def check(folder: Path) -> tuple[int, int]:
+    """Compare the two tables; how many runs they have, and how many attempts the killed one needed."""
+    killed, quiet = (orchestrator.results(folder / name).set_index("run_id") for name in ("killed.db", "quiet.db"))
+    pd.testing.assert_frame_equal(killed[NUMBERS], quiet[NUMBERS], check_exact=True)
+    assert (killed["state"] == "done").all()
+    histories = [
+        orchestrator.history(folder / name).sort_values(["run_id", "step"], ignore_index=True)[RECORDED]
+        for name in ("killed.db", "quiet.db")
+    ]
+    pd.testing.assert_frame_equal(*histories, check_exact=True)
+    with Table(folder / "killed.db") as table:
+        attempts = table.frame("attempts")
+    assert (attempts[attempts["outcome"] == "done"]["run_id"].value_counts() == 1).all()
+    return len(killed), len(attempts)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser()
+    parser.add_argument("--kills", type=int, default=50)
+    parser.add_argument("--epochs", type=int, default=150)
+    parser.add_argument("--seed", type=int, default=0)
+    asked = parser.parse_args()
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        (folder / "kills.yaml").write_text(SWEEP % asked.epochs)
+        finish(folder, "quiet.db", "--slots", "2")
+        began = time.monotonic()
+        coordinators, workers, flying = storm(folder, asked.kills, random.Random(asked.seed))
+        finish(folder, "killed.db", "--slots", "2", "--retry-failed")
+        runs, attempts = check(folder)
+        with Table(folder / "killed.db") as table:
+            (row,) = table.sweeps()
+        lost, took = row["wasted_flops"] / row["flops"], time.monotonic() - began
+        print(
+            f"{coordinators} coordinators and {workers} workers killed in {took:.0f} s, with {flying} runs in flight"
+        )
+        print(f"{runs} runs, each done once, in {attempts} attempts; numbers equal the undisturbed ones")
+        print(f"{lost:.1%} of the FLOPs were lost with what had not been saved")
+
+
+if __name__ == "__main__":
+    main()
