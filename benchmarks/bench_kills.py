@@ -129,9 +129,7 @@ def main() -> None:
         with Table(folder / "killed.db") as table:
             (row,) = table.sweeps()
         lost, took = row["wasted_flops"] / row["flops"], time.monotonic() - began
-        print(
-            f"{coordinators} coordinators and {workers} workers killed in {took:.0f} s, with {flying} runs in flight"
-        )
+        print(f"{coordinators} coordinators and {workers} workers killed in {took:.0f} s, {flying} runs in flight")
         print(f"{runs} runs, each done once, in {attempts} attempts; numbers equal the undisturbed ones")
         print(f"{lost:.1%} of the FLOPs were lost with what had not been saved")
 

@@ -389,8 +389,9 @@ class Scheduler:
             self._journal.renewed = {k: v for f in self._flights.values() for k, v in f.claimed.items()}
             self._renewed = now
             self._remember()
-            if self._table.shared and self._patiently(self._table.recover):
-                self.reread()  # of another coordinator, which has died
+            if self._table.shared:  # what others have changed, and what they left when they died
+                self._patiently(self._table.recover)
+                self.reread()
         if now - self._told > TOLD:
             self._note_times(self.progress.seconds_left)
             self._told = now
