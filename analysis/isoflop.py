@@ -67,7 +67,6 @@ def fit_isoflop(  # noqa: PLR0913 - the columns and the resampling
 
     Raises:
         ValueError: a column is missing or unfit, no separate budgets can be told, or `method` is unknown.
-        FitError: the surface of "joint" has no minimum along any budget.
     """
     check_options(resamples, level)
     if method not in get_args(Method):
@@ -181,7 +180,8 @@ def _locate(curves: tuple[IsoflopCurve, ...], find: _Finder, level: float) -> tu
 
 def _optimum(curve: IsoflopCurve, find: _Finder, level: float) -> tuple[dict[str, Any], Array]:
     row: dict[str, Any] = {"budget": curve.budget, "sizes": curve.x.size}
-    refusal, found = f"{curve.x.size} sizes; a minimum needs {LEAST_SIZES}", (np.array([np.nan]),) * 2
+    few = f"{curve.x.size} {'size' if curve.x.size == 1 else 'sizes'}; a minimum needs {LEAST_SIZES}"
+    refusal, found = few, (np.array([np.nan]),) * 2
     if curve.x.size >= LEAST_SIZES:
         tried = find.find(curve)
         refusal = _refusal(curve, tried[0])

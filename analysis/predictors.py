@@ -10,6 +10,8 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.special import ndtri, stdtrit
 
+from analysis.curve_law import fit_law
+from analysis.laws import fit_laws
 from analysis.power_law import fit_power_law
 from analysis.solver import FitError
 from analysis.surface import fit_surface
@@ -17,6 +19,7 @@ from analysis.surface import fit_surface
 if TYPE_CHECKING:
     import pandas as pd
 
+    from analysis.curve_law import LawName
     from analysis.quantity import Draws
     from analysis.surface import Surface
 
@@ -50,12 +53,39 @@ def power(*, floor: bool, shift: bool = False) -> Callable[[pd.DataFrame, Questi
     return fit
 
 
+def curve(law: LawName) -> Callable[[pd.DataFrame, Question], Predict]:
+    """Any law of one input that `fit_law` knows, e.g. "sigmoid" or "broken-1"."""
+
+    def fit(train: pd.DataFrame, q: Question) -> Predict:
+        found = fit_law(train, q.x[0], q.y, law=law, **q.draws)
+        noise = found.rms * np.sqrt(found.n / max(found.n - found.law.free.size, 1))
+
+        def predict(test: pd.DataFrame) -> tuple[Array, Array, Array]:
+            return _for_a_run(found.predict(test[q.x[0]].to_numpy(dtype=float)), noise, q.draws["level"])
+
+        return predict
+
+    return fit
+
+
+def mixture(train: pd.DataFrame, q: Question) -> Predict:
+    """All laws of one input by their AICc weights, with the band that `fit_laws` calibrates: seconds a fit."""
+    found = fit_laws(train, q.x[0], q.y, **q.draws)
+
+    def predict(test: pd.DataFrame) -> tuple[Array, Array, Array]:
+        band = found.predict(test[q.x[0]].to_numpy(dtype=float))
+        middle, low, high = (np.log(band[name].to_numpy(dtype=float)) for name in ("y", "low", "high"))
+        return middle, low, high
+
+    return predict
+
+
 def surface(form: Surface) -> Callable[[pd.DataFrame, Question], Predict]:
     """A surface of params and examples."""
 
     def fit(train: pd.DataFrame, q: Question) -> Predict:
         law = fit_surface(train, q.x[0], q.x[1], q.y, form=form, **q.draws)
-        noise = law.rms * np.sqrt(law.n / max(law.n - law.found.theta.size, 1))
+        noise = law.rms * np.sqrt(law.n / max(law.n - law.law.free.size, 1))
 
         def predict(test: pd.DataFrame) -> tuple[Array, Array, Array]:
             return _for_a_run(

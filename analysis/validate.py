@@ -135,7 +135,8 @@ def validate(
         order: the column whose largest levels are held out; default the input where there is one, else `budget`,
             `flops`, or the product of the inputs. Near-equal values are one level; where there are no levels, eight
             bins of equal count.
-        laws: name -> law to compare instead; see `analysis.predictors`.
+        laws: name -> law to compare instead; `analysis.predictors` has more of them: `curve("broken-1")`,
+            `mixture`.
         resamples: bootstrap resamples of every fit, at least 20.
         level: nominal coverage of the bands.
         seed: of the resampling.

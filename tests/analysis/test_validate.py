@@ -8,7 +8,7 @@ import pytest
 from planted import law, sweep
 from planted_curves import isoflop
 
-from analysis import FitError, sensitivity, validate, verdict
+from analysis import FitError, predictors, sensitivity, validate, verdict
 
 WIDE = (2, 4, 8, 16, 24, 32, 48, 64, 96, 128, 192, 256, 384, 512, 768)
 
@@ -65,6 +65,21 @@ def test_laws_that_are_not_ruled_out_and_part_beyond_the_data_leave_it_open():
     assert found.reach()[0] == 1
     assert "the laws not ruled out reach" in str(verdict(short, "flops", resamples=60).extrapolation)
     assert validate(law(n=40, noise=0.002), "flops", resamples=60).reach()[0] > 3
+
+
+def test_other_laws_and_their_mixture_predict_what_bends():
+    x = np.geomspace(1e2, 1e5, 16)
+    table = pd.DataFrame({"examples": x, "error": 0.9 * x**-0.1 * (1 + (x / 1e3) ** 4) ** -0.1})
+    question = predictors.Question(("examples",), "error", {"resamples": 20, "level": 0.95, "seed": 0})
+    off = {}
+    for name in ("power", "curve", "mixture"):
+        law = {"power": predictors.power(floor=True), "curve": predictors.curve("broken-1")}.get(
+            name, predictors.mixture
+        )
+        middle, low, high = law(table[:13], question)(table[13:])
+        assert np.all((low <= middle) & (middle <= high))
+        off[name] = np.max(np.abs(middle - np.log(table["error"][13:])))
+    assert max(off["curve"], off["mixture"]) < 0.2 * off["power"]
 
 
 def test_a_law_that_cannot_be_fitted_says_why():
