@@ -169,6 +169,7 @@ def _beginning(table: Table, planned: Plan, *, retry_failed: bool) -> str:
 
 def _report_end(sweep: str, store: str, counts: dict[str, int], frame: pd.DataFrame, *, as_json: bool) -> None:
     from orchestrator import terminal
+    from orchestrator.database import name_of
 
     best = frame["error"].min()
     spent, seconds = int(frame["flops"].sum()), float(frame["seconds"].sum())
@@ -180,7 +181,7 @@ def _report_end(sweep: str, store: str, counts: dict[str, int], frame: pd.DataFr
     states = ", ".join(f"{n} {state}" for state, n in sorted(counts.items()))
     cost = f"{terminal.flops(spent)} FLOPs in {terminal.duration(seconds)} of training"
     best_said = "" if best_error is None else f"; best error {best_error:.4g}"
-    print(f"{sweep}: {states}; {cost}{best_said}; results in {store}")
+    print(f"{sweep}: {states}; {cost}{best_said}; results in {name_of(store)}")
 
 
 app.command()(search_cli.search)

@@ -19,8 +19,16 @@ def path_of(store: str) -> Path | None:
     """The file of a SQLite store; None for another database."""
     if "://" not in store:
         return Path(store).expanduser()
-    url = sa.make_url(store)
+    try:
+        url = sa.make_url(store)
+    except sa.exc.ArgumentError as error:
+        raise TableError(f"{store!r} is neither a path nor a URL like postgresql://user@host/name") from error
     return Path(url.database) if url.get_backend_name() == "sqlite" and url.database else None
+
+
+def name_of(store: str) -> str:
+    """A store as it is said to a user: a URL without its password."""
+    return sa.make_url(store).render_as_string() if "://" in store else store
 
 
 def checkpoints_of(store: str) -> Path | None:
@@ -56,10 +64,7 @@ def engine_of(store: str, path: Path | None, *, writable: bool) -> sa.Engine:
 
 
 def _server(store: str, *, writable: bool) -> sa.Engine:
-    try:
-        url = sa.make_url(store)
-    except sa.exc.ArgumentError as error:
-        raise TableError(f"{store!r} is neither a path nor a URL like postgresql://user@host/name") from error
+    url = sa.make_url(store)
     if url.drivername not in ("postgresql", "postgres", "postgresql+psycopg"):
         raise TableError(f"{url.drivername}: a results table is a SQLite file or a postgresql:// URL")
     options = {"postgresql_readonly": not writable}

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, Self
 
 import sqlalchemy as sa
 
-from orchestrator.database import TableError, add_missing_columns, alone, engine_of, locked, path_of
+from orchestrator.database import TableError, add_missing_columns, alone, engine_of, locked, name_of, path_of
 from orchestrator.schema import VERSION, meta, metadata
 
 if TYPE_CHECKING:
@@ -40,7 +40,7 @@ class Store:
         except sa.exc.DatabaseError as error:
             self.close()
             why = " ".join(str(error.orig).split())
-            raise TableError(f"{self._name} is no results table: {why}") from error
+            raise TableError(f"{name_of(self.store)} is no results table: {why}") from error
 
     def _check(self, *, writable: bool) -> None:
         if writable:
@@ -58,17 +58,15 @@ class Store:
         elif version != VERSION:
             self.close()
             older = version is not None and version < VERSION
-            remedy = f"; `isoflop run FILE --store {self._name}` upgrades it" if older else ""
-            raise TableError(f"{self._name} has schema version {version}, this isoflop reads {VERSION}{remedy}")
+            remedy = f"; `isoflop run FILE --store {name_of(self.store)}` upgrades it" if older else ""
+            raise TableError(
+                f"{name_of(self.store)} has schema version {version}, this isoflop reads {VERSION}{remedy}"
+            )
 
     @property
     def shared(self) -> bool:
         """Whether several coordinators may write it at once."""
         return self._engine.dialect.name == "postgresql"
-
-    @property
-    def _name(self) -> str:
-        return self._engine.url.render_as_string() if self.shared else self.store  # without its password
 
     def close(self) -> None:
         """Let go of the connections and the lock."""

@@ -193,7 +193,7 @@ def test_two_coordinators_drain_one_sweep_together(store, planned):
     assert not history.duplicated(["run_id", "step"]).any()
 
 
-@pytest.mark.parametrize("url", ["mysql://u@h/d", "http://x", "postgresql://"])
+@pytest.mark.parametrize("url", ["mysql://u@h/d", "http://x", "://", "postgresql://"])
 def test_another_database_is_refused_in_a_line(url, monkeypatch):
     monkeypatch.setenv("PGHOST", "/nowhere")
     with pytest.raises(TableError) as caught, Table(url, writable=True):
