@@ -125,10 +125,8 @@ def _bowl(
 ) -> tuple[list[pd.DataFrame], Line]:
     """The best mean at each rate of one design, its minimum, and the line through them."""
     cell = seeds.cell_index(mine)
-    means = pd.DataFrame(
-        {found.lr: mine[found.lr].groupby(cell).first(), found.y: mine[found.y].groupby(cell).mean()}
-    )
-    best = means.groupby(found.lr)[found.y].min()
+    rate, mean = mine[found.lr].groupby(cell).first(), mine[found.y].groupby(cell).mean()
+    best = mean.groupby(rate).min()
     rates, y = best.index.to_numpy(dtype=float), best.to_numpy(dtype=float)
     tried = chart.points(rates, y, strong=False, name=name, **look)
     if row["flag"]:

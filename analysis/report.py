@@ -168,9 +168,9 @@ def _card(name: str, fit: PowerLawFit | LawFit | IsoflopFit) -> Html:
     for row in _dicts(fits_table({name: fit}).query("quantity.str.contains('exponent')", engine="python")):
         value, _, interval = row["estimate"].partition(" ")
         lines.append(tag("div", value, " ", tag("span", interval, class_="interval"), class_="value"))
-        lines.append(
-            tag("div", f"{row['quantity'].replace('_', ' ')}, {100 * fit.level:g} % interval", class_="interval")
-        )
+        quantity = row["quantity"].replace("_", " ")
+        sure = f", {100 * fit.level:g} % interval" if interval else ""
+        lines.append(tag("div", f"{quantity}{sure}", class_="interval"))
     law = "" if isinstance(fit, IsoflopFit) else tag("code", fit.formula())
     return tag("div", what, *lines, law, class_="answer")
 
@@ -203,13 +203,15 @@ def _caption(story: Story, heading: str) -> Html:
 
 
 def _filter(frame: pd.DataFrame, group: str) -> Html:
-    """A button for each model; nothing where there is one, or too many to choose from."""
+    """A button for each model; none where there is one, and a word where there are too many."""
     if group not in frame:
         return Html("")
     ordered = frame.sort_values("params", kind="stable") if "params" in frame else frame
     names = [str(name) for name in ordered[group].dropna().unique()]
-    if not 1 < len(names) <= MOST_GROUPS:
+    if len(names) < 2:
         return Html("")
+    if len(names) > MOST_GROUPS:
+        return tag("p", f"{len(names)} values of {group} are too many for a button each.", class_="lead")
     buttons = [tag("button", name, type="button", aria_pressed="true", data_group=name) for name in names]
     say = f"Show one {group} (shift-click: one more or less):"
     return tag("nav", tag("span", say), *buttons, tag("button", "all", type="button", id="all"), class_="filter")
@@ -230,9 +232,8 @@ def _runs(frame: pd.DataFrame, y: str, group: str) -> list[Html]:
     ]
     of_all = f" of {len(frame):,}, the best by {y}" if len(shown) < len(frame) else ""
     table = tag("table", tag("thead", tag("tr", *head)), tag("tbody", *rows), class_="sortable")
-    count = tag(
-        "p", tag("span", f"{len(shown)}", id="counted"), f" runs{of_all}; click a heading to sort.", class_="lead"
-    )
+    number_shown = tag("span", f"{len(shown)}", id="counted")
+    count = tag("p", number_shown, f" runs{of_all}; click a heading to sort.", class_="lead")
     return [tag("h2", "The runs"), count, tag("div", table, class_="scroll")]
 
 

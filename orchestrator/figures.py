@@ -190,15 +190,11 @@ def _batch_size(findings: Findings) -> Chart:
 
 
 def _families(findings: Findings) -> Chart:
-    from analysis import describe_families, fit_frontier
+    from analysis import describe_families
 
-    done = findings.done
-    names = list(dict.fromkeys(done["family"]))
-    if len(names) < 2:
-        raise FigureError(f"one family, {', '.join(names)}; a figure needs 2")
-    if len(names) > 2:
-        fits = {name: fit_frontier(done[done["family"] == name], resamples=findings.resamples) for name in names}
-        return describe_families({name.upper(): fit for name, fit in fits.items()})
+    names = list(dict.fromkeys(findings.done["family"]))
+    if len(names) != 2:
+        raise FigureError(f"{len(names)} families ({', '.join(names)}); the figure is of 2")
     found = findings.comparison
     told = [line for line in found.summary().splitlines() if " needs " in line]
     fits = {str(name).upper(): fit for name, fit in zip(found.names, found.fits, strict=True)}

@@ -52,7 +52,7 @@ def findings_of(
     if records is not None and len(records) > MOST_RECORDS:
         every = -(-len(records) // MOST_RECORDS)
         records = records[records.groupby("run_id").cumcount(ascending=False) % every == 0]
-    return Findings(frame, records, resamples)
+    return Findings(frame, records, resamples, judged=min(resamples, 200))
 
 
 def at_stage(frame: pd.DataFrame, stage: str | None) -> pd.DataFrame:

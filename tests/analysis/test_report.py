@@ -134,6 +134,14 @@ def test_cost_is_summed_by_state():
     assert cost(pd.DataFrame({"error": [0.5]})).empty
 
 
+def test_more_models_than_buttons_are_said():
+    frame = pd.DataFrame({"model": [f"m{k}" for k in range(61)], "error": 0.5})
+    chart = describe_runs(frame.assign(flops=1.0), marker=None, line=None, colour=None)
+    page = report(frame, Story("s", charts={"Runs": chart}))
+    assert "61 values of model are too many for a button each." in page
+    assert "<button" not in page
+
+
 def test_what_was_paid_for_may_be_more_than_what_is_shown():
     page = report(runs().head(3), Story("s"), paid=runs())
     assert "<td>all</td>" in page

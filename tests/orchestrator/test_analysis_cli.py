@@ -54,7 +54,7 @@ def stored(tmp_path_factory, result_of):
 @pytest.fixture(scope="module")
 def findings(stored):
     with Table(stored) as table:
-        return Findings(table.frame("runs"), table.frame("history"), resamples=100)
+        return Findings(table.frame("runs"), table.frame("history"), resamples=100, judged=50)
 
 
 @pytest.fixture
@@ -127,7 +127,7 @@ def test_one_figure_in_several_formats(isoflop, tmp_path):
     [
         (["--figure", "pie"], f"--figure 'pie' is unknown; it is one of {', '.join(FIGURES)}\n"),
         (["--format", "gif"], "--format 'gif' is unknown; it is one of png, svg, pdf\n"),
-        (["--figure", "families"], "no figure families: one family, b-mlp; a figure needs 2\n"),
+        (["--figure", "families"], "no figure families: 1 families (b-mlp); the figure is of 2\n"),
     ],
 )
 def test_a_figure_that_cannot_be_had_is_one_line_and_exit_code_2(isoflop, tmp_path, arguments, complaint):
@@ -142,7 +142,7 @@ def test_families_and_batch_sizes_are_drawn_where_they_vary(tmp_path, result_of)
     better = {"b-mlp": 0.5, "s-mlp": 1.0}
     fill(tmp_path / "two.db", made, lambda run: result_of(run, error=better[run.family] * planted(run, rng)))
     with Table(tmp_path / "two.db") as table:
-        two = Findings(table.frame("runs"), resamples=100)
+        two = Findings(table.frame("runs"), resamples=100, judged=50)
     families = figure("families", two)
     assert families.shades == {1.0: "B-MLP", 2.0: "S-MLP"}
     assert any("needs" in line for line in families.annotation)
@@ -197,7 +197,8 @@ def test_who_may_open_a_database_stays_out_of_the_page(findings, monkeypatch):
 
     address = "postgresql://me:secret@host/db"
     monkeypatch.setattr(sys, "argv", ["isoflop", "report", "--store", address])
-    story = story_of("grid", "", "today", address, findings)
+    waiting = Findings(findings.frame.assign(state="queued"), resamples=100)
+    story = story_of("grid", "", "today", address, waiting)
     assert "secret" not in str(story.provenance)
     assert story.provenance["table"] == "postgresql://host/db"
 
