@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 MARGIN = 1.5
 """The closed form's promise: peaks stay within this factor of it (trainer.cost.memory_bytes)."""
 CONTEXT = 600 * 2**20
-"""Bytes of a process before it trains: torch's libraries, or a CUDA context, until a peak has been measured."""
+"""Bytes of a process before it trains: its libraries, until a peak was measured; the CUDA context, in no peak."""
 ENOUGH, SURE = 5, 1.05
 """Peaks after which what they say replaces the promise, and what is added to the largest of them."""
 TELLING = 64 * 2**20
@@ -107,7 +107,8 @@ class Admission:
         """What a bundle is estimated to take on a device of a kind, its process and data set included."""
         known = self._learned.get(kind, Learned())
         scale = max(self._scale.get(run.run_id, 1.0) for run in runs)
-        context = CONTEXT if known.context is None else known.context
+        beside = CONTEXT if kind != "cpu" or known.context is None else 0
+        context = beside + (known.context or 0)
         return context + self._data(runs[0], kind) + scale * known.factor * form(self.as_tried(runs))
 
     def as_tried(self, runs: Sequence[RunSpec]) -> list[RunSpec]:
@@ -143,7 +144,8 @@ class Admission:
         place, _ = self._given.pop(bundle)
         if peak is not None and runs:
             known = self._learned.get(place.kind, Learned())
-            self._learned[place.kind] = known.after(form(self.as_tried(runs)), peak)
+            own = max(0, peak - self._data(runs[0], place.kind))
+            self._learned[place.kind] = known.after(form(self.as_tried(runs)), own)
 
     def exhausted(self, run: RunSpec) -> bool:
         """A run has run out of memory; whether there is a way to try it again.

@@ -87,10 +87,18 @@ def taught(factor, context=GIB, ratios=ENOUGH):
 
 @pytest.mark.parametrize("factor", [0.8, 2.5])
 def test_the_factor_and_the_context_are_learned_from_peaks(factor):
-    ledger = admission(learned={"cpu": taught(factor).__dict__})
+    ledger = admission(learned=dict.fromkeys(("cpu", "cuda"), taught(factor).__dict__))
     big = run(width=2048)
     assert ledger.bytes([big], "cpu") == pytest.approx(GIB + factor * form([big]), rel=0.06)
-    assert ledger.bytes([big], "cuda") == CONTEXT + MARGIN * form([big])
+    assert ledger.bytes([big], "cuda") == CONTEXT + ledger.bytes([big], "cpu")  # torch does not see CUDA's own
+    assert admission().bytes([big], "cpu") == CONTEXT + MARGIN * form([big])
+
+
+def test_a_data_set_on_the_device_teaches_nothing_about_the_process():
+    ledger = admission(Place("gpu0", "cuda", 80 * GIB), data=lambda *_: 5 * GIB)
+    ledger.give(0, [run(width=64)], ["gpu0"])
+    ledger.take_back(0, [run(width=64)], 5 * GIB + 1000)
+    assert ledger.to_dict()["cuda"]["context"] == 1000
 
 
 def test_a_few_peaks_raise_the_promise_and_do_not_lower_it():
