@@ -1,6 +1,6 @@
 """kill -9 of the coordinator or of a worker at random moments: what is done stays done, and no number changes.
 
-`./run python benchmarks/bench_kills.py [--kills 50] [--seed 0]`
+`./run python benchmarks/bench_kills.py [--kills 50] [--epochs 40] [--seeds 30] [--dice 0]`
 
 A sweep is trained through the real command and Ray while something is killed every second or so; the coordinator,
 when it was that, is started again. After every kill the table is looked at: no run that was done has left that
@@ -29,7 +29,7 @@ data: {dataset: digits, dataset_size: [720, 1437]}
 model: {depth: 1, width: [16, 24, 32]}
 train: {lr: 2e-3, batch_size: 32, schedule: cosine}
 budget: {epochs: %d}
-seeds: 8
+seeds: %d
 """
 NUMBERS = ["state", "error", "loss", "train_loss", "steps", "examples", "flops", "params"]
 RECORDED = ["run_id", "step", "train_loss", "loss", "error", "flops"]
@@ -113,17 +113,19 @@ def check(folder: Path) -> tuple[int, int]:
 
 
 def main() -> None:
+    os.environ.setdefault("RAY_worker_niceness", "0")  # Ray's 15 would starve them beside other programs
     parser = argparse.ArgumentParser()
     parser.add_argument("--kills", type=int, default=50)
-    parser.add_argument("--epochs", type=int, default=150)
-    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--epochs", type=int, default=40)
+    parser.add_argument("--seeds", type=int, default=30)
+    parser.add_argument("--dice", type=int, default=0, help="which random moments")
     asked = parser.parse_args()
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
-        (folder / "kills.yaml").write_text(SWEEP % asked.epochs)
+        (folder / "kills.yaml").write_text(SWEEP % (asked.epochs, asked.seeds))
         finish(folder, "quiet.db", "--slots", "2")
         began = time.monotonic()
-        coordinators, workers, flying = storm(folder, asked.kills, random.Random(asked.seed))
+        coordinators, workers, flying = storm(folder, asked.kills, random.Random(asked.dice))
         finish(folder, "killed.db", "--slots", "2", "--retry-failed")
         runs, attempts = check(folder)
         with Table(folder / "killed.db") as table:

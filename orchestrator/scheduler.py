@@ -168,9 +168,11 @@ class Scheduler:
     def _read(self) -> None:
         """The queue as it stands in the table."""
         self._stale = False
-        known = self._table.standing(self._sweeps)
-        self._patiently(lambda: self._table.move(known, "queued", of=["blocked"]))  # limits may allow them now
-        rows = [row for row in self._table.sweeps() if row["sweep"] in self._sweeps]
+        rows = self._rows()
+        if any(row["blocked"] for row in rows):  # their limits may allow them now
+            known = self._table.standing(self._sweeps)
+            self._patiently(lambda: self._table.move(known, "queued", of=["blocked"]))
+            rows = self._rows()
         self._paused = {row["sweep"]: row["paused"] for row in rows if row["paused"]}
         before, self.progress = self.progress, progress_of(rows)
         self.progress.message, self._settled_flops = before.message, self.progress.spent
@@ -181,6 +183,9 @@ class Scheduler:
         self._ledger.open(rows, {run_id: row["sweeps"] for run_id, row in standing.items()})
         self._kept = set(standing) if self._keep_all else {row["parent"] for row in standing.values()}
         self._pace.expect(self._backlog.predicted(), {r for f in self._flights.values() for r in f.runs})
+
+    def _rows(self) -> list[dict[str, Any]]:
+        return [row for row in self._table.sweeps() if row["sweep"] in self._sweeps]
 
     def _pick(self) -> list[_Picked]:
         """Bundles for the free slots, their FLOPs set aside; what a limit does not pay for any more is blocked."""

@@ -149,6 +149,12 @@ def test_ids_are_128_bits_in_hex():
         assert set(made) <= set("0123456789abcdef")
 
 
+def test_another_arithmetic_is_another_run(monkeypatch):
+    before = resolved().run_id
+    monkeypatch.setattr("trainer.spec.NUMERICS", 10**6)
+    assert resolved().run_id != before
+
+
 @pytest.mark.parametrize("name", ["run_id", "cell_id"])
 def test_an_unresolved_run_has_no_identity(name):
     with pytest.raises(ValueError, match="resolve"):
