@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from analysis.palette import INK, Palette
+from analysis.palette import INK, PLAIN, Palette
 from analysis.ticks import log_ticks
 
 if TYPE_CHECKING:
@@ -61,7 +61,7 @@ def _axis(figure: Chart, name: str) -> dict[str, Any]:
 
 def _line(line: Line, palette: Palette) -> Iterable[dict[str, Any]]:
     """A band, the part inside the data, and the dashed ends."""
-    colour = palette.hex(line.shade, INK if line.style == "law" else _GREY)
+    colour = palette.hex(line.shade, {"law": INK, "guide": _GREY}.get(line.style, PLAIN))
     plain = {"type": "scatter", "mode": "lines", "hoverinfo": "skip", "showlegend": False, "meta": line.group}
     if line.style != "law":
         pen = {"color": colour, "width": 1.2, "dash": _DASHES[line.dash]}

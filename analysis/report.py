@@ -65,6 +65,7 @@ class Story:
         answers: findings in words: verdicts, allocation, comparisons.
         charts: heading -> chart, in this order.
         captions: heading -> words under the chart.
+        tables: heading -> table of texts, after the figures.
         provenance: what made the numbers: versions, machine, command, date, fingerprints.
     """
 
@@ -74,6 +75,7 @@ class Story:
     answers: Sequence[Answer] = ()
     charts: Mapping[str, Chart] = field(default_factory=dict)
     captions: Mapping[str, str] = field(default_factory=dict)
+    tables: Mapping[str, pd.DataFrame] = field(default_factory=dict)
     provenance: Mapping[str, str] = field(default_factory=dict)
 
 
@@ -108,6 +110,7 @@ def report(
     parts = [
         *_answer(story, frame, y),
         *_figures(story, frame, group),
+        *(part for heading, table in story.tables.items() for part in _table(heading, table)),
         *_runs(frame, y, group),
         *_cost(frame if paid is None else paid),
         *_provenance(story),
@@ -251,10 +254,15 @@ def _cost(frame: pd.DataFrame) -> list[Html]:
     spent = cost(frame)
     if not len(spent):
         return []
-    head = [tag("th", name, class_=None if name == "state" else "number") for name in spent.columns]
-    rows = [tag("tr", *(_cell(n, v, number=n != "state") for n, v in row.items())) for row in _dicts(spent)]
-    table = tag("table", tag("thead", tag("tr", *head)), tag("tbody", *rows))
-    return [tag("h2", "What it cost"), tag("div", table, class_="scroll")]
+    return _table("What it cost", spent)
+
+
+def _table(heading: str, table: pd.DataFrame) -> list[Html]:
+    number = {str(name): pd.api.types.is_numeric_dtype(column) for name, column in table.items()}
+    head = [tag("th", name, class_="number" if right else None) for name, right in number.items()]
+    rows = [tag("tr", *(_cell(n, v, number=number[n]) for n, v in row.items())) for row in _dicts(table)]
+    drawn = tag("table", tag("thead", tag("tr", *head)), tag("tbody", *rows))
+    return [tag("h2", heading), tag("div", drawn, class_="scroll")]
 
 
 def _provenance(story: Story) -> list[Html]:

@@ -39,6 +39,7 @@ def story_of(sweep: str, question: str, declared: str, store: str, findings: Fin
         fits=_fits(findings),
         answers=_answers(findings),
         charts={HEADINGS[name]: chart for name, chart in charts.items()},
+        tables=_agreement(findings),
         captions=_captions(findings, list(charts)),
         provenance=_provenance(findings.frame, declared, store),
     )
@@ -100,6 +101,29 @@ def _claims(findings: Findings) -> list[Answer]:
     said = [Answer(str(claim).replace("\n ", ","), claim.supported) for claim in claims]
     more = tuple(text for text in found.warnings if text not in found.fit.warnings)
     return [*said[:-1], Answer(said[-1].sentence, said[-1].supported, more)]
+
+
+def _agreement(findings: Findings) -> dict[str, pd.DataFrame]:
+    """What each approach says of the same exponents, where the verdict looked at them side by side."""
+    import pandas as pd
+
+    from analysis import FitError
+    from analysis.agreement import QUANTITIES
+    from analysis.law import quote
+
+    try:
+        found = findings.verdict.agreement
+    except (FitError, ValueError):
+        return {}
+    if found is None:
+        return {}
+    rows: dict[str, dict[str, str]] = {}
+    for row in found.table.to_dict("records"):
+        ends = (row["low"], row["high"])
+        value, low, high = (quote(row[name], ends) for name in ("value", "low", "high"))
+        said = row["why_not"] or f"{value} [{low}, {high}]"
+        rows.setdefault(row["approach"], {"approach": row["approach"]})[QUANTITIES[row["quantity"]]] = said
+    return {"The same exponents by every approach": pd.DataFrame(list(rows.values()))}
 
 
 def _allocations(findings: Findings) -> list[Answer]:

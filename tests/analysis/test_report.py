@@ -134,6 +134,13 @@ def test_cost_is_summed_by_state():
     assert cost(pd.DataFrame({"error": [0.5]})).empty
 
 
+def test_tables_stand_under_their_headings_and_hold_text():
+    page = report(runs(), Story("s", tables={"A <heading>": pd.DataFrame({"<b>": ["<i>"], "n": [0.5]})}))
+    assert "<h2>A &lt;heading&gt;</h2>" in page
+    assert '<th>&lt;b&gt;</th><th class="number">n</th>' in page
+    assert '<td>&lt;i&gt;</td><td class="number" data-value="0.5">0.5</td>' in page
+
+
 def test_more_models_than_buttons_are_said():
     frame = pd.DataFrame({"model": [f"m{k}" for k in range(61)], "error": 0.5})
     chart = describe_runs(frame.assign(flops=1.0), marker=None, line=None, colour=None)

@@ -188,6 +188,7 @@ def test_the_page_holds_the_sweep_file_the_answers_and_no_password(isoflop, tmp_
     assert "FLOPs are best spent on" in text
     assert "this table does not support a floor of error" in text
     assert "the best learning rate lies inside its grid for" in text
+    assert "The same exponents by every approach" in text
     for heading in (HEADINGS["isoflop"], HEADINGS["error-vs-flops"], HEADINGS["learning-rate"]):
         assert heading in text
 
