@@ -80,6 +80,7 @@ class CellSearch:
                 if all(standing[run.run_id].state in ENDED for run in asked.trial.runs):
                     self._report_all(asked, curves)
             self.settle(standing)
+        self._skip_to(max((trial.number + 1 for trial in trials), default=0))
 
     def _contains(self, trial: Trial) -> bool:
         given = {name: getattr(trial.runs[0], name) for name in self._space}
@@ -87,14 +88,19 @@ class CellSearch:
 
     def _enter(self, trial: Trial) -> None:
         """Put a trial of known values into the study, under its number."""
-        for _ in range(self._next, trial.number):
-            self._study.add_trial(optuna.trial.create_trial(state=TrialState.FAIL))
+        self._skip_to(trial.number)
         replays = self.search.method == "cmaes"  # whose state lies in the study and grows as it is asked
         self._study.sampler = self._sampler(trial.number) if replays else optuna.samplers.RandomSampler(0)
         self._study.enqueue_trial({name: getattr(trial.runs[0], name) for name in self._space})
         live = self._study.ask(self._space)
         _ = live.relative_params if replays else None  # it is sampled when it is asked for
         self._add(trial, live)
+
+    def _skip_to(self, number: int) -> None:
+        """Have the study count on where numbers are taken by what does not count."""
+        for _ in range(self._next, number):
+            self._study.add_trial(optuna.trial.create_trial(state=TrialState.FAIL))
+        self._next = max(self._next, number)
 
     def _add(self, trial: Trial, live: optuna.Trial) -> None:
         assert trial.number == live.number

@@ -67,7 +67,10 @@ def known(table: Table, sweep: str) -> list[Trial]:
 
 
 def propose(table: Table, sweep: str, trials: Sequence[Trial]) -> None:
-    """Add trials, all or none: members of the sweep, their runs queued where they are not here already."""
+    """Add trials, all or none: members of the sweep, their runs queued where they are not here already.
+
+    A run that an earlier search of this sweep had tried in another cell is from now on of this one.
+    """
     rows = {run.run_id: row_of(run) for trial in trials for run in trial.runs}
     with table.engine.begin() as connection:
         here = set(connection.execute(sa.select(runs.c.run_id).where(runs.c.run_id.in_(rows))).scalars())
@@ -80,6 +83,7 @@ def propose(table: Table, sweep: str, trials: Sequence[Trial]) -> None:
             for trial in trials
             for run in trial.runs
         ]
+        connection.execute(members.delete().where(members.c.sweep == sweep, members.c.run_id.in_(rows)))
         connection.execute(members.insert(), [{**row, "position": place + i} for i, row in enumerate(said)])
 
 

@@ -113,6 +113,7 @@ class TuneSearch:
             verbose=0,
             callbacks=[coordinator],
             failure_config=tune.FailureConfig(max_failures=LOSSES),
+            checkpoint_config=tune.CheckpointConfig(checkpoint_at_end=False),
         )
         trainable = tune.with_resources(tune.with_parameters(TuneTrial, **said), share)
         numbers = {"number": tune.grid_search(list(tasks))}

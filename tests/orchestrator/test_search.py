@@ -175,3 +175,13 @@ def test_an_ordinary_sweep_that_becomes_a_search_leaves_its_runs_out(tmp_path):
     frame = run(tmp_path / "t.db", text_of(more="search: {trials: 2}"))
     assert len(frame) == 2
     assert frame["trial"].notna().all()
+
+
+def test_a_run_that_an_earlier_search_has_tried_is_a_trial_of_the_later_one(tmp_path):
+    both = "search: {method: grid, parameters: {weight_decay: {values: [0, 0.1]}}}"
+    run(tmp_path / "t.db", text_of(lr="{search: {values: [1e-3, 1e-2]}}", more=both))
+    text = text_of(lr="{search: {values: [1e-3, 1e-2]}}", more="search: {method: grid}")
+    frame = run(tmp_path / "t.db", text, Cut(0))
+    (found,) = best(tmp_path / "t.db", text)
+    assert found.trials == 2
+    assert sorted(frame[frame["weight_decay"] == 0]["trial"]) == [0, 1]
