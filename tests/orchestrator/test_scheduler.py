@@ -7,125 +7,12 @@ from collections import Counter
 import pytest
 
 from orchestrator.admission import Place
-from orchestrator.executors import Failed, Finished, Lost, Metered, Noted, Recorded, WentOn
+from orchestrator.executors import Finished, Metered, Noted, WentOn
 from orchestrator.meter import Used
 from orchestrator.planner import run_flops
-from orchestrator.scheduler import GRACE, MOST_LOSSES, Scheduler
-from orchestrator.table import Table
+from orchestrator.scheduler import GRACE, MOST_LOSSES
+from tests.orchestrator.fakes import Saved
 from trainer.result import Resumed
-
-
-class Clock:
-    """Seconds that pass when a test says so."""
-
-    def __init__(self):
-        self.now = 1000.0
-
-    def __call__(self):
-        return self.now
-
-    def sleep(self, seconds):
-        self.now += seconds
-
-
-class FakeExecutor:
-    """Ends one bundle a poll, in the order submitted; `fate(specs)` says how: an end, or "hang"."""
-
-    def __init__(self, result_of, clock, slots=2, fate=lambda specs: "done"):
-        self.slots, self.submitted, self.stops, self.kept = slots, [], 0, set()
-        self.gpus, self.leaving = 0, set()
-        self.places, self.tried = [Place("here", "cpu", 2**40)], []
-        self._result_of, self._clock, self._fate = result_of, clock, fate
-        self._going = []
-        self.on_poll = lambda: None
-
-    @property
-    def free(self):
-        return self.slots - len(self._going)
-
-    @property
-    def open(self):
-        return ["here"] * self.free
-
-    def submit(self, bundle, specs, keep=(), place=None):
-        self.kept |= set(keep)
-        assert self.free
-        assert place in self.open
-        self.tried += specs
-        self._going.append((bundle, list(specs)))
-        self.submitted.append([spec.run_id for spec in specs])
-
-    def poll(self, timeout):
-        self._clock.now += 1
-        self.on_poll()
-        for i, (bundle, specs) in enumerate(self._going):
-            if (fate := self._ends(specs)) != "hang":
-                del self._going[i]
-                return self._events(bundle, specs, fate)
-        return []
-
-    def _ends(self, specs):
-        fate = self._fate(specs)
-        return "cancelled" if fate == "hang" and self.stops else fate
-
-    def _events(self, bundle, specs, fate):
-        if fate == "raise":
-            return [Failed(bundle, "ValueError: no such data", "Traceback ...\nValueError: no such data")]
-        if fate == "exhaust":
-            return [Failed(bundle, "OutOfMemoryError: tried to allocate", "Traceback ...", "OutOfMemoryError")]
-        if fate == "die":
-            return [Lost(bundle, "its worker died (ActorDiedError)")]
-        error = 0.25 if fate == "done" else 0.9
-        results = [self._result_of(spec, fate, error) for spec in specs]
-        records = [Recorded(bundle, record) for result in results for record in result.history]
-        return [*records, Finished(bundle, results)]
-
-    def stop(self):
-        self.stops += 1
-
-    def leave(self, bundle, run_ids):
-        self.leaving |= set(run_ids)
-
-    def close(self):
-        pass
-
-
-class Saved:
-    """Files in name only: what went on at which step, and what an executor has kept."""
-
-    def __init__(self, executor=None, steps=None):
-        self._executor, self._steps = executor, steps or {}
-
-    def begun(self, run):
-        return self._steps.get(run.run_id, 0)
-
-    def kept(self, run_id):
-        return self._executor is not None and run_id in self._executor.kept
-
-
-@pytest.fixture
-def clock():
-    return Clock()
-
-
-@pytest.fixture
-def table(tmp_path):
-    with Table(tmp_path / "t.db", writable=True) as made:
-        yield made
-
-
-@pytest.fixture
-def begin(table, planned, result_of, clock):
-    """Plans and enqueues a small sweep; its scheduler, executor and plan."""
-
-    def begun(fate=lambda specs: "done", slots=2, on_progress=lambda progress: None, files=None, **said):
-        made = planned(**said)
-        table.enqueue(made)
-        executor = FakeExecutor(result_of, clock, slots, fate)
-        sweeps, saved = [made.sweep], files or Saved(executor)
-        return Scheduler(table, executor, sweeps, on_progress, clock, saved, sleep=clock.sleep), executor, made
-
-    return begun
 
 
 def states(table):
