@@ -35,6 +35,8 @@ if TYPE_CHECKING:
 Array = NDArray[np.float64]
 TRIED = ("power", "power-floor", "power-shift", "power-floor-shift", "sigmoid", "broken-1", "broken-2", "broken-3")
 _ORIGINS, _LEAST = 8, 5
+_POINTS_A_PARAMETER = 5 / 3
+"""With fewer points a law interpolates: nine parameters through 14 points of the addition table foretell worse."""
 _AS_GOOD = 2.0
 """AICc difference below which laws are equally good (Burnham and Anderson 2002)."""
 
@@ -227,10 +229,9 @@ def _rank(
     distinct = min(np.unique(data.x[0]).size, data.clusters)
     for name in laws:
         form = place(data, name, chance)
-        if distinct < form.free.size + 3:
-            left_out[name] = (
-                f"{form.free.size} parameters need {form.free.size + 3} distinct x, there are {distinct}"
-            )
+        need = math.ceil(_POINTS_A_PARAMETER * form.free.size)
+        if distinct < need:
+            left_out[name] = f"{form.free.size} parameters need {need} distinct x, there are {distinct}"
         elif _idle_break(name, found, data):
             left_out[name] = "one break less describes the points as well"
         else:

@@ -99,11 +99,10 @@ def optima(count: int) -> None:
             shares.append(np.mean(every <= every.min() * (1 + 1e-6)))
             if fit.objective > every.min() * (1 + 1e-6) or not fit.converged:
                 missed.append((k, options))
-    print(
-        f"\n{count} planted surfaces x {len(losses)} losses: {len(missed)} missed {missed or ''}; "
-        f"{1000 * np.median(seconds):.1f} ms a fit (median; 95 % under {1000 * np.quantile(seconds, 0.95):.1f}); "
-        f"of 400 random starts with the same steps {np.mean(shares):.0%} reach the optimum, {np.min(shares):.0%} at worst"
-    )
+    middle, most = 1000 * np.quantile(seconds, [0.5, 0.95])
+    print(f"\n{count} planted surfaces x {len(losses)} losses: {len(missed)} missed {missed or ''}")
+    print(f"- {middle:.1f} ms a fit (median; 95 % under {most:.1f})")
+    print(f"- of 400 random starts with these steps {np.mean(shares):.0%} reach it, {min(shares):.0%} at worst")
 
 
 def peers(folder: Path | None, count: int = 60) -> None:

@@ -5,7 +5,8 @@
 Surfaces: floor 0.1, alpha 0.35, beta 0.4, places drawn at random over three decades of params and of examples, log
 noise of 1 % (Gaussian; Student's t with 3 degrees; spread growing ninefold with params; 8 % of rows eight times as
 noisy). Curves: error of eleven classifiers of scikit-learn on MNIST, halved in resolution, and of twelve on the
-digits, against training examples; the last third of the points is held out. One thread, about six minutes for 200 sets.
+digits, against training examples; the last third of the points is held out. One thread, about six minutes for 200
+sets.
 """
 
 from __future__ import annotations
@@ -124,10 +125,8 @@ def bands(path: Path) -> None:
         off = [np.sqrt(np.mean(np.log(band["y"] / y[known:]) ** 2)) for band in bands_]
         rows.append([*inside, *half, *off])
     mean, median = np.mean(rows, axis=0), np.median(rows, axis=0)
-    print(
-        f"\nHeld-out third of {len(rows)} learning curves\n\n| band | inside | half-width, mean | log RMSE, median |"
-    )
-    print("|---|---|---|---|")
+    print(f"\nHeld-out third of {len(rows)} learning curves\n")
+    print("| band | inside | half-width, mean | log RMSE, median |\n|---|---|---|---|")
     for k, name in enumerate(("mixture, calibrated by rolling origins", "one law with a floor")):
         print(f"| {name} | {mean[k]:.3f} | {mean[2 + k]:.2f} | {median[4 + k]:.3f} |")
 

@@ -117,7 +117,7 @@ def test_the_planted_law_is_chosen_or_as_good_as_the_chosen_one(table, best):
 def test_a_law_with_too_many_parameters_is_left_out_with_a_reason():
     found = fit_laws(law(n=8, noise=0.01), x="flops", resamples=0)
     assert "broken-1" not in found.fits
-    assert found.left_out["broken-1"] == "6 parameters need 9 distinct x, there are 8"
+    assert found.left_out["broken-1"] == "6 parameters need 10 distinct x, there are 8"
 
 
 def test_bands_beyond_the_data_hold_more_held_out_points_than_those_of_one_law():

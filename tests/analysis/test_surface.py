@@ -274,3 +274,57 @@ def test_rows_of_one_run_resampled_as_if_independent_are_flagged():
         for t, by in ((table, "row"), (table.drop(columns="run_id"), "auto"), (table, "auto"), (table, "run_id"))
     ]
     assert flags == [True, True, False, False]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("n", [20, 60])
+@pytest.mark.parametrize("noise", ["gaussian", "heavy", "uneven", "outliers"])
+def test_nominal_95_percent_intervals_cover(noise, n):
+    fits = [fit_surface(noisy(noise, n, seed), resamples=200) for seed in range(60)]
+    planted = {"alpha": 0.35, "beta": 0.4, "params_exponent": 0.4 / 0.75}
+    for name, value in planted.items():
+        ends = np.array([fit.intervals[name] for fit in fits])
+        assert np.mean((ends[:, 0] <= value) & (value <= ends[:, 1])) >= 0.86  # 0.95 less three standard errors
+
+
+@pytest.mark.slow
+def test_intervals_are_narrower_than_those_of_the_usual_fixed_threshold():
+    widths = {
+        delta: [
+            np.ptp(np.log(fit_surface(noisy("gaussian", 30, seed), resamples=200, delta=delta).intervals["alpha"]))
+            for seed in range(40)
+        ]
+        for delta in (None, 1e-3)
+    }
+    assert np.median(widths[None]) < 0.8 * np.median(widths[1e-3])
+
+
+def noisy(noise, n, seed):
+    rng = np.random.default_rng(seed)
+    table = surface(n=n, floor=0.1, seed=seed)
+    scale = 0.01 * (9 ** (np.log10(table["params"] / 1e4) / 3) / 3 if noise == "uneven" else 1)
+    luck = rng.standard_t(3, size=n) if noise == "heavy" else rng.normal(size=n)
+    luck *= np.where(rng.random(n) < 0.08, 8, 1) if noise == "outliers" else 1
+    return table.assign(loss=table["loss"] * np.exp(scale * luck))
+
+
+@pytest.mark.slow
+def test_intervals_from_records_cover_when_runs_are_drawn():
+    hits = {"auto": [], "row": []}
+    for seed in range(60):
+        for by, found in hits.items():
+            low, high = fit_surface(records(seed), resamples=200, by=by).intervals["alpha"]
+            found.append(low <= 0.35 <= high)
+    assert np.mean(hits["auto"]) >= 0.85
+    assert np.mean(hits["row"]) < 0.7
+
+
+def records(seed):
+    """Eight records of each of 30 runs, from a fiftieth of the examples to all; 2 % luck a run, 0.3 % a record."""
+    rng = np.random.default_rng(seed)
+    runs = surface(n=30, seed=seed)
+    table = pd.concat([runs.assign(run_id=range(30), share=share) for share in np.geomspace(0.02, 1, 8)])
+    table["examples"] *= table["share"]
+    law = 0.1 + 2 * (table["params"] / 1e4) ** -0.35 + 3 * (table["examples"] / 1e5) ** -0.4
+    luck = np.tile(0.02 * rng.normal(size=30), 8) + 0.003 * rng.normal(size=240)
+    return table.assign(loss=law * np.exp(luck))
