@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import logging
-import math
 import os
 import sys
 from pathlib import Path
@@ -16,8 +15,6 @@ from orchestrator import analysis_cli, data_cli, decision_cli, model_cli, queue_
 from orchestrator.options import STORE, AsJson, Store, Which, frame_of, say, stop
 
 if TYPE_CHECKING:
-    import pandas as pd
-
     from orchestrator.planner import Plan
     from orchestrator.table import Table
 
@@ -137,8 +134,7 @@ def run(  # noqa: PLR0913 - an option each
     with Table(store) as table:
         (row,) = [row for row in table.sweeps() if row["sweep"] == planned.sweep]
         counts, failures = table.counts(planned.sweep), table.failures(planned.sweep)
-        frame = table.frame("runs", planned.sweep)
-    _report_end(planned.sweep, store, counts, frame, as_json=as_json)
+    _report_end(row, store, counts, as_json=as_json)
     for failure in failures[:5]:
         name = f"{failure['model']} seed {failure['seed']} ({failure['run_id'][:8]})"
         say(f"failed: {name}: {failure['reason']}")
@@ -167,13 +163,11 @@ def _beginning(table: Table, planned: Plan, *, retry_failed: bool) -> str:
     return ", ".join(parts)
 
 
-def _report_end(sweep: str, store: str, counts: dict[str, int], frame: pd.DataFrame, *, as_json: bool) -> None:
+def _report_end(row: dict[str, Any], store: str, counts: dict[str, int], *, as_json: bool) -> None:
     from orchestrator import terminal
     from orchestrator.database import name_of
 
-    best = frame["error"].min()
-    spent, seconds = int(frame["flops"].sum()), float(frame["seconds"].sum())
-    best_error = None if math.isnan(best) else float(best)
+    sweep, spent, seconds, best_error = row["sweep"], row["flops"] or 0, row["trained_seconds"], row["best_error"]
     if as_json:
         said = {"sweep": sweep, "store": store, **counts, "flops": spent, "seconds": seconds}
         print(json.dumps({**said, "best_error": best_error}, indent=1))

@@ -80,7 +80,8 @@ class Table(Transitions):
         """Every sweep with its runs by state and its ledger, in the order declared.
 
         `planned_flops` and `flops` are of runs, `charged_flops` of everything that was processed for them,
-        `reserved_flops` of what is in training, `wasted_flops` of what was processed and lost.
+        `reserved_flops` of what is in training, `wasted_flops` of what was processed and lost;
+        `trained_seconds` are the runs' own, `seconds` those in which any was in training.
         """
         blocked = sa.case((runs.c.state == BLOCKED, runs.c.planned_flops), else_=0)
         query = (
@@ -92,6 +93,7 @@ class Table(Transitions):
                 sa.func.sum(runs.c.flops).label("flops"),
                 sa.func.coalesce(sa.func.sum(runs.c.charged_flops), 0).label("charged_flops"),
                 sa.func.sum(blocked).label("blocked_flops"),
+                sa.func.coalesce(sa.func.sum(runs.c.seconds), 0.0).label("trained_seconds"),
                 sa.func.min(sa.case((runs.c.state == DONE, runs.c.error))).label("best_error"),
                 *(sweeps.c[name] for name in ("paused", "seconds", "seconds_left", "message")),
             )
