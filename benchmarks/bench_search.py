@@ -164,6 +164,7 @@ def main():
     for _ in range(said.rounds):
         for arm, rounds in found.items():
             rounds.append(measured(arm, said.trials))
+            print(arm, rounds[-1], file=sys.stderr)  # a run that is cut off has shown what it had
     print(f"{said.trials} trials, {said.rounds} rounds: trials a second, median (smallest to largest)\n")
     print("| | steady | whole | trials lost |\n|---|---|---|---|")
     for arm, rounds in found.items():

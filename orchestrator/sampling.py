@@ -73,7 +73,7 @@ class CellSearch:
         curves: Mapping[str, Mapping[int, float]],
     ) -> None:
         """Begin with earlier trials, in rounds as proposed; those outside of today's ranges do not count."""
-        for group in _rounds([trial for trial in trials if self._contains(trial)], self.search.batch):
+        for group in _rounds([trial for trial in trials if self.contains(trial)], self.search.batch):
             for trial in group:
                 self._enter(trial)
             for asked in self._pending:
@@ -82,7 +82,8 @@ class CellSearch:
             self.settle(standing)
         self._skip_to(max((trial.number + 1 for trial in trials), default=0))
 
-    def _contains(self, trial: Trial) -> bool:
+    def contains(self, trial: Trial) -> bool:
+        """Whether a trial lies within what is searched today."""
         given = {name: getattr(trial.runs[0], name) for name in self._space}
         return all(_inside(given[name], space) for name, space in self._space.items())
 

@@ -107,7 +107,10 @@ def best_of(table: Table, sweep: Sweep) -> list[Best]:
     ids = [run.run_id for trial in trials for run in trial.runs]
     standing, cells = standings(table, ids), cells_of(sweep)
     varied = _varied([cell.said for cell in cells], sweep)
-    return [_best(cell, varied, [t for t in trials if t.search_cell == cell.cell_id], standing) for cell in cells]
+    found = {
+        cell.cell_id: [t for t in trials if t.search_cell == cell.cell_id and cell.contains(t)] for cell in cells
+    }
+    return [_best(cell, varied, found[cell.cell_id], standing) for cell in cells]
 
 
 def _best(cell: CellSearch, varied: list[str], trials: list[Trial], standing: dict[str, Standing]) -> Best:
@@ -166,7 +169,9 @@ def learning_rates(table: Table, sweep: Sweep) -> LearningRates | None:
     frame = table.frame("runs", sweep.sweep)
     frame = frame[frame["state"].isin(["done", "diverged"])]
     frame.loc[frame["state"] == "diverged", search.metric] = np.nan
-    varied = _varied([said for said, _ in makers(sweep)], sweep) + [p for p in search.parameters if p != "lr"]
+    cells = cells_of(sweep)
+    frame = frame[frame["search_cell"].isin([cell.cell_id for cell in cells])]
+    varied = _varied([cell.said for cell in cells], sweep) + [p for p in search.parameters if p != "lr"]
     try:
         return best_learning_rates(frame, search.metric, by=varied)
     except ValueError:  # nothing came to its end

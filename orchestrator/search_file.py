@@ -5,6 +5,7 @@ from __future__ import annotations
 import difflib
 import math
 from dataclasses import replace
+from importlib.util import find_spec
 from typing import TYPE_CHECKING, Any
 
 from pydantic import BaseModel, ValidationError
@@ -160,6 +161,8 @@ def _of_method(search: Search) -> Iterator[Complaint]:
             ("search", "method"),
             "method: cmaes needs two parameters at least, each with a min and a max; tpe takes any",
         )
+    if search.method == "cmaes" and find_spec("cmaes") is None:
+        yield ("search", "method"), "method: cmaes needs a package: pip install 'isoflop[cmaes]'"
     if search.scheduler is None:
         return
     if search.pruner != "none":

@@ -12,7 +12,7 @@ from orchestrator.schema import history, members, row_of, runs
 from trainer.spec import RunSpec
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
+    from collections.abc import Iterable, Iterator, Sequence
 
     from orchestrator.planner import Plan
     from orchestrator.table import Table
@@ -102,20 +102,28 @@ def declare(table: Table, planned: Plan) -> None:
 
 def standings(table: Table, run_ids: Iterable[str]) -> dict[str, Standing]:
     """How runs stand."""
-    asked = runs.c.run_id.in_(list(run_ids))
-    columns = (runs.c.run_id, runs.c.state, runs.c.val_error, runs.c.val_loss, runs.c.error)
-    query = sa.select(*columns).where(asked)
+    query = sa.select(*(runs.c[name] for name in ("run_id", *Standing._fields)))
     with table.engine.begin() as connection:
-        return {run_id: Standing(*rest) for run_id, *rest in connection.execute(query)}
+        rows = [row for some in _parts(run_ids) for row in connection.execute(query.where(runs.c.run_id.in_(some)))]
+    return {run_id: Standing(*rest) for run_id, *rest in rows}
 
 
 def curves(table: Table, run_ids: Iterable[str], metric: str) -> dict[str, dict[int, float]]:
     """What runs recorded on their validation split: the metric by step."""
     value = {"val_error": history.c.error, "val_loss": history.c.loss}[metric]
-    asked = history.c.run_id.in_(list(run_ids))
-    query = sa.select(history.c.run_id, history.c.step, value).where(asked).order_by(history.c.step)
+    query = sa.select(history.c.run_id, history.c.step, value).order_by(history.c.step)
     found: dict[str, dict[int, float]] = {}
     with table.engine.begin() as connection:
-        for run_id, step, measured in connection.execute(query):
-            found.setdefault(run_id, {})[step] = measured
+        for some in _parts(run_ids):
+            for run_id, step, measured in connection.execute(query.where(history.c.run_id.in_(some))):
+                found.setdefault(run_id, {})[step] = measured
     return found
+
+
+def _parts(run_ids: Iterable[str]) -> Iterator[list[str]]:
+    """A statement takes no more than so many values."""
+    ids = list(run_ids)
+    return (ids[i : i + _AT_ONCE] for i in range(0, len(ids), _AT_ONCE))
+
+
+_AT_ONCE = 10_000
