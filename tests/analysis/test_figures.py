@@ -8,9 +8,9 @@ import pytest
 from planted import law, sweep
 from scipy.stats import binomtest
 
-from analysis import draw, fit_frontier, fit_power_law, validate
+from analysis import draw, fit_frontier, fit_power_law, plotly_figure, plots, validate
 from analysis.check_figure import describe_coverage, describe_held_out, describe_residuals
-from analysis.runs_figure import describe_families, describe_runs
+from analysis.runs_figure import MOST_LINES, MOST_MARKERS, describe_families, describe_runs
 
 
 def runs(sizes=(500, 1000), epochs=(2, 6), widths=(16, 32), lrs=(1e-3, 3e-3)):
@@ -63,6 +63,11 @@ def test_more_kinds_than_an_eye_tells_apart_are_refused():
         describe_runs(table)
     with pytest.raises(ValueError, match="no column 'dataset_sizes'; did you mean 'dataset_size'"):
         describe_runs(table, line=None, marker="dataset_sizes")
+
+
+def test_as_many_kinds_as_are_promised_can_be_drawn_on_paper_and_on_a_page():
+    assert len(plots._MARKERS) == len(plotly_figure._SYMBOLS) == MOST_MARKERS
+    assert len(plots._DASHES) == len(plotly_figure._DASHES) == MOST_LINES
 
 
 def test_families_stand_side_by_side_with_their_laws():
@@ -122,8 +127,9 @@ def test_a_legend_stands_where_nothing_is():
     )
     page.draw_without_rendering()
     box = next(a for a in ax.get_children() if type(a).__name__ == "Legend").get_window_extent()
-    dots = [ax.transData.transform(line.get_xydata())[0] for line in ax.lines if len(line.get_xydata()) == 1]
-    assert dots
+    marks = [line.get_xydata() for line in ax.lines if line.get_linestyle() == "None"]
+    dots = ax.transData.transform(np.concatenate(marks))
+    assert len(dots)
     assert not any(box.contains(*dot) for dot in dots)
 
 
@@ -149,7 +155,7 @@ def test_what_was_described_is_what_is_drawn(figure):
     ax = draw(figure, Figure().add_subplot())
     scales = tuple("log" if log else "linear" for log in (figure.x_log, figure.y_log))
     assert (ax.get_xscale(), ax.get_yscale()) == scales
-    drawn = [tuple(line.get_xydata()[0]) for line in ax.lines if len(line.get_xydata()) == 1]
+    drawn = [tuple(dot) for line in ax.lines if line.get_linestyle() == "None" for dot in line.get_xydata()]
     assert {(x, y) for x, y in zip(figure.points["x"], figure.points["y"], strict=True)} <= set(drawn)
     for line in figure.lines:
         assert any(np.array_equal(other.get_xydata(), np.stack([line.x, line.y], 1)) for other in ax.lines)

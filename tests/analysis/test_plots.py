@@ -1,6 +1,5 @@
 from __future__ import annotations
 
-import numpy as np
 import pandas as pd
 import pytest
 from planted import law, sweep
@@ -91,7 +90,7 @@ def test_drawn_axes_show_what_was_described(table, fit):
     low, high = ax.get_ylim()
     assert low < figure.points["y"].min()
     assert high > figure.points["y"].max()
-    dots = {tuple(np.ravel(line.get_xydata())) for line in ax.lines if line.get_marker() == "o"}
+    dots = {tuple(dot) for line in ax.lines if line.get_marker() == "o" for dot in line.get_xydata()}
     assert dots == {(row.x, row.y) for row in figure.points.itertuples()}
 
 

@@ -228,7 +228,20 @@ def test_tags_escape_what_is_not_markup_and_blocks_hold_their_data():
         script("'</script>'")
 
 
-@pytest.mark.parametrize("figure", [describe_runs(runs()), describe_isoflop(fit_isoflop(sweep(), resamples=100))])
+MANY = sweep(budgets=14, seeds=1)
+
+
+@pytest.mark.parametrize(
+    "figure",
+    [
+        describe_runs(runs()),
+        describe_isoflop(fit_isoflop(sweep(), resamples=100)),
+        describe_law(
+            MANY, fit_frontier(MANY, floor=False, resamples=100), x="flops", colour="flops"
+        ),  # a colour bar
+    ],
+    ids=["runs", "isoflop", "law"],
+)
 def test_plotly_accepts_a_chart_and_shows_its_points(figure):
     from plotly.graph_objects import Figure
 
