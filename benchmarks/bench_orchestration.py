@@ -196,14 +196,14 @@ def _one(run):
 
 
 def tune_default():
-    """Ray Tune as its guide shows it: a function, all defaults. A third of the runs, since it is slow."""
+    """Ray Tune as its guide shows it: a function, all defaults. A sixth of the runs, since it is slow."""
 
     def trainable(config):
         from ray import tune
 
         tune.report(_one(config["run"]))
 
-    return _tuned(trainable, RUNS // 3, reuse=False)
+    return _tuned(trainable, RUNS // 6, reuse=False)
 
 
 def tune_reuse():

@@ -81,7 +81,7 @@ class RayExecutor:
         self._slots: list[_Slot] = []
         self._places: dict[str, Place] = {}
         self._known: set[str] = set()
-        self._looked = time.monotonic()
+        self._looked, self._deserted = time.monotonic(), False
         machines = cluster.nodes(self._ray)
         self._on_gpu = device in ("auto", "cuda") and any(node.gpus for node in machines)
         self.gpus, self.per_gpu = sum(node.gpus for node in machines) * self._on_gpu, 1
@@ -110,17 +110,23 @@ class RayExecutor:
     # machines and workers
 
     def _welcome(self, machines: Sequence[Node]) -> None:
-        """Hire workers on machines that were not known."""
-        new = [node for node in machines if node.id not in self._known]
-        if not new:
-            return
-        self._known |= {node.id for node in new}
+        """Hire workers on machines."""
+        self._known |= {node.id for node in machines}
         if self._address:
-            cluster.check_shared(self._ray, new, self._data, self._files.folder)
-        for node in new:
+            cluster.check_shared(self._ray, machines, self._data, self._files.folder)
+        for node in machines:
             for _ in range(self._slots_of(node)):
                 self._slots.append(slot := _Slot(node))
                 self._hire(slot)
+
+    def _welcome_late(self) -> None:
+        """Hire workers on machines that have joined. One that lacks what is shared is left out, with a line."""
+        for node in cluster.nodes(self._ray):
+            if node.id not in self._known:
+                try:
+                    self._welcome([node])
+                except ClusterError as error:
+                    log.warning("%s; it is not used", error)
 
     def _slots_of(self, node: Node) -> int:
         if self._on_gpu:
@@ -254,7 +260,11 @@ class RayExecutor:
             slot.failures += 1
             if slot.failures >= STARTS:
                 why = (str(error).strip().splitlines() or [type(error).__name__])[-1]
-                raise ClusterError(f"a worker on {slot.node.name} does not start: {why}") from error
+                said = f"a worker on {slot.node.name} does not start: {why}"
+                if len(self._slots) == 1:
+                    raise ClusterError(said) from error
+                log.warning("%s; there is one slot less", said)
+                return self._lost(slot, "", dismiss=True)
             return self._lost(slot, "")
         gpu = f" GPU {warm.device}" if self._on_gpu else ""
         slot.place, slot.process, slot.failures = f"{slot.node.name}{gpu}", warm.process, 0
@@ -271,8 +281,11 @@ class RayExecutor:
         self._looked = now
         events: list[Event] = []
         if self._address:
-            self._welcome(cluster.nodes(self._ray))
-            if not self._slots:
+            self._welcome_late()
+            if self._slots:
+                self._deserted = False
+            elif not self._deserted:
+                self._deserted = True
                 log.warning("no machine is left in the cluster; waiting for one")
         for slot in [slot for slot in self._slots if slot.bundle is not None and slot.place is not None]:
             if slot.pulse is None:

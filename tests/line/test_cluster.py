@@ -109,6 +109,9 @@ def test_what_the_machines_do_not_share_is_refused_in_a_line(folder, server, env
     said, _ = process.communicate(timeout=120)
     assert process.returncode == 2, said
     assert f"--address {server.address}: no Ray cluster to join there" in said
+    text = f"import orchestrator.ray_executor as r; r.RayExecutor(address={server.address!r}, data=['/gone/x.npz'])"
+    ended = subprocess.run([sys.executable, "-c", text], env=env, text=True, capture_output=True, check=False)
+    assert "does not see /gone/x.npz; put it where all nodes see it" in ended.stderr
     for options, why in [
         (["--address", server.address, "--executor", "inline"], "a cluster is for --executor ray"),
         (["--address", server.address, "--checkpoints", "s3://bucket/x"], "not s3://; mount it"),
