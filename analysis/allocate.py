@@ -13,6 +13,7 @@ from analysis.allocation import Allocation
 from analysis.isoflop_law import IsoflopFit
 from analysis.optimum import SIX_N_D, Price, fit_price, inputs, optima, optimum
 from analysis.quantity import Quantity, quantity
+from analysis.solver import FitError
 
 if TYPE_CHECKING:
     from analysis.surface import SurfaceFit
@@ -95,6 +96,8 @@ def _from_isoflop(fit: IsoflopFit, budget: float, candidates: pd.DataFrame | Non
         quantity(*fit.lines[name].drawn(np.log(budget)), fit.level, wider=fit.lines[name].wider, log=True)
         for name in ("n", "d")
     )
+    if not np.isfinite(params.value):
+        raise FitError(f"no optimum to read off: {'; '.join(fit.reasons)}")
     used = fit.optima[fit.optima["refused"] == ""]
     sizes = np.concatenate([curve.x for curve in fit.curves])
     reach = budget / float(used["budget"].max()) if len(used) else np.nan

@@ -25,7 +25,7 @@ _FEW = 5
 class Curve:
     """One group: positions `x` [P] rising, the best mean there `y` [P], its resamples `drawn` [B, P].
 
-    `cells` [P] tells which cell was best, an index into what `seeds.cell_means` returns. `spare` counts the degrees
+    `cells` [P] tells which cell was best, a number in `Curves.cell`. `spare` counts the degrees
     of freedom behind the noise that was drawn.
     """
 
@@ -40,10 +40,12 @@ class Curve:
 class Curves:
     """The curve of every group, the noise of one run (sd of its log, NaN if unknown) and what to say of it.
 
-    `spare` counts the degrees of freedom behind the noise, `repeats` is the mean number of runs a cell.
+    `cell` [rows] numbers the cells: rows of one `cell_id`, group and position. `spare` counts the degrees of
+    freedom behind the noise, `repeats` is the mean number of runs a cell.
     """
 
     curves: tuple[Curve, ...]
+    cell: NDArray[np.intp]
     noise: float
     spare: int
     repeats: float
@@ -70,9 +72,9 @@ def draw_curves(
     that of the repeats in its group, or in the whole table where a group has few; with no repeats at all it is
     the scatter about smooth curves in log x; where that is not known either there are no resamples.
     """
-    cell = seeds.cell_index(frame)
-    group = group[np.unique(cell, return_index=True)[1]]
     at, values = (frame[name].to_numpy(dtype=float) for name in (x, y))
+    cell = _refined(seeds.cell_index(frame), group, at)
+    group = group[np.unique(cell, return_index=True)[1]]
     at, means, count = seeds.cell_means(cell, at), seeds.cell_means(cell, values), np.bincount(cell)
     squares, spares, notes = _noise(cell, values, means, group, at)
     noise = float(np.sqrt(squares.sum() / spares.sum())) if spares.sum() else np.nan
@@ -89,7 +91,7 @@ def draw_curves(
         best = np.array([inside[rivals[np.argmin(means[inside[rivals]])]] for rivals in cells])
         lowest = np.stack([drawn[:, rivals].min(axis=1) for rivals in cells], axis=1)
         curves.append(Curve(places, means[best], lowest, best, int(spares[g] if own else spares.sum())))
-    return Curves(tuple(curves), noise, int(spares.sum()), float(count.mean()), notes)
+    return Curves(tuple(curves), cell, noise, int(spares.sum()), float(count.mean()), notes)
 
 
 def by_budget(frame: pd.DataFrame, budget: str) -> NDArray[np.intp]:
@@ -110,6 +112,12 @@ def by_budget(frame: pd.DataFrame, budget: str) -> NDArray[np.intp]:
             f"{np.exp(high[widest]):.3g} follow each other within {100 * NEAR:g} %; name a budget column"
         )
     return group
+
+
+def _refined(cell: NDArray[np.intp], group: NDArray[np.intp], at: Array) -> NDArray[np.intp]:
+    """Cells apart where their rows are in different groups or at different positions, as strangers' ids can be."""
+    keys = np.stack([cell.astype(float), group.astype(float), at])
+    return np.asarray(np.unique(keys, axis=1, return_inverse=True)[1].ravel(), dtype=np.intp)
 
 
 def _noise(

@@ -73,7 +73,7 @@ def fit_isoflop(  # noqa: PLR0913 - the columns and the resampling
         raise ValueError(f"method is {method!r}; expected 'akima', 'joint' or 'parabola'")
     table, budget, notes = prepare(frame, n, y, d, budget)
     found = draw_curves(table, by_budget(table, budget), n, y, resamples=resamples, seed=seed)
-    curves = tuple(_isoflop(curve, table, d, budget) for curve in found.curves)
+    curves = tuple(_isoflop(curve, found.cell, table, d, budget) for curve in found.curves)
     find = _finder(method, curves, found, resamples, level, seed)
     optima, log_n = _locate(curves, find, level)
     lines, scatter = _draw_lines(curves, optima, log_n, find.wider)
@@ -119,8 +119,7 @@ def prepare(
     return table.sort_values([budget, n, y], kind="stable", ignore_index=True), budget, tuple(notes)
 
 
-def _isoflop(curve: Curve, table: pd.DataFrame, d: str, budget: str) -> IsoflopCurve:
-    cell = seeds.cell_index(table)
+def _isoflop(curve: Curve, cell: NDArray[np.intp], table: pd.DataFrame, d: str, budget: str) -> IsoflopCurve:
     examples, compute = (
         seeds.cell_means(cell, table[name].to_numpy(dtype=float))[curve.cells] for name in (d, budget)
     )
@@ -205,7 +204,7 @@ def _refusal(curve: IsoflopCurve, log_n: Array) -> str:
 
 
 def _numbers(curve: IsoflopCurve, log_n: Array, log_y: Array, level: float, wider: float) -> dict[str, Any]:
-    log_d = np.interp(log_n, np.log(curve.x), np.log(curve.d))
+    log_d = _log_d(curve, log_n)
     out: dict[str, Any] = {}
     for name, logs in (("n", log_n), ("d", log_d), ("y", log_y)):
         at = quantity(float(np.exp(logs[0])), np.exp(logs[1:]), level, wider=wider, log=True)
@@ -221,16 +220,18 @@ def _draw_lines(
     lines, scatter = {}, np.nan
     for name in ("n", "d"):
         at = np.log(optima[name].to_numpy(dtype=float))
-        drawn = log_n if name == "n" else _log_d(curves, log_n)
+        drawn = log_n
+        if name == "d":
+            drawn = np.stack([_log_d(curve, log_n[:, g]) for g, curve in enumerate(curves)], axis=1)
         ratio = _birge(log_c, at, drawn)
         scatter = ratio if name == "n" else scatter
         lines[name] = _line(log_c, at, drawn, wider=wider or max(1.0, np.nan_to_num(ratio)))
     return lines, scatter
 
 
-def _log_d(curves: tuple[IsoflopCurve, ...], log_n: Array) -> Array:
-    columns_ = [np.interp(log_n[:, g], np.log(c.x), np.log(c.d)) for g, c in enumerate(curves)]
-    return np.where(np.isfinite(log_n), np.stack(columns_, axis=1), np.nan)
+def _log_d(curve: IsoflopCurve, log_n: Array) -> Array:
+    """Log of the examples that the curve has at log n [any], NaN where that is."""
+    return np.where(np.isfinite(log_n), np.interp(log_n, np.log(curve.x), np.log(curve.d)), np.nan)
 
 
 def _line(log_c: Array, at: Array, drawn: Array, wider: float) -> Growth:

@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 from analysis import intervals
 from analysis.curves import Curve
+from analysis.law import plain
 
 if TYPE_CHECKING:
     from analysis.quantity import Quantity
@@ -100,12 +101,12 @@ class IsoflopFit:
 
     def to_dict(self) -> dict[str, Any]:
         """Everything but the replicates, as JSON can hold it."""
-        names = ("n", "d", "y", "budget", "method", "level", "resamples", "noise", "supported")
-        out: dict[str, Any] = {name: getattr(self, name) for name in names}
+        names = ("n", "d", "y", "budget", "method", "level", "resamples", "noise", "scatter")
+        out: dict[str, Any] = {name: plain(getattr(self, name)) for name in names}
         out |= {"n_exponent": self.n_exponent.to_dict(), "d_exponent": self.d_exponent.to_dict()}
         optima = self.optima.astype(object).where(self.optima.notna(), None)
-        out |= {"scatter": self.scatter if np.isfinite(self.scatter) else None}
         return out | {
+            "supported": self.supported,
             "optima": optima.to_dict("records"),
             "warnings": list(self.warnings),
             "reasons": list(self.reasons),

@@ -48,13 +48,15 @@ def fit_price(
     """The price that the runs of a table paid, by least squares of log (C / D) on log N.
 
     Raises:
-        ValueError: a column is missing or unfit, or there is only one size.
+        ValueError: a column is missing or unfit, there is only one size, or larger ones cost less.
     """
     table, _ = columns.check(frame, [n, d, flops])
     log_n, log_d, log_c = (np.log(table[name].to_numpy(dtype=float)) for name in (n, d, flops))
     if np.unique(log_n).size < 2:
         raise ValueError(f"found {np.unique(log_n).size} distinct {n!r}; the price of a size needs at least 2")
     power, intercept = np.polyfit(log_n - log_n.mean(), log_c - log_d, 1)
+    if not power > 0:
+        raise ValueError(f"{flops!r} of an example falls as {n}^{power:.2g}; a larger size must cost more")
     off = np.max(np.abs(np.expm1(log_c - log_d - intercept - power * (log_n - log_n.mean()))))
     return Price(float(np.exp(intercept - power * log_n.mean())), float(power), float(off))
 

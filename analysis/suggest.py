@@ -92,6 +92,8 @@ def suggest(  # noqa: PLR0913 - the columns, the question and its limits
     grid = grid[grid[flops] <= budget].reset_index(drop=True)
     if not len(grid):
         raise ValueError(f"no candidate costs at most {budget:.3g} FLOPs")
+    if not np.isfinite(ask(fit.found.theta[None])[0]):
+        raise FitError(f"{_words(target, where, n, y, flops)} is not determined by the runs so far")
     known = information.inform(fit, ask)
     slopes = information.gradients(fit, information.places(fit), grid[n].to_numpy(float), grid[d].to_numpy(float))
     limits = _Limits(grid[flops].to_numpy(float), float(budget) * (1 + 1e-12), most, repeats)

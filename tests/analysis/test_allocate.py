@@ -98,6 +98,10 @@ def test_what_cannot_be_allocated_is_refused():
     flat = fit_surface(table.assign(error=0.1 + (table["examples"] / 1e5) ** -0.3), y="error", resamples=0)
     with pytest.raises(FitError, match="no lowest point"):
         allocate(flat, 1e14)
+    with pytest.raises(FitError, match="no optimum to read off: 2 of 2 budgets have a minimum"):
+        allocate(fit_isoflop(isoflop(budgets=2), resamples=20), 1e14)
+    with pytest.raises(ValueError, match="a larger size must cost more"):
+        allocate(fit_surface(table.assign(flops=table["examples"]), y="error", resamples=0), 1e14)
 
 
 def test_few_distinct_examples_are_worth_a_larger_model_and_a_law_must_know_of_them():

@@ -211,3 +211,19 @@ def test_a_joint_fit_that_leaves_the_points_beyond_their_noise_claims_nothing():
     assert "x the noise of a run" in fit.reasons[0]
     assert fit_isoflop(table, method="joint", resamples=20).supported
     assert fit_isoflop(bent, method="akima", resamples=20).supported
+
+
+def test_a_refused_budget_has_no_examples_and_stays_out_of_their_line():
+    table = isoflop(noise=0.003, seeds=2, sizes=9)
+    lonely = table[(table["flops"] < table["flops"].max()) | (table["cell_id"] == "5-4")]
+    fit = fit_isoflop(lonely, resamples=50)
+    assert fit.optima["refused"].iloc[-1] == "1 size; a minimum needs 4"
+    assert fit.optima[["n", "d", "y"]].iloc[-1].isna().all()
+    rest = fit_isoflop(table[table["flops"] < table["flops"].max()], resamples=50)
+    assert fit.d_exponent.value == pytest.approx(rest.d_exponent.value, rel=1e-9)
+
+
+def test_one_cell_id_for_different_sizes_is_taken_apart():
+    table = isoflop(sizes=15, seeds=2)
+    one = fit_isoflop(table.assign(cell_id="same"), resamples=0)
+    assert one.n_exponent.value == pytest.approx(fit_isoflop(table, resamples=0).n_exponent.value, rel=1e-9)
