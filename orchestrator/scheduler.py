@@ -246,7 +246,7 @@ class Scheduler:
                 self._admission.take_back(number)
 
     def _poll(self) -> list[Event]:
-        if self._flights or self._backlog.waiting:
+        if self._flights or self._backlog.waiting or self._canaries.waiting:  # or no worker would ever be ready
             return self._executor.poll(0.5)
         self._sleep(0.5)
         return []
@@ -408,8 +408,8 @@ class Scheduler:
 
     def _note_times(self, seconds_left: float | None) -> None:
         for sweep, seconds in self._ledger.seconds().items():
-            message = self.progress.message or None
-            self._journal.tell(sweep, seconds=seconds, seconds_left=seconds_left, message=message)
+            message = self.progress.message if self._flights else ""
+            self._journal.tell(sweep, seconds=seconds, seconds_left=seconds_left, message=message or None)
 
     def _say(self, text: str) -> None:
         self.progress.message = text

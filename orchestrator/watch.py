@@ -5,6 +5,7 @@ It reads the table and nothing else, so that it may run beside any coordinator, 
 
 from __future__ import annotations
 
+import contextlib
 import sys
 import time
 from typing import TYPE_CHECKING, Any
@@ -31,7 +32,8 @@ def follow(store: str, every: float, *, once: bool = False) -> None:
         from rich.live import Live
         from rich.text import Text
 
-        with Live(Text(screen(*look(table))), auto_refresh=False, screen=False) as live:
+        view = Live(Text(screen(*look(table))), auto_refresh=False, screen=False)
+        with contextlib.suppress(KeyboardInterrupt), view as live:
             while True:
                 time.sleep(every)
                 live.update(Text(screen(*look(table))), refresh=True)

@@ -331,6 +331,17 @@ def test_a_sweep_begins_where_its_canary_beats_chance(begin, table, result_of, l
     assert table.sweeps()[0]["charged_flops"] == made.flops  # the canary is not charged
 
 
+def test_a_canary_waits_for_the_first_worker_to_be_ready(begin, table, clock):
+    """A worker is found ready as the executor is polled."""
+    scheduler, executor, _ = begin(how={"canary": True}, **LONG)
+    polls, slots = [], executor.slots
+    executor.slots = 0
+    executor.on_poll = lambda: polls.append(1) or setattr(executor, "slots", slots if len(polls) > 2 else 0)
+    scheduler._sleep = lambda _: pytest.fail("it slept, and nobody looked for workers")
+    scheduler.drain()
+    assert states(table) == {"done": 8}
+
+
 def test_a_canary_that_raises_pauses_its_sweep_and_one_whose_worker_dies_is_sent_again(begin, table):
     scheduler, executor, _ = begin(how={"canary": True}, **LONG)
     deaths = iter([True])
