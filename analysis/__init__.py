@@ -18,7 +18,8 @@ from analysis.isoflop import fit_isoflop
 from analysis.isoflop_law import IsoflopFit
 from analysis.law import PowerLawFit
 from analysis.law_figure import describe_law
-from analysis.laws import LawSet, fit_laws
+from analysis.law_set import LawSet
+from analysis.laws import fit_laws
 from analysis.learning_rate import LearningRates, best_learning_rates
 from analysis.optimum import Optimum, Price, fit_price, optimum
 from analysis.optimum_figure import describe_isoflop, describe_learning_rates, describe_optima

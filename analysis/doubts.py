@@ -62,20 +62,9 @@ def _is_wide(low: float, high: float) -> bool:
 
 def examine(e: Evidence) -> tuple[tuple[str, ...], tuple[str, ...]]:
     """All warnings, and those of them that are reasons to claim no exponent."""
-    reasons = tuple(
-        text for rule in (_not_converged, _exponent_at_bound, _absent, _wide, _ill) if (text := rule(e))
-    )
-    rules = (
-        _few_points,
-        _floor_at_bound,
-        _other_bounds,
-        _wide_rate,
-        _aligned,
-        _few_runs,
-        _replicates_failed,
-        _dropped,
-    )
-    return (*reasons, *(text for rule in rules if (text := rule(e))), *e.data.notes), reasons
+    reasons = tuple(text for rule in BLOCKING if (text := rule(e)))
+    cautions = tuple(text for rule in CAUTIONS if (text := rule(e)))
+    return (*reasons, *cautions, *e.data.notes), reasons
 
 
 def _loose(e: Evidence) -> list[str]:
