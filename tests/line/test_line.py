@@ -173,6 +173,59 @@ def test_ctrl_c_leaves_within_seconds_and_the_same_command_goes_on(folder, undis
     assert_same(rows(folder, "stopped.db"), undisturbed)
 
 
+def test_a_second_ctrl_c_has_everything_queued_again_at_once(folder):
+    process = start(folder, "twice.db")
+    wait_for_the_middle(folder, "twice.db", process)
+    process.send_signal(signal.SIGINT)
+    time.sleep(0.2)
+    process.send_signal(signal.SIGINT)
+    began = time.monotonic()
+    while (counts := counts_of(folder / "twice.db")).get("running", 0) and time.monotonic() - began < 30:
+        time.sleep(0.02)
+    took = time.monotonic() - began
+    said, _ = process.communicate(timeout=60)
+    assert took < 2, said
+    assert process.returncode == 130, said
+    assert set(counts) == {"done", "queued"}
+
+
+def counts_of(store: Path) -> dict[str, int]:
+    with Table(store) as table:
+        return table.counts()
+
+
+def test_the_queue_is_changed_from_another_terminal_while_it_is_trained(folder, undisturbed):
+    """Cancel, retry, pause and resume through the real command; the numbers are those of an undisturbed sweep."""
+    process = start(folder, "live.db")
+    wait_for_the_middle(folder, "live.db", process)
+    with Table(folder / "live.db") as table:
+        waiting = table.listed("line", ["queued", "running"])[-1]["run_id"]
+
+    def ask(*words: str) -> tuple[str, float]:
+        began = time.monotonic()
+        asked = subprocess.run(
+            command(folder, "queue", *words, "--store", "live.db"),
+            cwd=folder,
+            text=True,
+            capture_output=True,
+            timeout=60,
+            check=True,
+        )
+        return asked.stdout, time.monotonic() - began
+
+    ask("pause", "line")
+    ask("cancel", waiting)
+    ask("prioritise", waiting, "--priority", "5")
+    ask("resume", "line")
+    said, _ = process.communicate(timeout=240)
+    assert process.returncode == 0, said
+    states = rows(folder, "live.db")["state"]
+    assert set(states) <= {"done", "cancelled"}
+    ask("retry", "line")
+    assert finish(folder, "live.db", "--executor", "inline").returncode == 0
+    assert_same(rows(folder, "live.db"), undisturbed)
+
+
 def wait_for_a_checkpoint(folder: Path, store: str, process: subprocess.Popen[str], after: int) -> int:
     """The step of the newest checkpoint of the store's one run, once it is past a step."""
     (run,) = orchestrator.plan(orchestrator.read_sweep(LONG)).runs
