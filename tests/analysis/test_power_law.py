@@ -77,6 +77,36 @@ def test_same_call_gives_the_same_answer_and_leaves_its_table_alone():
     pd.testing.assert_frame_equal(table, before)
 
 
+@pytest.mark.parametrize(
+    "options",
+    [
+        {"loss": "squares"},
+        {"delta": 1e-3},
+        {"residuals": "raw"},
+        {"bootstrap": "wild"},
+        {"bootstrap": "parametric"},
+    ],
+)
+def test_every_loss_and_bootstrap_finds_the_planted_exponent(options):
+    fit = fit_power_law(law(n=40, noise=0.01), resamples=200, **options)
+    low, high = fit.intervals["exponent"]
+    assert fit.exponent == pytest.approx(0.3, rel=0.05)
+    assert low < fit.exponent < high < 1.2 * low
+
+
+def test_a_small_quantile_finds_the_lower_envelope():
+    table = law(n=200, floor=0)
+    table["error"] *= np.exp(np.random.default_rng(0).exponential(0.1, size=200))
+    fits = [fit_power_law(table, floor=False, quantile=q, loss="squares", resamples=0) for q in (0.02, 0.5)]
+    excess = [np.log(fit.predict(1e11)["y"][0] / (3 * 1e2**-0.3)) for fit in fits]
+    assert abs(excess[0]) < 0.035
+    assert excess[1] > 0.08
+
+
+def test_records_drawn_as_rows_are_flagged():
+    assert any("as if they were independent" in text for text in fit_power_law(records(), by="row").warnings)
+
+
 def test_outliers_hardly_move_the_exponent():
     table = law(n=30, noise=0.01)
     clean = fit_power_law(table, resamples=0).exponent
