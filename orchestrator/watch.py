@@ -40,8 +40,8 @@ def follow(store: str, every: float, *, once: bool = False) -> None:
 
 
 def look(table: Table) -> tuple[list[dict[str, Any]], list[dict[str, Any]], bool]:
-    """Sweeps, runs in training, and whether a coordinator holds the table."""
-    return table.sweeps(), table.running(), is_held(table.store)
+    """Sweeps, runs in training, and whether a coordinator holds the table; of a shared one nobody can tell."""
+    return table.sweeps(), table.running(), table.shared or is_held(table.store)
 
 
 def screen(rows: Sequence[Mapping[str, Any]], running: Sequence[Mapping[str, Any]], held: bool) -> str:  # noqa: FBT001
