@@ -205,6 +205,23 @@ for verb in (queue_cli.work, queue_cli.status, queue_cli.watch, *analysis_cli.VE
 
 
 @app.command()
+def new(file: File) -> None:
+    """Write a small sweep file to begin with."""
+    from orchestrator.starter import starter
+
+    if file.suffix not in (".yaml", ".yml"):
+        stop(f"{file}: a sweep file ends in .yaml")
+    try:
+        with file.open("x") as out:
+            out.write(starter(file))
+    except FileExistsError:
+        stop(f"{file} is there already; take another name")
+    except OSError as error:
+        stop(f"{file}: {error.strerror}")
+    say(f"{file} is written; `isoflop plan {file}` prices it")
+
+
+@app.command()
 def schema() -> None:
     """The JSON Schema of a sweep file, for editors to complete from."""
     from orchestrator.sweep import Sweep

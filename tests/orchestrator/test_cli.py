@@ -278,3 +278,19 @@ def test_what_is_not_here_is_planned_and_not_run(isoflop, own_data, sweep, tmp_p
     assert ended.code == 2
     assert ":2: dataset: imagenet21k is not in" in ended.err
     assert not (tmp_path / "isoflop.db").exists()
+
+
+@pytest.mark.parametrize(("file", "sweep"), [("mine.yaml", "mine"), ("My Sweep_2.yml", "my-sweep-2")])
+def test_a_new_sweep_file_can_be_planned_as_it_is(isoflop, no_speed, file, sweep):
+    assert isoflop("new", file).code == 0
+    ended = isoflop("plan", file, "--json")
+    assert ended.code == 0, ended.err
+    assert (json.loads(ended.out)["sweep"], json.loads(ended.out)["total"]["runs"]) == (sweep, 54)
+
+
+def test_a_new_sweep_file_replaces_none(isoflop, tmp_path):
+    (tmp_path / "mine.yaml").write_text("sweep: mine\n")
+    ended = isoflop("new", "mine.yaml")
+    assert (ended.code, ended.err) == (2, "mine.yaml is there already; take another name\n")
+    assert (tmp_path / "mine.yaml").read_text() == "sweep: mine\n"
+    assert isoflop("new", "mine.txt").code == isoflop("new", "nowhere/mine.yaml").code == 2
