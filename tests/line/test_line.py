@@ -257,6 +257,9 @@ def test_a_long_run_goes_on_when_its_worker_and_then_its_driver_is_killed(folder
     assert_same(rows(folder, "long.db"), rows(folder, "peace.db"))
     with Table(folder / "long.db") as table:
         attempts, flops = table.frame("attempts"), table.frame()["flops"].item()
+    attempts = attempts[
+        attempts["pid"].notna()
+    ]  # it may be given to the other worker before that is known to be dead
     assert list(attempts["outcome"]) == ["lost", "lost", "done"]
     steps = list(attempts["resumed_step"])
     assert steps[0] == 0
