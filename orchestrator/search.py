@@ -115,13 +115,14 @@ def best_of(table: Table, sweep: Sweep) -> list[Best]:
 
 def _best(cell: CellSearch, varied: list[str], trials: list[Trial], standing: dict[str, Standing]) -> Best:
     name = {key: getattr(cell.said, key) for key in varied} or {"model": model_name(cell.dearest)}
-    metric, ends = cell.search.metric, {t.number: [standing[run.run_id] for run in t.runs] for t in trials}
+    metric, whole = cell.search.metric, cell.search.scheduler != "pbt"  # there a trial is its last part
+    ends = {t.number: [standing[run.run_id] for run in t.runs[0 if whole else -1 :]] for t in trials}
     states = Counter(_state(runs) for runs in ends.values())
     done = {number: cell.value(runs) for number, runs in ends.items() if _state(runs) == "done"}
     if not done:
         return Best(name, len(trials), dict(states), None, {}, metric, None, None, ())
     number = min(done, key=lambda number: (done[number], number))
-    run = next(t.runs[0] for t in trials if t.number == number)
+    run = next(t.runs[-1] for t in trials if t.number == number)
     values = {key: getattr(run, key) for key in cell.search.parameters}
     edges = tuple(key for key, p in cell.search.parameters.items() if _at_edge(key, p, values[key]))
     error = float(np.mean([end.error for end in ends[number]]))

@@ -32,6 +32,12 @@ SEARCHED = {key: section for section, model in _SECTIONS.items() for key in mode
 """What can be searched, and the section where it is said."""
 
 WHOLE = ("depth", "width", "expansion", "base_width", "accumulate", "batch_size")
+MUTABLE = (
+    *("lr", "lr_embed", "lr_body", "lr_head", "weight_decay", "momentum", "beta1", "beta2", "clip"),
+    *("label_smoothing", "dropout", "mixup"),
+)
+"""What may change while a model trains."""
+
 _PLACE = ("search", "parameters")
 _EXAMPLE = "{lr: {min: 1e-4, max: 1e-1, distribution: log_uniform}}"
 
@@ -93,6 +99,7 @@ def complaints_of(sweep: Sweep, explain: Callable[[ErrorDetails], Complaint]) ->
                 yield ("cells", i, section, name), f"{name}: it is searched in every cell; leave it out here"
         yield from _of_parameter(name, parameter, search, explain)
     yield from _of_method(search)
+    yield from _of_population(sweep, search)
 
 
 def _nearest(name: str) -> str:
@@ -175,6 +182,25 @@ def _of_method(search: Search) -> Iterator[Complaint]:
             f"{search.scheduler} of Ray Tune takes trials drawn beforehand: random, which is the default, or grid"
         )
         yield ("search", "method"), f"method: found {search.method}; {message}"
+
+
+def _of_population(sweep: Sweep, search: Search) -> Iterator[Complaint]:
+    """Members train in parts, each a run that begins with another's parameters: not all recipes can be cut so."""
+    if search.scheduler != "pbt":
+        return
+    for name in search.parameters:
+        if name in SEARCHED and name not in MUTABLE:
+            where = (*_PLACE, name)
+            yield where, f"{name}: pbt changes it in training; it must be one of {', '.join(MUTABLE)}"
+    schedules = sweep.train.schedule or ["constant"]
+    if sweep.train.preset is None and schedules != ["constant"]:
+        yield ("train", "schedule"), f"schedule: found {schedules[0]}; pbt is a schedule itself: constant"
+    if any(sweep.train.warmup or []):
+        yield ("train", "warmup"), "warmup: every part of a member would have its own; leave it out for pbt"
+    if len(sweep.seed_list) > 1:
+        yield ("seeds",), "seeds: a member of pbt has one seed; repeat the search with another search.seed"
+    if sweep.data.dataset_size is not None:
+        yield ("data", "dataset_size"), "dataset_size: a part's subset would be another than the one before it had"
 
 
 TRIALS = 20

@@ -28,7 +28,7 @@ Method = Literal["tpe", "random", "grid", "gp", "cmaes"]
 Metric = Literal["val_error", "val_loss"]
 Distribution = Literal["uniform", "log_uniform", "int_uniform", "int_log_uniform", "categorical"]
 Pruner = Literal["none", "median", "successive_halving", "hyperband"]
-TuneScheduler = Literal["asha", "hyperband"]
+TuneScheduler = Literal["asha", "hyperband", "pbt"]
 FIRST_STAGE = "train"
 """The stage of the runs that `then:` follows."""
 

@@ -18,9 +18,6 @@ if TYPE_CHECKING:
     from orchestrator.trials import Task
     from orchestrator.worker import Item
 
-LOSSES = 3
-"""Times that a trial is started again whose actor died."""
-
 
 class Coordinator(tune.Callback):
     """Claims the runs of trials that Tune starts, and ends them as it ends those."""
@@ -79,7 +76,7 @@ class Coordinator(tune.Callback):
 
     def on_trial_error(self, *, trial: Any, **_: Any) -> None:  # type: ignore[override]
         """The actor died more often than it is started again."""
-        self._let_go(trial.config["number"], "failed", "lost", f"its actor ended {LOSSES + 1} times")
+        self._let_go(trial.config["number"], "failed", "lost", "its actor ended again and again")
 
     def on_step_end(self, *, trials: list[Any], **_: Any) -> None:  # type: ignore[override]
         """See what is paused, and keep the leases of everything."""

@@ -19,13 +19,16 @@ from orchestrator.search_file import drawn_beforehand
 from orchestrator.trials import ENDED, Task, curves, known, standings
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable, Mapping, Sequence
 
     from orchestrator.sweep import Sweep
     from orchestrator.table import Table
     from orchestrator.trials import Trial
     from orchestrator.worker import Files
     from trainer.spec import Device
+
+LOSSES = 3
+"""Times that a trial is started again whose actor died."""
 
 _HALVINGS = 27  # the first rung stands at this part of a run
 
@@ -52,9 +55,8 @@ class TuneSearch:
                 if self.interrupted or all(task.over for task in tasks.values()):
                     continue
                 ray = ray or cluster.start(self._slots or cores(), None)
-                from orchestrator.tune_coordinator import (
-                    Coordinator,
-                )  # not earlier: Ray reads at import how to start
+                # not earlier: Ray reads at import how to start
+                from orchestrator.tune_coordinator import Coordinator
 
                 say(f"{cell_id[:8]}: {len(tasks)} trials under {self._search.scheduler} of Ray Tune")
                 coordinator = Coordinator(self._table, tasks, self._files)
@@ -86,38 +88,64 @@ class TuneSearch:
         return tasks
 
     def _tuner(self, folder: str, cell_id: str, tasks: dict[int, Task], coordinator: Any, ray: Any) -> Any:
-        from ray import tune
-
-        from orchestrator.tune_coordinator import LOSSES
         from orchestrator.tune_trial import TuneTrial
 
-        os.environ["TUNE_DISABLE_AUTO_CALLBACK_LOGGERS"] = "1"  # no files of metrics: the table has them
-        os.environ["RAY_AIR_NEW_OUTPUT"] = "0"  # the only way in which verbose=0 says nothing
-        gpus = ray.cluster_resources().get("GPU", 0) if self._device in ("auto", "cuda") else 0
-        slots = self._slots or gpus * SLOTS_PER_GPU
-        share = {"cpu": 0.0, "gpu": gpus / slots} if gpus else {"cpu": 1.0}  # one shape: Tune reuses by it
+        steps = max(task.runs[0].steps or 1 for task in tasks.values())
         said = {"tasks": tasks, "metric": self._search.metric, "device": self._device, "files": self._files}
-        config = tune.TuneConfig(
+        return tuner(
+            TuneTrial,
+            said,
+            {"number": list(tasks)},
+            _scheduler(str(self._search.scheduler), steps),
+            coordinator,
             metric=self._search.metric,
-            mode="min",
-            scheduler=_scheduler(
-                str(self._search.scheduler), max(task.runs[0].steps or 1 for task in tasks.values())
-            ),
-            reuse_actors=True,
-            trial_name_creator=lambda trial: f"trial-{trial.config['number']}",
-            trial_dirname_creator=lambda trial: f"trial-{trial.config['number']}",
+            share=share(ray, self._slots, self._device),
+            where=(folder, cell_id),
         )
-        run = tune.RunConfig(
-            name=cell_id,
-            storage_path=folder,
-            verbose=0,
-            callbacks=[coordinator],
-            failure_config=tune.FailureConfig(max_failures=LOSSES),
-            checkpoint_config=tune.CheckpointConfig(checkpoint_at_end=False),
-        )
-        trainable = tune.with_resources(tune.with_parameters(TuneTrial, **said), share)
-        numbers = {"number": tune.grid_search(list(tasks))}
-        return tune.Tuner(trainable, param_space=numbers, tune_config=config, run_config=run)
+
+
+def share(ray: Any, slots: int | None, device: Device) -> dict[str, float]:
+    """What an actor takes of the machine: one shape for all, since Tune reuses actors of one shape."""
+    gpus = ray.cluster_resources().get("GPU", 0) if device in ("auto", "cuda") else 0
+    return {"cpu": 0.0, "gpu": gpus / (slots or gpus * SLOTS_PER_GPU)} if gpus else {"cpu": 1.0}
+
+
+def tuner(
+    trainable: Any,
+    said: Mapping[str, Any],
+    space: Mapping[str, Any],
+    scheduler: Any,
+    callback: Any,
+    *,
+    metric: str,
+    share: dict[str, float],
+    where: tuple[str, str],
+) -> Any:
+    """A Tuner of a trainable with the arguments `said`, a trial for every `number` of the space; it is quiet."""
+    from ray import tune
+
+    os.environ["TUNE_DISABLE_AUTO_CALLBACK_LOGGERS"] = "1"  # no files of metrics: the table has them
+    os.environ["RAY_AIR_NEW_OUTPUT"] = "0"  # the only way in which verbose=0 says nothing
+    config = tune.TuneConfig(
+        metric=metric,
+        mode="min",
+        scheduler=scheduler,
+        reuse_actors=True,
+        trial_name_creator=lambda trial: f"trial-{trial.config['number']}",
+        trial_dirname_creator=lambda trial: f"trial-{trial.config['number']}",
+    )
+    folder, name = where
+    run = tune.RunConfig(
+        name=name,
+        storage_path=folder,
+        verbose=0,
+        callbacks=[callback],
+        failure_config=tune.FailureConfig(max_failures=LOSSES),
+        checkpoint_config=tune.CheckpointConfig(checkpoint_at_end=False),
+    )
+    made = tune.with_resources(tune.with_parameters(trainable, **said), share)
+    numbers = {**space, "number": tune.grid_search(space["number"])}
+    return tune.Tuner(made, param_space=numbers, tune_config=config, run_config=run)
 
 
 def _scheduler(name: str, steps: int) -> Any:

@@ -26,6 +26,8 @@ search: {trials: 12, scheduler: asha}
 @pytest.fixture
 def folder(tmp_path):
     (tmp_path / "s.yaml").write_text(SWEEP)
+    population = SWEEP.replace("trials: 12, scheduler: asha", "trials: 4, scheduler: pbt").replace("20", "5")
+    (tmp_path / "p.yaml").write_text(population)
     (tmp_path / "h.yaml").write_text(SWEEP.replace("asha", "hyperband"))
     return tmp_path
 
@@ -94,3 +96,37 @@ def test_paused_trials_of_hyperband_go_on_to_the_last_bit(folder):
         history = table.frame("history")
     assert not history.duplicated(["run_id", "step"]).any()
     assert not list((folder / "t.db.checkpoints").glob("*"))  # neither of the pruned
+
+
+@pytest.mark.slow
+def test_a_killed_population_goes_on_from_its_last_common_part(folder):
+    arguments = command("p.yaml", "--store", "t.db", "--slots", "2", "--device", "cpu")
+    process = subprocess.Popen(arguments, cwd=folder, stderr=subprocess.DEVNULL)
+    deadline = time.monotonic() + 240
+    while True:
+        assert process.poll() is None
+        assert time.monotonic() < deadline
+        time.sleep(0.05)
+        try:
+            before = orchestrator.results(folder / "t.db")
+        except TableError:
+            continue
+        parts = before[before["state"] == "done"]["stage"].value_counts()
+        if parts.get("part-3", 0) == 4:
+            break
+    process.kill()
+    process.wait()
+    best, frame = searched(folder, "p.yaml")
+    assert set(frame["state"]) <= {"done", "diverged"}
+    assert set(frame["trial"]) == {0, 1, 2, 3}
+    counts = frame["stage"].value_counts()
+    assert set(counts.index) == {f"part-{i}" for i in range(1, 11)}
+    assert all(counts[f"part-{i}"] == 4 for i in (1, 2, 3, 10))  # what was over is not trained again
+    assert (frame["attempt"] == 1).all()
+    last = frame[(frame["stage"] == "part-10") & (frame["state"] == "done")]
+    assert best["value"] == last["val_error"].min()
+    rows = frame.set_index("run_id")
+    assert all(rows.loc[run.parent, "stage"] == "part-9" for run in last.itertuples())
+    again, same = searched(folder, "p.yaml")
+    assert again == best
+    assert same.equals(frame)

@@ -86,6 +86,17 @@ def test_values_are_taken_as_an_axis_takes_them():
             "[0, 0.2]",
             "2: search: it selects by the validation split; set validation in data above 0, e.g. 0.1",
         ),
+        ("trials: 6", "scheduler: ashe", "8: scheduler: 'ashe' is unknown; did you mean 'asha'?"),
+        (
+            "budget: {epochs: 1}\nsearch: {trials: 6}",
+            "budget: {epochs: 1}\nseeds: 2\nsearch: {scheduler: pbt}",
+            "8: seeds: a member of pbt has one seed; repeat the search with another search.seed",
+        ),
+        (
+            "batch_size: 32\nbudget: {epochs: 1}\nsearch: {trials: 6}",
+            "schedule: cosine\nbudget: {epochs: 1}\nsearch: {scheduler: pbt}",
+            "6: schedule: found cosine; pbt is a schedule itself: constant",
+        ),
         (
             "trials: 6",
             "scheduler: asha, pruner: median",

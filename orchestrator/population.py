@@ -1,0 +1,153 @@
+"""A search by population-based training: members drawn as trials are, their parts run and mutated by Ray Tune."""
+
+from __future__ import annotations
+
+import random
+import tempfile
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from orchestrator import cluster
+from orchestrator.device import cores
+from orchestrator.planner import makers
+from orchestrator.sampling import CellSearch
+from orchestrator.search_file import drawn_beforehand, is_log
+from orchestrator.trials import known, standings
+from orchestrator.tune_search import share, tuner
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+
+    from orchestrator.planner import Make
+    from orchestrator.sweep import Parameter, Sweep
+    from orchestrator.table import Table
+    from orchestrator.worker import Files
+    from trainer.spec import Device, RunSpec
+
+PARTS = 10
+"""Parts of a member's training: after each, the worst quarter copies from the best and changes its values."""
+
+
+class PopulationSearch:
+    """The members of a sweep's cells under PBT of Ray Tune; `interrupted` tells whether it came to its end."""
+
+    def __init__(
+        self, table: Table, sweep: Sweep, files: Files, *, slots: int | None = None, device: Device = "auto"
+    ) -> None:
+        assert sweep.search is not None
+        self._table, self._sweep, self._search, self._files = table, sweep, sweep.search, files
+        self._slots, self._device = slots, device
+        self.interrupted = False
+
+    def run(self, say: Callable[[str], None] = lambda _: None) -> None:
+        """Train what is missing, cell after cell."""
+        ray = None
+        try:
+            for said, make in makers(self._sweep):
+                cell = CellSearch(drawn_beforehand(self._search), said, make, self._sweep.seed_list)
+                drawn = {trial.number: trial.runs[0] for trial in cell.ask()}
+                part, last = self._trained(cell.cell_id, list(drawn))
+                if self.interrupted or part == PARTS:
+                    continue
+                ray = ray or cluster.start(self._slots or cores(), None)
+                say(
+                    f"{cell.cell_id[:8]}: {len(drawn)} members, {PARTS - part} of {PARTS} parts, by PBT of Ray Tune"
+                )
+                found = self._fit(cell, self._template(cell.dearest, make), drawn | last, part, ray)
+                self.interrupted = any(not (result.metrics or {}).get("done") for result in found)
+        finally:
+            if ray is not None:
+                ray.shutdown()
+
+    def _trained(self, cell_id: str, numbers: list[int]) -> tuple[int, dict[int, RunSpec]]:
+        """After which part all members stand, and that part of each: the last that was tried under its number."""
+        trials = [trial for trial in known(self._table, self._sweep.sweep) if trial.search_cell == cell_id]
+        parts = {trial.number: {part_of(run): run for run in trial.runs} for trial in trials}
+        part = min((max(parts.get(number, {0: None})) for number in numbers), default=PARTS)
+        return part, {number: parts[number][part] for number in numbers} if part else {}
+
+    def _begun(self, part: int, runs: Mapping[int, RunSpec]) -> dict[int, tuple[int, str, str]]:
+        """Where members go on: from their last part, or from where that began, if it came to nothing."""
+        standing = standings(self._table, [run.run_id for run in runs.values()])
+        found = {}
+        for number, run in runs.items() if part else ():
+            whole = standing[run.run_id].state == "done" and self._files.kept(run.run_id)
+            found[number] = (part, *((run.run_id, run.cell_id) if whole else (run.parent, run.parent_cell)))
+        return found
+
+    def _fit(self, cell: CellSearch, template: RunSpec, runs: dict[int, RunSpec], part: int, ray: Any) -> Any:
+        """Have Tune train the parts that are left; `runs` hold the values with which members begin."""
+        from ray import tune
+
+        from orchestrator.tune_population import PopulationCoordinator, TuneMember
+
+        def first(name: str) -> Any:
+            return tune.sample_from(lambda config: getattr(runs[config["number"]], name))
+
+        said = {
+            "template": template,
+            "parts": PARTS,
+            "metric": self._search.metric,
+            "begun": self._begun(part, runs),
+            "device": self._device,
+            "files": self._files,
+        }
+        seed = int(cell.cell_id[:8], 16) + self._search.seed
+        random.seed(seed)  # Tune draws its mutations from the global streams
+        np.random.seed(seed % 2**32)  # noqa: NPY002
+        with tempfile.TemporaryDirectory(prefix="isoflop-tune-") as folder:
+            return tuner(
+                TuneMember,
+                said,
+                {**{name: first(name) for name in self._search.parameters}, "number": list(runs)},
+                _scheduler(self._search.parameters),
+                PopulationCoordinator(self._table, self._sweep.sweep, cell.cell_id),
+                metric=self._search.metric,
+                share=share(ray, self._slots, self._device),
+                where=(folder, cell.cell_id),
+            ).fit()
+
+    def _template(self, whole: RunSpec, make: Make) -> RunSpec:
+        """A part of any member: as long as a whole run divided by PARTS."""
+        assert whole.examples is not None
+        length = {"budget": None, "epochs": None, "examples": whole.examples // PARTS}
+        return make(length, self._sweep.seed_list[0])
+
+
+def part_of(run: RunSpec) -> int:
+    """Which part of its member's training a run is, from 1."""
+    return int(run.stage.removeprefix("part-"))
+
+
+def _scheduler(parameters: dict[str, Parameter]) -> Any:
+    """Tune's, synchronous: every decision is of members that have come equally far."""
+    from ray.tune.schedulers import PopulationBasedTraining
+
+    def inside(config: dict[str, Any]) -> dict[str, Any]:
+        """Values changed by a factor may have left their range."""
+        for name, parameter in parameters.items():
+            if parameter.min is not None and parameter.max is not None:
+                config[name] = min(max(config[name], parameter.min), parameter.max)
+        return config
+
+    return PopulationBasedTraining(
+        time_attr="round",
+        perturbation_interval=1,
+        hyperparam_mutations={name: _domain(name, parameter) for name, parameter in parameters.items()},
+        custom_explore_fn=inside,
+        synch=True,
+        log_config=False,
+    )
+
+
+def _domain(name: str, parameter: Parameter) -> Any:
+    from ray import tune
+
+    from orchestrator.search_file import values_of
+
+    if parameter.values is not None:
+        return values_of(name, parameter)
+    assert parameter.min is not None
+    assert parameter.max is not None
+    return (tune.loguniform if is_log(parameter) else tune.uniform)(parameter.min, parameter.max)
