@@ -25,15 +25,16 @@ STORE = "isoflop.db"
 
 def frame_of(store: str, which: str | None, what: str = "runs", *, several: bool = False) -> pd.DataFrame:
     """A table's runs, or their history; of one sweep unless `several` may be mixed. Misuse ends the command."""
+    from orchestrator.database import name_of
     from orchestrator.table import Table
 
     with Table(store) as table:
         known = [row["sweep"] for row in table.sweeps()]
         name = sweep_name(which)
         if name is None and len(known) > 1 and not several:
-            stop(f"{store} holds {len(known)} sweeps; name one of {', '.join(known)}")
+            stop(f"{name_of(store)} holds {len(known)} sweeps; name one of {', '.join(known)}")
         if name is not None and name not in known:
-            stop(f"no sweep {name!r} in {store}; it holds {', '.join(known) or 'none'}")
+            stop(f"no sweep {name!r} in {name_of(store)}; it holds {', '.join(known) or 'none'}")
         return table.frame(what, name)
 
 

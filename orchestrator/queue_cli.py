@@ -155,6 +155,7 @@ def work(  # noqa: PLR0913 - an option each
 ) -> None:
     """Drain the queue: train everything that is queued in the table, sweep by sweep."""
     from orchestrator.coordinator import How, coordinate
+    from orchestrator.database import name_of
     from orchestrator.requests import inbox_of
     from orchestrator.table import Table
 
@@ -166,7 +167,7 @@ def work(  # noqa: PLR0913 - an option each
             inbox.obey(table)
         known = [row["sweep"] for row in table.sweeps()]
         if unknown := [name for name in sweeps or [] if name not in known]:
-            stop(f"no sweep {unknown[0]!r} in {store}; it holds {', '.join(known) or 'none'}")
+            stop(f"no sweep {unknown[0]!r} in {name_of(store)}; it holds {', '.join(known) or 'none'}")
         if lost:
             say(f"{lost} runs taken back from a coordinator that was cut off")
         scheduler = coordinate(table, sweeps or known, how)
@@ -205,8 +206,9 @@ def watch(
 
 def _print_status(rows: list[dict[str, Any]], store: str) -> None:
     from orchestrator import terminal
+    from orchestrator.database import name_of
 
-    print(terminal.table([terminal.standing(row, rows) for row in rows]) or f"no sweeps in {store}")
+    print(terminal.table([terminal.standing(row, rows) for row in rows]) or f"no sweeps in {name_of(store)}")
     say_what_holds_up(rows)
 
 

@@ -15,7 +15,7 @@ import time
 from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from orchestrator.database import TableBusyError, TableError, path_of
+from orchestrator.database import TableBusyError, TableError, name_of, path_of
 from orchestrator.planner import Plan
 from orchestrator.sweep import Limits
 from orchestrator.table import Table
@@ -77,7 +77,7 @@ def obey(table: Table, request: Request) -> Done:
         names = tuple(request.what) or tuple(sorted(sweeps))
         if unknown := [name for name in names if name not in sweeps]:
             raise TableError(
-                f"no sweep {unknown[0]!r} in {table.store}; it holds {', '.join(sorted(sweeps)) or 'none'}"
+                f"no sweep {unknown[0]!r} in {name_of(table.store)}; it holds {', '.join(sorted(sweeps)) or 'none'}"
             )
         for name in names:
             table.tell(name, paused=BY_HAND if request.verb == "pause" else None)
@@ -99,7 +99,9 @@ def _named(what: str, standing: dict[str, dict[str, Any]], sweeps: set[str], sto
     found = [run_id for run_id in standing if run_id.startswith(what)] if len(what) >= _SHORTEST else []
     if len(found) != 1:
         many = f"{len(found)} runs begin with {what!r}" if found else f"no sweep and no run {what!r}"
-        raise TableError(f"{many} in {store}; write a sweep's name, or {_SHORTEST} letters or more of a run_id")
+        raise TableError(
+            f"{many} in {name_of(store)}; write a sweep's name, or {_SHORTEST} letters or more of a run_id"
+        )
     return found
 
 

@@ -34,6 +34,7 @@ def search(  # noqa: PLR0913 - an option each
 ) -> None:
     """Search the hyper-parameters of every cell. The same command resumes; no trial is trained twice."""
     from orchestrator.coordinator import How
+    from orchestrator.database import name_of
     from orchestrator.planner import plan
     from orchestrator.reader import load_sweep
     from orchestrator.search import best_of, learning_rates
@@ -59,10 +60,15 @@ def search(  # noqa: PLR0913 - an option each
         counts, failures = table.counts(planned.sweep), table.failures(planned.sweep)
         best, rates = best_of(table, sweep), learning_rates(table, sweep)
     if as_json:
-        found = {"sweep": planned.sweep, "store": store, "runs": counts, "best": [asdict(one) for one in best]}
+        found = {
+            "sweep": planned.sweep,
+            "store": name_of(store),
+            "runs": counts,
+            "best": [asdict(one) for one in best],
+        }
         print(json.dumps({**found, "learning_rates": rates and rates.to_dict()}, indent=1))
     else:
-        _show(best, rates, f"{planned.sweep}: {_counted(counts)}; results in {store}")
+        _show(best, rates, f"{planned.sweep}: {_counted(counts)}; results in {name_of(store)}")
     for failure in failures[:5]:
         say(f"failed: {failure['model']} seed {failure['seed']} ({failure['run_id'][:8]}): {failure['reason']}")
     queue_cli.say_what_holds_up([row])
