@@ -4,7 +4,7 @@
 
 B-MLP of 2 blocks, width 64, on CIFAR-10 with flips and crops, AdamW, batch 512, bf16 where the processor has it,
 budgets from 5 to 80 epochs in steps of the square root of two; the paper's five doubling budgets are every second
-one. A tenth of the training split is held out. With seed 0 five learning rates a factor of two apart are tried:
+one. A tenth of the training split is held out. With seed 0 six learning rates a factor of two apart are tried:
 cosine runs take the best of each budget by validation error, the trunk of the warm-up-stable-decay runs (cool-
 down over 20 % of the steps) one for all. What is reported is the test error of the seeds from 1 on. FLOPs are
 those really processed (`trainer.ladder`), tuning left out. Every finished stack is kept in the file `--out`, and
@@ -25,7 +25,7 @@ from trainer.datasets import describe, resolve
 from trainer.ladder import charged_flops
 
 EPOCHS = [5 * 2 ** (k / 2) for k in range(9)]
-RATES = [5e-4 * 2**k for k in range(5)]
+RATES = [5e-4 * 2**k for k in range(6)]
 Row = dict[str, float]
 
 

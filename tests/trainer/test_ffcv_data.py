@@ -78,7 +78,8 @@ def test_a_stack_reads_its_betons_and_goes_on_in_the_middle_of_an_epoch(ffcv, ma
     stack = [replace(run, epochs=None, examples=16 * 100) for run in stack]
     whole = train(stack, device="cpu")
     cut = train(stack, device="cpu", checkpoints=tmp_path / "c", should_stop=lambda: True)
-    assert {(run.state, run.steps) for run in cut} == {("cancelled", 64)}
+    assert {run.state for run in cut} == {"cancelled"}
+    assert all(0 < run.steps < 100 for run in cut)
     gone_on = train(stack, device="cpu", checkpoints=tmp_path / "c")
     assert [numbers(run) for run in gone_on] == [numbers(run) for run in whole]
 
