@@ -11,6 +11,7 @@ largest). The peers train a plain nn.Module of the same layers with torch's own 
 
 import argparse
 import json
+import os
 import resource
 import subprocess
 import sys
@@ -167,9 +168,10 @@ def write_beton(path: str, beton: Path) -> None:
     DatasetWriter(str(beton), fields, num_workers=1).from_indexed_dataset(Images())
 
 
-def gemm_peak(width: int) -> float:
-    """FLOP/s of this machine's own matrix product on the model's widest layer, fp32, all threads; best of 20."""
-    a, b = torch.randn(BATCH, width), torch.randn(width, 4 * width)
+def gemm_peak(width: int, dtype: torch.dtype) -> float:
+    """FLOP/s of this machine's own matrix product on the layer from width to 4 x width, all threads; best of 20."""
+    torch.set_num_threads(len(os.sched_getaffinity(0)))  # FFCV, which wrote the file, has left one
+    a, b = torch.randn(BATCH, width, dtype=dtype), torch.randn(width, 4 * width, dtype=dtype)
     best = 0.0
     for _ in range(20):
         began, n = time.perf_counter(), max(1, int(2e9 / (8 * BATCH * width**2)))
@@ -203,20 +205,22 @@ def report(width: int, path: str, rounds: int) -> None:
 
     steps = {64: 400, 256: 250}.get(width, 110)
     found: dict[str, list[dict[str, float]]] = {name: [] for name in (*OURS, *PEERS)}
-    peaks = []
+    peaks: dict[torch.dtype, list[float]] = {torch.float32: [], torch.bfloat16: []}
     for _ in range(rounds):
         for name, runs in found.items():
             command = [sys.executable, __file__, path, "--arm", name, f"--widths={width}", f"--steps={steps}"]
             said = subprocess.run(command, check=True, capture_output=True, text=True).stdout
             runs.append(json.loads(said.splitlines()[-1]))
-        peaks.append(gemm_peak(width))
+        for dtype, values in peaks.items():
+            values.append(gemm_peak(width, dtype))
     price = flops_per_example(Shape("b-mlp", 2, width, 3072, 10))
     print(f"\nWidth {width}, {rounds} rounds of {steps} steps\n")
     print("| | images per CPU-second | images/s | first 100 steps, s | share of GEMM peak |\n|---|---|---|---|---|")
     for name, runs in found.items():
         columns = ("images per CPU-second", "images per second", "first hundred steps")
         medians = {column: np.median([run[column] for run in runs]) for column in columns}
-        share = medians["images per second"] * price / np.median(peaks)
+        peak = peaks[torch.bfloat16 if name.endswith("bf16") else torch.float32]
+        share = medians["images per second"] * price / np.median(peak)
         cells = f"{medians[columns[0]]:,.0f} | {medians[columns[1]]:,.0f} | {medians[columns[2]]:.2f}"
         print(f"| {name} | {cells} | {share:.0%} |")
     for mine in OURS:
