@@ -82,7 +82,10 @@ def prepare(path: str, resolution: int | None, *, stream: bool = False) -> Prepa
         raise SpecError("path", f"nothing at {source}")
     entry = _entry(source, resolution, stream=stream)
     if not (entry / "card.json").exists():
-        log.info("reading %s through, once" if stream else "decoding %s once into %s", source, *[entry][stream:])
+        if stream:
+            log.info("reading %s through, once", source)
+        else:
+            log.info("decoding %s once into %s", source, entry)
         _write(entry, source, resolution, stream=stream)
     return _open(entry, source, resolution)
 
