@@ -49,7 +49,7 @@ class How:
 
 def coordinate(table: Table, sweeps: Sequence[str], how: How, search: Search | None = None) -> Scheduler | None:
     """Train what is queued of the sweeps of a table that we hold, and what a search adds; None where nothing is."""
-    from orchestrator.requests import inbox_of
+    from orchestrator.requests import Changes, inbox_of
     from orchestrator.scheduler import Scheduler
     from orchestrator.terminal import ProgressLine
     from orchestrator.worker import Files
@@ -65,7 +65,8 @@ def coordinate(table: Table, sweeps: Sequence[str], how: How, search: Search | N
         say("limits.gpu_hours does nothing here: no worker has a GPU")
     show = ProgressLine()
     try:
-        more = {"keep_all": how.keep, "speed": speed, "inbox": inbox_of(table.store), "canary": how.canary}
+        inbox = inbox_of(table.store) or Changes(table)
+        more = {"keep_all": how.keep, "speed": speed, "inbox": inbox, "canary": how.canary}
         scheduler = Scheduler(table, place, sweeps, show, files=files, search=search, **more)  # type: ignore[arg-type]
         scheduler.drain()
     except KeyboardInterrupt:

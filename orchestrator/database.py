@@ -86,27 +86,27 @@ _OURS = 0x150F10B
 """The key of our advisory lock in a PostgreSQL database."""
 
 
-def add_missing_columns(engine: sa.Engine, metadata: sa.MetaData) -> None:
-    """Bring an older table's columns up to date, in one transaction; what older runs did not have is null."""
-    inspector = sa.inspect(engine)
+def add_missing_columns(connection: sa.Connection, metadata: sa.MetaData) -> None:
+    """Bring an older table's columns up to date; what older runs did not have is null."""
+    inspector = sa.inspect(connection)
     here = {name: {column["name"] for column in inspector.get_columns(name)} for name in metadata.tables}
-    with engine.begin() as connection:
-        for table in metadata.sorted_tables:
-            for column in table.c:
-                if column.name not in here[table.name]:
-                    kind = column.type.compile(engine.dialect)
-                    if column.server_default is not None:
-                        kind += f" NOT NULL DEFAULT {column.server_default.arg}"  # type: ignore[attr-defined]
-                    connection.exec_driver_sql(f"ALTER TABLE {table.name} ADD COLUMN {column.name} {kind}")
+    for table in metadata.sorted_tables:
+        for column in table.c:
+            if column.name not in here[table.name]:
+                kind = column.type.compile(connection.dialect)
+                if column.server_default is not None:
+                    kind += f" NOT NULL DEFAULT {column.server_default.arg}"  # type: ignore[attr-defined]
+                connection.exec_driver_sql(f"ALTER TABLE {table.name} ADD COLUMN {column.name} {kind}")
 
 
+CROSSED = "another coordinator was in the way"
 _PASSING = {
     "database or disk is full": "the disk is full",
     "database is locked": "the table is locked by another program",
     "disk I/O error": "the disk does not answer",
     "connection failed": "the database does not answer",
     "server closed the connection": "the database does not answer",
-    "deadlock detected": "another coordinator was in the way",
+    "deadlock detected": CROSSED,
 }
 
 

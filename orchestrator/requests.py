@@ -4,6 +4,9 @@ A command takes the lock where nobody has it and acts itself. Where a coordinato
 request in `<table>.requests/`, written aside, synced and renamed, and waits for the answer beside it; should the
 coordinator be gone meanwhile, the command takes the lock and obeys what lies there, its own request included. So a
 request is obeyed once and by one process, whoever dies when (docs/decisions/0010-requests.md).
+
+Where several write, in a PostgreSQL database, the command always acts itself and numbers its change. Coordinators
+look whether the number has grown, and then which of their runs are to leave.
 """
 
 from __future__ import annotations
@@ -15,7 +18,9 @@ import time
 from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from orchestrator.database import TableBusyError, TableError, name_of, path_of
+import sqlalchemy as sa
+
+from orchestrator.database import CROSSED, TableBusyError, TableError, alone, name_of, path_of, waits
 from orchestrator.planner import Plan
 from orchestrator.sweep import Limits
 from orchestrator.table import Table
@@ -31,11 +36,10 @@ BY_HAND = "by hand"
 LOOK, LOCK = 0.05, 0.5
 """Seconds between two looks for the answer, and between two tries to take the lock."""
 
+CHANGES = 0.1
+"""Seconds between two looks for changes where several write: a query of less than a millisecond."""
+
 _SHORTEST = 4
-_MOVES = {
-    "cancel": ("cancelled", ("queued", "blocked"), "cancelled by hand"),
-    "retry": ("queued", ("failed", "cancelled", "blocked"), None),
-}
 
 
 @dataclass(frozen=True)
@@ -49,11 +53,10 @@ class Request:
 
 
 class Done(NamedTuple):
-    """What was done: a line for the user, the sweeps that it touched, and runs in training that are to leave."""
+    """What was done: a line for the user, and the sweeps that it touched."""
 
     said: str
     sweeps: tuple[str, ...] = ()
-    running: tuple[str, ...] = ()
 
 
 def add(planned: Plan) -> Request:
@@ -63,7 +66,19 @@ def add(planned: Plan) -> Request:
 
 
 def obey(table: Table, request: Request) -> Done:
-    """Do what is asked with whatever is not in training. TableError where it names what is not there."""
+    """Do what is asked, in one transaction; what is in training and to be cancelled is asked to leave.
+
+    TableError where the request names what is not there.
+    """
+    standing = {} if request.verb == "add" else table.standing()
+    with table.together() as connection:
+        alone(connection)
+        done = _act(table, request, standing)
+        table.changed(done.sweeps)
+    return done
+
+
+def _act(table: Table, request: Request, standing: dict[str, dict[str, Any]]) -> Done:
     if request.verb == "add":
         assert request.plan is not None
         said = dict(request.plan)
@@ -71,7 +86,6 @@ def obey(table: Table, request: Request) -> Done:
         new = table.enqueue(Plan(runs=runs, limits=limits, **said))
         table.tell(said["sweep"], paused=None)
         return Done(f"{said['sweep']}: {len(runs)} runs, {new} new", (said["sweep"],))
-    standing = table.standing()
     sweeps = {name for row in standing.values() for name in row["sweeps"]}
     if request.verb in ("pause", "resume"):
         names = tuple(request.what) or tuple(sorted(sweeps))
@@ -86,11 +100,14 @@ def obey(table: Table, request: Request) -> Done:
     touched = tuple(sorted({name for run_id in ids for name in standing[run_id]["sweeps"]}))
     if request.verb == "prioritise":
         return Done(f"priority {request.priority} for {table.prioritise(ids, request.priority)} runs", touched)
-    state, of, reason = _MOVES[request.verb]
-    moved = table.move(ids, state, of=of, reason=reason)
-    running = tuple(r for r in ids if standing[r]["state"] == "running") if request.verb == "cancel" else ()
-    leaving = f"; {len(running)} in training will stop" if running else ""
-    return Done(f"{moved} of {len(ids)} runs are now {state}{leaving}", touched, running)
+    if request.verb == "cancel":
+        moved, leaving = table.cancel(ids)
+        stopping = f"; {leaving} in training will stop" if leaving else ""
+        return Done(f"{moved} of {len(ids)} runs are now cancelled{stopping}", touched)
+    if request.verb != "retry":
+        raise ValueError(f"no such request: {request.verb!r}")
+    moved = table.move(ids, "queued", of=("failed", "cancelled", "blocked"))
+    return Done(f"{moved} of {len(ids)} runs are now queued", touched)
 
 
 def _named(what: str, standing: dict[str, dict[str, Any]], sweeps: set[str], store: str) -> list[str]:
@@ -111,8 +128,7 @@ class Inbox:
     def __init__(self, folder: Path) -> None:
         self._folder = folder
 
-    @property
-    def pending(self) -> bool:
+    def pending(self, _: Table) -> bool:
         """Whether there is any."""
         return bool(self._files())
 
@@ -143,8 +159,29 @@ class Inbox:
         return file.with_suffix(".answer")
 
 
+class Changes:
+    """What other terminals change in a table that several write: they have done it, and we are to notice."""
+
+    def __init__(self, table: Table, clock: Callable[[], float] = time.monotonic) -> None:
+        self._clock, self._looked = clock, clock()
+        self._seen, _ = table.changes(0)
+        self._sweeps: tuple[str, ...] = ()
+
+    def pending(self, table: Table) -> bool:
+        """Whether anything has changed since the last look."""
+        if self._clock() - self._looked < CHANGES:
+            return False
+        self._looked = self._clock()
+        self._seen, self._sweeps = table.changes(self._seen)
+        return bool(self._sweeps)
+
+    def obey(self, _: Table) -> list[Done]:
+        """The sweeps that have changed."""
+        return [Done("", self._sweeps)]
+
+
 def inbox_of(store: str) -> Inbox | None:
-    """The inbox beside a SQLite table; None for another database."""
+    """The inbox beside a SQLite table; None for another database, which has `Changes`."""
     path = path_of(store)
     return None if path is None else Inbox(path.with_name(path.name + ".requests"))
 
@@ -167,6 +204,9 @@ def ask(store: str, request: Request, wait: Callable[[float], None] = time.sleep
         except TableBusyError:
             assert inbox is not None
             answer = answer or inbox.ask(request)
+        except sa.exc.OperationalError as error:
+            if waits(error) != CROSSED:
+                raise
         for _ in range(round(LOCK / LOOK)):
             if (said := _answered(answer)) is not None:
                 return said

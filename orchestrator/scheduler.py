@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     from orchestrator.backlog import Orphan
     from orchestrator.device import Speed
     from orchestrator.executors import Event
-    from orchestrator.requests import Inbox
+    from orchestrator.requests import Changes, Inbox
     from orchestrator.table import Table
     from trainer.result import Record, Resumed
     from trainer.spec import RunSpec
@@ -80,7 +80,7 @@ class Scheduler:
         *,
         keep_all: bool = False,
         speed: Speed | None = None,
-        inbox: Inbox | None = None,
+        inbox: Inbox | Changes | None = None,
         search: Search | None = None,
         canary: bool = False,
         sleep: Callable[[float], None] = time.sleep,
@@ -428,12 +428,13 @@ class Scheduler:
 
     def _obey(self) -> None:
         """Do what other terminals ask for, and have leave what is to leave: again and again, until it has."""
-        if self._inbox is not None and self._inbox.pending:
+        inbox = self._inbox
+        if inbox is not None and self._patiently(lambda: inbox.pending(self._table)):
             self._commit([])  # they are to see what we have heard
-            for done in self._inbox.obey(self._table):
+            for done in inbox.obey(self._table):
                 self.reread(done.sweeps)
-                for run_id in done.running:
-                    self.end(run_id, "cancelled", "cancelled by hand")
+            for run_id in self._patiently(self._table.leaving):
+                self.end(run_id, "cancelled", "cancelled by hand")
         for bundle, flight in self._flights.items():
             if leaving := flight.runs.keys() & self._endings.keys():
                 self._executor.leave(bundle, leaving)

@@ -11,10 +11,10 @@ from orchestrator.planner import run_flops
 from trainer import cost
 from trainer.spec import RunSpec, model_name
 
-VERSION = 6
+VERSION = 7
 """Version of the schema, kept in `meta`. 2: columns of the later recipes and of checkpoints; 3: of chains;
 4: of the queue: priorities, limits, pauses, the workers of attempts and what they used; 5: of searches;
-6: of devices."""
+6: of devices; 7: of what several coordinators tell each other."""
 
 QUEUED, RUNNING, DONE, FAILED = "queued", "running", "done", "failed"
 DIVERGED, PRUNED, CANCELLED, BLOCKED = "diverged", "pruned", "cancelled", "blocked"
@@ -66,6 +66,7 @@ runs = sa.Table(
     *(sa.Column(name, sa.Text) for name in ("device", "engine")),
     *(sa.Column(name, sa.Integer) for name in ("threads", "stack")),
     sa.Column("reason", sa.Text),
+    sa.Column("asked", sa.Text),
     sa.Column("spec", sa.JSON, nullable=False),
 )
 members = sa.Table(
@@ -88,6 +89,7 @@ sweeps = sa.Table(
     sa.Column("seconds", sa.Float, nullable=False, server_default="0"),
     sa.Column("seconds_left", sa.Float),
     sa.Column("message", sa.Text),
+    sa.Column("changed", sa.BigInteger, nullable=False, server_default="0"),
 )
 history = sa.Table(
     "history",

@@ -47,15 +47,15 @@ class Store:
             with self._engine.begin() as connection:
                 alone(connection)
                 metadata.create_all(connection)
-                if connection.execute(sa.select(meta.c.version)).first() is None:
+                version = connection.execute(sa.select(meta.c.version)).scalar()
+                if version is None:
                     connection.execute(meta.insert().values(version=VERSION))
+                elif version < VERSION:
+                    add_missing_columns(connection, metadata)
+                    connection.execute(meta.update().values(version=VERSION))
         with self._reading() as connection:
             version = connection.execute(sa.select(meta.c.version)).scalar()
-        if version is not None and version < VERSION and writable:
-            add_missing_columns(self._engine, metadata)
-            with self._engine.begin() as connection:
-                connection.execute(meta.update().values(version=VERSION))
-        elif version != VERSION:
+        if version != VERSION:
             self.close()
             older = version is not None and version < VERSION
             remedy = f"; `isoflop run FILE --store {name_of(self.store)}` upgrades it" if older else ""

@@ -6,7 +6,7 @@ run belongs to, so that two sweeps share what both declare.
 
 SQLite in WAL mode with `synchronous=FULL`: what was committed survives a power cut. Every write is one short
 `BEGIN IMMEDIATE` transaction of the one coordinator that holds the table's lock file; readers open their own
-connection and never wait. Another database is a URL away, but none other is tested yet.
+connection and never wait. In a PostgreSQL database several coordinators write.
 """
 
 from __future__ import annotations
@@ -117,6 +117,19 @@ class Table(Transitions):
         with self._reading() as connection:
             declared, file = connection.execute(query).one()
         return declared, file
+
+    def changes(self, since: int) -> tuple[int, tuple[str, ...]]:
+        """The number of the last change by another terminal, and the sweeps changed since another such number."""
+        query = sa.select(sweeps.c.sweep, sweeps.c.changed).where(sweeps.c.changed > since)
+        with self._reading() as connection:
+            found = connection.execute(query.order_by(sweeps.c.declared)).all()
+        return max((row.changed for row in found), default=since), tuple(row.sweep for row in found)
+
+    def leaving(self) -> list[str]:
+        """Runs in training that are asked to leave, whoever trains them."""
+        query = sa.select(runs.c.run_id).where(runs.c.state == RUNNING, runs.c.asked.is_not(None))
+        with self._reading() as connection:
+            return list(connection.execute(query).scalars())
 
     def limits(self, sweep: str) -> Limits:
         """What the sweep may spend."""

@@ -17,6 +17,7 @@ from orchestrator.database import TableError, alone
 from orchestrator.process import Process, this_process
 from orchestrator.schema import (
     BLOCKED,
+    CANCELLED,
     DIVERGED,
     DONE,
     FAILED,
@@ -43,6 +44,8 @@ if TYPE_CHECKING:
 
 LEASE = 60.0
 """Seconds after which another host may take a running run whose coordinator has not renewed it."""
+
+CANCELLED_BY_HAND = "cancelled by hand"
 
 KEPT = (DONE, DIVERGED, PRUNED)
 """States whose runs are data: they keep their metrics and their records."""
@@ -148,7 +151,7 @@ class Transitions(Store):
         taking = (
             runs.update()
             .where(runs.c.run_id.in_(there.with_for_update(skip_locked=True)), runs.c.state == QUEUED)
-            .values(state=RUNNING, attempt=runs.c.attempt + 1, reason=None)
+            .values(state=RUNNING, attempt=runs.c.attempt + 1, reason=None, asked=None)
             .returning(runs.c.run_id, runs.c.attempt)
         )
         with self.together() as connection:
@@ -245,6 +248,33 @@ class Transitions(Store):
         with self.together() as connection:
             return _move(connection, list(run_ids), state, of, reason)
 
+    def cancel(self, run_ids: Iterable[str]) -> tuple[int, int]:
+        """Cancel runs that are queued or blocked, and ask those in training to leave; returns how many of each.
+
+        Each is decided by one statement under its row's lock: none is missed that is claimed, or given back,
+        meanwhile. What was asked outlives the coordinator: an attempt that ends queued is then cancelled.
+        """
+        waits, found = runs.c.state.in_((QUEUED, BLOCKED)), list[str]()
+        values = {
+            "state": sa.case((waits, CANCELLED), else_=runs.c.state),
+            "asked": sa.case((waits, sa.null()), else_=CANCELLED),
+            "reason": sa.case((waits, CANCELLED_BY_HAND), else_=runs.c.reason),
+        }
+        with self.together() as connection:
+            for some in _parts(list(run_ids)):
+                there = runs.c.run_id.in_(some) & runs.c.state.in_((QUEUED, BLOCKED, RUNNING))
+                found += connection.execute(
+                    runs.update().where(there).values(values).returning(runs.c.state)
+                ).scalars()
+        return found.count(CANCELLED), found.count(RUNNING)
+
+    def changed(self, names: Iterable[str]) -> None:
+        """Tell the coordinators that share this table of sweeps that another terminal has changed: `changes`."""
+        with self.together() as connection:
+            alone(connection)  # so that numbers are seen in their order
+            number = 1 + sa.select(sa.func.max(sweeps.c.changed)).scalar_subquery()
+            connection.execute(sweeps.update().where(sweeps.c.sweep.in_(names)).values(changed=number))
+
     def prioritise(self, run_ids: Iterable[str], priority: int) -> int:
         """Set the priority of runs: higher goes first, 0 is usual. Returns how many there are."""
         with self.together() as connection:
@@ -277,8 +307,9 @@ def _parts(run_ids: Sequence[str]) -> Iterator[Sequence[str]]:
 def _standing(connection: sa.Connection, claimed: Mapping[str, int]) -> dict[str, sa.Row[Any]]:
     """Of runs with their tokens, those whose attempt this still is: what is known of it, by run_id."""
     begun = [attempts.c[name] for name in ("resumed_step", "resumed_flops", "resumed_seconds")]
+    known = [runs.c[name] for name in ("run_id", "attempt", "dataset_size", "charged_flops", "asked")]
     found = (
-        sa.select(runs.c.run_id, runs.c.attempt, runs.c.dataset_size, runs.c.charged_flops, *begun)
+        sa.select(*known, *begun)
         .join(attempts, _current())
         .where(runs.c.run_id.in_(list(claimed)), runs.c.state == RUNNING)
         .order_by(runs.c.run_id)
@@ -308,7 +339,9 @@ def _ended(end: End, begun: Any, last: Any) -> tuple[dict[str, Any], dict[str, A
         "flops": flops - begun.resumed_flops if own else 0,
         "seconds": seconds - begun.resumed_seconds if own else 0.0,
     }
-    run: dict[str, Any] = {"state": end.state, "reason": end.reason}
+    run: dict[str, Any] = {"state": end.state, "reason": end.reason, "asked": None}
+    if end.state == QUEUED and begun.asked:
+        run |= {"state": begun.asked, "reason": CANCELLED_BY_HAND}
     if end.result is not None and end.state in KEPT:
         run |= {name: _known(getattr(end.result, name)) for name in RESULT_COLUMNS}
         run["epochs"] = end.result.examples / begun.dataset_size if begun.dataset_size else None

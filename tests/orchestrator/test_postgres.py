@@ -14,8 +14,12 @@ import pytest
 import sqlalchemy as sa
 
 import orchestrator
+from orchestrator import schema
+from orchestrator.admission import Place
 from orchestrator.database import TableError
-from orchestrator.executors import InlineExecutor
+from orchestrator.device import Speed
+from orchestrator.executors import Finished, InlineExecutor
+from orchestrator.requests import BY_HAND, Changes, Request, add, ask
 from orchestrator.scheduler import Scheduler
 from orchestrator.schema import attempts
 from orchestrator.table import Table
@@ -191,6 +195,167 @@ def test_two_coordinators_drain_one_sweep_together(store, planned):
         assert set(table.frame()["attempt"]) == {1}
         history = table.frame("history")
     assert not history.duplicated(["run_id", "step"]).any()
+
+
+ONE_EACH = Speed("cpu", layer=0.0, value=0.0, weight=0.0, flop=1e-9, spread=0.0)
+"""With which no stack gains anything."""
+
+
+class Endless:
+    """Two places in which runs train until they are asked to leave, or `ending` is set; `left` is who was asked."""
+
+    slots, gpus, places = 2, 0, (Place("here", "cpu", 2**40),)
+
+    def __init__(self, result_of):
+        self._result_of, self._going, self._leaving = result_of, {}, set()
+        self.left, self.ending = [], False
+
+    @property
+    def open(self):
+        return ["here"] * (self.slots - len(self._going))
+
+    def submit(self, bundle, specs, keep=(), place=None):
+        self._going[bundle] = specs
+
+    def leave(self, bundle, run_ids):
+        self.left += sorted(set(run_ids) - self._leaving)
+        self._leaving |= set(run_ids)
+
+    def poll(self, timeout):
+        for bundle, specs in self._going.items():
+            if self.ending or all(run.run_id in self._leaving for run in specs):
+                state = {run.run_id: "cancelled" if run.run_id in self._leaving else "done" for run in specs}
+                del self._going[bundle]
+                return [Finished(bundle, [self._result_of(run, state[run.run_id]) for run in specs])]
+        time.sleep(timeout)
+        return []
+
+    def stop(self):
+        self.ending = True
+
+
+@pytest.fixture
+def coordinators(store, planned, result_of):
+    """Two coordinators at work on a sweep of eight runs, each alone in its bundle, four of them in training."""
+    made, executors = planned(seeds="4", epochs="3", lr="[1e-3]"), [Endless(result_of), Endless(result_of)]
+    with Table(store, writable=True) as table:
+        table.enqueue(made)
+
+    def drain(executor):
+        with Table(store, writable=True) as table:
+            Scheduler(table, executor, [made.sweep], inbox=Changes(table), speed=ONE_EACH).drain()
+
+    with Table(store) as table, ThreadPoolExecutor(2) as both:
+        at_work = [both.submit(drain, executor) for executor in executors]
+        until(lambda: table.counts().get("running") == 4)
+        try:
+            yield table, made, executors
+        finally:
+            ask(store, Request("resume"))
+            for executor in executors:
+                executor.ending = True
+            for one in at_work:
+                one.result(30)
+
+
+def until(true, seconds=10.0):
+    """Seconds until something is true."""
+    began = time.monotonic()
+    while not true():
+        assert time.monotonic() < began + seconds
+        time.sleep(0.01)
+    return time.monotonic() - began
+
+
+def test_cancel_reaches_runs_that_other_coordinators_train(store, coordinators):
+    table, made, executors = coordinators
+    running = sorted(row["run_id"] for row in table.running())
+    one = running[0]
+    assert ask(store, Request("cancel", (one,))) == "0 of 1 runs are now cancelled; 1 in training will stop"
+    assert until(lambda: table.states(made.sweep)[one] == "cancelled") < 2
+    assert [run_id for executor in executors for run_id in executor.left] == [one]
+    ask(store, Request("cancel", (made.sweep,)))
+    assert until(lambda: table.counts() == {"cancelled": 8}) < 2
+    left = [run_id for executor in executors for run_id in executor.left]
+    assert len(left) == len(set(left)), "each is asked by its own coordinator alone"
+    assert set(running) <= set(left)
+    attempts = table.frame("attempts")
+    assert (attempts["outcome"] == "cancelled").all()
+    assert len(attempts) == len(left)
+
+
+def test_a_pause_by_hand_holds_every_coordinator_until_it_is_resumed(store, coordinators):
+    table, made, executors = coordinators
+    ask(store, Request("pause", (made.sweep,)))
+    time.sleep(1.2)
+    for executor in executors:
+        executor.ending = True
+    until(lambda: table.counts() == {"done": 4, "queued": 4})
+    time.sleep(1.2)
+    assert table.counts() == {"done": 4, "queued": 4}
+    assert table.sweeps()[0]["paused"] == BY_HAND
+    ask(store, Request("resume", (made.sweep,)))
+    assert until(lambda: table.counts() == {"done": 8}) < 3
+
+
+def test_what_is_added_retried_and_put_first_is_seen_at_once(store, coordinators, planned):
+    table, made, executors = coordinators
+    waiting = [run.run_id for run in table.queued(made.sweep)]
+    first = waiting[-1]
+    ask(store, Request("prioritise", (first,), 5))
+    ask(store, add(planned(sweep="further", width="48", seeds="1")))
+    ask(store, Request("cancel", (waiting[0],)))
+    ask(store, Request("retry", (waiting[0],)))
+    time.sleep(1.2)
+    one = executors[0]
+    ask(store, Request("cancel", tuple(row["run_id"] for row in table.running())[:1]))
+    until(lambda: table.states(made.sweep)[first] == "running")
+    one.ending = executors[1].ending = True
+    assert until(lambda: set(table.counts()) == {"done", "cancelled"}) < 3
+    assert table.counts() == {"done": 8, "cancelled": 1}
+
+
+def test_commands_that_meet_coordinators_in_the_same_rows_get_through(store, planned, result_of):
+    """Four terminals cancel and retry everything while two coordinators claim and finish: none fails."""
+    made = planned(seeds="20")
+    ids = [run.run_id for run in made.runs]
+    with Table(store, writable=True) as table:
+        table.enqueue(made)
+
+    def terminal(number):
+        return [ask(store, Request("cancel" if i % 2 else "retry", (made.sweep,))) for i in range(4)]
+
+    def coordinator(number):
+        with Table(store, writable=True) as table:
+            for i in range(60):
+                with table.together():
+                    mine = table.claim(ids[(7 * i + number) % 30 :][:8])
+                table.finish([result_of(run) for run in made.runs if run.run_id in mine][::-1], mine)
+
+    with ThreadPoolExecutor(6) as pool:
+        at_work = [pool.submit(coordinator, n) for n in range(2)] + [pool.submit(terminal, n) for n in range(4)]
+        for one in at_work:
+            one.result(60)
+    with Table(store) as table:
+        assert sum(table.counts().values()) == 40
+        done = table.frame("attempts")["run_id"]
+        assert not done.duplicated().any()
+
+
+def test_a_table_of_the_version_before_is_upgraded_once_by_whoever_comes_first(store, planned):
+    with Table(store, writable=True) as table:
+        table.enqueue(planned())
+        with table.engine.begin() as connection:
+            connection.exec_driver_sql("ALTER TABLE runs DROP COLUMN asked")
+            connection.exec_driver_sql("ALTER TABLE sweeps DROP COLUMN changed")
+            connection.execute(schema.meta.update().values(version=6))
+
+    def come(_):
+        with Table(store, writable=True) as table:
+            return table.cancel([run.run_id for run in planned().runs[:1]])[0]
+
+    with ThreadPoolExecutor(4) as four:
+        assert sorted(four.map(come, range(4))) == [0, 0, 0, 1]
 
 
 @pytest.mark.parametrize("url", ["mysql://u@h/d", "http://x", "://", "postgresql://"])

@@ -103,7 +103,7 @@ def test_run_looks_on_where_another_isoflop_works_and_takes_over_when_it_ends(is
         with Table("isoflop.db", writable=True) as table:
             held.set()
             inbox = inbox_of("isoflop.db")
-            while not inbox.pending:
+            while not inbox.pending(table):
                 time.sleep(0.01)
             inbox.obey(table)
             run = table.queued("wider")[-1]

@@ -65,10 +65,36 @@ def test_a_run_in_training_is_left_to_the_coordinator(table, planned):
     made = planned()
     table.enqueue(made)
     table.claim([made.runs[0].run_id])
+    assert table.leaving() == []
     done = obey(table, Request("cancel", ("small",)))
-    assert done.running == (made.runs[0].run_id,)
     assert done.said == "3 of 4 runs are now cancelled; 1 in training will stop"
+    assert table.leaving() == [made.runs[0].run_id]
     assert state_of(table, made.runs[0]) == "running"
+
+
+def test_what_is_asked_of_a_run_outlives_its_coordinator_and_is_of_that_attempt_alone(store, planned):
+    (run,) = (made := planned(width="16", seeds="1")).runs
+    with Table(store, writable=True) as table:
+        table.enqueue(made)
+        table.claim([run.run_id])
+        obey(table, Request("cancel", ("small",)))  # and here it is killed
+    with Table(store, writable=True) as table:
+        assert table.recover() == 1
+        assert table.shown(run.run_id)["state"] == "cancelled"
+        obey(table, Request("retry", ("small",)))
+        assert table.claim([run.run_id]) == {run.run_id: 2}
+        assert table.leaving() == []
+        table.release({run.run_id: 2}, "lost", "its worker died")
+        assert table.counts() == {"queued": 1}
+
+
+def test_a_run_that_ends_before_it_leaves_is_done(table, planned, result_of):
+    (run,) = (made := planned(width="16", seeds="1")).runs
+    table.enqueue(made)
+    tokens = table.claim([run.run_id])
+    obey(table, Request("cancel", ("small",)))
+    table.finish([result_of(run)], tokens)
+    assert (table.counts(), table.leaving()) == ({"done": 1}, [])
 
 
 def test_where_nobody_works_on_the_table_the_command_acts_itself(store, planned):
@@ -113,9 +139,9 @@ def test_requests_are_obeyed_in_the_order_asked_and_once(store, table, planned):
     inbox = inbox_of(store)
     for verb in ("pause", "resume", "pause"):
         inbox.ask(Request(verb))
-    assert inbox.pending
+    assert inbox.pending(table)
     assert [done.said for done in inbox.obey(table)] == ["paused: small", "resumed: small", "paused: small"]
-    assert not inbox.pending
+    assert not inbox.pending(table)
     assert inbox.obey(table) == []
     assert table.sweeps()[0]["paused"] == BY_HAND
 
@@ -128,7 +154,7 @@ def test_a_request_that_cannot_be_read_is_put_away(store, table, planned, text):
     (folder / "1.json").write_text(text)
     inbox = Inbox(folder)
     assert inbox.obey(table) == []
-    assert not inbox.pending
+    assert not inbox.pending(table)
     assert table.counts() == {"queued": 4}
 
 
