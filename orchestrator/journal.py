@@ -34,6 +34,11 @@ class Journal:
         """Whether there is nothing to write."""
         return self == Journal()
 
+    @property
+    def urgent(self) -> bool:
+        """Whether there is more than records, which may wait: they are few, and their runs go on without them."""
+        return any((self.began, self.resumed, self.ends, self.moves, self.renewed, self.told))
+
     def tell(self, sweep: str, **said: Any) -> None:
         """Note something about a sweep (`Table.tell`)."""
         self.told.setdefault(sweep, {}).update(said)

@@ -195,7 +195,7 @@ class Transitions(Store):
             this = (attempts.c.run_id == resumed.run_id) & (attempts.c.attempt == attempt)
             connection.execute(attempts.update().where(this).values(**said))
             if resumed.history:
-                connection.execute(recorded.insert(), [asdict(record) for record in resumed.history])
+                connection.execute(recorded.insert(), [{**vars(record)} for record in resumed.history])
 
     def record(self, records: Sequence[Record], claimed: dict[str, int]) -> None:
         """Append records of runs in flight, in one transaction; those of an attempt that is over are left out."""
@@ -204,11 +204,13 @@ class Transitions(Store):
         about = {record.run_id: claimed[record.run_id] for record in records}
         with self.together() as connection:
             mine = _standing(connection, about)
-            if rows := [asdict(record) for record in records if record.run_id in mine]:
+            if rows := [{**vars(record)} for record in records if record.run_id in mine]:
                 connection.execute(recorded.insert(), rows)
 
     def settle(self, ends: Sequence[End]) -> set[str]:
         """End attempts in one transaction and charge what they spent; returns the runs that were theirs to end."""
+        if not ends:
+            return set()
         with self.together() as connection:
             standing = _standing(connection, {end.run_id: end.attempt for end in ends})
             mine = [end for end in ends if end.run_id in standing]

@@ -7,10 +7,10 @@ from collections import Counter
 import pytest
 
 from orchestrator.admission import Place
-from orchestrator.executors import Finished, Metered, Noted, WentOn
+from orchestrator.executors import Finished, Metered, Noted, Recorded, WentOn
 from orchestrator.meter import Used
 from orchestrator.planner import run_flops
-from orchestrator.scheduler import GRACE, MOST_LOSSES
+from orchestrator.scheduler import GRACE, MOST_LOSSES, RECORDS
 from tests.orchestrator.fakes import Saved
 from trainer.result import Resumed
 
@@ -45,6 +45,26 @@ def test_records_reach_the_history(begin, table, result_of):
     scheduler.drain()
     wanted = Counter(record.run_id for run in made.runs for record in result_of(run).history)
     assert Counter(table.frame("history")["run_id"]) == wanted
+
+
+def test_records_of_a_run_in_training_reach_the_table_in_half_a_second_together(begin, table, result_of):
+    scheduler, executor, made = begin(lambda specs: "hang", width="16", lr="1e-3", epochs="40", seeds=1)
+    (run,) = made.runs
+    records, seen, began = list(result_of(run, records=40).history), [], scheduler._clock()
+
+    def a_record_every_tenth_of_a_second(timeout):
+        clock.now += 0.1
+        seen.append((clock.now, len(table.frame("history")), 40 - len(records)))
+        if records:
+            return [Recorded(0, records.pop(0))]
+        return [Finished(0, [result_of(run, records=40)])]
+
+    clock = scheduler._clock
+    executor.poll = a_record_every_tenth_of_a_second
+    scheduler.drain()
+    assert all(heard - written <= 10 * (RECORDS + 0.1) for _, written, heard in seen)
+    assert len({written for _, written, _ in seen}) <= (clock.now - began) / RECORDS + 2
+    assert len(table.frame("history")) == 40
 
 
 def test_a_second_drain_has_nothing_to_do(begin):
