@@ -10,6 +10,7 @@ import sqlalchemy as sa
 
 from orchestrator.database import TableError, add_missing_columns, alone, engine_of, locked, name_of, path_of
 from orchestrator.schema import VERSION, meta, metadata
+from trainer.durable import make_folder
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -32,7 +33,7 @@ class Store:
             if not writable and not path.exists():
                 raise TableError(f"no results table at {path}; `isoflop run FILE --store {path}` makes one")
             if writable:
-                path.parent.mkdir(parents=True, exist_ok=True)
+                make_folder(path.parent)
                 self._lock = locked(path)
         self._engine = engine_of(self.store, path, writable=writable)
         try:

@@ -20,6 +20,7 @@ from typing import TYPE_CHECKING, Any
 
 from safetensors import SafetensorError
 
+from trainer.durable import make_folder, sync
 from trainer.result import Record
 
 if TYPE_CHECKING:
@@ -223,32 +224,24 @@ def _write_aside(base: Path, said: dict[str, Any], tensors: dict[str, torch.Tens
     """Write `base`.safetensors and .json under names of this process, and wait until the disk has them."""
     from safetensors.torch import save_file
 
-    base.parent.mkdir(parents=True, exist_ok=True)
+    make_folder(base.parent)
     data, sidecar = _aside(base, ".safetensors"), _aside(base, ".json")
     save_file(tensors, data)
-    _sync(data)
+    sync(data)
     said = {**said, "format": FORMAT, "sha256": _sha256(data)}
     text = json.dumps(said, allow_nan=False)
     sidecar.write_text(json.dumps({"said": said, "sha256": hashlib.sha256(text.encode()).hexdigest()}))
-    _sync(sidecar)
+    sync(sidecar)
 
 
 def _publish(base: Path) -> None:
     for suffix in (".safetensors", ".json"):
         _aside(base, suffix).replace(base.with_name(base.name + suffix))
-    _sync(base.parent)
+    sync(base.parent)
 
 
 def _aside(base: Path, suffix: str) -> Path:
     return base.with_name(f"{base.name}{suffix}.{os.getpid()}.part")
-
-
-def _sync(path: Path) -> None:
-    handle = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(handle)
-    finally:
-        os.close(handle)
 
 
 def _prune(folder: Path, steps: set[int] | None) -> None:
