@@ -38,8 +38,9 @@ MOST_ROWS = 60
 def plan(file: File, *, as_json: AsJson = False) -> None:
     """Price a sweep: its cells, FLOPs, parameters, memory and time. Nothing runs."""
     from orchestrator import terminal
-    from orchestrator.device import cores, known_speed
+    from orchestrator.device import known_speed
     from orchestrator.planner import predicted_seconds, table_of
+    from trainer.machine import cores
 
     planned, speed = _planned(file, decode=False), known_speed()
     rows = table_of(planned, speed, cores())
@@ -68,7 +69,7 @@ def plan(file: File, *, as_json: AsJson = False) -> None:
 def summary(planned: Plan, seconds: float | None) -> str:
     """`240 runs, 1.11e11 FLOPs, about 12 s on 2 CPU cores`: what a sweep file's header says too."""
     from orchestrator import terminal
-    from orchestrator.device import cores
+    from trainer.machine import cores
 
     trials = planned.trials or 1
     said = f"{len(planned.runs) * trials} runs, {terminal.flops(planned.flops * trials)} FLOPs"

@@ -68,8 +68,8 @@ def convert(
     force: Annotated[bool, typer.Option("--force", help="overwrite")] = False,
 ) -> None:
     """Write a data set as FFCV's .beton files."""
-    from orchestrator.device import cores
     from trainer.ffcv_data import write_betons
+    from trainer.machine import cores
     from trainer.prepared import prepare
     from trainer.spec import SpecError
 

@@ -13,6 +13,7 @@ import numpy as np
 from trainer import cost
 from trainer.datasets import resolve
 from trainer.ladder import rungs
+from trainer.machine import cores
 from trainer.prepared import cache_root
 from trainer.spec import RunSpec
 
@@ -150,8 +151,3 @@ def _file() -> Path:
 
 def _machine() -> str:
     return f"{platform.node()} {platform.machine()} {cores()} cores"
-
-
-def cores() -> int:
-    """CPU cores that this process may use."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1

@@ -11,7 +11,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Literal, NamedTuple
 
 from orchestrator import terminal
-from orchestrator.device import cores, keep, measure
+from orchestrator.device import keep, measure
+from trainer.machine import cores, memory
 from trainer.prepared import cache_root
 
 if TYPE_CHECKING:
@@ -31,7 +32,7 @@ class Check(NamedTuple):
 
 def examine() -> list[Check]:
     """Run every check; a check that raises is itself wrong."""
-    checks: list[Callable[[], Check]] = [_python, _torch, _ray, _ffcv, _cache, _speed]
+    checks: list[Callable[[], Check]] = [_python, _memory, _torch, _ray, _ffcv, _cache, _speed]
     return [_safely(check) for check in checks]
 
 
@@ -48,6 +49,16 @@ def _python() -> Check:
     if not (3, 11) <= sys.version_info[:2] <= (3, 13):
         return Check("wrong", "Python", version, "isoflop is tested on 3.11 to 3.13")
     return Check("ok", "Python", f"{version}, {cores()} cores")
+
+
+def _memory() -> Check:
+    levels = memory()
+    if not levels:
+        return Check("note", "memory", "not known", "workers are packed by their number alone")
+    machine, least = levels[0], min(levels)
+    whole = "" if least == machine else f", in a container; the machine has {terminal.size(machine.total)}"
+    found = f"{terminal.size(least.available)} of {terminal.size(least.total)} available{whole}"
+    return Check("ok", "memory", found)
 
 
 def _torch() -> Check:

@@ -9,12 +9,12 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from orchestrator import cluster
-from orchestrator.device import cores
 from orchestrator.planner import makers
 from orchestrator.sampling import CellSearch
 from orchestrator.search_file import drawn_beforehand, is_log
 from orchestrator.trials import known, standings
 from orchestrator.tune_search import share, tuner
+from trainer.machine import cores
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping

@@ -6,8 +6,9 @@ import statistics
 import time
 from collections import deque
 from itertools import pairwise
-from pathlib import Path
 from typing import NamedTuple
+
+from trainer.machine import memory
 
 STILL, STEPS = 60.0, 20
 """Seconds, and median steps, whichever is longer, after which a worker that makes no step is killed."""
@@ -57,10 +58,10 @@ class Signs:
 
 
 def available() -> tuple[float, int]:
-    """Memory that this machine still has, as a share and in bytes; (1, 0) where Linux does not tell."""
-    try:
-        lines = Path("/proc/meminfo").read_text().splitlines()
-    except OSError:
-        return 1.0, 0
-    said = {name: int(value.split()[0]) for name, _, value in (line.partition(":") for line in lines)}
-    return said["MemAvailable"] / said["MemTotal"], said["MemAvailable"] * 1024
+    """Memory that is still to be had, as a share and in bytes; (1, 0) where Linux does not tell.
+
+    The least of the machine and of every container around: whichever runs out first kills.
+    """
+    levels = memory()
+    share = min((level.available / level.total for level in levels), default=1.0)
+    return share, min((level.available for level in levels), default=0)

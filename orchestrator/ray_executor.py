@@ -11,11 +11,12 @@ from typing import TYPE_CHECKING, Any
 from orchestrator import cluster
 from orchestrator.admission import Place, calibrated
 from orchestrator.cluster import ClusterError, Node
-from orchestrator.device import MOST_SLOTS_PER_GPU, SLOTS_PER_GPU, cores
+from orchestrator.device import MOST_SLOTS_PER_GPU, SLOTS_PER_GPU
 from orchestrator.executors import End, Event, Lost, event_of
 from orchestrator.process import Process
 from orchestrator.pulse import LOADING, LOW, STILL
 from orchestrator.worker import NO_FILES, Files, Worker
+from trainer.machine import cores
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Sequence

@@ -11,9 +11,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from orchestrator.candidates import candidates
-from orchestrator.device import cores
 from orchestrator.figures import HEADINGS, Findings, figures
 from orchestrator.laws import calibration
+from trainer.machine import cores
 
 if TYPE_CHECKING:
     import pandas as pd

@@ -13,10 +13,11 @@ from collections import defaultdict
 from typing import TYPE_CHECKING, Any
 
 from orchestrator import cluster
-from orchestrator.device import SLOTS_PER_GPU, cores
+from orchestrator.device import SLOTS_PER_GPU
 from orchestrator.search import SweepSearch
 from orchestrator.search_file import drawn_beforehand
 from orchestrator.trials import ENDED, Task, curves, known, standings
+from trainer.machine import cores
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence

@@ -11,6 +11,7 @@ import numpy as np
 import torch
 
 from trainer.augment import augment
+from trainer.machine import memory
 from trainer.streams import stream
 
 if TYPE_CHECKING:
@@ -25,7 +26,7 @@ BLOCK = 64
 
 
 SHARE = 0.5
-"""Share of a device's free memory, or of this machine's, that a resident data set may take."""
+"""Share of a device's free memory, or of this machine's (or container's), that a resident data set may take."""
 PAGE, WINDOW = 64, 256
 """Quasi-random order: examples that are read together, and pages that are shuffled together."""
 
@@ -108,7 +109,8 @@ def loader_of(spec: RunSpec, arrays: Arrays, device: torch.device) -> str:
     if device.type == "cuda":
         free = torch.cuda.mem_get_info(device)[0]
     else:
-        free = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+        here = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+        free = min((level.total for level in memory()), default=here)
     return "resident" if arrays.inputs.nbytes <= SHARE * free else "mmap"
 
 

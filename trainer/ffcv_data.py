@@ -20,6 +20,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 
+from trainer.machine import cores
 from trainer.spec import SpecError
 
 if TYPE_CHECKING:
@@ -82,7 +83,7 @@ class Betons:
         rgb = ffcv.fields.rgb_image
         compiler, threads = ffcv.pipeline.compiler.Compiler, ffcv.pipeline.compiler.Compiler.num_threads
         compiler.set_enabled(sum(counts) >= _WORTH_COMPILING)
-        compiler.num_threads = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
+        compiler.num_threads = cores()
         try:
             self._files = [
                 _File(

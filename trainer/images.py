@@ -5,7 +5,6 @@ from __future__ import annotations
 import io
 import json
 import logging
-import os
 import re
 import time
 from collections import Counter
@@ -17,6 +16,7 @@ from typing import TYPE_CHECKING, NamedTuple
 import numpy as np
 
 from trainer.files import contents_of
+from trainer.machine import cores
 from trainer.spec import SpecError
 
 if TYPE_CHECKING:
@@ -110,7 +110,7 @@ def decode(source: Path, rows: Sequence[Row], side: int | None, out: Path) -> np
     def one(item: tuple[str, bytes]) -> None:
         inputs[wanted[item[0]]] = pixels(*item, side, first.shape)
 
-    with ThreadPoolExecutor(os.cpu_count()) as pool:
+    with ThreadPoolExecutor(cores()) as pool:
         for chunk in _chunks(contents):
             list(pool.map(one, chunk))
             done += len(chunk)

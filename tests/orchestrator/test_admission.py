@@ -19,7 +19,9 @@ from orchestrator.admission import (
     calibrated,
     form,
 )
+from orchestrator.pulse import available
 from trainer import RunSpec
+from trainer.machine import Memory
 
 GIB = 2**30
 
@@ -191,3 +193,15 @@ def test_slots_grow_while_the_device_does_more(rates, most, slots):
     assert calibrated(lambda n: (asked.append(n), rates[n])[1], most) == slots
     assert sorted(set(asked)) == sorted(asked)
     assert math.isfinite(max(asked))
+
+
+def test_a_worker_counts_on_the_least_that_its_machine_or_its_container_has_left(monkeypatch):
+    machine, container = Memory(256 * GIB, 200 * GIB), Memory(8 * GIB, 2 * GIB)
+    for levels, left in [
+        ([machine, container], (0.25, 2 * GIB)),
+        ([machine._replace(available=GIB), container], (1 / 256, GIB)),
+        ([machine], (200 / 256, 200 * GIB)),
+        ([], (1.0, 0)),
+    ]:
+        monkeypatch.setattr("orchestrator.pulse.memory", lambda levels=levels: levels)
+        assert available() == left
