@@ -3,62 +3,37 @@
 from __future__ import annotations
 
 import random
-import tempfile
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from orchestrator import cluster
-from orchestrator.planner import makers
-from orchestrator.sampling import CellSearch
-from orchestrator.search_file import drawn_beforehand, is_log
+from orchestrator.search_file import is_log
 from orchestrator.trials import known, standings
-from orchestrator.tune_search import share, tuner
-from trainer.machine import cores
+from orchestrator.tune_search import TuneSearch
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
-    from orchestrator.planner import Make
-    from orchestrator.sweep import Parameter, Sweep
-    from orchestrator.table import Table
-    from orchestrator.worker import Files
-    from trainer.spec import Device, RunSpec
+    from orchestrator.sampling import CellSearch
+    from orchestrator.sweep import Parameter
+    from trainer.spec import RunSpec
 
 PARTS = 10
 """Parts of a member's training: after each, the worst quarter copies from the best and changes its values."""
 
 
-class PopulationSearch:
-    """The members of a sweep's cells under PBT of Ray Tune; `interrupted` tells whether it came to its end."""
+class PopulationSearch(TuneSearch):
+    """The members of every cell under PBT."""
 
-    def __init__(
-        self, table: Table, sweep: Sweep, files: Files, *, slots: int | None = None, device: Device = "auto"
-    ) -> None:
-        assert sweep.search is not None
-        self._table, self._sweep, self._search, self._files = table, sweep, sweep.search, files
-        self._slots, self._device = slots, device
-        self.interrupted = False
-
-    def run(self, say: Callable[[str], None] = lambda _: None) -> None:
-        """Train what is missing, cell after cell."""
-        ray = None
-        try:
-            for said, make in makers(self._sweep):
-                cell = CellSearch(drawn_beforehand(self._search), said, make, self._sweep.seed_list)
-                drawn = {trial.number: trial.runs[0] for trial in cell.ask()}
-                part, last = self._trained(cell.cell_id, list(drawn))
-                if self.interrupted or part == PARTS:
-                    continue
-                ray = ray or cluster.start(self._slots or cores(), None)
-                say(
-                    f"{cell.cell_id[:8]}: {len(drawn)} members, {PARTS - part} of {PARTS} parts, by PBT of Ray Tune"
-                )
-                found = self._fit(cell, self._template(cell.dearest, make), drawn | last, part, ray)
-                self.interrupted = any(not (result.metrics or {}).get("done") for result in found)
-        finally:
-            if ray is not None:
-                ray.shutdown()
+    def _over(self, cell: CellSearch, say: Callable[[str], None]) -> bool:
+        drawn = {trial.number: trial.runs[0] for trial in cell.ask()}
+        part, last = self._trained(cell.cell_id, list(drawn))
+        if part == PARTS:
+            return True
+        say(f"{cell.cell_id[:8]}: {len(drawn)} members, {PARTS - part} of {PARTS} parts, by PBT of Ray Tune")
+        self._start()
+        self._train(cell, drawn | last, part)
+        return self._trained(cell.cell_id, list(drawn))[0] == PARTS
 
     def _trained(self, cell_id: str, numbers: list[int]) -> tuple[int, dict[int, RunSpec]]:
         """After which part all members stand, and that part of each: the last that was tried under its number."""
@@ -76,7 +51,7 @@ class PopulationSearch:
             found[number] = (part, *((run.run_id, run.cell_id) if whole else (run.parent, run.parent_cell)))
         return found
 
-    def _fit(self, cell: CellSearch, template: RunSpec, runs: dict[int, RunSpec], part: int, ray: Any) -> Any:
+    def _train(self, cell: CellSearch, runs: dict[int, RunSpec], part: int) -> None:
         """Have Tune train the parts that are left; `runs` hold the values with which members begin."""
         from ray import tune
 
@@ -85,34 +60,21 @@ class PopulationSearch:
         def first(name: str) -> Any:
             return tune.sample_from(lambda config: getattr(runs[config["number"]], name))
 
-        said = {
-            "template": template,
-            "parts": PARTS,
-            "metric": self._search.metric,
-            "begun": self._begun(part, runs),
-            "device": self._device,
-            "files": self._files,
-        }
+        said = {"template": self._template(cell), "parts": PARTS, "begun": self._begun(part, runs)}
+        writer = PopulationCoordinator(self._table, self._asked_to_stop, self._sweep.sweep, cell.cell_id)
+        values = {name: first(name) for name in self._search.parameters}
         seed = int(cell.cell_id[:8], 16) + self._search.seed
         random.seed(seed)  # Tune draws its mutations from the global streams
         np.random.seed(seed % 2**32)  # noqa: NPY002
-        with tempfile.TemporaryDirectory(prefix="isoflop-tune-") as folder:
-            return tuner(
-                TuneMember,
-                said,
-                {**{name: first(name) for name in self._search.parameters}, "number": list(runs)},
-                _scheduler(self._search.parameters),
-                PopulationCoordinator(self._table, self._sweep.sweep, cell.cell_id),
-                metric=self._search.metric,
-                share=share(ray, self._slots, self._device),
-                where=(folder, cell.cell_id),
-            ).fit()
+        scheduler = _scheduler(self._search.parameters)
+        space = {**values, "number": tune.grid_search(list(runs))}
+        self._fit(cell, TuneMember, said, writer, scheduler=scheduler, space=space)
 
-    def _template(self, whole: RunSpec, make: Make) -> RunSpec:
+    def _template(self, cell: CellSearch) -> RunSpec:
         """A part of any member: as long as a whole run divided by PARTS."""
-        assert whole.examples is not None
-        length = {"budget": None, "epochs": None, "examples": whole.examples // PARTS}
-        return make(length, self._sweep.seed_list[0])
+        assert cell.dearest.examples is not None
+        length = {"budget": None, "epochs": None, "examples": cell.dearest.examples // PARTS}
+        return cell.make(length, self._sweep.seed_list[0])
 
 
 def part_of(run: RunSpec) -> int:

@@ -24,7 +24,7 @@ from orchestrator.search_file import WHOLE, choices, is_log, trials_of, values_o
 from orchestrator.trials import ENDED, WORST, Trial
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Iterator, Mapping, Sequence
+    from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 
     from orchestrator.planner import Make
     from orchestrator.sweep import Parameter, Search
@@ -54,7 +54,7 @@ class CellSearch:
     """The trials of one cell. `make` gives its run of some values and seed; `seeds` are those of every trial."""
 
     def __init__(self, search: Search, said: RunSpec, make: Make, seeds: Sequence[int]) -> None:
-        self.search, self._make, self._seeds = search, make, seeds
+        self.search, self.make, self._seeds = search, make, seeds
         self.said, self.dearest = said, make({}, seeds[0])
         self.cell_id = _cell_id(said, self.dearest.fingerprint, search.parameters)
         self._space = {name: _distribution(name, p) for name, p in search.parameters.items()}
@@ -153,8 +153,8 @@ class CellSearch:
         return float(np.mean([WORST[metric] if run.state == "diverged" else getattr(run, metric) for run in runs]))
 
     def ask(self) -> list[Trial]:
-        """The next batch of trials; none while others are in flight, and at the end."""
-        if self._pending:
+        """The next batch of trials; none at the end, and while others are in flight that they are to learn from."""
+        if self._pending and self.search.scheduler is None:
             return []
         room = min(self.search.batch, trials_of(self.search) - self.count)
         found: list[Trial] = []
@@ -175,6 +175,15 @@ class CellSearch:
         self._next += 1
         return self._first_new(self._anything())
 
+    def take(self, draw: Callable[[int], dict[str, Any]]) -> Trial | None:
+        """The next trial, of values that another sampler draws for its number; None at the end.
+
+        Where these were tried, it is another, drawn at random, as where the cell's own sampler repeats itself.
+        """
+        if self.count == trials_of(self.search):
+            return None
+        return self._first_new(itertools.chain([draw(self._next)], self._anything()))
+
     def _first_new(self, proposals: Iterator[dict[str, Any]]) -> Trial | None:
         """Enter the first proposal that was not tried; None: there is none."""
         for values in proposals:
@@ -185,19 +194,19 @@ class CellSearch:
         return None
 
     def _trial(self, values: dict[str, Any]) -> Trial:
-        return Trial(self.cell_id, self._next, [self._make(values, seed) for seed in self._seeds])
+        return Trial(self.cell_id, self._next, [self.make(values, seed) for seed in self._seeds])
 
     def _grid(self) -> Iterator[dict[str, Any]]:
         """Every combination; shuffled where a pruner compares them: from worst to best it would stop none."""
         axes = [choices(name, parameter) for name, parameter in self.search.parameters.items()]
         whole = list(itertools.product(*axes))
         if self.search.pruner != "none":
-            random.Random(self._seed(0)).shuffle(whole)  # noqa: S311 - no secret
+            random.Random(self.seed(0)).shuffle(whole)  # noqa: S311 - no secret
         return (dict(zip(self._space, values, strict=True)) for values in whole)
 
     def _anything(self) -> Iterator[dict[str, Any]]:
         """Combinations at random: all of them where they can be counted."""
-        seed = self._seed(self._next)
+        seed = self.seed(self._next)
         axes = [_values(space) for space in self._space.values()]
         if all(axes) and math.prod(map(len, axes)) <= _COUNTABLE:
             whole = list(itertools.product(*axes))
@@ -207,7 +216,7 @@ class CellSearch:
         return (study.ask(self._space).params for _ in range(_TRIES))
 
     def _sampler(self, number: int) -> optuna.samplers.BaseSampler:
-        seed = self._seed(number)
+        seed = self.seed(number)
         with warnings.catch_warnings():  # what Optuna calls experimental differs from release to release
             warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
             match self.search.method:
@@ -219,7 +228,8 @@ class CellSearch:
                     return optuna.samplers.TPESampler(seed=seed, constant_liar=True)
         return optuna.samplers.RandomSampler(seed)
 
-    def _seed(self, number: int) -> int:
+    def seed(self, number: int) -> int:
+        """The seed with which the trial of a number is drawn."""
         entropy = [self.search.seed, int(self.cell_id[:8], 16), number]
         return int(np.random.SeedSequence(entropy).generate_state(1)[0])
 

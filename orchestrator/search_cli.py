@@ -94,14 +94,14 @@ def _searched(table: Table, sweep: Sweep, how: How) -> bool:
 def _tuned(table: Table, sweep: Sweep, how: How) -> bool:
     """Train what is missing of a search under a scheduler of Ray Tune; whether it was interrupted."""
     from orchestrator.population import PopulationSearch
-    from orchestrator.tune_search import TuneSearch
+    from orchestrator.tune_search import TrialSearch
     from orchestrator.worker import Files
     from orchestrator.workplace import checkpoints_folder
 
     if how.executor == "inline" or how.address is not None:
         stop("a scheduler of Ray Tune trains on this machine through Ray: leave out --executor and --address")
     files = Files(checkpoints_folder(how.checkpoints, table.store), how.checkpoint_every)
-    kind = PopulationSearch if sweep.search and sweep.search.scheduler == "pbt" else TuneSearch
+    kind = PopulationSearch if sweep.search and sweep.search.scheduler == "pbt" else TrialSearch
     going = kind(table, sweep, files, slots=how.slots, device=how.device)  # type: ignore[arg-type]
     going.run(say)
     return going.interrupted

@@ -177,7 +177,12 @@ def _of_method(search: Search) -> Iterator[Complaint]:
             ("search", "pruner"),
             f"pruner: {search.scheduler} of Ray Tune stops trials itself; leave the pruner out",
         )
-    if search.method not in ("random", "grid") and "method" in search.model_fields_set:
+    if search.scheduler == "bohb":
+        if find_spec("hpbandster") is None or find_spec("ConfigSpace") is None:
+            yield ("search", "scheduler"), "scheduler: bohb needs packages: pip install 'isoflop[bohb]'"
+        if "method" in search.model_fields_set:
+            yield ("search", "method"), f"method: found {search.method}; bohb proposes trials itself; leave it out"
+    elif search.method not in ("random", "grid") and "method" in search.model_fields_set:
         message = (
             f"{search.scheduler} of Ray Tune takes trials drawn beforehand: random, which is the default, or grid"
         )

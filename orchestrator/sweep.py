@@ -28,7 +28,7 @@ Method = Literal["tpe", "random", "grid", "gp", "cmaes"]
 Metric = Literal["val_error", "val_loss"]
 Distribution = Literal["uniform", "log_uniform", "int_uniform", "int_log_uniform", "categorical"]
 Pruner = Literal["none", "median", "successive_halving", "hyperband"]
-TuneScheduler = Literal["asha", "hyperband", "pbt"]
+TuneScheduler = Literal["asha", "hyperband", "pbt", "bohb"]
 FIRST_STAGE = "train"
 """The stage of the runs that `then:` follows."""
 
@@ -169,7 +169,9 @@ class Search(_Section):
     batch: Whole = Field(8, description="trials proposed at once, which can train as one stack")
     seed: Count = 0
     pruner: Pruner = Field("none", description="who stops trials that promise little")
-    scheduler: TuneScheduler | None = Field(None, description="of Ray Tune, which then runs the trials")
+    scheduler: TuneScheduler | None = Field(
+        None, description="of Ray Tune, which then runs the trials; bohb proposes them, too"
+    )
     parameters: dict[str, Parameter] = Field({}, description="by key; `lr: {search: {...}}` says the same")
 
 

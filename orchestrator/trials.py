@@ -42,6 +42,7 @@ class Standing(NamedTuple):
 class Task(NamedTuple):
     """What Ray Tune has trained: the runs of a trial; or, where they are over, played back: their mean by step."""
 
+    number: int
     runs: list[RunSpec]
     curve: list[tuple[int, float]]
 

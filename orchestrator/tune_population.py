@@ -13,14 +13,12 @@ from typing import TYPE_CHECKING, Any
 
 from ray import tune
 
-from orchestrator.process import Process
-from orchestrator.table import End
 from orchestrator.trials import WORST, Trial, propose
-from orchestrator.worker import Files, Raised, Worker
-from trainer.result import Record, Resumed, RunResult
+from orchestrator.tune_coordinator import Writer
+from orchestrator.worker import Files, Worker
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Callable, Mapping
 
     from orchestrator.table import Table
     from orchestrator.worker import Item
@@ -92,36 +90,18 @@ class TuneMember(tune.Trainable):
         self._parent_cell = checkpoint["parent_cell"]
 
 
-class PopulationCoordinator(tune.Callback):
+class PopulationCoordinator(Writer):
     """Writes parts as they end: until then nobody knows them but the member that trains them."""
 
-    def __init__(self, table: Table, sweep: str, cell_id: str) -> None:
-        self._table, self._sweep, self._cell_id = table, sweep, cell_id
+    def __init__(self, table: Table, interrupted: Callable[[], bool], sweep: str, cell_id: str) -> None:
+        super().__init__(table, interrupted)
+        self._sweep, self._cell_id = sweep, cell_id
 
     def on_trial_result(self, *, trial: Any, result: dict[str, Any], **_: Any) -> None:  # type: ignore[override]
         """Enter a part into the table, with all that was heard of it."""
         run: RunSpec = result["run"]
-        propose(self._table, self._sweep, [Trial(self._cell_id, number_of(str(trial)), [run])])
-        claimed = self._table.claim([run.run_id])
-        for item in result["items"] if claimed else ():
-            self._write(claimed, item)
-
-    def _write(self, claimed: dict[str, int], item: Item) -> None:
-        match item:
-            case Process():
-                self._table.began(claimed, item)
-            case Resumed():
-                self._table.resume(item, claimed[item.run_id])
-            case Record():
-                self._table.record([item], claimed)
-            case Raised():
-                self._table.fail(claimed, item.reason, item.traceback, item.exception)
-            case list():
-                self._finish(claimed, item)
-
-    def _finish(self, claimed: dict[str, int], results: list[RunResult]) -> None:
-        self._table.settle([End(r.run_id, claimed[r.run_id], r.state, r.state, result=r) for r in results])
-
-    def __getstate__(self) -> dict[str, Any]:
-        """Nothing: Tune writes how it was set up to a file that nobody reads."""
-        return {}
+        number = number_of(str(trial))
+        propose(self._table, self._sweep, [Trial(self._cell_id, number, [run])])
+        self.claim(number, [run])
+        for item in result["items"]:
+            self.write(number, item)

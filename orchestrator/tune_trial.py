@@ -2,7 +2,8 @@
 
 Each step hands back, beside the metric, whatever the worker has said, for the coordinator to write: the actor knows
 no table. A trial that ended in an earlier session is not trained: its recorded curve is played back, so that the
-scheduler compares others with it.
+scheduler compares others with it. So that it decides then as it did before, no trial says with its last figure that
+it is over, but only when it is asked for more.
 """
 
 from __future__ import annotations
@@ -24,59 +25,62 @@ if TYPE_CHECKING:
     from orchestrator.worker import Item
     from trainer.spec import Device
 
-CLOCK = 81
-"""What a whole run is on the clock of HyperBand, whose brackets then begin with 5, 8, 15, 34 and 81 trials."""
+CLOCK = 27
+"""What a whole run is on the clock of HyperBand, whose brackets then begin with 4, 6, 12 and 27 trials."""
 
 
 class TuneTrial(tune.Trainable):
     """One trial after another, in an actor that lives on (`reuse_actors`)."""
 
     def setup(  # type: ignore[override]
-        self, config: dict[str, Any], tasks: dict[int, Task], metric: str, device: Device, files: Files
+        self, config: dict[str, Any], metric: str, device: Device, files: Files
     ) -> None:
-        """Take the trial of `config["number"]`."""
-        self._tasks, self._metric, self._device = tasks, metric, device
+        """Take the trial of `config["task"]`."""
+        self._metric = metric
         self._worker = Worker(device, files=files)
-        self._begin(config)
+        self.reset_config(config)
 
     def reset_config(self, new_config: dict[str, Any]) -> bool:
         """Take another trial."""
-        self._begin(new_config)
-        return True
-
-    def _begin(self, config: dict[str, Any]) -> None:
-        self._task = self._tasks[config["number"]]
+        self._task: Task = new_config["task"]
+        self._steps = self._task.runs[0].steps or 1
         self._items: Iterator[Item] | None = None
         self._points = deque(self._task.curve)
         self._seen: dict[int, dict[str, float]] = {}
-        self._reported, self._over = 0, self._task.over
+        self._reported, self._value = 0, WORST[self._metric]
+        self._over = self._task.over
+        return True
 
     def step(self) -> dict[str, Any]:
         """Train to the next evaluation of all runs."""
         heard: list[Item] = []
         while not self._points and not self._over:
             self._hear(heard)
-        value = WORST[self._metric]  # of what ended without a figure
-        if self._points:
-            self._reported, value = self._points.popleft()
-        if self._reported == self._task.runs[0].steps:
-            while not self._over:
-                self._hear(heard)
-        clock = math.ceil(CLOCK * self._reported / (self._task.runs[0].steps or 1))
-        done = self._over and not self._points
-        return {self._metric: value, "step": self._reported, "clock": clock, "done": done, "items": heard}
+        done = not self._points
+        if not done:
+            self._reported, self._value = self._points.popleft()
+        while self._reported == self._steps and not self._over:
+            self._hear(heard)
+        clock = CLOCK * self._reported // self._steps
+        return {self._metric: self._value, "step": self._reported, "clock": clock, "done": done, "items": heard}
 
     def _hear(self, heard: list[Item]) -> None:
         if self._items is None:
             self._items = self._worker.train(self._task.runs)
         item = next(self._items)
         heard.append(item)
-        if isinstance(item, Record):
-            self._note(item)
-        elif isinstance(item, Resumed):
-            for record in item.history:
-                self._note(record)
-        self._over = isinstance(item, list | Raised)
+        match item:
+            case Record():
+                self._note(item)
+            case Resumed():
+                for record in item.history:
+                    self._note(record)
+            case Raised():
+                self._over = True
+            case list():
+                self._over = True
+                if any(result.state == "diverged" for result in item):
+                    self._points.append((self._steps, WORST[self._metric]))
 
     def _note(self, record: Record) -> None:
         seen = self._seen.setdefault(record.step, {})

@@ -29,6 +29,7 @@ def folder(tmp_path):
     population = SWEEP.replace("trials: 12, scheduler: asha", "trials: 4, scheduler: pbt").replace("20", "5")
     (tmp_path / "p.yaml").write_text(population)
     (tmp_path / "h.yaml").write_text(SWEEP.replace("asha", "hyperband"))
+    (tmp_path / "b.yaml").write_text(SWEEP.replace("asha", "bohb"))
     return tmp_path
 
 
@@ -58,8 +59,12 @@ def check(best, frame):
 
 
 @pytest.mark.slow
-def test_trials_under_asha_are_rows_and_a_killed_search_trains_no_finished_one_again(folder):
-    arguments = command("s.yaml", "--store", "t.db", "--slots", "2", "--device", "cpu")
+@pytest.mark.parametrize("name", ["s.yaml", "b.yaml"])
+def test_trials_are_rows_and_a_killed_search_trains_no_finished_one_again(folder, name):
+    """Under ASHA, where all trials are known beforehand, and under BOHB, which proposes them."""
+    if name == "b.yaml":
+        pytest.importorskip("hpbandster", reason="the extra [bohb] is not installed")
+    arguments = command(name, "--store", "t.db", "--slots", "2", "--device", "cpu")
     process = subprocess.Popen(arguments, cwd=folder, stderr=subprocess.DEVNULL)
     over, deadline = 0, time.monotonic() + 120
     while over < 4:
@@ -77,12 +82,12 @@ def test_trials_under_asha_are_rows_and_a_killed_search_trains_no_finished_one_a
     before = orchestrator.results(folder / "t.db").set_index("run_id")
     before = before[before["state"].isin(["done", "pruned"])]
     assert 4 <= len(before) < 12
-    best, frame = searched(folder, "s.yaml")
+    best, frame = searched(folder, name)
     check(best, frame)
     after = frame.set_index("run_id").loc[before.index]
     assert (after["attempt"] == before["attempt"]).all()
     assert (after["state"] == before["state"]).all()
-    again, same = searched(folder, "s.yaml")
+    again, same = searched(folder, name)
     assert again == best
     assert same.equals(frame)
 

@@ -104,6 +104,11 @@ def test_values_are_taken_as_an_axis_takes_them():
         ),
         (
             "trials: 6",
+            "scheduler: bohb, method: tpe",
+            "8: method: found tpe; bohb proposes trials itself; leave it out",
+        ),
+        (
+            "trials: 6",
             "method: cmaes",
             "8: method: cmaes needs two parameters at least, each with a min and a max; tpe takes any",
         ),
