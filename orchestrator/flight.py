@@ -12,6 +12,7 @@ from orchestrator.table import End
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterable, Mapping
 
+    from orchestrator.executors import Failed
     from trainer.result import Record, Resumed, RunResult
     from trainer.spec import RunSpec
 
@@ -71,6 +72,14 @@ def finished(
         token = flight.claimed[result.run_id]
         ends.append(End(result.run_id, token, state, outcome, reason, result=result, used=used))
     return ends
+
+
+def failed(flight: Flight, event: Failed, figure: str | None, *, again: bool, used: dict[str, Any]) -> list[End]:
+    """Ends of a bundle that raised: queued `again`, or failed, out of memory with the figure of what it takes."""
+    alone = len(flight.runs) == 1
+    reason = figure or (event.reason if alone else f"in a stack of {len(flight.runs)}: {event.reason}")
+    said = ("queued" if again else "failed", "failed", reason, event.exception, event.traceback)
+    return [End(run_id, token, *said, used=used) for run_id, token in flight.claimed.items()]
 
 
 def lost(flight: Flight, reason: str, hopeless: Collection[str], most: int, used: dict[str, Any]) -> list[End]:

@@ -8,6 +8,9 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterable, Mapping
 
+    from orchestrator.flight import Flight
+    from trainer.result import RunResult
+
 
 @dataclass
 class Progress:
@@ -85,3 +88,54 @@ class Pace:
         left = sum(self._left.values()) - sum(self._left.get(r, 0.0) * share for r, share in flying.items())
         done = self._work - left - self._given
         return seconds * left / done if done > 0 else None
+
+
+class Tally:
+    """The progress of a session, kept up to date as runs end. Times are of the scheduler's clock."""
+
+    def __init__(self) -> None:
+        self.progress = progress_of([])
+        self._pace = Pace()
+        self._settled = 0.0
+        self._started = 0.0
+        self._first: float | None = None
+
+    def start(self, now: float) -> None:
+        """The session begins."""
+        self._started = now
+
+    def read(self, rows: Iterable[Mapping[str, Any]]) -> None:
+        """Take in where the sweeps stand, rows of `Table.sweeps`."""
+        message, self.progress = self.progress.message, progress_of(rows)
+        self.progress.message, self._settled = message, self.progress.spent
+
+    def expect(self, predicted: Mapping[str, float], flights: Iterable[Flight]) -> None:
+        """Take in how long what waits will take, by run_id."""
+        self._pace.expect(predicted, {run_id for flight in flights for run_id in flight.runs})
+
+    def heard(self, now: float) -> None:
+        """A worker trains: from here on the pace is measured."""
+        if self._first is None:
+            self._first = now
+
+    def went_on(self, run_id: str, flight: Flight) -> None:
+        """A run goes on from a checkpoint."""
+        self._pace.went_on(run_id, flight.share(run_id))
+
+    def ended(self, run_id: str, state: str, result: RunResult | None = None) -> None:
+        """A run has come to a state from which it does not go on by itself."""
+        if result is not None:
+            self._settled += result.flops
+            self.progress.note_error(result.error if state == "done" else None)
+        self._pace.ended(run_id)
+        setattr(self.progress, state, getattr(self.progress, state) + 1)
+
+    def now(self, flights: Iterable[Flight], now: float) -> Progress:
+        """The progress with what is in flight."""
+        flights = [flight for flight in flights if not flight.canary]
+        flying = {run_id: flight.share(run_id) for flight in flights for run_id in flight.runs}
+        self.progress.spent = self._settled + sum(sum(flight.spent.values()) for flight in flights)
+        self.progress.running, self.progress.seconds = len(flying), now - self._started
+        if self._first is not None:
+            self.progress.seconds_left = self._pace.seconds_left(flying, now - self._first)
+        return self.progress

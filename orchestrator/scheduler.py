@@ -12,12 +12,12 @@ from orchestrator.backlog import Backlog
 from orchestrator.canary import Canaries
 from orchestrator.executors import Began, Executor, Failed, Finished, Lost, Metered, Noted, Recorded, WentOn
 from orchestrator.failures import ALIKE, MOST_LOSSES, Failures, is_lost
-from orchestrator.flight import Flight, finished, lost
+from orchestrator.flight import Flight, failed, finished, lost
 from orchestrator.interrupts import Interrupts
 from orchestrator.journal import Journal
 from orchestrator.ledger import Ledger
 from orchestrator.patience import Patience
-from orchestrator.progress import Pace, Progress, progress_of
+from orchestrator.progress import Progress, Tally
 from orchestrator.requests import BY_HAND
 from orchestrator.table import LEASE, End
 from orchestrator.worker import NO_FILES, OUT_OF_MEMORY, Files
@@ -95,7 +95,7 @@ class Scheduler:
         self._backlog = Backlog(table, files, speed, executor.slots)
         self._admission = Admission(lambda: executor.places, table.devices.get("memory"))
         self._canaries = Canaries(table, asked=canary)
-        self._ledger, self._failures, self._pace, self._journal = Ledger(), Failures(), Pace(), Journal()
+        self._ledger, self._failures, self._tally, self._journal = Ledger(), Failures(), Tally(), Journal()
         self._flights: dict[int, Flight] = {}
         self._endings: dict[str, tuple[str, str]] = {}
         self._paused: dict[str, str] = {}
@@ -104,9 +104,6 @@ class Scheduler:
         self._interrupts = Interrupts(clock, self._wind)
         self._patiently = Patience(self._say, sleep, lambda: self.interrupted)
         self._stale = True
-        self._settled_flops = 0.0
-        self._first_event: float | None = None
-        self.progress = progress_of([])
 
     def drain(self) -> Progress:
         """Train every queued run of the sweeps, within their limits; returns where they then stand.
@@ -115,7 +112,8 @@ class Scheduler:
         KeyboardInterrupt on the second, with everything queued again. Waits while a sweep is paused by hand, while
         the disk is full, and while another program has locked the table.
         """
-        self._started = self._renewed = self._told = self._passed = self._written = self._clock()
+        self._renewed = self._told = self._passed = self._written = self._clock()
+        self._tally.start(self._passed)
         with self._interrupts.watched():
             try:
                 while self._turn():
@@ -123,7 +121,7 @@ class Scheduler:
                     self._pass_time()
                     for event in events:
                         self._take(event)
-                    self._report()
+                    self._on_progress(self._tally.now(self._flights.values(), self._clock()))
                     self._obey()
                     self._wind_down()
                 self._note_times(None)
@@ -178,16 +176,15 @@ class Scheduler:
             known = self._table.standing(self._sweeps)
             self._patiently(lambda: self._table.move(known, "queued", of=["blocked"]))
             rows = self._rows()
+        self._tally.read(rows)
         self._paused = {row["sweep"]: row["paused"] for row in rows if row["paused"]}
-        before, self.progress = self.progress, progress_of(rows)
-        self.progress.message, self._settled_flops = before.message, self.progress.spent
         held = self._paused.keys() | self._canaries.hold([row for row in rows if not row["paused"]])
         going = [name for name in self._sweeps if name not in held]
         self._orphaned(self._patiently(lambda: self._backlog.read(going, self._sweeps)))
         standing = self._backlog.standing
         self._ledger.open(rows, {run_id: row["sweeps"] for run_id, row in standing.items()})
         self._kept = set(standing) if self._keep_all else {row["parent"] for row in standing.values()}
-        self._pace.expect(self._backlog.predicted(), {r for f in self._flights.values() for r in f.runs})
+        self._tally.expect(self._backlog.predicted(), self._flights.values())
 
     def _rows(self) -> list[dict[str, Any]]:
         return [row for row in self._table.sweeps() if row["sweep"] in self._sweeps]
@@ -263,8 +260,8 @@ class Scheduler:
         if flight.canary:
             self._hear_canary(flight, event)
             return
-        if self._first_event is None and not isinstance(event, Began):
-            self._first_event = self._clock()
+        if not isinstance(event, Began):
+            self._tally.heard(self._clock())
         match event:
             case Began():
                 self._journal.began.append((flight.claimed, event.worker))
@@ -317,7 +314,7 @@ class Scheduler:
         flight.go_on(resumed)
         for record in resumed.history:
             self._judge(record)
-        self._pace.went_on(resumed.run_id, flight.share(resumed.run_id))
+        self._tally.went_on(resumed.run_id, flight)
 
     def _end(self, flight: Flight, event: Finished | Failed | Lost) -> None:
         used = flight.columns(self._clock(), self._gpu_share)
@@ -341,16 +338,13 @@ class Scheduler:
 
         What ran out of memory is tried again with less of it, and fails with the figure where there is no less.
         """
-        alone, full = len(flight.runs) == 1, event.exception == OUT_OF_MEMORY
-        again = [run for run in flight.runs.values() if (full and self._admission.exhausted(run)) or not alone]
-        reason = event.reason if alone else f"in a stack of {len(flight.runs)}: {event.reason}"
-        for run_id, token in flight.claimed.items():
-            if full and not again:
-                reason = self._admission.figure(flight.runs[run_id])
-            said = (reason, event.exception, event.traceback)
-            self._settle(flight, End(run_id, token, "queued" if again else "failed", "failed", *said, used=used))
-            for sweep in () if again or full else self._backlog.standing[run_id]["sweeps"]:
-                if self._failures.raised(sweep, run_id, event.traceback):
+        runs, full = list(flight.runs.values()), event.exception == OUT_OF_MEMORY
+        again = [run for run in runs if (full and self._admission.exhausted(run)) or len(runs) > 1]
+        figure = self._admission.figure(runs[0]) if full and not again else None
+        for end in failed(flight, event, figure, again=bool(again), used=used):
+            self._settle(flight, end)
+            for sweep in () if again or full else self._backlog.standing[end.run_id]["sweeps"]:
+                if self._failures.raised(sweep, end.run_id, event.traceback):
                     self._pause(sweep, f"{ALIKE} runs raised the same: {event.reason}")
         self._backlog.again(again)
 
@@ -364,21 +358,16 @@ class Scheduler:
         self._stale |= back and self.progress.blocked > 0
         if end.state == "queued":
             return
-        if end.result is not None:
-            self._settled_flops += end.result.flops
-            self.progress.note_error(end.result.error if end.state == "done" else None)
         if end.state == "pruned":
             self._files.drop([end.run_id])
-        self._pace.ended(end.run_id)
-        setattr(self.progress, end.state, getattr(self.progress, end.state) + 1)
+        self._tally.ended(end.run_id, end.state, end.result)
         self._orphaned(self._backlog.ended(end.run_id, end.state))
 
     def _orphaned(self, orphans: Iterable[Orphan]) -> None:
         """Fail runs whose parent ended without parameters to begin with, and theirs."""
         for run, reason in orphans:
             self._journal.moves.append((run.run_id, "failed", reason))
-            self._pace.ended(run.run_id)
-            self.progress.failed += 1
+            self._tally.ended(run.run_id, "failed")
             self._orphaned(self._backlog.ended(run.run_id, "failed"))
 
     def _pause(self, sweep: str, reason: str) -> None:
@@ -420,17 +409,6 @@ class Scheduler:
         self.progress.message = text
         self._on_progress(self.progress)
 
-    def _report(self) -> None:
-        flights = [flight for flight in self._flights.values() if not flight.canary]
-        flying = {run_id: flight.share(run_id) for flight in flights for run_id in flight.runs}
-        now = self.progress
-        now.spent = self._settled_flops + sum(sum(flight.spent.values()) for flight in flights)
-        now.running = len(flying)
-        now.seconds = self._clock() - self._started
-        if self._first_event is not None:
-            now.seconds_left = self._pace.seconds_left(flying, self._clock() - self._first_event)
-        self._on_progress(now)
-
     def _obey(self) -> None:
         """Do what other terminals ask for, and have leave what is to leave: again and again, until it has."""
         inbox = self._inbox
@@ -456,6 +434,11 @@ class Scheduler:
             self._journal.ends += [End(r, t, "queued", outcome, reason) for r, t in flight.claimed.items()]
         self._flights.clear()
         self._journal.write(self._table, [])
+
+    @property
+    def progress(self) -> Progress:
+        """How far the sweeps are."""
+        return self._tally.progress
 
     @property
     def interrupted(self) -> bool:
