@@ -151,7 +151,7 @@ def _lead(frame: pd.DataFrame, y: str) -> str:
     if "state" in frame:
         parts = [f"{parts[0]}, {int((frame['state'] == 'done').sum()):,} done"]
     if "flops" in frame:
-        parts.append(f"{pd.to_numeric(frame['flops']).sum():.3g} FLOPs")
+        parts.append(f"{pd.to_numeric(frame['flops']).astype(float).sum():.3g} FLOPs")
     if y in frame and frame[y].notna().any():
         best = frame.iloc[[int(pd.to_numeric(frame[y]).to_numpy(dtype=float, na_value=np.inf).argmin())]]
         by = f" by {best['model'].iloc[0]}" if "model" in frame else ""

@@ -60,7 +60,7 @@ def runs_table(frame: pd.DataFrame, y: str = "error", by: str = "model") -> pd.D
         best = int(mean.argmin())
         row = {by: value, "runs": str(len(part))}
         row |= {"params": f"{part['params'].iloc[0]:,.0f}"} if "params" in part else {}
-        row |= {name: f"{part[name].sum():.3g}" for name in ("flops", "seconds") if name in part}
+        row |= {name: f"{part[name].astype(float).sum():.3g}" for name in ("flops", "seconds") if name in part}
         said = f"{mean[best]:.3g} ± {spread[best]:.2g}" if spread[best] > 0 else f"{mean[best]:.3g}"
         rows.append({**row, f"best {y}": said})
     return pd.DataFrame(rows)

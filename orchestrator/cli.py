@@ -170,7 +170,7 @@ def _report_end(row: dict[str, Any], store: str, counts: dict[str, int], *, as_j
 
     sweep, spent, seconds, best_error = row["sweep"], row["flops"] or 0, row["trained_seconds"], row["best_error"]
     if as_json:
-        said = {"sweep": sweep, "store": store, **counts, "flops": spent, "seconds": seconds}
+        said = {"sweep": sweep, "store": name_of(store), **counts, "flops": spent, "seconds": seconds}
         print(json.dumps({**said, "best_error": best_error}, indent=1))
         return
     states = ", ".join(f"{n} {state}" for state, n in sorted(counts.items()))

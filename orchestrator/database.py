@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import fcntl
 import os
+import re
 from pathlib import Path
 from typing import Any
 from urllib.parse import quote
@@ -21,14 +22,20 @@ def path_of(store: str) -> Path | None:
         return Path(store).expanduser()
     try:
         url = sa.make_url(store)
-    except sa.exc.ArgumentError as error:
-        raise TableError(f"{store!r} is neither a path nor a URL like postgresql://user@host/name") from error
+    except (sa.exc.ArgumentError, ValueError):  # whose texts may hold the password
+        said = f"{name_of(store)!r} is neither a path nor a URL like postgresql://user@host/name"
+        raise TableError(said) from None
+    if "@" in (url.host or ""):
+        raise TableError(f"{name_of(store)!r} has an @ too many; in a user or a password it is written %40")
     return Path(url.database) if url.get_backend_name() == "sqlite" and url.database else None
 
 
 def name_of(store: str) -> str:
-    """A store as it is said to a user: a URL without its password."""
-    return sa.make_url(store).render_as_string() if "://" in store else store
+    """A store, or a word of a command that may hold one, as it is said: a URL without its password."""
+    if "://" not in store:
+        return store
+    hidden = re.sub(r"(://[^:/@]*):.*@", r"\1:***@", store, flags=re.DOTALL)  # to the last @, whatever is before
+    return re.sub(r"(password=)[^&\s]*", r"\1***", hidden)
 
 
 def checkpoints_of(store: str) -> Path | None:

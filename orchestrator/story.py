@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import importlib.metadata
 import platform
-import re
 import shlex
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from orchestrator.candidates import candidates
+from orchestrator.database import name_of
 from orchestrator.figures import HEADINGS, Findings, figures
 from orchestrator.laws import calibration
 from trainer.machine import cores
@@ -213,12 +213,12 @@ def _provenance(frame: pd.DataFrame, declared: str, store: str) -> dict[str, str
     threads = f"{named('threads')} threads" if named("threads") else ""
     said = {
         "made": now(),
-        "command": shlex.join(["isoflop", *map(_without_password, sys.argv[1:])]),
+        "command": shlex.join(["isoflop", *map(name_of, sys.argv[1:])]),
         "isoflop": _version("isoflop"),
         "versions": ", ".join([f"Python {platform.python_version()}", *(f"{k} {v}" for k, v in versions.items())]),
         "machine": f"{platform.node()}: {_processor()}, {platform.system()} {platform.release()}",
         "sweep declared": declared,
-        "table": _without_password(store) if "://" in store else str(Path(store).absolute()),
+        "table": name_of(store) if "://" in store else str(Path(store).absolute()),
         "trained on": ", ".join(filter(None, (named("device"), threads))),
         "precision": named("precision"),
         "data": named("dataset"),
@@ -226,11 +226,6 @@ def _provenance(frame: pd.DataFrame, declared: str, store: str) -> dict[str, str
         "FLOPs counted by rule": named("flops_rule"),
     }
     return {key: value for key, value in said.items() if value}
-
-
-def _without_password(text: str) -> str:
-    """A database's address without who may open it."""
-    return re.sub(r"//[^@/\s]*@", "//", text)
 
 
 def _version(name: str) -> str:

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 import sqlalchemy as sa
 
-from orchestrator.database import TableError
+from orchestrator.database import TableError, name_of
 from orchestrator.schema import BLOCKED, DONE, FAILED, QUEUED, RUNNING, STATES, attempts, members, runs, sweeps
 from orchestrator.schema import history as recorded
 from orchestrator.sweep import Limits
@@ -89,10 +89,10 @@ class Table(Transitions):
                 sweeps.c.sweep,
                 sa.func.count().label("runs"),
                 *(sa.func.sum(sa.case((runs.c.state == s, 1), else_=0)).label(s) for s in STATES),
-                sa.func.sum(runs.c.planned_flops).label("planned_flops"),
-                sa.func.sum(runs.c.flops).label("flops"),
-                sa.func.coalesce(sa.func.sum(runs.c.charged_flops), 0).label("charged_flops"),
-                sa.func.sum(blocked).label("blocked_flops"),
+                _total(runs.c.planned_flops).label("planned_flops"),
+                _total(runs.c.flops).label("flops"),
+                sa.func.coalesce(_total(runs.c.charged_flops), 0.0).label("charged_flops"),
+                _total(blocked).label("blocked_flops"),
                 sa.func.coalesce(sa.func.sum(runs.c.seconds), 0.0).label("trained_seconds"),
                 sa.func.min(sa.case((runs.c.state == DONE, runs.c.error))).label("best_error"),
                 *(sweeps.c[name] for name in ("paused", "seconds", "seconds_left", "message")),
@@ -107,8 +107,11 @@ class Table(Transitions):
             tried = {row["sweep"]: dict(row) for row in connection.execute(_tried()).mappings()}
             limits = {s: said for s, said in connection.execute(sa.select(sweeps.c.sweep, sweeps.c.limits))}  # noqa: C416
         none = {"reserved_flops": 0, "wasted_flops": 0, "gpu_seconds": 0.0}
-        return [
+        found = [
             {**row, **none, **tried.get(row["sweep"], {}), "limits": limits[row["sweep"]] or {}} for row in rows
+        ]
+        return [
+            {k: int(v) if k.endswith("flops") and v is not None else v for k, v in row.items()} for row in found
         ]
 
     def declaration(self, sweep: str) -> tuple[str, str]:
@@ -178,7 +181,7 @@ class Table(Transitions):
             found = connection.execute(sa.select(runs).where(one).limit(2)).mappings().all()
             if len(found) != 1:
                 many = f"more than one run begins with {beginning!r}" if found else f"no run {beginning!r}"
-                raise TableError(f"{many} in {self.store}; `isoflop queue list` names them")
+                raise TableError(f"{many} in {name_of(self.store)}; `isoflop queue list` names them")
             (row,) = found
             inside = sa.select(members.c.sweep).where(members.c.run_id == row["run_id"])
             tries = sa.select(attempts).where(attempts.c.run_id == row["run_id"]).order_by(attempts.c.attempt)
@@ -225,6 +228,11 @@ class Table(Transitions):
         return pd.DataFrame(found, columns=[column.name for column in columns])
 
 
+def _total(flops: sa.ColumnElement[Any]) -> sa.ColumnElement[Any]:
+    """A sum of FLOPs, as a float: a sweep's may be above 2^63, where integers of databases end."""
+    return sa.func.sum(sa.cast(flops, sa.Float(53)))
+
+
 def _inside(sweep: str) -> sa.Select[Any]:
     return sa.select(members.c.run_id).where(members.c.sweep == sweep)
 
@@ -260,8 +268,8 @@ def _tried() -> sa.Select[Any]:
     return (
         sa.select(
             members.c.sweep,
-            sa.func.coalesce(sa.func.sum(of.c.reserved), 0).label("reserved_flops"),
-            sa.func.sum(lost).label("wasted_flops"),
+            sa.func.coalesce(_total(of.c.reserved), 0.0).label("reserved_flops"),
+            _total(lost).label("wasted_flops"),
             sa.func.coalesce(sa.func.sum(of.c.gpu_seconds), 0.0).label("gpu_seconds"),
         )
         .join(runs, runs.c.run_id == members.c.run_id)

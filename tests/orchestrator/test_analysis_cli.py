@@ -193,7 +193,7 @@ def test_the_page_holds_the_sweep_file_the_answers_and_no_password(isoflop, tmp_
         assert heading in text
 
 
-def test_who_may_open_a_database_stays_out_of_the_page(findings, monkeypatch):
+def test_the_password_of_a_database_stays_out_of_the_page(findings, monkeypatch):
     from orchestrator.story import story_of
 
     address = "postgresql://me:secret@host/db"
@@ -201,7 +201,7 @@ def test_who_may_open_a_database_stays_out_of_the_page(findings, monkeypatch):
     waiting = Findings(findings.frame.assign(state="queued"), resamples=100)
     story = story_of("grid", "", "today", address, waiting)
     assert "secret" not in str(story.provenance)
-    assert story.provenance["table"] == "postgresql://host/db"
+    assert story.provenance["table"] == "postgresql://me:***@host/db"
 
 
 # verdict

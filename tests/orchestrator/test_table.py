@@ -296,6 +296,15 @@ def test_a_sweep_is_summed_up(table, claimed, result_of):
     assert row["best_error"] == pytest.approx(0.4)
 
 
+def test_a_sweep_may_cost_more_flops_than_an_integer_of_the_database_holds(table, planned):
+    """Two of the paper's sweeps do: 1e19 FLOPs in all."""
+    table.enqueue(planned())
+    with sqlite3.connect(table.store) as direct:
+        direct.execute("UPDATE runs SET planned_flops = 6000000000000000000")
+    direct.close()
+    assert table.sweeps()[0]["planned_flops"] == 24 * 10**18
+
+
 # the file
 
 
