@@ -1,14 +1,15 @@
 """kill -9 of the coordinator or of a worker at random moments: what is done stays done, and no number changes.
 
-`./run python benchmarks/bench_kills.py [--kills 50] [--epochs 40] [--seeds 30] [--dice 0]`
+`./run python benchmarks/bench_kills.py [--kills 50] [--epochs 12] [--seeds 40] [--dice 0]`
 
-A sweep is trained through the real command and Ray while something is killed every second or so; the coordinator,
-when it was that, is started again. After every kill the table is looked at: no run that was done has left that
-state, or was started again. In the end all numbers are those of the same sweep undisturbed, bit for bit, histories
-included.
+A sweep of many short runs is trained through the real command and Ray while something is killed every second or
+so, half of the time within 0.2 s after a run has ended; the coordinator, if it was that, is started again. After every
+kill the table is looked at: no run that was done has left that state, or was started again. In the end all numbers
+are those of the same sweep undisturbed, bit for bit, histories included.
 """
 
 import argparse
+import contextlib
 import os
 import random
 import signal
@@ -26,7 +27,7 @@ from orchestrator import Table, TableError
 SWEEP = """\
 sweep: kills
 data: {dataset: digits, dataset_size: [720, 1437]}
-model: {depth: 1, width: [16, 24, 32]}
+model: {depth: 1, width: [16, 20, 24, 28, 32, 36, 40, 48]}
 train: {lr: 2e-3, batch_size: 32, schedule: cosine}
 budget: {epochs: %d}
 seeds: %d
@@ -61,39 +62,52 @@ def done(store: Path) -> pd.DataFrame:
     return frame[frame["state"] == "done"][["attempt", *NUMBERS]]
 
 
-def storm(folder: Path, kills: int, dice: random.Random) -> tuple[int, int, int]:
-    """Kill until it is enough or nothing is left to train; how many coordinators, workers, and runs in flight."""
-    store, before = folder / "killed.db", pd.DataFrame()
-    coordinators = workers = flying = 0
-    process = command(folder, store.name, "--slots", "2", "--checkpoint-every", "0.2")
-    while coordinators + workers < kills:
-        while not (pids := in_training(store)) and process.poll() is None:
-            time.sleep(0.02)
+def moment(store: Path, process: subprocess.Popen[str], dice: random.Random) -> None:
+    """Wait for a random moment in which something trains: just after a run has ended, or any."""
+    while not in_training(store) and process.poll() is None:
+        time.sleep(0.02)
+    if dice.random() < 0.5:
         time.sleep(dice.expovariate(1.0))
+        return
+    with Table(store) as table:
+        before = table.counts().get("done", 0)
+        while table.counts().get("done", 0) == before and process.poll() is None:
+            time.sleep(0.01)
+    time.sleep(dice.uniform(0, 0.2))
+
+
+def storm(folder: Path, kills: int, dice: random.Random) -> dict[str, int]:
+    """Kill until it is enough or nothing is left to train; what was killed, and what had been done by then."""
+    store, before = folder / "killed.db", pd.DataFrame()
+    seen = dict.fromkeys(("coordinators", "workers", "flying", "after"), 0)
+    process = command(folder, store.name, "--slots", "2", "--checkpoint-every", "0.2")
+    while seen["coordinators"] + seen["workers"] < kills:
+        moment(store, process, dice)
         if process.poll() is not None:
             break
         with Table(store) as table:
-            flying += len(table.running())
+            flying = len(table.running())
         if dice.random() < 0.4:
             process.kill()
             process.wait()
-            coordinators += 1
+            seen["coordinators"] += 1
             process = command(folder, store.name, "--slots", "2", "--checkpoint-every", "0.2")
-        else:
-            try:
+        elif pids := in_training(store):
+            with contextlib.suppress(ProcessLookupError):  # it is gone already, with an earlier coordinator
                 os.kill(dice.choice(pids), signal.SIGKILL)
-            except ProcessLookupError:
-                continue  # it was gone already, with an earlier coordinator
-            workers += 1
+                seen["workers"] += 1
         now = done(store)
         lost = before.index.difference(now.index)
         assert lost.empty, f"{len(lost)} runs were done and are not"
         if len(before):
             pd.testing.assert_frame_equal(now.loc[before.index], before)
+        seen["flying"] += flying
+        seen["after"] += len(now) > len(before)
         before = now
-        print(f"kill {coordinators + workers}: {len(now)} done", file=sys.stderr, flush=True)
+        print(f"kill {seen['coordinators'] + seen['workers']}: {len(now)} done", file=sys.stderr, flush=True)
+    seen["done"] = len(before)
     process.communicate()
-    return coordinators, workers, flying
+    return seen
 
 
 def check(folder: Path) -> tuple[int, int]:
@@ -116,8 +130,8 @@ def main() -> None:
     os.environ.setdefault("RAY_worker_niceness", "0")  # Ray's 15 would starve them beside other programs
     parser = argparse.ArgumentParser()
     parser.add_argument("--kills", type=int, default=50)
-    parser.add_argument("--epochs", type=int, default=40)
-    parser.add_argument("--seeds", type=int, default=30)
+    parser.add_argument("--epochs", type=int, default=12)
+    parser.add_argument("--seeds", type=int, default=40)
     parser.add_argument("--dice", type=int, default=0, help="which random moments")
     asked = parser.parse_args()
     with tempfile.TemporaryDirectory() as name:
@@ -125,13 +139,15 @@ def main() -> None:
         (folder / "kills.yaml").write_text(SWEEP % (asked.epochs, asked.seeds))
         finish(folder, "quiet.db", "--slots", "2")
         began = time.monotonic()
-        coordinators, workers, flying = storm(folder, asked.kills, random.Random(asked.dice))
+        seen = storm(folder, asked.kills, random.Random(asked.dice))
         finish(folder, "killed.db", "--slots", "2", "--retry-failed")
         runs, attempts = check(folder)
         with Table(folder / "killed.db") as table:
             (row,) = table.sweeps()
         lost, took = row["wasted_flops"] / row["flops"], time.monotonic() - began
-        print(f"{coordinators} coordinators and {workers} workers killed in {took:.0f} s, {flying} runs in flight")
+        print(f"{seen['coordinators']} coordinators and {seen['workers']} workers killed in {took:.0f} s")
+        print(f"{seen['flying']} runs in flight then; {seen['done']} were done when the kills ended")
+        print(f"{seen['after']} kills came when more runs were done than at the one before")
         print(f"{runs} runs, each done once, in {attempts} attempts; numbers equal the undisturbed ones")
         print(f"{lost:.1%} of the FLOPs were lost with what had not been saved")
 
