@@ -2,8 +2,8 @@
 
 `./run python benchmarks/bench_kills.py [--kills 50] [--epochs 12] [--seeds 40] [--dice 0]`
 
-A sweep of many short runs is trained through the real command and Ray while something is killed every second or
-so, half of the time within 0.2 s after a run has ended; the coordinator, if it was that, is started again. After every
+A sweep of many short runs is trained through the real command and Ray while something is killed every second or so,
+half of the time within 0.2 s after a run has ended; the coordinator, if it was that, is started again. After each
 kill the table is looked at: no run that was done has left that state, or was started again. In the end all numbers
 are those of the same sweep undisturbed, bit for bit, histories included.
 """

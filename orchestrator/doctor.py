@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Literal, NamedTuple
 
 from orchestrator import terminal
 from orchestrator.device import keep, measure
+from orchestrator.meter import joules
 from trainer.machine import cores, memory
 from trainer.prepared import cache_root
 
@@ -32,7 +33,7 @@ class Check(NamedTuple):
 
 def examine() -> list[Check]:
     """Run every check; a check that raises is itself wrong."""
-    checks: list[Callable[[], Check]] = [_python, _memory, _torch, _ray, _ffcv, _cache, _speed]
+    checks: list[Callable[[], Check]] = [_python, _memory, _torch, _energy, _ray, _ffcv, _cache, _speed]
     return [_safely(check) for check in checks]
 
 
@@ -72,6 +73,23 @@ def _torch() -> Check:
         kind = torch.backends.cpu.get_cpu_capability()
         where += f" ({kind}{': bf16 is slow here' if kind in ('DEFAULT', 'AVX2') else ''})"
     return Check("ok", "torch", f"{torch.__version__}, {where}")
+
+
+def _energy() -> Check:
+    """Whether the column `energy` of attempts will be filled."""
+    import torch
+
+    if not torch.cuda.is_available():
+        return Check("ok", "energy", "not measured: no NVIDIA GPU here")
+    try:
+        joules()
+    except ModuleNotFoundError:
+        return Check("note", "energy", "not measured", "pip install 'isoflop[energy]'")
+    except Exception as error:  # noqa: BLE001 - whatever NVML says
+        return Check(
+            "note", "energy", f"not measured: {error}", "nvidia-smi -q -d POWER shows what the driver tells"
+        )
+    return Check("ok", "energy", "measured by NVML")
 
 
 def _ray() -> Check:

@@ -1,4 +1,8 @@
-"""What training a stack takes of the machine beside time: the peak of its memory, and energy by NVML."""
+"""What training a stack takes of the machine beside time: the peak of its memory, and energy by NVML.
+
+Energy needs `pynvml` (`isoflop[energy]`) and a card that counts it, of Volta or later. No GPU has seen this yet: it
+was tested with a module that stands for NVML.
+"""
 
 from __future__ import annotations
 
@@ -38,14 +42,19 @@ class Meter:
     def _joules(self) -> float | None:
         if not self._gpu:
             return None
-        try:
-            import pynvml  # type: ignore[import-not-found,unused-ignore]
+        with contextlib.suppress(Exception):  # no NVML, an older card, a container without it: not known
+            return joules()
+        return None
 
-            pynvml.nvmlInit()
-            uuid = f"GPU-{self._torch.cuda.get_device_properties(self._torch.cuda.current_device()).uuid}"
-            return float(pynvml.nvmlDeviceGetTotalEnergyConsumption(pynvml.nvmlDeviceGetHandleByUUID(uuid))) / 1e3
-        except Exception:  # noqa: BLE001 - no NVML, an older card, a container without it: not known
-            return None
+
+def joules() -> float:
+    """Energy that this process's GPU has used since its driver was loaded; raises where that is not to be had."""
+    import pynvml  # type: ignore[import-not-found,unused-ignore]
+    import torch
+
+    pynvml.nvmlInit()
+    uuid = f"GPU-{torch.cuda.get_device_properties(torch.cuda.current_device()).uuid}"
+    return float(pynvml.nvmlDeviceGetTotalEnergyConsumption(pynvml.nvmlDeviceGetHandleByUUID(uuid))) / 1e3
 
 
 def peak_resident() -> int | None:
