@@ -31,6 +31,7 @@ class Backlog:
     def __init__(self, table: Table, files: Files, speed: Speed | None, slots: int) -> None:
         self._table, self._files, self._speed, self._slots = table, files, speed, slots
         self._alone: set[str] = set()
+        self._begun: dict[str, int] = {}
         self._children: dict[str, list[RunSpec]] = {}
         self.standing: dict[str, dict[str, Any]] = {}
         self.waiting: list[list[RunSpec]] = []
@@ -39,6 +40,7 @@ class Backlog:
         """Take in what is queued of sweeps now, some of those in scope; returns what waits in vain."""
         queued = {sweep: self._queued(sweep) for sweep in sweeps}
         self.standing = self._table.standing(scope)
+        self._begun = self._files.begun()
         self._children, self.waiting = {}, []
         orphans, seen = list[Orphan](), set[str]()
         for runs in queued.values():
@@ -52,7 +54,8 @@ class Backlog:
         while True:
             queued, states = self._table.queued(sweep), self._table.states(sweep)
             parents = {run.parent for run in queued if run.parent}
-            missing = [p for p in parents if states.get(p) == "done" and not self._files.kept(p)]
+            done = {parent for parent in parents if states.get(parent) == "done"}
+            missing = done - self._files.kept() if done else done  # after the states: a run keeps, then is done
             if not missing:
                 return queued
             self._table.move(sorted(missing), "queued", of=["done"], reason="again, for its parameters")
@@ -83,8 +86,12 @@ class Backlog:
         return [
             bundle
             for some in by_priority.values()
-            for bundle in bundles(some, self._files.begun, self._speed, self._slots)
+            for bundle in bundles(some, self._step, self._speed, self._slots)
         ]
+
+    def _step(self, run: RunSpec) -> int:
+        """The step after which a run goes on, as it was when the queue was read: who ends later goes on alone."""
+        return self._begun.get(run.run_id, 0)
 
     def _priority(self, run: RunSpec) -> int:
         row = self.standing.get(run.run_id)

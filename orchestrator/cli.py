@@ -271,7 +271,8 @@ def main() -> None:
             sys.exit(1)
         if not _misuse(error):
             raise
-        say(str(error) if not isinstance(error, OSError) else f"{error.filename}: {error.strerror}")
+        absent = isinstance(error, OSError) and error.filename is not None
+        say(f"{error.filename}: {error.strerror}" if absent else str(error))  # type: ignore[attr-defined]
         sys.exit(2)
 
 
@@ -279,6 +280,7 @@ def _misuse(error: Exception) -> bool:
     """Whether an exception is our own complaint about the user's input, or a file that is not there."""
     return (isinstance(error, OSError) and error.filename is not None) or type(error).__name__ in (
         *("SweepError", "TableError", "TableBusyError", "SpecError", "ExportError", "ReportError", "ClusterError"),
+        "RemoteError",
     )
 
 

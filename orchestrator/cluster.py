@@ -8,6 +8,8 @@ import secrets
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
+from trainer.remote import Remote, RemoteError, is_url
+
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
@@ -93,46 +95,59 @@ def on_node(node: Node) -> Any:
     return NodeAffinitySchedulingStrategy(node.id, soft=False)
 
 
-def check_shared(ray: Any, machines: Sequence[Node], data: Sequence[str], folder: Path | None) -> None:
-    """Raise ClusterError where a machine lacks isoflop, or does not see the data files or the checkpoints' folder.
+def check_shared(ray: Any, machines: Sequence[Node], data: Sequence[str], checkpoints: Path | str | None) -> None:
+    """Raise ClusterError where a machine lacks isoflop, or does not reach the data or the place for checkpoints.
 
-    The folder is written to here and read there: a folder of the same name is not the same folder.
+    A folder is written to here and looked at there: a folder of the same name is not the same folder. Behind a URL
+    each machine writes, reads and deletes for itself.
     """
     probe = None
-    if folder is not None:
-        folder.mkdir(parents=True, exist_ok=True)
-        probe = folder / f".shared-{secrets.token_hex(8)}"
+    if checkpoints is not None and not is_url(checkpoints):
+        probe = Path(checkpoints) / f".shared-{secrets.token_hex(8)}"
+        probe.parent.mkdir(parents=True, exist_ok=True)
         probe.touch()
     try:
         looks = {
-            node: ray.remote(num_cpus=0, scheduling_strategy=on_node(node))(_unseen).remote(
-                [*data, *([str(probe)] if probe else [])]
+            node: ray.remote(num_cpus=0, scheduling_strategy=on_node(node))(_look).remote(
+                list(data), probe or checkpoints
             )
             for node in machines
         }
         for node, look in looks.items():
             try:
-                missing, numerics = ray.get(look, timeout=120)
+                wrong, numerics = ray.get(look, timeout=120)
             except ray.exceptions.RayError as error:
                 why = (str(error).strip().splitlines() or [type(error).__name__])[-1]
                 raise ClusterError(f"node {node.name} cannot run isoflop ({why}); install it there too") from error
             if numerics != _numerics():
                 raise ClusterError(f"node {node.name} has another version of isoflop; install the same one there")
-            if probe is not None and missing[-1:] == [str(probe)]:
-                raise ClusterError(
-                    f"node {node.name} does not see the checkpoints in {folder}; "
-                    "give --checkpoints a folder that all nodes share"
-                )
-            if missing:
-                raise ClusterError(f"node {node.name} does not see {missing[0]}; put it where all nodes see it")
+            if wrong is not None:
+                raise ClusterError(f"node {node.name} {wrong}")
     finally:
         if probe is not None:
             probe.unlink(missing_ok=True)
 
 
-def _unseen(paths: list[str]) -> tuple[list[str], int]:
-    """What of the paths is not there on this machine, and the version of its arithmetic."""
-    return [path for path in paths if not Path(path).exists()], _numerics()
+def _look(data: list[str], checkpoints: Path | str | None) -> tuple[str | None, int]:
+    """What this machine does not reach, None where it reaches all, and the version of its arithmetic."""
+    try:
+        return _unseen(data, checkpoints), _numerics()
+    except RemoteError as error:
+        return f"does not reach {error}", _numerics()
+
+
+def _unseen(data: list[str], checkpoints: Path | str | None) -> str | None:
+    if isinstance(checkpoints, Path) and not checkpoints.exists():
+        remedy = "give --checkpoints a folder that all nodes share, or a URL"
+        return f"does not see the checkpoints in {checkpoints.parent}; {remedy}"
+    if isinstance(checkpoints, str):
+        Remote(checkpoints).check()
+    for place in data:
+        if is_url(place):
+            Remote(place).reach()
+        elif not Path(place).exists():
+            return f"does not see {place}; put it where all nodes see it, or behind a URL"
+    return None
 
 
 def _numerics() -> int:

@@ -53,12 +53,12 @@ def coordinate(table: Table, sweeps: Sequence[str], how: How, search: Search | N
     from orchestrator.scheduler import Scheduler
     from orchestrator.terminal import ProgressLine
     from orchestrator.worker import Files
-    from orchestrator.workplace import checkpoints_folder, executor_of
+    from orchestrator.workplace import checkpoints_at, executor_of
 
     queued = [run for sweep in sweeps for run in table.queued(sweep)]
     if not queued:
         return None
-    files = Files(checkpoints_folder(how.checkpoints, table.store), how.checkpoint_every)
+    files = Files(checkpoints_at(how.checkpoints, table.store), how.checkpoint_every)
     speed = _speed_of(table, queued, how.device)  # before Ray takes the cores
     place = executor_of(how.executor, how.slots, how.device, how.address, files, queued, table)
     if not place.gpus and any(table.limits(sweep).gpu_hours for sweep in sweeps):

@@ -38,27 +38,29 @@ def list_(
 @app.command()
 def add(
     name: Annotated[str, typer.Argument(help="what sweep files will call it")],
-    path: Annotated[Path, typer.Argument(help="a folder, an archive or an .npz file")],
+    path: Annotated[str, typer.Argument(help="a folder, an archive or an .npz file; or a URL (s3://...)")],
     *,
     resolution: Annotated[int | None, typer.Option(min=1, help="side in pixels that images are scaled to")] = None,
 ) -> None:
     """Register a data set under a name, after decoding it once."""
     from trainer import catalogue
     from trainer.datasets import EMBEDDED, describe
+    from trainer.remote import is_url, local
     from trainer.spec import RunSpec, SpecError
 
     if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9._-]*", name):
         raise SpecError("name", f"{name!r} must be letters, digits, '.', '_' and '-'")
     if name in EMBEDDED:
         raise SpecError("name", f"{name} is embedded; choose another name")
-    describe(RunSpec(dataset=name, path=str(path.absolute()), resolution=resolution, epochs=1))
-    catalogue.register(name, path)
+    place = path if is_url(path) else str(local(path).absolute())
+    describe(RunSpec(dataset=name, path=place, resolution=resolution, epochs=1))
+    catalogue.register(name, place)
     list_(name)
 
 
 @app.command()
 def convert(
-    source: Annotated[Path, typer.Argument(help="a folder, an archive or an .npz file")],
+    source: Annotated[str, typer.Argument(help="a folder, an archive or an .npz file; or a URL")],
     folder: Annotated[Path, typer.Argument(help="where train.beton and test.beton go")],
     *,
     mode: Annotated[str, typer.Option(help="raw, jpg, or smart: large images as jpg")] = "raw",
@@ -68,6 +70,7 @@ def convert(
     force: Annotated[bool, typer.Option("--force", help="overwrite")] = False,
 ) -> None:
     """Write a data set as FFCV's .beton files."""
+    from trainer.fetched import local_copy
     from trainer.ffcv_data import write_betons
     from trainer.machine import cores
     from trainer.prepared import prepare
@@ -77,7 +80,7 @@ def convert(
         raise SpecError("mode", f"{mode!r} is unknown; it is one of raw, jpg, smart")
     if not force and (there := sorted(folder.glob("*.beton"))):
         raise SpecError("folder", f"{there[0]} is there already; --force overwrites it")
-    held = prepare(str(source), resolution)
+    held = prepare(str(local_copy(source)), resolution)
     if held.image is None:
         raise SpecError("source", f"{source} holds no images")
     images = held.inputs[:].reshape(-1, *held.image)
@@ -89,15 +92,18 @@ def _card(name: str) -> dict[str, Any]:
     """What is known of a data set without decoding it."""
     from trainer import catalogue
     from trainer.datasets import EMBEDDED, describe, load
+    from trainer.fetched import copy_here
     from trainer.prepared import is_prepared
+    from trainer.remote import shown
     from trainer.spec import RunSpec
 
     spec, known = RunSpec(dataset=name, epochs=1), catalogue.KNOWN.get(name)
     place = catalogue.find(name)
+    copy = place and copy_here(place)
     here = name in EMBEDDED or place is not None
     side = known.resolution if known else None
-    card: dict[str, Any] = {"dataset": name, "here": here, "path": str(place) if place else None}
-    if name == "zipf" or (place and is_prepared(str(place), side)) or name == "digits":
+    card: dict[str, Any] = {"dataset": name, "here": here, "path": place and shown(place)}
+    if name == "zipf" or (copy and is_prepared(str(copy), side)) or name == "digits":
         info, arrays = describe(spec), load(spec)
         card |= {"train": info.train_examples, "test": len(arrays.labels) - arrays.train, "classes": info.classes}
         if name == "digits":

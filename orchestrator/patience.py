@@ -1,10 +1,11 @@
-"""Writing to a table that cannot be written for now: a full disk, a lock of another program's."""
+"""Waiting for what cannot be had for now: a full disk, another program's lock on the table, a server's answer."""
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING, TypeVar
 
 from orchestrator.database import waits
+from trainer.remote import RemoteError
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -25,18 +26,19 @@ class Patience:
 
     def __call__(self, write: Callable[[], T]) -> T:
         """What `write` returns in the end. It is one transaction: where it raises, nothing of it was done."""
-        waited = False
+        waited = ""
         while True:
             try:
                 done = write()
             except Exception as error:
-                why = waits(error)
+                remote = isinstance(error, RemoteError)
+                why = str(error) if remote else waits(error)
                 if why is None or self._hurry():
                     raise
-                waited = True
+                waited = "it answers again" if remote else "the table can be written again"
                 self._say(f"{why}: waiting, nothing is lost")
                 self._sleep(AGAIN)
             else:
                 if waited:
-                    self._say("the table can be written again")
+                    self._say(waited)
                 return done

@@ -15,6 +15,7 @@ from orchestrator.search_file import dearest, trials_of
 from orchestrator.sweep import FIRST_STAGE, CellSections, Limits, Stage, Sweep, SweepError
 from trainer import catalogue, cost, datasets, ladder
 from trainer.presets import PRESETS
+from trainer.remote import is_url, local
 from trainer.spec import OWNERS, RunSpec, SpecError, model_name, parse_model_name, stack_key
 
 if TYPE_CHECKING:
@@ -248,7 +249,7 @@ def _finder(folder: Path, *, decode: bool) -> Find:
         if dataset in datasets.EMBEDDED:
             return path
         if path is None:
-            return str(found) if (found := catalogue.find(dataset, [folder])) else None
+            return catalogue.find(dataset, [folder])
         return _absolute("path", path, folder)
 
     @functools.cache
@@ -269,20 +270,12 @@ def _finder(folder: Path, *, decode: bool) -> Find:
 _WHICH_DATA = ("dataset", "path", "resolution", "zipf_alpha", "zipf_tokens")
 
 
-def local_path(field: str, said: str) -> Path:
-    """A path of a file system, which may be said as a file:// URL; SpecError for other URLs."""
-    scheme, mark, rest = said.partition("://")
-    if mark and scheme != "file":
-        raise SpecError(
-            field, f"{said!r}: files of a file system are read, not {scheme}://; mount it and say where"
-        )
-    return Path(rest if mark else said).expanduser()
-
-
 def _absolute(field: str, said: str, folder: Path) -> str:
-    """Where something lies: beside the file, in $ISOFLOP_DATA, in ./data."""
+    """Where something lies: beside the file, in $ISOFLOP_DATA, in ./data; or behind a URL."""
+    if is_url(said):
+        return said
     roots = [folder, *catalogue.data_roots()]
-    for path in [(root / local_path(field, said)).absolute() for root in roots]:
+    for path in [(root / local(said)).absolute() for root in roots]:
         if path.exists():
             return os.path.normpath(path)
     where = ", ".join(str(root) for root in roots)

@@ -45,9 +45,9 @@ class PopulationSearch(TuneSearch):
     def _begun(self, part: int, runs: Mapping[int, RunSpec]) -> dict[int, tuple[int, str, str]]:
         """Where members go on: from their last part, or from where that began, if it came to nothing."""
         standing = standings(self._table, [run.run_id for run in runs.values()])
-        found = {}
+        found, kept = {}, self._files.kept()
         for number, run in runs.items() if part else ():
-            whole = standing[run.run_id].state == "done" and self._files.kept(run.run_id)
+            whole = standing[run.run_id].state == "done" and run.run_id in kept
             found[number] = (part, *((run.run_id, run.cell_id) if whole else (run.parent, run.parent_cell)))
         return found
 

@@ -29,7 +29,10 @@ Address = Annotated[
     str | None, typer.Option(help="host:port of a Ray cluster to train on, or auto; default: this machine alone")
 ]
 Checkpoints = Annotated[
-    str | None, typer.Option(metavar="PATH", help="folder for checkpoints, or none; default: beside the table")
+    str | None,
+    typer.Option(
+        metavar="PATH", help="for checkpoints: a folder, a URL (s3://...), or none; default: beside the table"
+    ),
 ]
 Every = Annotated[float, typer.Option(min=0, help="seconds between two checkpoints of a run in training")]
 Keep = Annotated[bool, typer.Option("--keep", help="keep the final parameters of every run")]

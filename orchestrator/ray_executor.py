@@ -114,7 +114,7 @@ class RayExecutor:
         """Hire workers on machines."""
         self._known |= {node.id for node in machines}
         if self._address:
-            cluster.check_shared(self._ray, machines, self._data, self._files.folder)
+            cluster.check_shared(self._ray, machines, self._data, self._files.where)
         for node in machines:
             for _ in range(self._slots_of(node)):
                 self._slots.append(slot := _Slot(node))

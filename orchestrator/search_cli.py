@@ -96,11 +96,11 @@ def _tuned(table: Table, sweep: Sweep, how: How) -> bool:
     from orchestrator.population import PopulationSearch
     from orchestrator.tune_search import TrialSearch
     from orchestrator.worker import Files
-    from orchestrator.workplace import checkpoints_folder
+    from orchestrator.workplace import checkpoints_at
 
     if how.executor == "inline" or how.address is not None:
         stop("a scheduler of Ray Tune trains on this machine through Ray: leave out --executor and --address")
-    files = Files(checkpoints_folder(how.checkpoints, table.store), how.checkpoint_every)
+    files = Files(checkpoints_at(how.checkpoints, table.store), how.checkpoint_every)
     kind = PopulationSearch if sweep.search and sweep.search.scheduler == "pbt" else TrialSearch
     going = kind(table, sweep, files, slots=how.slots, device=how.device)  # type: ignore[arg-type]
     going.run(say)

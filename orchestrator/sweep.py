@@ -72,7 +72,9 @@ class Data(_Section):
         None, min_length=1, description="a name that `isoflop data list` knows, or one of your own with a path"
     )
     path: str | None = Field(
-        None, min_length=1, description="looked up beside the file, in $ISOFLOP_DATA, in ./data"
+        None,
+        min_length=1,
+        description="looked up beside the file, in $ISOFLOP_DATA, in ./data; or a URL (s3://...)",
     )
     resolution: Axis[Whole] | None = Field(None, description="side in pixels that images are scaled to")
     dataset_size: Axis[Whole] | None = Field(None, description="distinct training examples; default all")
@@ -95,7 +97,9 @@ class Model(_Section):
     """The models: by `name` (B-6/Wi-256), or by family, depth and width."""
 
     name: Axis[str] | None = Field(None, description="the paper's names, e.g. B-6/Wi-256, S-6/Wi-1024")
-    start: str | None = Field(None, min_length=1, description="an official checkpoint of this model to begin with")
+    start: str | None = Field(
+        None, min_length=1, description="an official checkpoint of this model to begin with, or its URL"
+    )
     family: Axis[Family] | None = None
     depth: Axis[Whole] | None = Field(None, description="b-mlp: blocks; s-mlp: linear layers before the head")
     width: Axis[Whole] | None = None

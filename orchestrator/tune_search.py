@@ -23,6 +23,7 @@ from orchestrator.search_file import drawn_beforehand, trials_of
 from orchestrator.sweep import SweepError
 from orchestrator.trials import ENDED, WORST, Task, curves, known, propose, standings
 from trainer.machine import cores
+from trainer.spec import SpecError
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
@@ -87,11 +88,13 @@ class TuneSearch:
             self._ray = cluster.start(self._slots or cores(), None)
             return
         self._ray = cluster.join(self._address)
-        cluster.check_shared(self._ray, cluster.nodes(self._ray), self._data, self._files.folder)
+        if isinstance(self._files.where, str):
+            raise SpecError("checkpoints", "Ray Tune on a cluster needs a folder that all nodes share, not a URL")
+        cluster.check_shared(self._ray, cluster.nodes(self._ray), self._data, self._files.where)
 
     def _fit(self, cell: CellSearch, trainable: Any, said: Mapping[str, Any], writer: Any, **options: Any) -> None:
         """Have Tune run a trainable with the arguments `said`. The first Ctrl-C ends it soon, the second now."""
-        shared = self._files.folder if self._address else None
+        shared = self._files.where if self._address else None
         said = {"metric": self._search.metric, "device": self._device, "files": self._files, **said}
         try:
             with tempfile.TemporaryDirectory(prefix=".tune-", dir=shared) as folder, self._interrupts.watched():

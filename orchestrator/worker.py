@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import logging
 import os
-import shutil
 import threading
 import traceback
 from collections import deque
@@ -20,6 +19,7 @@ if TYPE_CHECKING:
 
     from trainer.result import Record, Resumed, RunResult
     from trainer.spec import Device, RunSpec
+    from trainer.storage import Storage
 
 
 class Raised(NamedTuple):
@@ -50,29 +50,30 @@ Item: TypeAlias = "Process | Record | Resumed | Said | Used | list[RunResult] | 
 
 
 class Files(NamedTuple):
-    """Where workers leave checkpoints, and the least seconds between two; without a folder there are none."""
+    """Where workers leave checkpoints (a folder, a URL, None: nowhere), and the least seconds between two."""
 
-    folder: Path | None = None
+    where: Path | str | None = None
     every: float = 60.0
 
-    def kept(self, run_id: str) -> bool:
-        """Whether a run's final parameters are there to begin another with."""
-        from trainer.checkpoint import is_kept
+    def kept(self) -> set[str]:
+        """Runs whose final parameters are there to begin others with, by one listing; RemoteError if it fails."""
+        return set() if self.where is None else self._storage.all_kept()
 
-        return is_kept(self.folder, run_id)
-
-    def begun(self, run: RunSpec) -> int:
-        """The step after which a run will go on; 0 where it begins. None of the files is read."""
-        from trainer.checkpoint import saved_steps
-
-        return next(iter(saved_steps(self.folder, run.run_id)), 0)
+    def begun(self) -> dict[str, int]:
+        """The step after which each run that has begun will go on, by one listing; RemoteError if it fails."""
+        return {} if self.where is None else self._storage.begun()
 
     def drop(self, run_ids: Collection[str]) -> None:
-        """Delete the checkpoints of runs that will not go on."""
-        if self.folder is None:
-            return
-        for run_id in run_ids:
-            shutil.rmtree(self.folder / run_id, ignore_errors=True)
+        """Delete the checkpoints of runs that will not go on; behind a URL that is done in the background."""
+        if self.where is not None:
+            self._storage.remove(run_ids)
+
+    @property
+    def _storage(self) -> Storage:
+        from trainer.checkpoint import storage_of
+
+        assert self.where is not None
+        return storage_of(self.where)
 
 
 NO_FILES = Files()
@@ -149,14 +150,13 @@ class Worker:
 
         if self._threads is not None:
             torch.set_num_threads(self._threads)  # of this thread: it is the one that trains
-        folder, every = self._files
         meter = Meter()
         going = training(
             specs,
             device=self._device,
             should_stop=self._stop.is_set,
-            checkpoints=folder,
-            every=every,
+            checkpoints=self._files.where,
+            every=self._files.every,
             keep=keep,
             leaving=lambda: self._leaving,
             on_step=self._signs,

@@ -1,4 +1,4 @@
-"""The executor that a command asks for, and the folder in which its workers leave checkpoints."""
+"""The executor that a command asks for, and where its workers leave checkpoints."""
 
 from __future__ import annotations
 
@@ -6,7 +6,9 @@ from typing import TYPE_CHECKING
 
 from orchestrator.database import checkpoints_of
 from orchestrator.options import say
-from orchestrator.planner import bundles, local_path
+from orchestrator.planner import bundles
+from trainer.remote import Remote, RemoteError, is_url, local
+from trainer.spec import SpecError
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -18,14 +20,20 @@ if TYPE_CHECKING:
     from trainer.spec import Device, RunSpec
 
 
-def checkpoints_folder(said: str | None, store: str) -> Path | None:
+def checkpoints_at(said: str | None, store: str) -> Path | str | None:
     """Where checkpoints lie: as said, else beside a SQLite store; None: nowhere, as for "none".
 
-    Raises SpecError for what is no folder of a file system: a checkpoint is synced and renamed in place.
+    Raises SpecError for a URL at which one cannot write, read, list and delete.
     """
     if said is None:
         return checkpoints_of(store)
-    return None if said == "none" else local_path("checkpoints", said)
+    if not is_url(said):
+        return None if said == "none" else local(said)
+    try:
+        Remote(said).check()
+    except RemoteError as error:
+        raise SpecError("checkpoints", str(error)) from error
+    return said
 
 
 def executor_of(

@@ -94,17 +94,17 @@ KNOWN: dict[str, Known] = {
 }
 
 
-def find(name: str, roots: list[Path] | None = None) -> Path | None:
-    """Where a registered or catalogued set lies, None where it does not. `roots` go before `data_roots`."""
+def find(name: str, roots: list[Path] | None = None) -> str | None:
+    """Where a registered or catalogued set lies, a path or a URL; None: nowhere. `roots` go before `data_roots`."""
     if (registered := registered_sets().get(name)) is not None:
-        return Path(registered)
+        return registered
     known = KNOWN.get(name)
     for root in [*(roots or []), *data_roots()]:
         for stem in known.names if known else ():
             for suffix in ("", *ARCHIVES, ".npz"):
                 path = root / f"{stem}{suffix}"
                 if path.exists() and (suffix or not _only_holds_another(path, known)):
-                    return path.absolute()
+                    return str(path.absolute())
     return None
 
 
@@ -159,7 +159,7 @@ def check_sums(name: str, source: Path) -> None:
 
 
 def registered_sets() -> dict[str, str]:
-    """Data sets of one's own: name -> path."""
+    """Data sets of one's own: name -> path or URL."""
     try:
         found = json.loads(_registry().read_text())
     except (OSError, ValueError):
@@ -167,12 +167,12 @@ def registered_sets() -> dict[str, str]:
     return found if isinstance(found, dict) else {}
 
 
-def register(name: str, path: Path) -> None:
-    """Remember where a data set lies."""
+def register(name: str, place: str) -> None:
+    """Remember where a data set lies: an absolute path, or a URL."""
     file = _registry()
     file.parent.mkdir(parents=True, exist_ok=True)
     aside = file.with_suffix(f".{os.getpid()}")
-    aside.write_text(json.dumps({**registered_sets(), name: str(path.absolute())}, indent=1))
+    aside.write_text(json.dumps({**registered_sets(), name: place}, indent=1))
     aside.replace(file)
 
 

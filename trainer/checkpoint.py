@@ -1,39 +1,32 @@
-"""Save a run between two steps and go on from there: safetensors and a small JSON, checksummed, never pickle.
+"""Save a run between two steps and go on from there: when to save, what, and what is good enough to go on from.
 
-The checkpoints of a run lie in `<folder>/<run_id>/`: `<step>.safetensors` holds tensors, `<step>.json` the rest
-and both checksums. They are written aside, fsynced and renamed, the JSON last: where it stands, the checkpoint is
-whole. The one before is kept beside it, for a disk that lies. Each run of a stack has its own, so that it can go
-on in any other company. The final parameters of a run that is to be built upon are `<folder>/<run_id>.safetensors`.
+The files and the guarantees are those of `trainer.storage`, a folder, and `trainer.bucket`, a URL. Each run of a
+stack has its own checkpoints, so that it can go on in any other company.
 """
 
 from __future__ import annotations
 
-import contextlib
-import hashlib
-import json
 import logging
-import os
-import shutil
 import time
 from dataclasses import asdict, dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 from safetensors import SafetensorError
 
-from trainer.durable import make_folder, sync
+from trainer.bucket import Bucket
+from trainer.remote import is_url, local
 from trainer.result import Record
+from trainer.storage import Folder, Save
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Callable, Iterator, Sequence
     from pathlib import Path
 
     import torch
 
     from trainer.optimise import Optimizer
     from trainer.spec import RunSpec
-
-FORMAT = 1
-"""Version of the files. Another one is refused, and the run starts again."""
+    from trainer.storage import Storage
 
 SHARE, LATEST = 0.05, 10
 """Share of the time that saving may take; where one save takes long, the next waits up to so many times longer."""
@@ -60,22 +53,23 @@ class State:
 
 
 class Checkpoints:
-    """The checkpoints that runs in training leave in a folder; without a folder there are none.
+    """The checkpoints that runs in training leave in a folder or behind a URL; without one (None) there are none.
 
-    `every` is the least time between two saves, in seconds. A disk that is full or broken costs a warning and
-    never the run. `here` is the device's name and the number of threads: on others last bits may differ.
+    `every` is the least time between two saves, in seconds. A disk that is full or broken, or a server that does
+    not answer, costs a warning and never the run. `here` is the device's name and the number of threads: on others
+    last bits may differ.
     """
 
-    def __init__(self, folder: Path | None, every: float, here: tuple[str, int]) -> None:
-        self.folder, self._every, self._here = folder, every, here
+    def __init__(self, where: Path | str | None, every: float, here: tuple[str, int]) -> None:
+        self.storage = None if where is None else storage_of(where)
+        self._every, self._here = every, here
         self._due = time.monotonic() + every
-        self._last: dict[str, int] = {}
         self._left: dict[str, State] = {}
 
     @property
     def due(self) -> bool:
-        """Whether it is time to save."""
-        return self.folder is not None and time.monotonic() >= self._due
+        """Whether it is time to save, and the last save is through."""
+        return self.storage is not None and time.monotonic() >= self._due and not self.storage.busy
 
     def newest(self, run: RunSpec) -> State | None:
         """The newest checkpoint of a run that is whole, None where there is none.
@@ -83,51 +77,47 @@ class Checkpoints:
         One that is torn, or is of another run or format, is refused with a line in the log.
         """
         left = self._left.pop(run.run_id, None)
-        for step in saved_steps(self.folder, run.run_id):
-            assert self.folder is not None
+        for step in self._steps(run):
+            assert self.storage is not None
             if left is not None and left.step >= step:
                 break
-            sidecar = self.folder / run.run_id / f"{step}.json"
             try:
-                said, tensors = _read(sidecar, run.run_id)
+                said, tensors = self.storage.read(run.run_id, step)
                 _check_complete(run, tensors)
                 history = tuple(Record(**record) for record in said["history"])
                 state = State(said["step"], said["since"], said["seconds"], history, tensors)
                 made_on = (said["device"], said["threads"])
             except (OSError, SafetensorError, ValueError, TypeError) as error:
-                log.warning("%s is refused: %s; an earlier one is used, or the run starts again", sidecar, error)
+                name = self.storage.name(run.run_id, step)
+                log.warning("%s is refused: %s; an earlier one is used, or the run starts again", name, error)
                 continue
             if made_on != self._here:
                 said_so = "run %s goes on at step %d on %s with %d threads after %s with %d: last bits may differ"
                 log.warning(said_so, run.run_id[:8], state.step, *self._here, *made_on)
-            self._last[run.run_id] = state.step
             return state
         return left
 
+    def _steps(self, run: RunSpec) -> list[int]:
+        return [] if self.storage is None else self.storage.steps(run.run_id)
+
     def leave(self, run: RunSpec, state: State) -> None:
-        """Leave a state to a run that begins with it later in this process, and on the disk for another one."""
+        """Leave a state to a run that begins with it later in this process, and in storage for another one."""
         copied = {name: tensor.clone() for name, tensor in state.tensors.items()}
         self._left[run.run_id] = replace(state, tensors=copied)
-        if max(saved_steps(self.folder, run.run_id), default=0) < state.step:
+        if max(self._steps(run), default=0) < state.step:
             self.save([(run, state)])
 
     def save(self, states: Sequence[tuple[RunSpec, State]]) -> None:
-        """Save runs of one stack. All are written before the first is renamed, so that they stay at one step."""
-        if self.folder is None:
+        """Save runs of one stack."""
+        if self.storage is None:
             return
         began = time.monotonic()
         try:
-            for run, state in states:
-                _write_aside(self.folder / run.run_id / str(state.step), self._said(run, state), state.tensors)
-            for run, state in states:
-                _publish(self.folder / run.run_id / str(state.step))
-                _prune(self.folder / run.run_id, {state.step, self._last.get(run.run_id, state.step)})
-                self._last[run.run_id] = state.step
+            self.storage.write(
+                [Save(run.run_id, state.step, self._said(run, state), state.tensors) for run, state in states]
+            )
         except (OSError, SafetensorError) as error:
-            log.warning("no checkpoint in %s: %s; training goes on", self.folder, error)
-            with contextlib.suppress(OSError):
-                for run, _ in states:
-                    _prune(self.folder / run.run_id, None)
+            log.warning("no checkpoint in %s: %s; training goes on", self.storage, error)
         took = time.monotonic() - began
         self._due = time.monotonic() + min(max(self._every, took / SHARE), LATEST * self._every)
 
@@ -145,39 +135,36 @@ class Checkpoints:
 
     def keep(self, run: RunSpec, weights: dict[str, torch.Tensor]) -> None:
         """Keep a run's final parameters, by the names of `trainer.model.slots`, for `kept` to read."""
-        assert self.folder is not None
+        assert self.storage is not None
         try:
-            _write_aside(self.folder / run.run_id, {"run_id": run.run_id, "spec": asdict(run)}, weights)
-            _publish(self.folder / run.run_id)
+            self.storage.keep(run.run_id, {"run_id": run.run_id, "spec": asdict(run)}, weights)
         except (OSError, SafetensorError) as error:
-            log.warning("the parameters of run %s cannot be kept in %s: %s", run.run_id[:8], self.folder, error)
+            log.warning("the parameters of run %s can't be kept in %s: %s", run.run_id[:8], self.storage, error)
 
-    def remove(self, run: RunSpec) -> None:
-        """Remove the checkpoints of a run that has ended; kept parameters stay."""
-        if self.folder is not None:
-            shutil.rmtree(self.folder / run.run_id, ignore_errors=True)
+    def end(self, runs: Sequence[RunSpec], alive: Callable[[], None]) -> None:
+        """Remove the checkpoints of runs that have ended; return when all that is to stay is where it belongs."""
+        if self.storage is not None:
+            self.storage.remove([run.run_id for run in runs])
+            self.storage.settle(alive)
 
 
-def kept(folder: Path, run_id: str) -> tuple[dict[str, Any], dict[str, torch.Tensor]]:
+def storage_of(where: Path | str) -> Storage:
+    """What reads and writes in a folder or behind a URL."""
+    return Bucket(str(where)) if is_url(where) else Folder(local(where))
+
+
+def kept(where: Path | str, run_id: str) -> tuple[dict[str, Any], dict[str, torch.Tensor]]:
     """A run's spec as a mapping, and its final parameters by the names of `trainer.model.slots`, fp32, on the CPU.
 
     Raises OSError where there are none, ValueError where they are damaged or another run's.
     """
-    said, weights = _read(folder / f"{run_id}.json", run_id)
+    said, weights = storage_of(where).kept(run_id)
     return said["spec"], weights
 
 
-def is_kept(folder: Path | None, run_id: str) -> bool:
-    """Whether the final parameters of a run were kept; they have not been read yet."""
-    return folder is not None and (folder / f"{run_id}.json").exists()
-
-
-def saved_steps(folder: Path | None, run_id: str) -> list[int]:
+def saved_steps(where: Path | str | None, run_id: str) -> list[int]:
     """Steps at which checkpoints of a run stand, newest first; none of them has been read yet."""
-    if folder is None:
-        return []
-    names = (path.stem for path in (folder / run_id).glob("*.json"))
-    return sorted((int(name) for name in names if name.isdecimal()), reverse=True)
+    return [] if where is None else storage_of(where).steps(run_id)
 
 
 def tensors_of(row: torch.Tensor, optimizer: Optimizer, loss_sum: torch.Tensor) -> dict[str, torch.Tensor]:
@@ -220,63 +207,8 @@ def _of(row: torch.Tensor, optimizer: Optimizer) -> Iterator[torch.Tensor]:
     return (parameter for parameter in everything if begin <= parameter.data_ptr() < end)
 
 
-def _write_aside(base: Path, said: dict[str, Any], tensors: dict[str, torch.Tensor]) -> None:
-    """Write `base`.safetensors and .json under names of this process, and wait until the disk has them."""
-    from safetensors.torch import save_file
-
-    make_folder(base.parent)
-    data, sidecar = _aside(base, ".safetensors"), _aside(base, ".json")
-    save_file(tensors, data)
-    sync(data)
-    said = {**said, "format": FORMAT, "sha256": _sha256(data)}
-    text = json.dumps(said, allow_nan=False)
-    sidecar.write_text(json.dumps({"said": said, "sha256": hashlib.sha256(text.encode()).hexdigest()}))
-    sync(sidecar)
-
-
-def _publish(base: Path) -> None:
-    for suffix in (".safetensors", ".json"):
-        _aside(base, suffix).replace(base.with_name(base.name + suffix))
-    sync(base.parent)
-
-
-def _aside(base: Path, suffix: str) -> Path:
-    return base.with_name(f"{base.name}{suffix}.{os.getpid()}.part")
-
-
-def _prune(folder: Path, steps: set[int] | None) -> None:
-    """Delete what is not of the given steps (None: of all), and what was left half-written."""
-    keep = None if steps is None else {str(step) for step in steps}
-    for path in folder.glob("*"):
-        if path.suffix == ".part" or (keep is not None and path.name.partition(".")[0] not in keep):
-            path.unlink(missing_ok=True)
-
-
-def _read(sidecar: Path, run_id: str) -> tuple[dict[str, Any], dict[str, torch.Tensor]]:
-    """A JSON and its tensors, checked; ValueError (or what reading raises) where anything is amiss."""
-    from safetensors.torch import load_file
-
-    whole = json.loads(sidecar.read_bytes())
-    said = whole.get("said") if isinstance(whole, dict) else None
-    if said is None or hashlib.sha256(json.dumps(said).encode()).hexdigest() != whole.get("sha256"):
-        raise ValueError("its checksum is wrong")
-    if said["format"] != FORMAT:
-        raise ValueError(f"its format is {said['format']}, this isoflop reads {FORMAT}")
-    if said["run_id"] != run_id:
-        raise ValueError(f"it belongs to run {said['run_id']}")
-    data = sidecar.with_suffix(".safetensors")
-    if _sha256(data) != said["sha256"]:
-        raise ValueError(f"the checksum of {data.name} is wrong")
-    return said, load_file(data)
-
-
 def _check_complete(run: RunSpec, tensors: dict[str, torch.Tensor]) -> None:
     state = NEEDED[run.optimizer] if run.optimizer != "sgd" or run.momentum else ()
     missing = {"row", "loss_sum", *(f"optimizer.0.{name}" for name in state)} - tensors.keys()
     if missing:
         raise ValueError(f"it lacks {', '.join(sorted(missing))}")
-
-
-def _sha256(path: Path) -> str:
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()

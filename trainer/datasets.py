@@ -1,7 +1,7 @@
 """Data sets as arrays: what is known of one (DatasetInfo), its images and labels, its splits. No torch.
 
 Two sets are embedded, `digits` (scikit-learn's) and `zipf`. Others are found by name (`catalogue`) or come with a
-`path`; `prepared` decodes them once into a memory-mapped array in the cache.
+`path`; `fetched` copies what lies behind a URL, `prepared` decodes it once into a memory-mapped array in the cache.
 """
 
 from __future__ import annotations
@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from trainer import catalogue, cost, zipf
+from trainer.fetched import copy_here, local_copy
 from trainer.prepared import is_prepared, prepare
 from trainer.spec import RunSpec, SpecError, model_name
 from trainer.streams import stream
@@ -101,7 +102,8 @@ def describe(spec: RunSpec, *, decode: bool = True) -> DatasetInfo:
         fingerprint = f"zipf-1-{alpha!r}-{tokens}"
         return DatasetInfo("zipf", zipf.MOST_EXAMPLES, zipf.INPUTS, zipf.CLASSES, None, fingerprint)
     known, place = catalogue.KNOWN.get(spec.dataset), _place(spec)
-    if known and not decode and not (place and is_prepared(place, _side(spec))):
+    here = place and copy_here(place)
+    if known and not decode and not (here and is_prepared(str(here), _side(spec))):
         side = spec.resolution or known.side
         image = (side, side, known.channels)
         return DatasetInfo(spec.dataset, known.train, math.prod(image), known.classes, image, UNSEEN)
@@ -144,7 +146,7 @@ def resolve(spec: RunSpec, info: DatasetInfo) -> RunSpec:
         inputs=info.inputs,
         classes=info.classes,
         fingerprint=info.fingerprint,
-        parent=_digest(Path(spec.start)) if spec.start else spec.parent,
+        parent=_digest(local_copy(spec.start, "start")) if spec.start else spec.parent,
     )
     if spec.steps is not None:
         return known
@@ -205,12 +207,13 @@ def load(spec: RunSpec) -> Arrays:
     place = None if spec.dataset in EMBEDDED else _place(spec)
     if place is None and spec.dataset not in EMBEDDED:
         raise catalogue.missing(spec.dataset)
-    return _load(spec.dataset, place, _side(spec), *_zipf(spec), stream=spec.loader == "ffcv")
+    here = place and str(local_copy(place))
+    return _load(spec.dataset, here, _side(spec), *_zipf(spec), stream=spec.loader == "ffcv")
 
 
 def _place(spec: RunSpec) -> str | None:
     """Where a data set that is not embedded lies: where the spec says, or where it is found."""
-    return spec.path or (str(found) if (found := catalogue.find(spec.dataset)) else None)
+    return spec.path or catalogue.find(spec.dataset)
 
 
 def _side(spec: RunSpec) -> int | None:

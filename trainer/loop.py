@@ -43,7 +43,7 @@ def train(
     device: Device = "auto",
     should_stop: Callable[[], bool] | None = None,
     evaluations: int = 12,
-    checkpoints: Path | None = None,
+    checkpoints: Path | str | None = None,
     every: float = EVERY,
     keep: bool | Collection[str] = False,
 ) -> RunResult: ...
@@ -55,7 +55,7 @@ def train(
     device: Device = "auto",
     should_stop: Callable[[], bool] | None = None,
     evaluations: int = 12,
-    checkpoints: Path | None = None,
+    checkpoints: Path | str | None = None,
     every: float = EVERY,
     keep: bool | Collection[str] = False,
 ) -> list[RunResult]: ...
@@ -66,7 +66,7 @@ def train(
     device: Device = "auto",
     should_stop: Callable[[], bool] | None = None,
     evaluations: int = 12,
-    checkpoints: Path | None = None,
+    checkpoints: Path | str | None = None,
     every: float = EVERY,
     keep: bool | Collection[str] = False,
 ) -> RunResult | list[RunResult]:
@@ -80,12 +80,12 @@ def train(
     when it says True the runs end as `cancelled`. A run whose loss is no longer finite ends as `diverged`,
     without touching the others. Numbers depend on the spec, the device and the thread count only.
 
-    With a folder for `checkpoints`, runs are saved at most `every` so many seconds and when they are cancelled, and
-    go on from there when they are trained again, in whatever company: with the numbers, to the last bit on a CPU
-    with as many threads, of a run that was never stopped. `on_record` is handed what is new. Runs of a stack that
-    were saved at different steps train one step's group after the other. A checkpoint goes when its run has ended;
-    `keep` (True, or run_ids) leaves the final parameters of runs that are done (`trainer.checkpoint.kept`), with
-    which runs of that `parent` begin.
+    With a folder for `checkpoints`, or a URL of fsspec's, runs are saved at most `every` so many seconds and when
+    they are cancelled, and go on from there when they are trained again, in whatever company: with the numbers, to
+    the last bit on a CPU with as many threads, of a run that was never stopped. `on_record` is handed what is new.
+    Runs of a stack that were saved at different steps train one step's group after the other. A checkpoint goes
+    when its run has ended; `keep` (True, or run_ids) leaves the final parameters of runs that are done
+    (`trainer.checkpoint.kept`), with which runs of that `parent` begin.
 
     Where there is a validation split, records are of that split; the test split is looked at once, at the end.
 
@@ -122,7 +122,7 @@ def training(  # noqa: PLR0913 - what `train` takes, and two signals
     device: Device = "auto",
     should_stop: Callable[[], bool] | None = None,
     evaluations: int = 12,
-    checkpoints: Path | None = None,
+    checkpoints: Path | str | None = None,
     every: float = EVERY,
     keep: bool | Collection[str] = False,
     leaving: Callable[[], Collection[str]] = frozenset,
@@ -136,7 +136,7 @@ def training(  # noqa: PLR0913 - what `train` takes, and two signals
     forward pass of an evaluation: a sign of life.
     """
     if keep and checkpoints is None:
-        raise ValueError("keep needs a folder for checkpoints")
+        raise ValueError("keep needs a folder or a URL for checkpoints")
     where = pick_device(device)
     runs = [datasets.resolve(spec, datasets.describe(spec)) for spec in specs]
     if len({stack_key(run) for run in runs}) != 1:
@@ -159,9 +159,8 @@ def training(  # noqa: PLR0913 - what `train` takes, and two signals
                     members, heir, where, stops, evaluations, files, keep=kept, on_step=on_step
                 )
                 ended |= {result.run_id: result for result in results}
-    for run in runs:  # only now: until results are out, a kill costs the time since the last save
-        if ended[run.run_id].state != "cancelled":
-            files.remove(run)
+    # only now: until results are out, a kill costs the time since the last save
+    files.end([run for run in runs if ended[run.run_id].state != "cancelled"], on_step)
     return [ended[run.run_id] for run in every_run]
 
 
@@ -206,7 +205,7 @@ def _together(
     batches = Batches(data, runs, splits)
     watched = [split.watched for split in splits] if first.validation else splits
     evaluate = Evaluation(data, watched, on_step=on_step)
-    stack = Stack(runs, where, [start_row(run, files.folder) for run in runs] if None in saved else None)
+    stack = Stack(runs, where, [start_row(run, files.storage) for run in runs] if None in saved else None)
     optimizer = make_optimizer(runs, stack.rows, slots(stack.shape))
     gradients = Gradients(stack, batches, runs, precision(first, where))
     book = Book(runs, where, loader)

@@ -8,12 +8,12 @@ trained on the same data set, of a file where the number of classes agrees. Else
 from __future__ import annotations
 
 import math
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 from safetensors import SafetensorError
 
-from trainer import checkpoint, cost, datasets
+from trainer import cost, datasets
+from trainer.fetched import local_copy
 from trainer.model import initial_row, slots
 from trainer.official import load_official
 from trainer.optimise import head_gain
@@ -22,9 +22,11 @@ from trainer.spec import RunSpec, SpecError
 if TYPE_CHECKING:
     import torch
 
+    from trainer.storage import Storage
 
-def start_row(run: RunSpec, folder: Path | None) -> torch.Tensor:
-    """Parameters [n] with which a resolved run begins, fp32, on the CPU; `folder` holds the checkpoints.
+
+def start_row(run: RunSpec, storage: Storage | None) -> torch.Tensor:
+    """Parameters [n] with which a resolved run begins, fp32, on the CPU; `storage` holds the checkpoints.
 
     Raises SpecError where its parent's are not there, are damaged, or are of another shape.
     """
@@ -32,7 +34,7 @@ def start_row(run: RunSpec, folder: Path | None) -> torch.Tensor:
     row = initial_row(shape, run.seed, head_gain(run))
     if not run.parent:
         return row
-    weights, keeps_head = _of_file(run) if run.start else _of_run(run, folder)
+    weights, keeps_head = _of_file(run) if run.start else _of_run(run, storage)
     wanted = {slot.name: slot.shape for slot in slots(shape) if keeps_head or not slot.name.startswith("head.")}
     found = {name: tuple(w.shape) for name, w in weights.items() if keeps_head or not name.startswith("head.")}
     if strange := [name for name in (*wanted, *found) if wanted.get(name) != found.get(name)]:
@@ -48,23 +50,25 @@ def start_row(run: RunSpec, folder: Path | None) -> torch.Tensor:
     return row
 
 
-def _of_run(run: RunSpec, folder: Path | None) -> tuple[dict[str, torch.Tensor], bool]:
-    if folder is None:
-        raise SpecError("parent", "a run with a parent needs the folder of checkpoints in which it was kept")
+def _of_run(run: RunSpec, storage: Storage | None) -> tuple[dict[str, torch.Tensor], bool]:
+    if storage is None:
+        raise SpecError(
+            "parent", "a run with a parent needs the folder of checkpoints in which it was kept, or its URL"
+        )
     try:
-        said, weights = checkpoint.kept(folder, run.parent)
+        said, weights = storage.kept(run.parent)
     except (OSError, SafetensorError, ValueError, KeyError) as error:
         raise SpecError(
-            "parent", f"the parameters of run {run.parent[:8]} in {folder} can't be read: {error}"
+            "parent", f"the parameters of run {run.parent[:8]} in {storage} can't be read: {error}"
         ) from error
-    return weights, said["fingerprint"] == run.fingerprint
+    return weights, said["spec"]["fingerprint"] == run.fingerprint
 
 
 def _of_file(run: RunSpec) -> tuple[dict[str, torch.Tensor], bool]:
     assert run.start is not None
     image = datasets.describe(run).image
     try:
-        shape, weights = load_official(Path(run.start), channels=image[2] if image else 1)
+        shape, weights = load_official(local_copy(run.start, "start"), channels=image[2] if image else 1)
     except ValueError as error:
         raise SpecError("start", str(error)) from error
     return weights, shape.classes == run.classes

@@ -114,7 +114,7 @@ def test_what_the_machines_do_not_share_is_refused_in_a_line(folder, server, env
     assert "does not see /gone/x.npz; put it where all nodes see it" in ended.stderr
     for options, why in [
         (["--address", server.address, "--executor", "inline"], "a cluster is for --executor ray"),
-        (["--address", server.address, "--checkpoints", "s3://bucket/x"], "not s3://; mount it"),
+        (["--address", server.address, "--checkpoints", "gs://bucket/x"], "gs:// needs gcsfs, which is missing"),
     ]:
         process = start(folder, "stranger.db", env, *options)
         said, _ = process.communicate(timeout=120)

@@ -14,6 +14,8 @@ from orchestrator.executors import Failed, Finished, Lost, Recorded
 from orchestrator.failures import is_lost, signature
 from orchestrator.planner import run_flops
 from orchestrator.requests import Request, inbox_of
+from tests.orchestrator.fakes import Saved
+from trainer.remote import RemoteError
 
 
 def states(table):
@@ -155,6 +157,21 @@ def test_a_table_that_somebody_locks_is_waited_for_and_nothing_is_lost(begin, ta
     assert states(table) == {"done": 4}
     assert "the table is locked by another program: waiting, nothing is lost" in said
     assert "the table can be written again" in said
+
+
+def test_checkpoints_that_cannot_be_listed_for_now_are_waited_for(begin, table, monkeypatch):
+    said, fails, listed = [], iter([True, True]), Saved.begun
+
+    def begun(files):
+        if next(fails, None):
+            raise RemoteError("ftp://there/ck: Connection refused")
+        return listed(files)
+
+    monkeypatch.setattr(Saved, "begun", begun)
+    begin(on_progress=lambda p: said.append(p.message))[0].drain()
+    assert states(table) == {"done": 4}
+    assert said.count("ftp://there/ck: Connection refused: waiting, nothing is lost") == 2
+    assert "it answers again" in said
 
 
 def test_a_full_disk_is_waited_for_and_nothing_is_lost(begin, table, clock, pragma):

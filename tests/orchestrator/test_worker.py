@@ -26,14 +26,14 @@ def run(planned):
 
 def test_a_stopped_stack_goes_on_where_it_was(tmp_path, run):
     files = Files(tmp_path)
-    assert files.begun(run) == 0
+    assert run.run_id not in files.begun()
     worker = Worker("cpu", files=files)
     events = worker.train([run])
     next(event for event in events if isinstance(event, Record))
     worker.stop()
     *_, (cut,) = events
     assert cut.state == "cancelled"
-    assert files.begun(run) == cut.steps
+    assert files.begun()[run.run_id] == cut.steps
     _, first, *records, used, (result,) = Worker("cpu", files=files).train([run])
     assert used.peak_memory > 1e6
     assert isinstance(first, Resumed)
@@ -41,7 +41,7 @@ def test_a_stopped_stack_goes_on_where_it_was(tmp_path, run):
     assert all(isinstance(record, Record) and record.step > cut.steps for record in records)
     alone = train(run, device="cpu")
     assert (result.error, result.loss, result.flops) == (alone.error, alone.loss, alone.flops)
-    assert files.begun(run) == 0
+    assert run.run_id not in files.begun()
 
 
 def test_what_is_logged_reaches_the_caller_where_it_is_relayed(tmp_path, run):

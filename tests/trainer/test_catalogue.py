@@ -204,7 +204,7 @@ def test_a_registered_set_is_found_by_its_name(root, tmp_path):
     np.savez(tmp_path / "x.npz", x_train=pictures(4, 8), y_train=[0, 1, 0, 1], x_test=pictures(2, 8), y_test=[0, 1])
     with pytest.raises(SpecError, match="'mine' is unknown"):
         describe(RunSpec(dataset="mine", epochs=1))
-    catalogue.register("mine", tmp_path / "x.npz")
+    catalogue.register("mine", str(tmp_path / "x.npz"))
     assert describe(RunSpec(dataset="mine", epochs=1)).image == (8, 8, 3)
     with pytest.raises(SpecError, match="did you mean 'mine'"):
         describe(RunSpec(dataset="mines", epochs=1))

@@ -21,7 +21,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from tests.trainer.reference import numbers
-from trainer import RunSpec, checkpoint, cost, datasets, train
+from trainer import RunSpec, checkpoint, cost, datasets, storage, train
 from trainer.data import on_device
 from trainer.loop import training
 from trainer.model import forward, slots
@@ -268,7 +268,7 @@ def test_a_checkpoint_that_lacks_a_tensor_is_refused(tmp_path, caplog, missing):
     tensors = {name: value.clone() for name, value in safetensors.torch.load_file(data).items()}
     del tensors[missing]
     safetensors.torch.save_file(tensors, data)
-    rewrite(data.with_suffix(".json"), sha256=checkpoint._sha256(data))
+    rewrite(data.with_suffix(".json"), sha256=storage._sha256(data))
     step, said = newest_step(tmp_path, run_id, caplog)
     assert step == 3 * LOOK
     assert f"it lacks {missing}" in said[0]
@@ -324,9 +324,9 @@ def test_a_slow_disk_is_asked_less_often(tmp_path, monkeypatch):
     now = [0.0]
     monkeypatch.setattr(checkpoint.time, "monotonic", lambda: now[0])
     saver = checkpoint.Checkpoints(tmp_path, 60, ("cpu", 1))
-    monkeypatch.setattr(checkpoint, "_prune", lambda *_: now.__setitem__(0, now[0] + 30))
-    monkeypatch.setattr(checkpoint, "_write_aside", lambda *_: None)
-    monkeypatch.setattr(checkpoint, "_publish", lambda *_: None)
+    monkeypatch.setattr(storage, "_prune", lambda *_: now.__setitem__(0, now[0] + 30))
+    monkeypatch.setattr(storage, "_write_aside", lambda *_: None)
+    monkeypatch.setattr(storage, "_publish", lambda *_: None)
     assert not saver.due
     now[0] = 60
     assert saver.due
