@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import fcntl
 import os
 import re
@@ -106,9 +107,10 @@ def add_missing_columns(connection: sa.Connection, metadata: sa.MetaData) -> Non
                 connection.exec_driver_sql(f"ALTER TABLE {table.name} ADD COLUMN {column.name} {kind}")
 
 
+_FULL = "the disk is full"
 CROSSED = "another coordinator was in the way"
 _PASSING = {
-    "database or disk is full": "the disk is full",
+    "database or disk is full": _FULL,
     "database is locked": "the table is locked by another program",
     "disk I/O error": "the disk does not answer",
     "connection failed": "the database does not answer",
@@ -119,6 +121,8 @@ _PASSING = {
 
 def waits(error: BaseException) -> str | None:
     """Why the table cannot be written for now, in words; None for an error that does not pass by itself."""
+    if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT):
+        return _FULL
     if not isinstance(error, sa.exc.OperationalError):
         return None
     return next((said for found, said in _PASSING.items() if found in str(error.orig)), None)

@@ -127,6 +127,7 @@ class Inbox:
 
     def __init__(self, folder: Path) -> None:
         self._folder = folder
+        self._done: list[Done] = []
 
     def pending(self, _: Table) -> bool:
         """Whether there is any."""
@@ -136,19 +137,22 @@ class Inbox:
         return sorted(self._folder.glob("*.json"))
 
     def obey(self, table: Table) -> list[Done]:
-        """Obey and answer all of them. What cannot be read is answered and put away, or it would come for ever."""
-        done = []
+        """Obey and answer all of them. What cannot be read is answered and put away, or it would come for ever.
+
+        Where the disk is full or the table locked it raises, and is to be called again.
+        """
         for file in self._files():
             answer: dict[str, Any]
             try:
                 said = json.loads(file.read_bytes())
                 one = obey(table, Request(**{**said, "what": tuple(said["what"])}))
                 answer = {"said": one.said}
-                done.append(one)
+                self._done.append(one)
             except (TableError, ValueError, TypeError, KeyError) as error:
                 answer = {"wrong": str(error)}
             _write(file.with_suffix(".answer"), answer)
             file.unlink()
+        done, self._done = self._done, []
         return done
 
     def ask(self, request: Request) -> Path:

@@ -414,7 +414,7 @@ class Scheduler:
         inbox = self._inbox
         if inbox is not None and self._patiently(lambda: inbox.pending(self._table)):
             self._commit([])  # they are to see what we have heard
-            for done in inbox.obey(self._table):
+            for done in self._patiently(lambda: inbox.obey(self._table)):
                 self.reread(done.sweeps)
             for run_id in self._patiently(self._table.leaving):
                 self.end(run_id, "cancelled", "cancelled by hand")

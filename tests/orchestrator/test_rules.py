@@ -1,5 +1,6 @@
 """What the coordinator does when things go wrong, and when another terminal asks for something."""
 
+import errno
 import math
 import os
 import signal
@@ -9,6 +10,7 @@ from dataclasses import replace
 
 import pytest
 
+from orchestrator import requests
 from orchestrator.canary import FEWEST, SHARE, STEPS, canary_of
 from orchestrator.executors import Failed, Finished, Lost, Recorded
 from orchestrator.failures import is_lost, signature
@@ -172,6 +174,42 @@ def test_checkpoints_that_cannot_be_listed_for_now_are_waited_for(begin, table, 
     assert states(table) == {"done": 4}
     assert said.count("ftp://there/ck: Connection refused: waiting, nothing is lost") == 2
     assert "it answers again" in said
+
+
+@pytest.mark.parametrize("where", ["table", "answer"])
+def test_a_request_that_cannot_be_obeyed_for_now_is_obeyed_in_the_end(
+    begin, table, clock, pragma, monkeypatch, where
+):
+    """The table is locked, or the disk too full for the answer: the request stays, and so does the coordinator."""
+    pragma("busy_timeout = 10")
+    inbox, said, tries = inbox_of(table.store), [], iter([True])
+    scheduler, executor, made = begin(on_progress=lambda p: said.append(p.message), how={"inbox": inbox})
+    other = sqlite3.connect(table.store, isolation_level=None)
+
+    def full(path, said, usual=requests._write):
+        if path.suffix == ".answer" and where == "answer" and next(tries, None):
+            raise OSError(errno.ENOSPC, "No space left on device")
+        usual(path, said)
+
+    def poll():
+        if not answers:
+            answers.append(inbox.ask(Request("cancel", (made.runs[-1].run_id,))))
+            if where == "table":
+                other.execute("BEGIN IMMEDIATE")
+
+    def sleep(seconds, usual=clock.sleep):
+        usual(seconds)
+        if other.in_transaction:
+            other.execute("ROLLBACK")
+
+    answers = []
+    monkeypatch.setattr(requests, "_write", full)
+    executor.on_poll, scheduler._patiently._sleep = poll, sleep
+    scheduler.drain()
+    other.close()
+    assert any("waiting, nothing is lost" in line for line in said)
+    assert "now cancelled" in answers[0].read_text()
+    assert states(table) == {"done": 3, "cancelled": 1}
 
 
 def test_a_full_disk_is_waited_for_and_nothing_is_lost(begin, table, clock, pragma):
