@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, NamedTuple
 
+from orchestrator.bundles import bundles
 from orchestrator.device import TYPICAL, Speed
-from orchestrator.planner import bundles
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence

@@ -38,8 +38,8 @@ MOST_ROWS = 60
 def plan(file: File, *, as_json: AsJson = False) -> None:
     """Price a sweep: its cells, FLOPs, parameters, memory and time. Nothing runs."""
     from orchestrator import terminal
+    from orchestrator.bundles import predicted_seconds, table_of
     from orchestrator.device import known_speed
-    from orchestrator.planner import predicted_seconds, table_of
     from trainer.machine import cores
 
     planned, speed = _planned(file, decode=False), known_speed()

@@ -109,8 +109,8 @@ def attach(store: str, planned: Plan, *, retry_failed: bool = False) -> bool:
 
 def _speed_of(table: Table, runs: Sequence[RunSpec], device: str) -> Speed | None:
     """The speed kept with the table, else this machine's, measured where there is much to do; None: not known."""
+    from orchestrator.bundles import predicted_seconds
     from orchestrator.device import TYPICAL, Speed, keep, known_speed, measure
-    from orchestrator.planner import predicted_seconds
     from trainer.machine import cores
 
     if table.speed is not None:

@@ -1,4 +1,4 @@
-"""Sweep to Plan: cells, seeds, stacks, cost and predicted time. Pure and deterministic, no torch."""
+"""Sweep to Plan: cells, seeds, what a run costs. Pure and deterministic, no torch."""
 
 from __future__ import annotations
 
@@ -10,18 +10,16 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from orchestrator.order import in_order
 from orchestrator.search_file import dearest, trials_of
 from orchestrator.sweep import FIRST_STAGE, CellSections, Limits, Stage, Sweep, SweepError
 from trainer import catalogue, cost, datasets, ladder
 from trainer.presets import PRESETS
 from trainer.remote import is_url, local
-from trainer.spec import OWNERS, RunSpec, SpecError, model_name, parse_model_name, stack_key
+from trainer.spec import OWNERS, RunSpec, SpecError, parse_model_name
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
 
-    from orchestrator.device import Speed
     from orchestrator.source import Location
     from trainer.datasets import DatasetInfo
 
@@ -312,73 +310,3 @@ def _notes(planned: Plan, twice: int) -> Iterator[str]:
     price = planned.flops * (planned.trials or 1)
     if limit is not None and price > limit:
         yield f"limits.total_flops {limit:.3g} is below the {price:.3g} planned; the rest will be blocked"
-
-
-def bundles(
-    runs: Sequence[RunSpec],
-    begun: Callable[[RunSpec], int] = lambda _: 0,
-    speed: Speed | None = None,
-    slots: int = 1,
-) -> list[list[RunSpec]]:
-    """Runs grouped into stacks, each trained as one model, in the order in which to start them.
-
-    Runs of different lengths that share their beginning (trainer.ladder) stay in one bundle.
-
-    They are ordered by `orchestrator.order`. Stacks are as large as pays by the measured `speed`, by a rule of
-    thumb without, and small enough that each of `slots` workers has one. `begun` tells the step at which a run goes
-    on; only runs of one step share a stack.
-    """
-    groups: dict[Any, list[list[RunSpec]]] = {}
-    for family in ladder.families(runs):
-        key = (stack_key(family[0]), *((run.steps, begun(run)) for run in family))
-        groups.setdefault(key, []).append(family)
-    made: list[list[RunSpec]] = []
-    for group in groups.values():
-        first = group[0][0]
-        if speed is None:
-            size = cost.stack_size(cost.shape_of(first), first.batch_size, len(group))
-        else:
-            size = speed.stack_size(first, len(group))
-        parts = max(-(-len(group) // size), min(len(group), slots // len(groups)))  # 20 as 10 + 10, not 16 + 4
-        made += [[run for family in group[i::parts] for run in family] for i in range(parts)]
-    return in_order(made, _price, _price if speed is None else speed.seconds, slots)
-
-
-def _price(bundle: Sequence[RunSpec]) -> int:
-    return sum(ladder.charged_flops(bundle).values())
-
-
-def predicted_seconds(runs: Sequence[RunSpec], speed: Speed, slots: int) -> float:
-    """Seconds that the runs will take on `slots` workers of the measured speed, start-up not included.
-
-    The larger of the mean load and the longest bundle: what a schedule of longest-first comes close to.
-    """
-    times = [speed.seconds(bundle) for bundle in bundles(runs, speed=speed, slots=slots)]
-    return max(sum(times) / slots, max(times, default=0.0))
-
-
-def table_of(planned: Plan, speed: Speed | None, slots: int) -> list[dict[str, Any]]:
-    """The plan as rows, one a cell, in the order of the file; numbers unrounded, times None where unmeasured."""
-    rows, stages = [], {run.stage for run in planned.runs}
-    for runs in planned.cells.values():
-        first = runs[0]
-        shape = cost.shape_of(first)
-        bundle_share = bundles(runs, speed=speed)
-        rows.append(
-            {
-                **({"stage": first.stage} if len(stages) > 1 else {}),
-                "model": model_name(first),
-                "dataset": first.dataset,
-                "dataset_size": first.dataset_size,
-                "lr": first.lr,
-                "batch_size": first.batch_size,
-                "steps": first.steps,
-                "epochs": first.epochs or 0.0,
-                "params": cost.params(shape).total,
-                "flops": run_flops(first),
-                "runs": len(runs),
-                "memory": cost.memory_bytes(shape, first.batch_size, first.optimizer) * len(bundle_share[0]),
-                "seconds": None if speed is None else sum(map(speed.seconds, bundle_share)) / slots,
-            }
-        )
-    return rows

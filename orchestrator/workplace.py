@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from orchestrator.bundles import bundles
 from orchestrator.database import checkpoints_of
 from orchestrator.options import say
-from orchestrator.planner import bundles
 from trainer.remote import Remote, RemoteError, is_url, local
 from trainer.spec import SpecError
 

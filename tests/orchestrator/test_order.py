@@ -8,9 +8,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from orchestrator import load_sweep, plan
+from orchestrator.bundles import bundles
 from orchestrator.device import TYPICAL
 from orchestrator.order import WITHIN, in_order, makespan
-from orchestrator.planner import bundles
 
 SWEEPS = sorted((Path(__file__).parents[2] / "sweeps").glob("*.yaml"))
 

@@ -14,9 +14,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from orchestrator import SweepError, load_sweep, plan, read_sweep
+from orchestrator.bundles import bundles, predicted_seconds, table_of
 from orchestrator.cli import summary
 from orchestrator.device import Speed
-from orchestrator.planner import bundles, predicted_seconds, run_flops, table_of
+from orchestrator.planner import run_flops
 from trainer import cost, ladder
 from trainer.spec import RunSpec, stack_key
 
