@@ -63,15 +63,15 @@ def done(store: Path) -> pd.DataFrame:
 
 
 def moment(store: Path, process: subprocess.Popen[str], dice: random.Random) -> None:
-    """Wait for a random moment in which something trains: just after a run has ended, or any."""
+    """Wait for a random moment in which something trains: any, or just after some runs have ended."""
     while not in_training(store) and process.poll() is None:
         time.sleep(0.02)
     if dice.random() < 0.5:
         time.sleep(dice.expovariate(1.0))
         return
     with Table(store) as table:
-        before = table.counts().get("done", 0)
-        while table.counts().get("done", 0) == before and process.poll() is None:
+        wanted = table.counts().get("done", 0) + dice.randint(1, 6)
+        while table.counts().get("done", 0) < wanted and process.poll() is None:
             time.sleep(0.01)
     time.sleep(dice.uniform(0, 0.2))
 

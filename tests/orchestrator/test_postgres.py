@@ -9,6 +9,7 @@ import sys
 import time
 from collections import Counter
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import asdict
 from pathlib import Path
 
 import pytest
@@ -24,6 +25,9 @@ from orchestrator.requests import BY_HAND, Changes, Request, add, ask
 from orchestrator.scheduler import Scheduler
 from orchestrator.schema import attempts
 from orchestrator.table import Table
+
+ONE_EACH = Speed("cpu", layer=0.0, value=0.0, weight=0.0, flop=1e-9, spread=0.0)
+"""With which no stack gains anything."""
 
 
 def program(name):
@@ -198,10 +202,6 @@ def test_two_coordinators_drain_one_sweep_together(store, planned):
     assert not history.duplicated(["run_id", "step"]).any()
 
 
-ONE_EACH = Speed("cpu", layer=0.0, value=0.0, weight=0.0, flop=1e-9, spread=0.0)
-"""With which no stack gains anything."""
-
-
 class Endless:
     """Two places in which runs train until they are asked to leave, or `ending` is set; `left` is who was asked."""
 
@@ -283,6 +283,31 @@ def test_cancel_reaches_runs_that_other_coordinators_train(store, coordinators):
     attempts = table.frame("attempts")
     assert (attempts["outcome"] == "cancelled").all()
     assert len(attempts) == len(left)
+
+
+@pytest.mark.slow
+def test_cancel_stops_what_two_commands_train_each_on_its_own_ray(store, sweep, tmp_path):
+    file = sweep(width="[64, 128]", seeds="3", epochs="20000")
+    words = [sys.executable, "-c", "from orchestrator.cli import main; main()"]
+    how = ["--slots", "1", "--no-canary", "--store", store]
+    with Table(store, writable=True) as table:
+        table.speed = asdict(ONE_EACH)  # or each would first measure the machine
+        both = [subprocess.Popen([*words, "run", file, *how], cwd=tmp_path) for _ in range(2)]
+        took = []
+        try:
+            until(lambda: table.frame("attempts")["coordinator"].nunique() == 2, 200)
+            for _ in range(6):
+                until(lambda: any(row["step"] for row in table.running()), 60)
+                one = next(row["run_id"] for row in table.running() if row["step"])
+                ask(store, Request("cancel", (one,)))
+                took.append(until(lambda one=one: table.states("small")[one] == "cancelled", 20))
+            assert [one.wait(60) for one in both] == [0, 0]
+            assert list(table.frame("attempts")["outcome"]) == ["cancelled"] * 6
+        finally:
+            for one in both:
+                one.kill()
+                one.wait()
+    assert max(took) < 3, took
 
 
 def test_a_pause_by_hand_holds_every_coordinator_until_it_is_resumed(store, coordinators):
