@@ -4,10 +4,13 @@ import os
 import secrets
 import subprocess
 import sys
+import time
 
+import numpy as np
 import pytest
 
 from orchestrator.table import Table
+from tests.ftp import Ftp
 from tests.line.test_line import NUMBERS, command, finish, rows, wait_for_the_middle
 
 SWEEP = """\
@@ -19,16 +22,20 @@ budget: {epochs: 60}
 seeds: 3
 """
 SERVER = """\
-import sys
+import itertools, sys
 from ray.cluster_utils import Cluster
 cluster = Cluster(initialize_head=True, head_node_args={"num_cpus": 0, "include_dashboard": False})
-nodes = [cluster.add_node(num_cpus=1) for _ in range(2)]
+numbers = itertools.count()
+def add():  # a node has a home of its own
+    home = f"{sys.argv[1]}/{next(numbers)}"
+    return cluster.add_node(num_cpus=1, env_vars={"HOME": home, "ISOFLOP_CACHE": f"{home}/cache"})
+nodes = [add() for _ in range(2)]
 print(cluster.address, flush=True)
 for line in sys.stdin:
     if line.strip() == "remove":
         cluster.remove_node(nodes.pop(), allow_graceful=False)
     if line.strip() == "add":
-        nodes.append(cluster.add_node(num_cpus=1))
+        nodes.append(add())
     print("ok", flush=True)
 """
 
@@ -36,9 +43,14 @@ for line in sys.stdin:
 class Server:
     """The cluster, in a process of its own."""
 
-    def __init__(self, env):
+    def __init__(self, env, homes):
+        self.homes = homes
         self._process = subprocess.Popen(
-            [sys.executable, "-c", SERVER], env=env, text=True, stdin=subprocess.PIPE, stdout=subprocess.PIPE
+            [sys.executable, "-c", SERVER, str(homes)],
+            env=env,
+            text=True,
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
         )
         self.address = self._process.stdout.readline().strip()
 
@@ -60,8 +72,8 @@ def env():
 
 
 @pytest.fixture(scope="module")
-def server(env):
-    made = Server(env)
+def server(env, tmp_path_factory):
+    made = Server(env, tmp_path_factory.mktemp("homes"))
     yield made
     made.close()
 
@@ -100,6 +112,77 @@ def test_a_machine_that_leaves_and_one_that_comes_lose_no_finished_run_and_chang
     assert finish(folder, "here.db", "--executor", "inline").returncode == 0
     here = rows(folder, "here.db")
     assert after[NUMBERS].equals(here[NUMBERS])
+
+
+FAR = """\
+sweep: far
+data: {{dataset: pictures, path: "{path}"}}
+model: {{family: b-mlp, depth: 1, width: [24, 33]}}
+train: {{lr: 2e-3, batch_size: 32, schedule: cosine}}
+budget: {{epochs: 150}}
+seeds: 2
+then:
+  - {{stage: probe, train: {{preset: probe, batch_size: 64, lr: 1e-3}}, budget: {{epochs: 2}}}}
+"""
+
+
+@pytest.fixture
+def ftp(tmp_path):
+    made = Ftp(tmp_path / "ftp")
+    rng = np.random.default_rng(0)
+    x, y = rng.integers(0, 150, (1500, 8, 8, 3), dtype=np.uint8), rng.integers(0, 5, 1500)
+    x[np.arange(1500), y] += 30  # a brighter row
+    np.savez(made.folder / "data" / "p.npz", x_train=x[:1200], y_train=y[:1200], x_test=x[1200:], y_test=y[1200:])
+    yield made
+    made.stop()
+
+
+@pytest.mark.slow
+def test_machines_that_share_no_folder_go_on_from_each_others_checkpoints(folder, server, env, ftp, monkeypatch):
+    monkeypatch.setenv("ISOFLOP_CACHE", str(folder / "cache"))
+    (folder / "line.yaml").write_text(FAR.format(path=ftp.url("p.npz")))
+    options = ("--checkpoints", ftp.url("ck"), "--checkpoint-every", "0.2")
+    process = start(
+        folder, "far.db", {**env, "ISOFLOP_CACHE": str(folder / "cache")}, "--address", server.address, *options
+    )
+    for _ in range(6000):
+        assert process.poll() is None, process.stdout.read()
+        if len({name.split(".")[0] for name in ftp.names("ck")}) > 1:
+            break
+        time.sleep(0.02)
+    server.ask("remove")
+    said, _ = process.communicate(timeout=240)
+    server.ask("add")
+    assert process.returncode == 0, said
+    far = rows(folder, "far.db")
+    with Table(folder / "far.db") as table:
+        attempts = table.frame("attempts")
+    lost = attempts[attempts["outcome"] == "lost"]["run_id"]
+    assert len(lost)
+    on = attempts[attempts["run_id"].isin(lost) & (attempts["outcome"] == "done")]
+    assert (on["resumed_step"] > 0).all()
+    assert ftp.names("ck") == []
+    assert len(ftp.names("ck/kept")) == 4
+    assert sum(len(list(home.glob("cache/fetched/*/*/p.npz"))) == 1 for home in server.homes.iterdir()) >= 2
+    assert len(ftp.heard("RETR")) >= len(on) + 4
+    (folder / "line.yaml").write_text(FAR.format(path=ftp.folder / "data" / "p.npz"))
+    assert finish(folder, "here.db", "--executor", "inline").returncode == 0
+    assert far[NUMBERS].equals(rows(folder, "here.db")[NUMBERS])
+
+
+@pytest.mark.slow
+def test_a_machine_that_does_not_reach_the_url_is_named_in_a_line(folder, server, env, ftp):
+    text = "import orchestrator.ray_executor as r, orchestrator.worker as w; r.RayExecutor(address={!r}, {})"
+    for argument, why in [
+        (f"data=[{ftp.url('gone.npz')!r}]", f"does not reach {ftp.shown('gone.npz')}: there is nothing"),
+        ("data=['gs://bucket/x.npz']", "gs:// needs gcsfs, which is missing; type: pip install gcsfs"),
+        (f"files=w.Files({ftp.url('x').replace('secret', 'wrong')!r})", f"does not reach {ftp.shown('x')}: 530"),
+    ]:
+        said = [sys.executable, "-c", text.format(server.address, argument)]
+        ended = subprocess.run(said, env=env, text=True, capture_output=True, check=False)
+        last = ended.stderr.strip().splitlines()[-1]
+        assert "ClusterError: node " in last
+        assert why in last
 
 
 @pytest.mark.slow
