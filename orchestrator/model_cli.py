@@ -74,9 +74,12 @@ def speed(
 
 @app.command()
 def weights(
-    which: Annotated[str, typer.Argument(metavar="RUN", help="a kept run's id or its beginning, or a .pt file")],
+    which: Annotated[
+        str, typer.Argument(metavar="RUN", help="a kept run's id or its beginning, or a .pt file, or its URL")
+    ],
     *,
     store: Annotated[str, typer.Option("--store", envvar="ISOFLOP_STORE", help="the results table")] = "isoflop.db",
+    checkpoints: Annotated[str | None, typer.Option(help="where runs were kept; default: beside the table")] = None,
     most: Annotated[int, typer.Option(min=1, help="units shown, those of largest norm")] = 100,
     out: Annotated[Path, typer.Option(help="folder for the figures")] = Path("figures"),
 ) -> None:
@@ -85,20 +88,22 @@ def weights(
     from analysis.weights_figure import describe_weights, draw_weights
 
     if which.endswith((".pt", ".pth", ".bin")):
-        name, image, first = _of_file(Path(which))
+        name, image, first = _of_file(which)
     else:
-        name, image, first = _of_run(which, store)
+        name, image, first = _of_run(which, checkpoints, store)
     figure = describe_weights(first.numpy(), image, most=most, title=name)
     for path in save(figure, out / f"weights-{name.replace('/', '-').replace(' ', '-')}", draw=draw_weights):
         print(path)
 
 
-def _of_file(path: Path) -> tuple[str, tuple[int, int, int], torch.Tensor]:
+def _of_file(said: str) -> tuple[str, tuple[int, int, int], torch.Tensor]:
     import math
 
+    from trainer.fetched import local_copy
     from trainer.official import load_official
     from trainer.spec import SpecError
 
+    path = local_copy(said, "checkpoint")
     try:
         shape, held = load_official(path)
     except ValueError as error:
@@ -107,19 +112,21 @@ def _of_file(path: Path) -> tuple[str, tuple[int, int, int], torch.Tensor]:
     return path.stem, (side, side, 3), held["embed.weight"]
 
 
-def _of_run(which: str, store: str) -> tuple[str, tuple[int, int, int], Any]:
+def _of_run(which: str, checkpoints: str | None, store: str) -> tuple[str, tuple[int, int, int], Any]:
     from orchestrator.database import TableError, checkpoints_of
-    from trainer.checkpoint import kept
+    from trainer.checkpoint import kept, storage_of
     from trainer.datasets import describe
+    from trainer.remote import shown
     from trainer.spec import RunSpec, SpecError, model_name
 
-    folder = checkpoints_of(store)
-    found = sorted(folder.glob(f"{which}*.json")) if folder is not None else []
-    if len(found) != 1:
-        why = f"{len(found)} kept runs begin so" if found else f"no such run is kept in {folder}; `run --keep`"
+    where = checkpoints or checkpoints_of(store)
+    found = [] if where is None else [run_id for run_id in storage_of(where).all_kept() if run_id.startswith(which)]
+    if where is None or len(found) != 1:
+        absent = f"no such run is kept in {shown(str(where))}; `run --keep`"
+        why = f"{len(found)} kept runs begin so" if found else absent
         raise TableError(f"{which!r}: {why}")
     try:
-        said, held = kept(found[0].parent, found[0].stem)
+        said, held = kept(where, found[0])
     except ValueError as error:
         raise TableError(str(error)) from error
     spec = RunSpec(**said)

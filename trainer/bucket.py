@@ -53,7 +53,7 @@ class Bucket:
         self._kept: dict[str, _Object] = {}
         self._last: dict[str, str] = {}
         self._thread = futures.ThreadPoolExecutor(1, "isoflop-upload")
-        self._pending: set[futures.Future[object]] = set()
+        self._pending: list[futures.Future[object]] = []
 
     def __str__(self) -> str:
         return str(self._reader)
@@ -80,17 +80,18 @@ class Bucket:
 
     def write(self, saves: Sequence[Save]) -> None:
         """As Storage has it, in the background: what is given may change afterwards."""
-        packed = {(save.run_id, save.step): _pack(save.said, save.tensors) for save in saves}
-        self._later(lambda: self._upload(packed))
+        copies = [(save._replace(tensors={}), _copied(save.tensors)) for save in saves]
+        self._later(lambda: self._upload(copies))
 
     def keep(self, run_id: str, said: dict[str, Any], weights: dict[str, torch.Tensor]) -> None:
         """As Storage has it, in the background; a warning where it fails."""
-        content = _pack(said, weights)
-        name = f"{KEPT}/{_name(run_id, said['spec']['steps'], content)}"
+        data = _copied(weights)
 
         def upload() -> None:
+            content = _packed(said, data)
+            name = f"{KEPT}/{_name(run_id, said['spec']['steps'], content)}"
             try:
-                self._writer.write({name: content})
+                self._writer.write({name: content}, patient=True)  # others are to begin with it
             except RemoteError as error:
                 log.warning("the parameters of run %s cannot be kept: %s", run_id[:8], error)
 
@@ -98,19 +99,26 @@ class Bucket:
 
     def kept(self, run_id: str) -> tuple[dict[str, Any], dict[str, torch.Tensor]]:
         """As Storage has it; who was kept is looked at once."""
-        self._kept = self._kept or {made.run_id: made for made in self._listed(KEPT) if made.whole}
+        self._kept = self._kept or {made.run_id: made for made in self._listed(KEPT, patient=True) if made.whole}
         if run_id not in self._kept:
             raise FileNotFoundError(f"{self}/{KEPT} holds none that is whole")
         return self._read(self._kept[run_id], KEPT)
 
     def remove(self, run_ids: Collection[str]) -> None:
-        """As Storage has it, in the background."""
-        self._later(lambda: self._delete([made.name for run_id in run_ids for made in self._known(run_id)]))
+        """As Storage has it, in the background: also what a worker has left that was thought dead."""
+
+        def remove() -> None:
+            runs = {run_id for run_id in run_ids if self._there is None or self._there.get(run_id)}
+            if runs:
+                self._delete(lambda name: name.partition(".")[0] in runs)
+
+        self._later(remove)
 
     def settle(self, alive: Callable[[], None] = lambda: None) -> None:
         """Wait for what goes on in the background, calling `alive` every second."""
         while self._pending:
-            self._pending = futures.wait(self._pending, timeout=1).not_done
+            futures.wait(self._pending, timeout=1)
+            self._reap()
             alive()
 
     def begun(self) -> dict[str, int]:
@@ -128,14 +136,19 @@ class Bucket:
     # one after the other
 
     def _later(self, act: Callable[[], object]) -> None:
-        self._pending = {task for task in self._pending if not task.done()} | {self._thread.submit(act)}
+        self._reap()
+        self._pending.append(self._thread.submit(act))
+
+    def _reap(self) -> None:
+        while self._pending and self._pending[0].done():
+            self._pending.pop(0).result()  # raises what nobody foresaw
 
     def _known(self, run_id: str) -> list[_Object]:
         """What lies there of a run, those that were cut short first; nothing where that cannot be seen."""
         if self._there is None:
             self._there = {}
             try:
-                for made in sorted(self._listed(), key=lambda made: made.whole):
+                for made in sorted(self._listed(patient=True), key=lambda made: made.whole):
                     self._there.setdefault(made.run_id, []).append(made)
             except RemoteError as error:
                 log.warning("no checkpoints are seen: %s; what has begun begins again", error)
@@ -144,10 +157,14 @@ class Bucket:
     def _at(self, run_id: str, step: int) -> _Object:
         return [made for made in self._known(run_id) if made.step == step][-1]
 
-    def _upload(self, packed: dict[tuple[str, int], bytes]) -> None:
-        files = {_name(run_id, step, content): content for (run_id, step), content in packed.items()}
-        old = {run_id: self._known(run_id) for run_id, _ in packed}
+    def _upload(self, copies: list[tuple[Save, bytes]]) -> None:
+        files: dict[str, bytes] = {}
+        while copies:  # each goes when it is packed: memory holds one of them twice, not all
+            save, data = copies.pop()
+            content = _packed(save.said, data)
+            files[_name(save.run_id, save.step, content)] = content
         new = {made.run_id: made for made in map(_parsed, files) if made is not None}
+        old = {run_id: self._known(run_id) for run_id in new}
         assert self._there is not None
         for run_id, made in new.items():  # noted first: of a stack some may arrive and others not
             self._there[run_id] = [*(one for one in old[run_id] if one.name != made.name), made]
@@ -161,38 +178,42 @@ class Bucket:
             stay = {made.name, self._last.get(run_id, made.name)}
             gone += [one for one in old[run_id] if one.name not in stay]
             self._last[run_id] = made.name
-        if self._delete([made.name for made in gone]):
+        names = {made.name for made in gone}
+        if names and self._delete(lambda name: name in names):
             for run_id in new:
                 self._there[run_id] = [made for made in self._there[run_id] if made not in gone]
 
-    def _delete(self, names: Sequence[str]) -> bool:
+    def _delete(self, doomed: Callable[[str], bool]) -> bool:
         try:
-            if names:
-                self._writer.delete(names)
+            self._writer.delete(doomed)
         except RemoteError as error:
             log.warning("an old checkpoint stays: %s", error)
             return False
         return True
 
-    def _listed(self, folder: str = "") -> list[_Object]:
-        return [made for name, size in self._reader.sizes(folder).items() if (made := _parsed(name, size))]
+    def _listed(self, folder: str = "", *, patient: bool = False) -> list[_Object]:
+        found = self._reader.sizes(folder, patient=patient)
+        return [made for name, size in found.items() if (made := _parsed(name, size))]
 
     def _read(self, made: _Object, folder: str = "") -> tuple[dict[str, Any], dict[str, torch.Tensor]]:
         from safetensors.torch import load
 
         if not made.whole:
             raise ValueError("it was cut short")
-        content = self._reader.read(f"{folder}/{made.name}".lstrip("/"))
+        content = self._reader.read(f"{folder}/{made.name}".lstrip("/"), patient=True)
         if hashlib.sha256(content).hexdigest()[:DIGITS] != made.sha256:
             raise ValueError("its checksum is wrong")
         text, _, tensors = content.partition(b"\n")
         return unseal(text, made.run_id), load(tensors)
 
 
-def _pack(said: dict[str, Any], tensors: dict[str, torch.Tensor]) -> bytes:
+def _copied(tensors: dict[str, torch.Tensor]) -> bytes:
     from safetensors.torch import save
 
-    data = save(tensors)
+    return save(tensors)
+
+
+def _packed(said: dict[str, Any], data: bytes) -> bytes:
     return seal(said, hashlib.sha256(data).hexdigest()).encode() + b"\n" + data
 
 

@@ -70,7 +70,9 @@ def _copy(url: str) -> Path:
 
 def _fetch(remote: Remote, files: dict[str, Seen], place: Path) -> None:
     root = place.parent.parent
-    log.info("fetching %s, %s bytes, once into %s", remote, f"{sum(file.size for file in files.values()):,}", root)
+    log.info(
+        "fetching %s, %s bytes, once into %s", remote, f"{sum(file.size or 0 for file in files.values()):,}", root
+    )
     aside = Path(tempfile.mkdtemp(dir=root, prefix=".fetching-"))
     try:
         remote.fetch(files, aside / place.name)

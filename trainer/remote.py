@@ -9,14 +9,17 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Collection, Mapping
+    from collections.abc import Callable, Mapping
 
 T = TypeVar("T")
 
-PAUSES = (0.0, 2.0)
-"""Seconds before each further try, on a new connection: servers close those that were idle."""
+PAUSES, PATIENT = (0.0, 2.0), (0.0, 2.0, 5.0, 15.0, 45.0)
+"""Seconds before each further try, on a new connection, as servers close idle ones; and where giving up is dear."""
 
-_STAMPS = ("ETag", "etag", "md5Hash", "content_md5", "mtime", "modify", "LastModified", "last_modified", "updated")
+_STAMPS = (
+    *("ETag", "etag", "md5Hash", "content_md5", "Content-MD5", "mtime", "modify"),
+    *("LastModified", "last_modified", "Last-Modified", "updated"),
+)
 """Where file systems say which version of a file this is, the surest first."""
 
 
@@ -25,9 +28,9 @@ class RemoteError(OSError):
 
 
 class Seen(NamedTuple):
-    """A file as a listing has it: its bytes, and whatever tells its versions apart."""
+    """A file as a listing has it: its bytes, where they are told, and whatever tells its versions apart."""
 
-    size: int
+    size: int | None
     stamp: str
 
 
@@ -56,20 +59,20 @@ class Remote:
     def __str__(self) -> str:
         return shown(self._url)
 
-    def sizes(self, folder: str = "") -> dict[str, int]:
+    def sizes(self, folder: str = "", *, patient: bool = False) -> dict[str, int]:
         """The files in a folder below the URL, by name, with their bytes; none where there is no such folder."""
-        return self._try(lambda fs, path: _sizes(fs, _below(path, folder)))
+        return self._try(lambda fs, path: _sizes(fs, _below(path, folder)), patient=patient)
 
-    def read(self, name: str) -> bytes:
+    def read(self, name: str, *, patient: bool = False) -> bytes:
         """A file below the URL."""
 
         def read(fs: Any, path: str) -> bytes:
             found: bytes = fs.cat_file(_below(path, name))
             return found
 
-        return self._try(read)
+        return self._try(read, patient=patient)
 
-    def write(self, files: Mapping[str, bytes]) -> None:
+    def write(self, files: Mapping[str, bytes], *, patient: bool = False) -> None:
         """Write files below the URL, at once where the protocol can."""
 
         def write(fs: Any, path: str) -> None:
@@ -77,13 +80,13 @@ class Remote:
                 fs.makedirs(_below(path, folder), exist_ok=True)
             fs.pipe({_below(path, name): content for name, content in files.items()})
 
-        self._try(write)
+        self._try(write, patient=patient)
 
-    def delete(self, names: Collection[str]) -> None:
-        """Delete files directly below the URL; those that are not there are no error."""
+    def delete(self, doomed: Callable[[str], bool]) -> None:
+        """Delete the files directly below the URL whose name is doomed."""
 
         def delete(fs: Any, path: str) -> None:
-            gone = [_below(path, name) for name in _sizes(fs, path).keys() & set(names)]
+            gone = [_below(path, name) for name in _sizes(fs, path) if doomed(name)]
             if fs.async_impl and gone:
                 fs.rm(gone)  # in one request
             else:
@@ -118,8 +121,9 @@ class Remote:
                 place.parent.mkdir(parents=True, exist_ok=True)
             fs.get([_below(path, name) for name in files], [str(place) for place in places.values()])
             for name, place in places.items():
-                if (size := place.stat().st_size) != files[name].size:
-                    raise OSError(f"{name or path} came with {size:,} bytes of {files[name].size:,}")
+                size, listed = place.stat().st_size, files[name].size
+                if listed is not None and size != listed:
+                    raise OSError(f"{name or path} came with {size:,} bytes of {listed:,}")
 
         self._try(fetch)
 
@@ -141,16 +145,16 @@ class Remote:
         self.write({name: content})
         if self.read(name) != content:
             raise RemoteError(f"{self}: what was written comes back changed")
-        self.delete([name])
+        self.delete(lambda found: found == name)
 
-    def _try(self, act: Callable[[Any, str], T]) -> T:
+    def _try(self, act: Callable[[Any, str], T], *, patient: bool = False) -> T:
         """What `act` returns of the file system and of the URL's path in it."""
-        for pause in (*PAUSES, None):
+        for pause in (*(PATIENT if patient else PAUSES), None):
             try:
                 self._opened = self._opened or self._open()
                 return act(*self._opened)
-            except Exception as error:  # every protocol has exceptions of its own
-                self._opened = None
+            except Exception as raised:  # noqa: BLE001 - every protocol has exceptions of its own
+                self._opened, error = None, _real(raised)
                 if pause is None or isinstance(error, RemoteError):
                     raise RemoteError(f"{self}: {_one_line(error)}") from error
                 time.sleep(0 if isinstance(error, FileNotFoundError) else pause)
@@ -188,7 +192,13 @@ def _sizes(fs: Any, path: str) -> dict[str, int]:
 
 def _seen(entry: Mapping[str, Any]) -> Seen:
     stamp = next((entry[key] for key in _STAMPS if entry.get(key)), "")
-    return Seen(int(entry["size"] or 0), str(stamp))
+    return Seen(None if entry["size"] is None else int(entry["size"]), str(stamp))
+
+
+def _real(error: Exception) -> Exception:
+    """To fsspec's HTTP a server that does not answer is a file that is not found."""
+    below = error.__cause__
+    return below if isinstance(error, FileNotFoundError) and isinstance(below, OSError) else error
 
 
 def _one_line(error: Exception) -> str:

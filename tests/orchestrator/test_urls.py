@@ -91,7 +91,12 @@ def test_a_set_behind_a_url_is_registered_listed_and_trained_on(isoflop, sweep, 
     for name, data in (("a", "dataset: pics"), ("b", f"dataset: pics, path: '{server.url('p.npz')}'")):
         text = (tmp_path / sweep(f"{name}.yaml", sweep=name)).read_text()
         (tmp_path / f"{name}.yaml").write_text(text.replace("dataset: digits, dataset_size: 180", data))
-        ended = isoflop("run", f"{name}.yaml", *HERE, "--store", f"{name}.db")
+        keep = ("--keep", "--checkpoints", server.url("ck")) if name == "a" else ()
+        ended = isoflop("run", f"{name}.yaml", *HERE, "--store", f"{name}.db", *keep)
         assert ended.code == 0, ended.err
     assert rows("a.db")[NUMBERS].equals(rows("b.db")[NUMBERS])
-    assert len(server.heard("RETR")) == 1
+    assert len([line for line in server.heard("RETR") if "p.npz" in line]) == 1
+    ended = isoflop("model", "weights", rows("a.db").index[0][:8], "--checkpoints", server.url("ck"))
+    assert ended.code == 0, ended.err
+    ended = isoflop("model", "weights", "zzzz", "--checkpoints", server.url("ck"))
+    assert (ended.code, ended.err) == (2, f"'zzzz': no such run is kept in {server.shown('ck')}; `run --keep`\n")

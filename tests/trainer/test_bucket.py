@@ -30,6 +30,7 @@ def _look_often():
         patch.setattr("trainer.loop.LOOK", LOOK)
         patch.setattr("trainer.loop.SOON", math.inf)
         patch.setattr("trainer.remote.PAUSES", (0.0, 0.0))
+        patch.setattr("trainer.remote.PATIENT", (0.0, 0.0, 0.4))
         yield
 
 
