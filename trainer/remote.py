@@ -116,6 +116,8 @@ class Remote:
         """Copy files of `tree` below a local path; RemoteError where one is not as long as it was listed."""
 
         def fetch(fs: Any, path: str) -> None:
+            if strange := [name for name in files if ".." in name.split("/")]:
+                raise RemoteError(f"{strange[0]} would lie outside of the cache")
             places = {name: to / name if name else to for name in files}
             for place in places.values():
                 place.parent.mkdir(parents=True, exist_ok=True)

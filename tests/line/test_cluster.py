@@ -10,7 +10,6 @@ import numpy as np
 import pytest
 
 from orchestrator.table import Table
-from tests.ftp import Ftp
 from tests.line.test_line import NUMBERS, command, finish, rows, wait_for_the_middle
 
 SWEEP = """\
@@ -127,18 +126,20 @@ then:
 
 
 @pytest.fixture
-def ftp(tmp_path):
-    made = Ftp(tmp_path / "ftp")
+def pictures(ftp):
+    """A set of five classes at the server."""
     rng = np.random.default_rng(0)
     x, y = rng.integers(0, 150, (1500, 8, 8, 3), dtype=np.uint8), rng.integers(0, 5, 1500)
     x[np.arange(1500), y] += 30  # a brighter row
-    np.savez(made.folder / "data" / "p.npz", x_train=x[:1200], y_train=y[:1200], x_test=x[1200:], y_test=y[1200:])
-    yield made
-    made.stop()
+    path = ftp.folder / "data" / "p.npz"
+    np.savez(path, x_train=x[:1200], y_train=y[:1200], x_test=x[1200:], y_test=y[1200:])
+    return path
 
 
 @pytest.mark.slow
-def test_machines_that_share_no_folder_go_on_from_each_others_checkpoints(folder, server, env, ftp, monkeypatch):
+def test_machines_that_share_no_folder_go_on_from_each_others_checkpoints(
+    folder, server, env, ftp, pictures, monkeypatch
+):
     monkeypatch.setenv("ISOFLOP_CACHE", str(folder / "cache"))
     (folder / "line.yaml").write_text(FAR.format(path=ftp.url("p.npz")))
     options = ("--checkpoints", ftp.url("ck"), "--checkpoint-every", "0.2")
@@ -165,7 +166,7 @@ def test_machines_that_share_no_folder_go_on_from_each_others_checkpoints(folder
     assert len(ftp.names("ck/kept")) == 4
     assert sum(len(list(home.glob("cache/fetched/*/*/p.npz"))) == 1 for home in server.homes.iterdir()) >= 2
     assert len(ftp.heard("RETR")) >= len(on) + 4
-    (folder / "line.yaml").write_text(FAR.format(path=ftp.folder / "data" / "p.npz"))
+    (folder / "line.yaml").write_text(FAR.format(path=pictures))
     assert finish(folder, "here.db", "--executor", "inline").returncode == 0
     assert far[NUMBERS].equals(rows(folder, "here.db")[NUMBERS])
 

@@ -7,6 +7,7 @@ import os
 import signal
 import subprocess
 import sys
+import threading
 import time
 from dataclasses import asdict, replace
 
@@ -15,8 +16,9 @@ import pytest
 from orchestrator.worker import Files
 from tests.ftp import Ftp
 from tests.trainer.reference import numbers
-from trainer import RunSpec, bucket, checkpoint, train
+from trainer import RunSpec, checkpoint, train
 from trainer.loop import training
+from trainer.remote import Remote
 from trainer.result import Resumed
 
 LOOK, STEPS = 8, 60
@@ -30,7 +32,7 @@ def _look_often():
         patch.setattr("trainer.loop.LOOK", LOOK)
         patch.setattr("trainer.loop.SOON", math.inf)
         patch.setattr("trainer.remote.PAUSES", (0.0, 0.0))
-        patch.setattr("trainer.remote.PATIENT", (0.0, 0.0, 0.4))
+        patch.setattr("trainer.remote.PATIENT", (0.0, 0.0, 1.0))
         yield
 
 
@@ -91,7 +93,7 @@ def steps_of(server, place):
 def stopped(server, place):
     """The id of a run that was stopped and lies there at two steps, and the URL."""
     url = server.url(place)
-    bucket.Remote(url).check()
+    Remote(url).check()
     result = go(RUN, url, should_stop=stop_after(1), every=0)
     assert steps_of(server, place) == [LOOK, 2 * LOOK]
     return result.run_id, url
@@ -102,7 +104,7 @@ def stopped(server, place):
 
 def test_runs_go_on_in_any_company_as_if_never_stopped_and_leave_nothing(server, place, undisturbed):
     url = server.url(place)
-    bucket.Remote(url).check()
+    Remote(url).check()
     cut = go(STACK, url, should_stop=stop_after(3))
     assert {result.state for result in cut} == {"cancelled"}
     assert steps_of(server, place) == [4 * LOOK] * 3
@@ -114,7 +116,7 @@ def test_runs_go_on_in_any_company_as_if_never_stopped_and_leave_nothing(server,
 
 def test_the_checkpoint_before_stays_and_older_ones_go(server, place, undisturbed):
     url = server.url(place)
-    bucket.Remote(url).check()
+    Remote(url).check()
     looks = iter(range(6))
     go(RUN, url, should_stop=stop_after(5, lambda: uploaded(server, place, min(next(looks), 2))), every=0)
     assert len(server.names(place)) == 2
@@ -128,7 +130,7 @@ def test_the_checkpoint_before_stays_and_older_ones_go(server, place, undisturbe
 @pytest.mark.slow
 def test_a_killed_worker_loses_the_time_since_its_last_upload_and_nothing_else(server, place, undisturbed):
     url = server.url(place)
-    bucket.Remote(url).check()
+    Remote(url).check()
     with running(url, "time.sleep(60 if next(looks) == '3' else 0.5)") as process:
         for _ in range(3):
             process.stdout.readline()
@@ -300,9 +302,21 @@ def test_training_does_not_wait_for_an_upload(stopped, server, place, undisturbe
 # kept parameters
 
 
+def test_parameters_are_kept_where_the_server_is_away_for_a_moment(server, place, caplog):
+    url = server.url(place)
+    Remote(url).check()
+    server.stop()
+    back = threading.Timer(0.3, server.start)
+    back.start()
+    parent = go(RUN, url, keep=True)
+    back.join()
+    assert Files(url).kept() == {parent.run_id}
+    assert not [r for r in caplog.records if "cannot be kept" in r.getMessage()]
+
+
 def test_a_run_begins_with_parameters_that_were_kept_there(server, place, tmp_path, caplog):
     url = server.url(place)
-    bucket.Remote(url).check()
+    Remote(url).check()
     parents = go(STACK, url, keep=True)
     assert go(STACK, tmp_path, keep=True)[0].loss == parents[0].loss
     assert Files(url).kept() == {parent.run_id for parent in parents}

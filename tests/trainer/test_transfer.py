@@ -9,7 +9,6 @@ import pytest
 import torch
 from torch.utils.flop_counter import FlopCounterMode
 
-from tests.ftp import Ftp
 from tests.trainer.reference import numbers
 from trainer import RunSpec, SpecError, checkpoint, cost, datasets, train
 from trainer.augment import augment, augment_copy
@@ -103,13 +102,12 @@ def test_an_official_checkpoint_is_a_start(kept, tmp_path):
         train(spec, device="cpu")
 
 
-def test_an_official_checkpoint_may_lie_behind_a_url(kept, tmp_path):
-    server = Ftp(tmp_path / "ftp")
-    file, shape = server.folder / "data" / "B_2-Wi_16", cost.shape_of(resolved(PARENT))
+def test_an_official_checkpoint_may_lie_behind_a_url(kept, ftp):
+    file, shape = ftp.folder / "data" / "B_2-Wi_16", cost.shape_of(resolved(PARENT))
     save_official(file, shape, checkpoint.kept(kept[0], kept[1].run_id)[1], channels=1)
-    far = replace(PARENT, start=server.url(file.name), examples=0)
+    far = replace(PARENT, start=ftp.url(file.name), examples=0)
     assert train(far, device="cpu").error == kept[1].error
-    server.stop()
+    ftp.stop()
     assert resolved(far).run_id == resolved(spec_at(far, file)).run_id
 
 
