@@ -12,6 +12,8 @@ from urllib.parse import quote
 
 import sqlalchemy as sa
 
+from trainer.remote import shown
+
 
 class TableError(RuntimeError):
     """A table that cannot be used: the message says which, why, and what to do."""
@@ -33,10 +35,7 @@ def path_of(store: str) -> Path | None:
 
 def name_of(store: str) -> str:
     """A store, or a word of a command that may hold one, as it is said: a URL without its password."""
-    if "://" not in store:
-        return store
-    hidden = re.sub(r"(://[^:/@]*):.*@", r"\1:***@", store, flags=re.DOTALL)  # to the last @, whatever is before
-    return re.sub(r"(password=)[^&\s]*", r"\1***", hidden)
+    return re.sub(r"(password=)[^&\s]*", r"\1***", shown(store)) if "://" in store else store
 
 
 def checkpoints_of(store: str) -> Path | None:

@@ -30,6 +30,9 @@ if TYPE_CHECKING:
 
 __all__ = ["LEASE", "End", "Table", "TableError", "history", "results"]
 
+_PLACES = ("path", "start")
+"""Columns that may be URLs with a password: `queued` keeps it, for workers, and what is shown does not."""
+
 
 class Table(Transitions):
     """The results table at a path or SQLAlchemy URL. `writable` takes its lock: one coordinator at a time.
@@ -187,6 +190,7 @@ class Table(Transitions):
             tries = sa.select(attempts).where(attempts.c.run_id == row["run_id"]).order_by(attempts.c.attempt)
             return {
                 **{name: value for name, value in row.items() if name != "spec"},
+                **{name: row[name] and name_of(row[name]) for name in _PLACES},
                 "sweeps": list(connection.execute(inside).scalars()),
                 "attempts": [dict(one) for one in connection.execute(tries).mappings()],
             }
@@ -225,7 +229,11 @@ class Table(Transitions):
         with self._reading() as connection:
             compiled = str(query.compile(self._engine, compile_kwargs={"literal_binds": True}))
             found = connection.exec_driver_sql(compiled).cursor.fetchall()  # plain rows: a million take seconds
-        return pd.DataFrame(found, columns=[column.name for column in columns])
+        frame = pd.DataFrame(found, columns=[column.name for column in columns])
+        for name in _PLACES if what == "runs" else ():
+            if frame[name].notna().any():
+                frame[name] = frame[name].map(name_of, na_action="ignore")
+        return frame
 
 
 def _total(flops: sa.ColumnElement[Any]) -> sa.ColumnElement[Any]:

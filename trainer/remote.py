@@ -46,7 +46,7 @@ def local(said: str | Path) -> Path:
 
 def shown(url: str) -> str:
     """A URL as it is said to a user: without its password."""
-    return re.sub(r"(://[^:/@]*):.*@", r"\1:***@", url)  # to the last @, whatever is before
+    return re.sub(r"(://[^:/@]*):.*@", r"\1:***@", url, flags=re.DOTALL)  # to the last @, whatever is before
 
 
 class Remote:

@@ -6,6 +6,7 @@ import sqlite3
 import subprocess
 import sys
 import time
+from dataclasses import replace
 from pathlib import Path
 
 import pandas as pd
@@ -294,6 +295,16 @@ def test_a_sweep_is_summed_up(table, claimed, result_of):
     assert counted == {"runs": 4, "queued": 0, "running": 1, "done": 2, "failed": 0, "diverged": 1}
     assert row["planned_flops"] == made.flops
     assert row["best_error"] == pytest.approx(0.4)
+
+
+def test_the_password_of_a_data_url_is_for_workers_alone(table, planned):
+    made = planned()
+    secret = replace(made, runs=tuple(replace(run, path="sftp://me:s3cret@host/x.npz") for run in made.runs))
+    table.enqueue(secret)
+    assert {run.path for run in table.queued("small")} == {"sftp://me:s3cret@host/x.npz"}
+    assert set(table.frame()["path"]) == {"sftp://me:***@host/x.npz"}
+    found = table.shown(made.runs[0].run_id)
+    assert (found["path"], found["start"]) == ("sftp://me:***@host/x.npz", None)
 
 
 def test_a_sweep_may_cost_more_flops_than_an_integer_of_the_database_holds(table, planned):
