@@ -107,15 +107,17 @@ def add_missing_columns(connection: sa.Connection, metadata: sa.MetaData) -> Non
 
 
 _FULL = "the disk is full"
+_SILENT = "the database does not answer"
 CROSSED = "another coordinator was in the way"
 _PASSING = {
     "database or disk is full": _FULL,
     "database is locked": "the table is locked by another program",
     "disk I/O error": "the disk does not answer",
-    "connection failed": "the database does not answer",
-    "server closed the connection": "the database does not answer",
-    "deadlock detected": CROSSED,
 }
+"""What SQLite says, and what that means."""
+_STATES = {"": _SILENT, "08": _SILENT, "57": _SILENT, "40": CROSSED, "53": "the database is out of resources"}
+"""PostgreSQL's classes of errors that pass; none where it was not reached. 57: it is stopped, or starts; 53: its
+disk is full, or too many are connected."""
 
 
 def waits(error: BaseException) -> str | None:
@@ -124,6 +126,8 @@ def waits(error: BaseException) -> str | None:
         return _FULL
     if not isinstance(error, sa.exc.OperationalError):
         return None
+    if (state := getattr(error.orig, "sqlstate", "none")) != "none":
+        return _STATES.get((state or "")[:2])
     return next((said for found, said in _PASSING.items() if found in str(error.orig)), None)
 
 

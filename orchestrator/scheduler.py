@@ -173,12 +173,13 @@ class Scheduler:
         self._stale = False
         rows = self._rows()
         if any(row["blocked"] for row in rows):  # their limits may allow them now
-            known = self._table.standing(self._sweeps)
+            known = self._patiently(lambda: self._table.standing(self._sweeps))
             self._patiently(lambda: self._table.move(known, "queued", of=["blocked"]))
             rows = self._rows()
         self._tally.read(rows)
         self._paused = {row["sweep"]: row["paused"] for row in rows if row["paused"]}
-        held = self._paused.keys() | self._canaries.hold([row for row in rows if not row["paused"]])
+        unpaused = [row for row in rows if not row["paused"]]
+        held = self._paused.keys() | self._patiently(lambda: self._canaries.hold(unpaused))
         going = [name for name in self._sweeps if name not in held]
         self._orphaned(self._patiently(lambda: self._backlog.read(going, self._sweeps)))
         standing = self._backlog.standing
@@ -187,7 +188,7 @@ class Scheduler:
         self._tally.expect(self._backlog.predicted(), self._flights.values())
 
     def _rows(self) -> list[dict[str, Any]]:
-        return [row for row in self._table.sweeps() if row["sweep"] in self._sweeps]
+        return [row for row in self._patiently(self._table.sweeps) if row["sweep"] in self._sweeps]
 
     def _pick(self) -> list[_Picked]:
         """Bundles for the free slots, their FLOPs set aside; what a limit does not pay for any more is blocked."""
@@ -397,7 +398,7 @@ class Scheduler:
 
     def _remember(self) -> None:
         """Keep with the table what peaks have taught."""
-        learned = {**self._table.devices, "memory": self._admission.to_dict()}
+        learned = {**self._patiently(lambda: self._table.devices), "memory": self._admission.to_dict()}
         self._patiently(lambda: setattr(self._table, "devices", learned))
 
     def _note_times(self, seconds_left: float | None) -> None:

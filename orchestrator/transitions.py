@@ -195,7 +195,7 @@ class Transitions(Store):
             this = (attempts.c.run_id == resumed.run_id) & (attempts.c.attempt == attempt)
             connection.execute(attempts.update().where(this).values(**said))
             if resumed.history:
-                connection.execute(recorded.insert(), [{**vars(record)} for record in resumed.history])
+                _append(connection, [{**vars(record)} for record in resumed.history])
 
     def record(self, records: Sequence[Record], claimed: dict[str, int]) -> None:
         """Append records of runs in flight, in one transaction; those of an attempt that is over are left out."""
@@ -205,7 +205,7 @@ class Transitions(Store):
         with self.together() as connection:
             mine = _standing(connection, about)
             if rows := [{**vars(record)} for record in records if record.run_id in mine]:
-                connection.execute(recorded.insert(), rows)
+                _append(connection, rows)
 
     def settle(self, ends: Sequence[End]) -> set[str]:
         """End attempts in one transaction and charge what they spent; returns the runs that were theirs to end."""
@@ -299,6 +299,16 @@ def _move(
         there = runs.update().where(runs.c.run_id.in_(some), runs.c.state.in_(of))
         moved += connection.execute(there.values(state=state, reason=reason)).rowcount
     return moved
+
+
+def _append(connection: sa.Connection, records: list[dict[str, Any]]) -> None:
+    """Insert records. A server may commit, and its answer be lost: what is tried again is there already."""
+    insert: Any = recorded.insert()
+    if connection.dialect.name == "postgresql":
+        from sqlalchemy.dialects import postgresql
+
+        insert = postgresql.insert(recorded).on_conflict_do_nothing()
+    connection.execute(insert, records)
 
 
 def _parts(run_ids: Sequence[str]) -> Iterator[Sequence[str]]:

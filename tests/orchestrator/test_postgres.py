@@ -1,9 +1,11 @@
 """Several coordinators on one table: a real PostgreSQL server, made in a temporary folder by its own programs."""
 
+import contextlib
 import os
 import pwd
 import re
 import shutil
+import signal
 import subprocess
 import sys
 import time
@@ -21,11 +23,14 @@ from orchestrator.admission import Place
 from orchestrator.database import TableError
 from orchestrator.device import Speed
 from orchestrator.executors import Finished, InlineExecutor
+from orchestrator.journal import Journal
+from orchestrator.patience import Patience
 from orchestrator.requests import BY_HAND, Changes, Request, add, ask
 from orchestrator.scheduler import Scheduler
 from orchestrator.schema import attempts
-from orchestrator.table import Table
+from orchestrator.table import End, Table
 
+psycopg = pytest.importorskip("psycopg", reason="psycopg is missing: pip install 'isoflop[postgres]'")
 ONE_EACH = Speed("cpu", layer=0.0, value=0.0, weight=0.0, flop=1e-9, spread=0.0)
 """With which no stack gains anything."""
 
@@ -36,10 +41,31 @@ def program(name):
     return next((path for path in reversed(found) if path), None)
 
 
+class Server:
+    """A server that listens on a socket in its folder and nowhere else."""
+
+    def __init__(self, root, as_user):
+        options = ["-c", "listen_addresses=", "-c", f"unix_socket_directories={root}", "-c", "fsync=off"]
+        self._command = [*as_user, program("postgres"), "-D", str(root / "data"), *options]
+        self._root, self.url = root, f"postgresql://isoflop@/postgres?host={root}"
+        self.start()
+
+    def start(self):
+        self._process = subprocess.Popen(self._command, cwd=self._root, stderr=subprocess.DEVNULL)
+        for _ in range(300):
+            with contextlib.suppress(psycopg.OperationalError), psycopg.connect(self.url):
+                break
+            time.sleep(0.05)
+
+    def stop(self):
+        """As an upgrade of the system does: whoever is connected is cut off."""
+        self._process.send_signal(signal.SIGINT)
+        self._process.wait(20)
+
+
 @pytest.fixture(scope="module")
-def server(tmp_path_factory):
-    """A server that listens on a socket in its folder and nowhere else; PostgreSQL refuses to run as root."""
-    pytest.importorskip("psycopg", reason="psycopg is missing: pip install 'isoflop[postgres]'")
+def postgres():
+    """A server in a temporary folder; PostgreSQL refuses to run as root."""
     if program("initdb") is None:
         pytest.skip("PostgreSQL is missing: apt install postgresql")
     root = Path("/tmp") / f"isoflop-postgres-{os.getpid()}"  # a socket's path is at most 107 bytes long
@@ -53,23 +79,31 @@ def server(tmp_path_factory):
         shutil.chown(root, "postgres")
         root.chmod(0o755)
         as_user = ["setpriv", "--reuid=postgres", "--regid=postgres", "--clear-groups"]
-    data = str(root / "data")
-    initdb = [program("initdb"), "-D", data, "-U", "isoflop", "-A", "trust", "--no-sync", "-E", "UTF8"]
+    initdb = [
+        program("initdb"),
+        "-D",
+        str(root / "data"),
+        "-U",
+        "isoflop",
+        "-A",
+        "trust",
+        "--no-sync",
+        "-E",
+        "UTF8",
+    ]
     subprocess.run([*as_user, *initdb], check=True, stdout=subprocess.DEVNULL, cwd=root)
-    options = ["-c", "listen_addresses=", "-c", f"unix_socket_directories={root}", "-c", "fsync=off"]
-    process = subprocess.Popen(
-        [*as_user, program("postgres"), "-D", data, *options], cwd=root, stderr=subprocess.DEVNULL
-    )
+    made = Server(root, as_user)
     try:
-        for _ in range(300):
-            if (root / ".s.PGSQL.5432").exists():
-                break
-            time.sleep(0.05)
-        yield f"postgresql://isoflop@/postgres?host={root}"
+        yield made
     finally:
-        process.terminate()
-        process.wait(20)
+        made.stop()
         shutil.rmtree(root)
+
+
+@pytest.fixture(scope="module")
+def server(postgres):
+    """Its URL."""
+    return postgres.url
 
 
 @pytest.fixture
@@ -341,6 +375,42 @@ def test_what_is_added_retried_and_put_first_is_seen_at_once(store, coordinators
     assert table.counts() == {"done": 8, "cancelled": 1}
 
 
+def test_coordinators_outlive_a_restart_of_the_server(store, coordinators, postgres):
+    table, _, executors = coordinators
+    postgres.stop()
+    time.sleep(1)
+    for executor in executors:
+        executor.ending = True
+    time.sleep(1)
+    postgres.start()
+    until(lambda: table.counts() == {"done": 8})
+    assert set(table.frame()["attempt"]) == {1}
+
+
+def test_a_transaction_whose_commit_was_not_answered_is_written_once(two, planned, result_of, monkeypatch):
+    """The server commits and the connection breaks: what is tried again finds all of it there."""
+    made, (table, _) = planned(seeds="2", width="16"), two
+    first, _ = made.runs
+    table.enqueue(made)
+    tokens, results = table.claim([run.run_id for run in made.runs]), [result_of(run) for run in made.runs]
+    journal = Journal(tokens=tokens, records=list(results[1].history))
+    journal.ends = [End(first.run_id, tokens[first.run_id], "done", "done", result=results[0])]
+    commit, cuts = table.engine.dialect.do_commit, [True]
+
+    def commits_and_breaks(connection):
+        commit(connection)
+        if cuts and cuts.pop():
+            raise psycopg.OperationalError("server closed the connection unexpectedly")
+
+    monkeypatch.setattr(table.engine.dialect, "do_commit", commits_and_breaks)
+    said = []
+    Patience(said.append, lambda _: None, lambda: False)(lambda: journal.write(table, []))
+    assert said == ["the database does not answer: waiting, nothing is lost", "the table can be written again"]
+    assert table.counts() == {"done": 1, "running": 1}
+    assert len(table.frame("history")) == sum(len(result.history) for result in results)
+    assert table.frame()["charged_flops"].dropna().tolist() == [results[0].flops]
+
+
 def test_commands_that_meet_coordinators_in_the_same_rows_get_through(store, planned, result_of):
     """Four terminals cancel and retry everything while two coordinators claim and finish: none fails."""
     made = planned(seeds="20")
@@ -401,7 +471,6 @@ def test_another_database_is_refused_in_a_line(url, monkeypatch):
     ],
 )
 def test_a_password_is_not_said_in_any_complaint(isoflop, url):
-    pytest.importorskip("psycopg")
     for words in [("status",), ("results",), ("queue", "pause"), ("queue", "show", "abcd"), ("work",), ("report",)]:
         ended = isoflop(*words, "--store", url)
         assert ended.code == 2
