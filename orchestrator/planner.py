@@ -14,7 +14,7 @@ from orchestrator.search_file import dearest, trials_of
 from orchestrator.sweep import FIRST_STAGE, CellSections, Limits, Stage, Sweep, SweepError
 from trainer import catalogue, cost, datasets, ladder
 from trainer.presets import PRESETS
-from trainer.remote import is_url, local
+from trainer.remote import is_url, local, shown
 from trainer.spec import OWNERS, RunSpec, SpecError, parse_model_name
 
 if TYPE_CHECKING:
@@ -304,7 +304,7 @@ def _notes(planned: Plan, twice: int) -> Iterator[str]:
     for name, path in sorted(
         {(run.dataset, run.path) for run in planned.runs if run.fingerprint == datasets.UNSEEN}
     ):
-        why = f"{name} at {path} is not decoded yet" if path else catalogue.missing(name).message
+        why = f"{name} at {shown(path)} is not decoded yet" if path else catalogue.missing(name).message
         yield f"{why}; its sizes here are the catalogue's"
     limit = planned.limits.total_flops
     price = planned.flops * (planned.trials or 1)

@@ -6,8 +6,6 @@ and renamed. Its content alone goes into a run's identity, never the URL.
 
 from __future__ import annotations
 
-import contextlib
-import fcntl
 import functools
 import hashlib
 import json
@@ -18,13 +16,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
-from trainer.prepared import cache_root
+from trainer.prepared import cache_root, one_at_a_time
 from trainer.remote import Remote, RemoteError, is_url, local
 from trainer.spec import SpecError
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
-
     from trainer.remote import Seen
 
 log = logging.getLogger("isoflop")
@@ -62,7 +58,7 @@ def _copy(url: str) -> Path:
     version = hashlib.sha256(json.dumps(sorted(files.items())).encode()).hexdigest()[:24]
     place = root / version / (Path(urlsplit(url).path).name or "data")
     root.mkdir(parents=True, exist_ok=True)
-    with _one_at_a_time(root):
+    with one_at_a_time(root.name):
         if not place.exists():
             _fetch(remote, files, place)
     return place
@@ -81,15 +77,6 @@ def _fetch(remote: Remote, files: dict[str, Seen], place: Path) -> None:
         shutil.rmtree(aside, ignore_errors=True)
         if isinstance(error, RemoteError) or not isinstance(error, OSError) or not place.exists():
             raise
-
-
-@contextlib.contextmanager
-def _one_at_a_time(root: Path) -> Iterator[None]:
-    """Wait for other processes of this machine that fetch the same. The lock goes with its process."""
-    with (root / ".lock").open("w") as file:
-        with contextlib.suppress(OSError):  # some file systems have no locks
-            fcntl.flock(file, fcntl.LOCK_EX)
-        yield
 
 
 def _root(url: str) -> Path:

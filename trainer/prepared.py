@@ -7,6 +7,8 @@ outside (place, size, times), so a changed source is decoded again.
 
 from __future__ import annotations
 
+import contextlib
+import fcntl
 import functools
 import gzip
 import hashlib
@@ -20,7 +22,7 @@ import zipfile
 import zlib
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
@@ -29,6 +31,9 @@ from trainer.ffcv_data import Betons, betons_in, open_betons
 from trainer.files import names_in
 from trainer.images import arrange, decode, real_labels, rescale
 from trainer.spec import SpecError
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
 
 log = logging.getLogger("isoflop")
 
@@ -70,6 +75,17 @@ def cache_root() -> Path:
     return (Path(base) if base else Path.home() / ".cache") / "isoflop"
 
 
+@contextlib.contextmanager
+def one_at_a_time(entry: str) -> Iterator[None]:
+    """Wait for other processes of this machine that make the same cache entry. A lock goes with its process."""
+    folder = cache_root() / "locks"
+    folder.mkdir(parents=True, exist_ok=True)
+    with (folder / entry).open("w") as file:
+        with contextlib.suppress(OSError):  # some file systems have no locks
+            fcntl.flock(file, fcntl.LOCK_EX)
+        yield
+
+
 def prepare(path: str, resolution: int | None, *, stream: bool = False) -> Prepared:
     """Decode the data set at `path`, or open it where that was done before.
 
@@ -82,12 +98,19 @@ def prepare(path: str, resolution: int | None, *, stream: bool = False) -> Prepa
         raise SpecError("path", f"nothing at {source}")
     entry = _entry(source, resolution, stream=stream)
     if not (entry / "card.json").exists():
-        if stream:
-            log.info("reading %s through, once", source)
-        else:
-            log.info("decoding %s once into %s", source, entry)
-        _write(entry, source, resolution, stream=stream)
+        with one_at_a_time(entry.name):
+            _prepare(entry, source, resolution, stream=stream)
     return _open(entry, source, resolution)
+
+
+def _prepare(entry: Path, source: Path, resolution: int | None, *, stream: bool) -> None:
+    if (entry / "card.json").exists():
+        return
+    if stream:
+        log.info("reading %s through, once", source)
+    else:
+        log.info("decoding %s once into %s", source, entry)
+    _write(entry, source, resolution, stream=stream)
 
 
 def is_prepared(path: str, resolution: int | None, *, stream: bool = False) -> bool:

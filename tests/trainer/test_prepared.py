@@ -1,6 +1,8 @@
 from __future__ import annotations
 
 import shutil
+import subprocess
+import sys
 import tarfile
 from pathlib import Path
 
@@ -280,3 +282,18 @@ def test_cifar_10_comes_in_by_the_same_door():
     assert ready.image == (32, 32, 3)
     assert np.bincount(ready.labels[:50_000]).tolist() == [5000] * 10
     assert ready.mean / 255 == pytest.approx([0.4913, 0.4821, 0.4465], abs=1e-4)
+
+
+def test_processes_that_need_a_set_at_once_decode_it_once(tmp_path):
+    _tree(tmp_path / "set", {"train": 150, "test": 50}, side=64)
+    text = f"""
+import logging
+logging.basicConfig(level=logging.INFO)
+from trainer.prepared import prepare
+print(prepare({str(tmp_path / "set")!r}, None).fingerprint)
+"""
+    pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True}
+    both = [subprocess.Popen([sys.executable, "-c", text], **pipes) for _ in range(2)]
+    ended = [process.communicate(timeout=60) for process in both]
+    assert len({out for out, _ in ended}) == 1
+    assert sum(err.count("decoding ") for _, err in ended) == 1
