@@ -136,15 +136,7 @@ def run(  # noqa: PLR0913 - an option each
         (row,) = [row for row in table.sweeps() if row["sweep"] == planned.sweep]
         counts, failures = table.counts(planned.sweep), table.failures(planned.sweep)
     _report_end(row, store, counts, as_json=as_json)
-    for failure in failures[:5]:
-        name = f"{failure['model']} seed {failure['seed']} ({failure['run_id'][:8]})"
-        say(f"failed: {name}: {failure['reason']}")
-    queue_cli.say_what_holds_up([row])
-    if scheduler is not None and scheduler.interrupted:
-        say("interrupted; the same command goes on")
-        raise typer.Exit(130)
-    if failures or row["paused"]:
-        raise typer.Exit(1)
+    queue_cli.leave([row], failures, interrupted=scheduler is not None and scheduler.interrupted)
 
 
 def _beginning(table: Table, planned: Plan, *, retry_failed: bool) -> str:

@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import os
 import secrets
+import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
+from orchestrator.interrupts import Interrupts
 from trainer.remote import Remote, RemoteError, is_url
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterator, Sequence
 
 
 class ClusterError(RuntimeError):
@@ -29,6 +32,22 @@ class Node(NamedTuple):
 
 def start(slots: int, gpus: int | None) -> Any:
     """Import and start Ray on this machine: quiet, on loopback, with a token made for this session."""
+    ray = imported()
+    with _undisturbed(ray):
+        ray.init(
+            address="local",
+            num_cpus=slots,
+            num_gpus=gpus,
+            include_dashboard=False,
+            log_to_driver=False,
+            logging_level=logging.ERROR,
+            object_store_memory=128 * 2**20,
+        )
+    return ray
+
+
+def imported() -> Any:
+    """Import Ray, which reads at its import how to start: on loopback, with a token made for this session."""
     _close_to_strangers()
     os.environ.setdefault("RAY_AUTH_TOKEN", secrets.token_hex(32))
     # The switch's name is historical: it says that no other machine will join, and Ray then binds every port
@@ -36,15 +55,6 @@ def start(slots: int, gpus: int | None) -> Any:
     os.environ["RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER"] = "0"
     import ray
 
-    ray.init(
-        address="local",
-        num_cpus=slots,
-        num_gpus=gpus,
-        include_dashboard=False,
-        log_to_driver=False,
-        logging_level=logging.ERROR,
-        object_store_memory=128 * 2**20,
-    )
     return ray
 
 
@@ -57,13 +67,25 @@ def join(address: str) -> Any:
     import ray
 
     try:
-        ray.init(address=address, log_to_driver=False, logging_level=logging.ERROR)
+        with _undisturbed(ray):
+            ray.init(address=address, log_to_driver=False, logging_level=logging.ERROR)
     except (ConnectionError, RuntimeError, ValueError, ray.exceptions.RayError) as error:
         said = str(error).strip().splitlines()
         why = said[0] if said else type(error).__name__
         remedy = "every node needs one token, in RAY_AUTH_TOKEN or ~/.ray/auth_token, and RAY_AUTH_MODE=token"
         raise ClusterError(f"--address {address}: no Ray cluster to join there ({why}); {remedy}") from error
     return ray
+
+
+@contextlib.contextmanager
+def _undisturbed(ray: Any) -> Iterator[None]:
+    """Ctrl-C waits until Ray has started: half started, it brings the process down by a signal at its end."""
+    interrupts = Interrupts(time.monotonic, lambda: None)
+    with interrupts.watched():
+        yield
+    if interrupts.count:
+        ray.shutdown()
+        raise KeyboardInterrupt
 
 
 def _close_to_strangers() -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from dataclasses import asdict, dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from orchestrator.options import say, stop
@@ -14,7 +15,9 @@ if TYPE_CHECKING:
     from orchestrator.device import Speed
     from orchestrator.planner import Plan
     from orchestrator.scheduler import Scheduler, Search
+    from orchestrator.sweep import Sweep
     from orchestrator.table import Table
+    from orchestrator.worker import Files
     from trainer.spec import RunSpec
 
 WORTH_MEASURING = 120.0
@@ -46,19 +49,25 @@ class How:
         if self.address is not None and self.executor == "inline":
             stop("--address: a cluster is for --executor ray; inline trains in this process")
 
+    def files(self, table: Table) -> Files:
+        """Where workers leave checkpoints of the runs of a table."""
+        from orchestrator.worker import Files
+        from orchestrator.workplace import checkpoints_at
+
+        return Files(checkpoints_at(self.checkpoints, table.store), self.checkpoint_every)
+
 
 def coordinate(table: Table, sweeps: Sequence[str], how: How, search: Search | None = None) -> Scheduler | None:
     """Train what is queued of the sweeps of a table that we hold, and what a search adds; None where nothing is."""
     from orchestrator.requests import Changes, inbox_of
     from orchestrator.scheduler import Scheduler
     from orchestrator.terminal import ProgressLine
-    from orchestrator.worker import Files
-    from orchestrator.workplace import checkpoints_at, executor_of
+    from orchestrator.workplace import executor_of
 
     queued = [run for sweep in sweeps for run in table.queued(sweep)]
     if not queued:
         return None
-    files = Files(checkpoints_at(how.checkpoints, table.store), how.checkpoint_every)
+    files = how.files(table)
     speed = _speed_of(table, queued, how.device)  # before Ray takes the cores
     place = executor_of(how.executor, how.slots, how.device, how.address, files, queued, table)
     if not place.gpus and any(table.limits(sweep).gpu_hours for sweep in sweeps):
@@ -76,6 +85,28 @@ def coordinate(table: Table, sweeps: Sequence[str], how: How, search: Search | N
         show.end()
         place.close()
     return scheduler
+
+
+def tune(table: Table, sweep: Sweep, how: How) -> bool:
+    """Train what is missing of a search under a scheduler of Ray Tune; whether it came to its end."""
+    from orchestrator.population import PopulationSearch
+    from orchestrator.tune_search import TrialSearch
+
+    assert sweep.search is not None
+    if how.executor == "inline":
+        stop(f"scheduler: {sweep.search.scheduler} of Ray Tune trains through Ray: leave out --executor inline")
+    kind = PopulationSearch if sweep.search.scheduler == "pbt" else TrialSearch
+    files = how.files(table)
+    if how.address is not None and not isinstance(files.where, Path):
+        stop("--address: Ray Tune keeps its files in --checkpoints, too; give a folder that all nodes share")
+    where = {"slots": how.slots, "device": how.device, "address": how.address}
+    going = kind(table, sweep, files, **where)  # type: ignore[arg-type]
+    try:
+        going.run(say)
+    except KeyboardInterrupt:
+        say("interrupted; the same command goes on")
+        raise
+    return not going.interrupted
 
 
 def attach(store: str, planned: Plan, *, retry_failed: bool = False) -> bool:

@@ -215,6 +215,18 @@ def _print_status(rows: list[dict[str, Any]], store: str) -> None:
     say_what_holds_up(rows)
 
 
+def leave(rows: list[dict[str, Any]], failures: list[dict[str, Any]], *, interrupted: bool) -> None:
+    """The end of a command that trains: what failed of its sweeps, and what holds them up; its exit code."""
+    for failure in failures[:5]:
+        say(f"failed: {failure['model']} seed {failure['seed']} ({failure['run_id'][:8]}): {failure['reason']}")
+    say_what_holds_up(rows)
+    if interrupted:
+        say("interrupted; the same command goes on")
+        raise typer.Exit(130)
+    if failures or any(row["paused"] for row in rows):
+        raise typer.Exit(1)
+
+
 def say_what_holds_up(rows: list[dict[str, Any]]) -> None:
     """A line for each sweep that is paused, and for each with blocked runs what would unblock them."""
     from orchestrator.ledger import remedy

@@ -33,7 +33,7 @@ def search(  # noqa: PLR0913 - an option each
     as_json: AsJson = False,
 ) -> None:
     """Search the hyper-parameters of every cell. The same command resumes; no trial is trained twice."""
-    from orchestrator.coordinator import How
+    from orchestrator.coordinator import How, tune
     from orchestrator.database import name_of
     from orchestrator.planner import plan
     from orchestrator.reader import load_sweep
@@ -55,8 +55,8 @@ def search(  # noqa: PLR0913 - an option each
         if lost := table.recover():
             say(f"{lost} runs taken back from a search that was cut off")
         table.tell(planned.sweep, paused=None, message=None)
-        interrupted = _tuned(table, sweep, how) if sweep.search.scheduler else _searched(table, sweep, how)
-        (row,) = [row for row in table.sweeps() if row["sweep"] == planned.sweep]
+        over = tune(table, sweep, how) if sweep.search.scheduler else _searched(table, sweep, how)
+        rows = [row for row in table.sweeps() if row["sweep"] == planned.sweep]
         counts, failures = table.counts(planned.sweep), table.failures(planned.sweep)
         best, rates = best_of(table, sweep), learning_rates(table, sweep)
     if as_json:
@@ -69,18 +69,11 @@ def search(  # noqa: PLR0913 - an option each
         print(json.dumps({**found, "learning_rates": rates and rates.to_dict()}, indent=1))
     else:
         _show(best, rates, f"{planned.sweep}: {_counted(counts)}; results in {name_of(store)}")
-    for failure in failures[:5]:
-        say(f"failed: {failure['model']} seed {failure['seed']} ({failure['run_id'][:8]}): {failure['reason']}")
-    queue_cli.say_what_holds_up([row])
-    if interrupted:
-        say("interrupted; the same command goes on")
-        raise typer.Exit(130)
-    if failures or row["paused"]:
-        raise typer.Exit(1)
+    queue_cli.leave(rows, failures, interrupted=not over)
 
 
 def _searched(table: Table, sweep: Sweep, how: How) -> bool:
-    """Train what is missing of a search by Optuna; whether it was interrupted."""
+    """Train what is missing of a search by Optuna; whether it came to its end."""
     from orchestrator.coordinator import coordinate
     from orchestrator.search import SweepSearch
 
@@ -88,23 +81,7 @@ def _searched(table: Table, sweep: Sweep, how: How) -> bool:
     say(f"{sweep.sweep}: {made.known} of at most {made.wanted} trials known")
     made.more()
     scheduler = coordinate(table, [sweep.sweep], how, search=made)
-    return scheduler is not None and scheduler.interrupted
-
-
-def _tuned(table: Table, sweep: Sweep, how: How) -> bool:
-    """Train what is missing of a search under a scheduler of Ray Tune; whether it was interrupted."""
-    from orchestrator.population import PopulationSearch
-    from orchestrator.tune_search import TrialSearch
-    from orchestrator.worker import Files
-    from orchestrator.workplace import checkpoints_at
-
-    if how.executor == "inline" or how.address is not None:
-        stop("a scheduler of Ray Tune trains on this machine through Ray: leave out --executor and --address")
-    files = Files(checkpoints_at(how.checkpoints, table.store), how.checkpoint_every)
-    kind = PopulationSearch if sweep.search and sweep.search.scheduler == "pbt" else TrialSearch
-    going = kind(table, sweep, files, slots=how.slots, device=how.device)  # type: ignore[arg-type]
-    going.run(say)
-    return going.interrupted
+    return scheduler is None or not scheduler.interrupted
 
 
 def _counted(counts: dict[str, int]) -> str:

@@ -73,7 +73,7 @@ def propose(table: Table, sweep: str, trials: Sequence[Trial]) -> None:
     A run that an earlier search of this sweep had tried in another cell is from now on of this one.
     """
     rows = {run.run_id: row_of(run) for trial in trials for run in trial.runs}
-    with table.engine.begin() as connection:
+    with table.together() as connection:
         here = set(connection.execute(sa.select(runs.c.run_id).where(runs.c.run_id.in_(rows))).scalars())
         if new := [row for run_id, row in rows.items() if run_id not in here]:
             connection.execute(runs.insert(), new)

@@ -101,7 +101,8 @@ class PopulationCoordinator(Writer):
         """Enter a part into the table, with all that was heard of it."""
         run: RunSpec = result["run"]
         number = number_of(str(trial))
-        propose(self._table, self._sweep, [Trial(self._cell_id, number, [run])])
-        self.claim(number, [run])
-        for item in result["items"]:
-            self.write(number, item)
+        with self._table.together():
+            propose(self._table, self._sweep, [Trial(self._cell_id, number, [run])])
+            self.claim(number, [run])
+            for item in result["items"]:
+                self.write(number, item)

@@ -23,7 +23,6 @@ from orchestrator.search_file import drawn_beforehand, trials_of
 from orchestrator.sweep import SweepError
 from orchestrator.trials import ENDED, WORST, Task, curves, known, propose, standings
 from trainer.machine import cores
-from trainer.spec import SpecError
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
@@ -88,8 +87,6 @@ class TuneSearch:
             self._ray = cluster.start(self._slots or cores(), None)
             return
         self._ray = cluster.join(self._address)
-        if isinstance(self._files.where, str):
-            raise SpecError("checkpoints", "Ray Tune on a cluster needs a folder that all nodes share, not a URL")
         cluster.check_shared(self._ray, cluster.nodes(self._ray), self._data, self._files.where)
 
     def _fit(self, cell: CellSearch, trainable: Any, said: Mapping[str, Any], writer: Any, **options: Any) -> None:

@@ -1,5 +1,6 @@
 """A Ray cluster of several machines on this one: the same command with --address, machines that come and go."""
 
+import json
 import os
 import secrets
 import subprocess
@@ -11,6 +12,8 @@ import pytest
 
 from orchestrator.table import Table
 from tests.line.test_line import NUMBERS, command, finish, rows, wait_for_the_middle
+from tests.line.test_tune_line import SWEEP as TUNED
+from tests.line.test_tune_line import check, wait_for
 
 SWEEP = """\
 sweep: line
@@ -204,3 +207,39 @@ def test_what_the_machines_do_not_share_is_refused_in_a_line(folder, server, env
         said, _ = process.communicate(timeout=120)
         assert process.returncode == 2
         assert why in said
+
+
+@pytest.mark.slow
+def test_a_scheduler_of_ray_tune_uses_the_machines_and_outlives_one_that_leaves(folder, server, env):
+    (folder / "tuned.yaml").write_text(TUNED.replace("asha", "hyperband"))
+    options = ["--store", "tuned.db", "--address", server.address, "--checkpoint-every", "0.2"]
+    process = subprocess.Popen(
+        command(folder, "search", "tuned.yaml", *options, "--json"),
+        cwd=folder,
+        env=env,
+        text=True,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+    )
+    wait_for(folder, process, lambda table: table.frame("attempts")["pid"].nunique() == 2, "tuned.db")
+    server.ask("remove")
+    server.ask("add")
+    said, complaints = process.communicate(timeout=240)
+    assert process.returncode == 0, complaints
+    said = said[said.index("{\n") :]  # Ray itself says on stdout that a machine has left
+    check(json.loads(said)["best"][0], rows(folder, "tuned.db").reset_index())
+    with Table(folder / "tuned.db") as table:
+        attempts = table.frame("attempts")
+    assert "lost" in set(attempts["outcome"])
+    assert attempts["pid"].nunique() > 2
+    assert not list((folder / "tuned.db.checkpoints").glob(".tune-*"))
+    process = subprocess.run(
+        command(folder, "search", "tuned.yaml", *options, "--checkpoints", "none"),
+        cwd=folder,
+        env=env,
+        text=True,
+        capture_output=True,
+        check=False,
+    )
+    assert process.returncode == 2
+    assert "give a folder that all nodes share" in process.stderr

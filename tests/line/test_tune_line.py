@@ -1,6 +1,8 @@
 """Searches under schedulers of Ray Tune, through the real command; each starts Ray and a Tuner."""
 
 import json
+import os
+import signal
 import subprocess
 import time
 
@@ -58,29 +60,59 @@ def check(best, frame):
         )
 
 
+def start(folder, *arguments):
+    return subprocess.Popen(
+        command(*arguments, "--store", "t.db", "--slots", "2", "--device", "cpu", "--checkpoint-every", "0.5"),
+        cwd=folder,
+        text=True,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        start_new_session=True,
+    )
+
+
+def wait_for(folder, process, what, store="t.db"):
+    """Until the table has what is asked of it."""
+    deadline = time.monotonic() + 120
+    while time.monotonic() < deadline:
+        assert process.poll() is None, process.stdout.read()
+        time.sleep(0.05)
+        try:
+            with Table(folder / store) as table:
+                found = what(table)
+        except TableError:
+            continue
+        if found:
+            return
+    raise AssertionError(process.stdout.read())
+
+
+def interrupt(process, times):
+    """Ctrl-C, as a terminal sends it: to all of the group. What was said, and after how many seconds."""
+    began = time.monotonic()
+    for _ in range(times):
+        os.killpg(process.pid, signal.SIGINT)
+        time.sleep(0.3)
+    said, _ = process.communicate(timeout=120)
+    assert process.returncode == 130, said
+    assert "interrupted; the same command goes on" in said
+    assert "Traceback" not in said
+    return time.monotonic() - began
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("name", ["s.yaml", "b.yaml"])
 def test_trials_are_rows_and_a_killed_search_trains_no_finished_one_again(folder, name):
     """Under ASHA, where all trials are known beforehand, and under BOHB, which proposes them."""
     if name == "b.yaml":
         pytest.importorskip("hpbandster", reason="the extra [bohb] is not installed")
-    arguments = command(name, "--store", "t.db", "--slots", "2", "--device", "cpu")
-    process = subprocess.Popen(arguments, cwd=folder, stderr=subprocess.DEVNULL)
-    over, deadline = 0, time.monotonic() + 120
-    while over < 4:
-        assert process.poll() is None
-        assert time.monotonic() < deadline
-        time.sleep(0.01)
-        try:
-            with Table(folder / "t.db") as table:
-                counts = table.counts()
-        except TableError:
-            continue
-        over = counts.get("done", 0) + counts.get("pruned", 0)
+    process = start(folder, name)
+    over = ["done", "pruned"]
+    wait_for(folder, process, lambda table: table.frame()["state"].isin(over).sum() >= 4)
     process.kill()
     process.wait()
     before = orchestrator.results(folder / "t.db").set_index("run_id")
-    before = before[before["state"].isin(["done", "pruned"])]
+    before = before[before["state"].isin(over)]
     assert 4 <= len(before) < 12
     best, frame = searched(folder, name)
     check(best, frame)
@@ -90,6 +122,42 @@ def test_trials_are_rows_and_a_killed_search_trains_no_finished_one_again(folder
     again, same = searched(folder, name)
     assert again == best
     assert same.equals(frame)
+
+
+@pytest.mark.slow
+def test_ctrl_c_leaves_at_once_and_the_same_command_goes_on_from_checkpoints(folder):
+    """Evaluations lie minutes apart here: nothing waits for the next one."""
+    long = SWEEP.replace("width: 16", "width: 768").replace("epochs: 20", "epochs: 5000")
+    (folder / "long.yaml").write_text(long)
+    process = start(folder, "long.yaml")
+    saved = folder / "t.db.checkpoints"
+    wait_for(folder, process, lambda _: len({file.parent for file in saved.glob("*/*.json")}) == 2)
+    with Table(folder / "t.db") as table:
+        before = table.frame("history")
+    assert interrupt(process, 1) < 12
+    with Table(folder / "t.db") as table:
+        assert table.counts() == {"queued": 12}
+        assert set(table.frame("attempts")["outcome"]) == {"interrupted"}
+        assert set(before["run_id"] + before["step"].astype(str)) <= set(
+            table.frame("history")["run_id"] + table.frame("history")["step"].astype(str)
+        )
+    process = start(folder, "long.yaml")
+    wait_for(folder, process, lambda table: (table.frame("attempts")["resumed_step"] > 0).sum() == 2)
+    assert interrupt(process, 2) < 12
+    with Table(folder / "t.db") as table:
+        table.recover()
+        assert table.counts() == {"queued": 12}
+
+
+@pytest.mark.slow
+def test_ctrl_c_before_a_population_has_done_a_part_leaves_in_a_line(folder):
+    population = SWEEP.replace("trials: 12, scheduler: asha", "trials: 2, scheduler: pbt")
+    (folder / "long.yaml").write_text(population.replace("width: 16", "width: 768").replace("20", "5000"))
+    process = start(folder, "long.yaml")
+    while "members" not in process.stdout.readline():
+        assert process.poll() is None
+    time.sleep(8)
+    assert interrupt(process, 1) < 12
 
 
 @pytest.mark.slow
@@ -105,20 +173,8 @@ def test_paused_trials_of_hyperband_go_on_to_the_last_bit(folder):
 
 @pytest.mark.slow
 def test_a_killed_population_goes_on_from_its_last_common_part(folder):
-    arguments = command("p.yaml", "--store", "t.db", "--slots", "2", "--device", "cpu")
-    process = subprocess.Popen(arguments, cwd=folder, stderr=subprocess.DEVNULL)
-    deadline = time.monotonic() + 240
-    while True:
-        assert process.poll() is None
-        assert time.monotonic() < deadline
-        time.sleep(0.05)
-        try:
-            before = orchestrator.results(folder / "t.db")
-        except TableError:
-            continue
-        parts = before[before["state"] == "done"]["stage"].value_counts()
-        if parts.get("part-3", 0) == 4:
-            break
+    process = start(folder, "p.yaml")
+    wait_for(folder, process, lambda table: (table.frame()["stage"] == "part-3").sum() == 4)
     process.kill()
     process.wait()
     best, frame = searched(folder, "p.yaml")

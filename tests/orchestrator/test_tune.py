@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 
 from orchestrator import read_sweep
+from orchestrator.cluster import imported
 from orchestrator.search import cells_of
 from orchestrator.sweep import SweepError
 from orchestrator.trials import Task, Trial
@@ -29,6 +30,7 @@ def cell_of(train=RANGE, width="16", trials=60):
 @pytest.fixture(scope="module")
 def bohb():
     pytest.importorskip("hpbandster", reason="the extra [bohb] is not installed")
+    imported()
     from orchestrator import tune_bohb
 
     return tune_bohb
@@ -179,6 +181,7 @@ class Controller:
 @pytest.mark.parametrize("name", ["hyperband", "bohb"])
 @pytest.mark.parametrize("kind", ["all diverge", "few evaluations", "many evaluations"])
 def test_brackets_come_to_their_end(name, kind):
+    imported()  # others of this process start Ray
     from orchestrator.tune_schedulers import scheduler_of
 
     clocks = {"all diverge": [27], "few evaluations": [2, 11, 27], "many evaluations": range(28)}[kind]
