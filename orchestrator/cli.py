@@ -217,9 +217,9 @@ def new(file: File) -> None:
 @app.command()
 def schema() -> None:
     """The JSON Schema of a sweep file, for editors to complete from."""
-    from orchestrator.sweep import Sweep
+    from orchestrator import search_file
 
-    print(json.dumps(Sweep.model_json_schema(), indent=1))
+    print(json.dumps(search_file.schema(), indent=1))
 
 
 @app.command()

@@ -71,6 +71,22 @@ def gathered(values: dict[str, Any], source: Source) -> tuple[dict[str, Any], So
     return values, replace(source, lines=lines), complaints
 
 
+def schema() -> dict[str, Any]:
+    """The JSON Schema of a sweep file. Its sections may have `{search: {...}}` for a value, those of a cell not."""
+    made = Sweep.model_json_schema()
+    parts, searched = made["$defs"], {"search": {"$ref": "#/$defs/Parameter"}}
+    search = {"type": "object", "properties": searched, "required": ["search"], "additionalProperties": False}
+    for section, model in _SECTIONS.items():
+        here = parts[model.__name__]
+        keys = {
+            key: {**said, "anyOf": [*said["anyOf"], search]} if key in SEARCHED else said
+            for key, said in here["properties"].items()
+        }
+        parts[f"Searched{model.__name__}"] = {**here, "properties": keys}
+        made["properties"][section]["$ref"] = f"#/$defs/Searched{model.__name__}"
+    return made
+
+
 def complaints_of(sweep: Sweep, explain: Callable[[ErrorDetails], Complaint]) -> Iterator[Complaint]:
     """What is wrong with a sweep's search, wherever no data set is needed to tell."""
     search = sweep.search

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any, Literal, TypeVar
+from typing import TYPE_CHECKING, Annotated, Any, Literal, TypeVar
 
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, PrivateAttr
 
@@ -22,6 +22,10 @@ from trainer.spec import (
     Schedule,
     Trains,
 )
+
+if TYPE_CHECKING:
+    from pydantic import GetJsonSchemaHandler
+    from pydantic_core import CoreSchema
 
 T = TypeVar("T")
 Method = Literal["tpe", "random", "grid", "gp", "cmaes"]
@@ -53,12 +57,17 @@ Positive = Annotated[float, Field(gt=0, allow_inf_nan=False)]
 NonNegative = Annotated[float, Field(ge=0, allow_inf_nan=False)]
 Share = Annotated[float, Field(ge=0, lt=1)]
 Area = Annotated[float, Field(gt=0, le=1)]
-Axis = Annotated[
-    list[T],
-    BeforeValidator(_as_list, json_schema_input_type=T | list[T]),
-    Field(min_length=1),
-    AfterValidator(_distinct),
-]
+
+
+class _OneOrMany:
+    """In the JSON Schema an axis is a value or a list of values."""
+
+    def __get_pydantic_json_schema__(self, schema: CoreSchema, handler: GetJsonSchemaHandler) -> dict[str, Any]:
+        several = handler(schema)
+        return {"anyOf": [several["items"], several]}
+
+
+Axis = Annotated[list[T], BeforeValidator(_as_list), Field(min_length=1), AfterValidator(_distinct), _OneOrMany()]
 
 
 class _Section(BaseModel):

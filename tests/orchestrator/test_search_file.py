@@ -1,14 +1,15 @@
 """How a sweep file says a search, and what it is told where it says it wrong."""
 
 import json
+from pathlib import Path
 
 import jsonschema
 import pytest
-import yaml
 
-from orchestrator import Sweep, SweepError, plan, read_sweep, terminal
+from orchestrator import SweepError, plan, read_sweep, terminal
 from orchestrator.cli import summary
-from orchestrator.search_file import choices
+from orchestrator.search_file import choices, schema
+from orchestrator.source import parse
 
 GOOD = """\
 sweep: s
@@ -129,13 +130,28 @@ def test_a_search_of_nothing_is_refused():
     assert complaints(text)[0].startswith("7: search: no parameters to search; write e.g. parameters: {lr:")
 
 
-def test_the_schema_knows_a_search():
-    schema = json.loads(json.dumps(Sweep.model_json_schema()))
-    validator = jsonschema.Draft202012Validator(schema)
-    said = yaml.safe_load(GOOD.replace("1e-4", "0.0001").replace("1e-1", "0.1"))
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        {"search": {"method": "guess"}},
+        {"train": {"lr": {"search": {"distribution": "log"}}}},
+        {"train": {"lr": {"serach": {"min": 1}}}},
+        {"train": {"lr": ["fast"]}},
+        {"model": {"family": "c-mlp"}},
+        {"cells": [{"train": {"lr": {"search": {"min": 1, "max": 2}}}}]},
+    ],
+)
+def test_the_schema_knows_a_search_and_what_is_wrong(wrong):
+    validator = jsonschema.Draft202012Validator(json.loads(json.dumps(schema())))
+    said, _ = parse("good.yaml", GOOD)
     validator.validate(said)
-    said["search"]["method"] = "guess"
-    assert not validator.is_valid(said)
+    assert not validator.is_valid(said | wrong)
+
+
+@pytest.mark.parametrize("file", sorted(Path("sweeps").glob("*.yaml")), ids=lambda file: file.stem)
+def test_the_sweeps_that_we_ship_keep_to_the_schema(file):
+    said, _ = parse(str(file), file.read_text())
+    jsonschema.Draft202012Validator(schema()).validate(said)
 
 
 def test_a_searched_momentum_does_nothing_for_adamw_and_says_so():
