@@ -3,6 +3,7 @@
 import contextlib
 import os
 import pwd
+import random
 import re
 import shutil
 import signal
@@ -409,6 +410,55 @@ def test_a_transaction_whose_commit_was_not_answered_is_written_once(two, planne
     assert table.counts() == {"done": 1, "running": 1}
     assert len(table.frame("history")) == sum(len(result.history) for result in results)
     assert table.frame()["charged_flops"].dropna().tolist() == [results[0].flops]
+
+
+@pytest.mark.slow
+def test_kills_of_coordinators_that_share_a_table_lose_no_finished_run_and_change_no_number(store, sweep, tmp_path):
+    file, dice, done = sweep(width="[8, 16, 24, 32]", seeds="40", epochs="16"), random.Random(3), set()
+    text = "from orchestrator.cli import main; main()"
+    how = [
+        "--executor",
+        "inline",
+        "--no-canary",
+        "--checkpoints",
+        str(tmp_path / "saved"),
+        "--checkpoint-every",
+        "0.1",
+    ]
+
+    def work(store):
+        words = [sys.executable, "-c", text, "run", file, *how, "--store", store]
+        return subprocess.Popen(words, cwd=tmp_path, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+
+    with Table(store, writable=True) as table:
+        table.speed = asdict(ONE_EACH)
+        both, kills = [work(store), work(store)], 0
+        while kills < 15 and table.counts().get("queued", 1):
+            one = dice.randrange(2)
+            until(lambda one=one: both[one].pid in coordinators_of(table) or both[one].poll() is not None, 60)
+            time.sleep(dice.expovariate(1.0))
+            both[one].kill()
+            both[one].wait()
+            now = {row["run_id"] for row in table.listed(None, ["done"])}
+            assert done <= now
+            done, kills, both[one] = now, kills + 1, work(store)
+        assert [process.wait(240) for process in both] == [0, 0]
+        assert work(store).wait(240) == 0  # what the last to die had in training
+        attempts, killed = table.frame("attempts"), table.frame().set_index("run_id")
+    assert kills == 15
+    assert len(done) > 15
+    assert (attempts[attempts["outcome"] == "done"]["run_id"].value_counts() == 1).all()
+    assert work(str(tmp_path / "quiet.db")).wait(240) == 0
+    quiet = orchestrator.results(tmp_path / "quiet.db").set_index("run_id")
+    assert (killed["state"] == "done").all()
+    for name in ("error", "loss", "train_loss", "steps", "flops"):
+        assert killed[name].equals(quiet.loc[killed.index, name])
+
+
+def coordinators_of(table):
+    """Processes that have runs in training."""
+    attempts = table.frame("attempts")
+    return {int(said.split("/")[2]) for said in attempts[attempts["ended"].isna()]["coordinator"]}
 
 
 def test_commands_that_meet_coordinators_in_the_same_rows_get_through(store, planned, result_of):
