@@ -18,15 +18,8 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from bench_table import text
 
-SWEEP = """\
-sweep: many
-data: {dataset: digits}
-model: {depth: 1, width: %s}
-train: {batch_size: 32, schedule: cosine, lr: %s}
-budget: {epochs: 4}
-seeds: 10
-"""
 STEPS = ("typed", "executor up", "worker ready", "claimed")
 
 
@@ -97,8 +90,7 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         file, store = str(folder / "many.yaml"), str(folder / "many.db")
-        widths, rates = [8 * (i + 1) for i in range(50)], [round(1e-4 * 1.2**i, 8) for i in range(20)]
-        Path(file).write_text(SWEEP % (widths, rates))
+        Path(file).write_text(text())
         times(file, store, folder, profile=False)
         found = [times(file, store, folder, profile=asked.profile) for _ in range(asked.rounds)]
         print("| from | to the first claim, s |\n|---|---|")

@@ -53,10 +53,11 @@ class Request:
 
 
 class Done(NamedTuple):
-    """What was done: a line for the user, and the sweeps that it touched."""
+    """What was done: a line for the user, the sweeps that it touched, and those that are now to be trained."""
 
     said: str
     sweeps: tuple[str, ...] = ()
+    wanted: tuple[str, ...] = ()
 
 
 def add(planned: Plan) -> Request:
@@ -74,7 +75,7 @@ def obey(table: Table, request: Request) -> Done:
     with table.together() as connection:
         alone(connection)
         done = _act(table, request, standing)
-        table.changed(done.sweeps)
+        table.changed(done.sweeps, added=request.verb == "add")
     return done
 
 
@@ -85,7 +86,8 @@ def _act(table: Table, request: Request, standing: dict[str, dict[str, Any]]) ->
         runs, limits = tuple(RunSpec(**run) for run in said.pop("runs")), Limits(**said.pop("limits"))
         new = table.enqueue(Plan(runs=runs, limits=limits, **said))
         table.tell(said["sweep"], paused=None)
-        return Done(f"{said['sweep']}: {len(runs)} runs, {new} new", (said["sweep"],))
+        sweep = (said["sweep"],)
+        return Done(f"{said['sweep']}: {len(runs)} runs, {new} new", sweep, sweep)
     sweeps = {name for row in standing.values() for name in row["sweeps"]}
     if request.verb in ("pause", "resume"):
         names = tuple(request.what) or tuple(sorted(sweeps))
@@ -95,7 +97,7 @@ def _act(table: Table, request: Request, standing: dict[str, dict[str, Any]]) ->
             )
         for name in names:
             table.tell(name, paused=BY_HAND if request.verb == "pause" else None)
-        return Done(f"{request.verb}d: {', '.join(names)}", names)
+        return Done(f"{request.verb}d: {', '.join(names)}", names, names if request.verb == "resume" else ())
     ids = [run_id for what in request.what for run_id in _named(what, standing, sweeps, table.store)]
     touched = tuple(sorted({name for run_id in ids for name in standing[run_id]["sweeps"]}))
     if request.verb == "prioritise":
@@ -107,7 +109,7 @@ def _act(table: Table, request: Request, standing: dict[str, dict[str, Any]]) ->
     if request.verb != "retry":
         raise ValueError(f"no such request: {request.verb!r}")
     moved = table.move(ids, "queued", of=("failed", "cancelled", "blocked"))
-    return Done(f"{moved} of {len(ids)} runs are now queued", touched)
+    return Done(f"{moved} of {len(ids)} runs are now queued", touched, touched)
 
 
 def _named(what: str, standing: dict[str, dict[str, Any]], sweeps: set[str], store: str) -> list[str]:
@@ -164,24 +166,30 @@ class Inbox:
 
 
 class Changes:
-    """What other terminals change in a table that several write: they have done it, and we are to notice."""
+    """What other terminals change in a table that several write: they have done it, and we are to notice.
+
+    Sweeps are wanted of us that were added for whoever works here. Those of others are left to them, whatever is
+    asked about them: their data may not be on this machine.
+    """
 
     def __init__(self, table: Table, clock: Callable[[], float] = time.monotonic) -> None:
         self._clock, self._looked = clock, clock()
         self._seen, _ = table.changes(0)
-        self._sweeps: tuple[str, ...] = ()
+        self._done = Done("")
 
     def pending(self, table: Table) -> bool:
         """Whether anything has changed since the last look."""
         if self._clock() - self._looked < CHANGES:
             return False
         self._looked = self._clock()
-        self._seen, self._sweeps = table.changes(self._seen)
-        return bool(self._sweeps)
+        since = self._seen
+        self._seen, found = table.changes(since)
+        self._done = Done("", tuple(found), tuple(name for name, added in found.items() if added > since))
+        return bool(found)
 
     def obey(self, _: Table) -> list[Done]:
-        """The sweeps that have changed."""
-        return [Done("", self._sweeps)]
+        """The sweeps that have changed; those that were added are wanted."""
+        return [self._done]
 
 
 def inbox_of(store: str) -> Inbox | None:

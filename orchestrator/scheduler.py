@@ -416,7 +416,7 @@ class Scheduler:
         if inbox is not None and self._patiently(lambda: inbox.pending(self._table)):
             self._commit([])  # they are to see what we have heard
             for done in self._patiently(lambda: inbox.obey(self._table)):
-                self.reread(done.sweeps)
+                self.reread(done.wanted)
             for run_id in self._patiently(self._table.leaving):
                 self.end(run_id, "cancelled", "cancelled by hand")
         for bundle, flight in self._flights.items():

@@ -11,10 +11,10 @@ from orchestrator.planner import run_flops
 from trainer import cost
 from trainer.spec import RunSpec, model_name
 
-VERSION = 7
+VERSION = 8
 """Version of the schema, kept in `meta`. 2: columns of the later recipes and of checkpoints; 3: of chains;
 4: of the queue: priorities, limits, pauses, the workers of attempts and what they used; 5: of searches;
-6: of devices; 7: of what several coordinators tell each other."""
+6: of devices; 7 and 8: of what several coordinators are told."""
 
 QUEUED, RUNNING, DONE, FAILED = "queued", "running", "done", "failed"
 DIVERGED, PRUNED, CANCELLED, BLOCKED = "diverged", "pruned", "cancelled", "blocked"
@@ -89,7 +89,7 @@ sweeps = sa.Table(
     sa.Column("seconds", sa.Float, nullable=False, server_default="0"),
     sa.Column("seconds_left", sa.Float),
     sa.Column("message", sa.Text),
-    sa.Column("changed", sa.BigInteger, nullable=False, server_default="0"),
+    *(sa.Column(name, sa.BigInteger, nullable=False, server_default="0") for name in ("changed", "added")),
 )
 history = sa.Table(
     "history",

@@ -124,12 +124,15 @@ class Table(Transitions):
             declared, file = connection.execute(query).one()
         return declared, file
 
-    def changes(self, since: int) -> tuple[int, tuple[str, ...]]:
-        """The number of the last change by another terminal, and the sweeps changed since another such number."""
-        query = sa.select(sweeps.c.sweep, sweeps.c.changed).where(sweeps.c.changed > since)
+    def changes(self, since: int) -> tuple[int, dict[str, int]]:
+        """The number of the last change by another terminal, and the sweeps changed since another such number.
+
+        Of each that of the change by which it was last added.
+        """
+        query = sa.select(sweeps.c.sweep, sweeps.c.changed, sweeps.c.added).where(sweeps.c.changed > since)
         with self._reading() as connection:
             found = connection.execute(query.order_by(sweeps.c.declared)).all()
-        return max((row.changed for row in found), default=since), tuple(row.sweep for row in found)
+        return max((row.changed for row in found), default=since), {row.sweep: row.added for row in found}
 
     def leaving(self) -> list[str]:
         """Runs in training that are asked to leave, whoever trains them."""

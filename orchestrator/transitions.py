@@ -270,12 +270,13 @@ class Transitions(Store):
                 ).scalars()
         return found.count(CANCELLED), found.count(RUNNING)
 
-    def changed(self, names: Iterable[str]) -> None:
+    def changed(self, names: Iterable[str], *, added: bool) -> None:
         """Tell the coordinators that share this table of sweeps that another terminal has changed: `changes`."""
         with self.together() as connection:
             alone(connection)  # so that numbers are seen in their order
             number = 1 + sa.select(sa.func.max(sweeps.c.changed)).scalar_subquery()
-            connection.execute(sweeps.update().where(sweeps.c.sweep.in_(names)).values(changed=number))
+            said = {"changed": number, **({"added": number} if added else {})}
+            connection.execute(sweeps.update().where(sweeps.c.sweep.in_(names)).values(said))
 
     def prioritise(self, run_ids: Iterable[str], priority: int) -> int:
         """Set the priority of runs: higher goes first, 0 is usual. Returns how many there are."""

@@ -376,6 +376,22 @@ def test_what_is_added_retried_and_put_first_is_seen_at_once(store, coordinators
     assert table.counts() == {"done": 8, "cancelled": 1}
 
 
+def test_what_is_asked_about_other_sweeps_draws_no_coordinator_into_them(store, coordinators, planned):
+    """Their data may be on other machines."""
+    table, made, executors = coordinators
+    other = planned(sweep="other", width="64", seeds="2", epochs="5")
+    with Table(store, writable=True) as elsewhere:
+        elsewhere.enqueue(other)  # as its own coordinator does
+    for verb in ("cancel", "retry", "prioritise", "pause", "resume"):
+        ask(store, Request(verb, ("other",)))
+    time.sleep(1.2)
+    for executor in executors:
+        executor.ending = True
+    until(lambda: table.counts(made.sweep) == {"done": 8})
+    time.sleep(0.6)
+    assert table.counts("other") == {"queued": 2}
+
+
 def test_coordinators_outlive_a_restart_of_the_server(store, coordinators, postgres):
     table, _, executors = coordinators
     postgres.stop()
@@ -493,7 +509,7 @@ def test_a_table_of_the_version_before_is_upgraded_once_by_whoever_comes_first(s
         table.enqueue(planned())
         with table.engine.begin() as connection:
             connection.exec_driver_sql("ALTER TABLE runs DROP COLUMN asked")
-            connection.exec_driver_sql("ALTER TABLE sweeps DROP COLUMN changed")
+            connection.exec_driver_sql("ALTER TABLE sweeps DROP COLUMN changed, DROP COLUMN added")
             connection.execute(schema.meta.update().values(version=6))
 
     def come(_):

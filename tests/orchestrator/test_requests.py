@@ -47,6 +47,17 @@ def test_runs_are_named_by_their_sweep_or_by_the_beginning_of_their_id(table, pl
 
 
 @pytest.mark.parametrize(
+    ("verb", "wanted"),
+    [("cancel", ()), ("retry", ("small",)), ("pause", ()), ("resume", ("small",)), ("prioritise", ())],
+)
+def test_only_what_asks_for_training_has_a_coordinator_take_a_sweep_on(table, planned, verb, wanted):
+    table.enqueue(planned())
+    done = obey(table, Request(verb, ("small",)))
+    assert (done.sweeps, done.wanted) == (("small",), wanted)
+    assert obey(table, add(planned())).wanted == ("small",)
+
+
+@pytest.mark.parametrize(
     ("request_", "complaint"),
     [
         (Request("cancel", ("smal",)), "no sweep and no run 'smal' in "),
