@@ -28,7 +28,9 @@ def folder(tmp_path_factory):
     folder = tmp_path_factory.mktemp("search")
     (folder / "s.yaml").write_text(SWEEP)
     (folder / "p.yaml").write_text(
-        SWEEP.replace("trials: 8, batch: 4", "trials: 12, batch: 6, pruner: median").replace("searched", "pruned")
+        SWEEP.replace("trials: 8, batch: 4", "trials: 12, batch: 6, pruner: median")
+        .replace("searched", "pruned")
+        .replace("epochs: 10", "epochs: 60")
     )
     return folder
 
@@ -94,7 +96,10 @@ def test_a_pruner_stops_runs_on_their_workers(folder):
     assert set(frame["state"]) == {"done", "pruned"}
     pruned = frame[frame["state"] == "pruned"]
     assert (pruned["steps"] < frame[frame["state"] == "done"]["steps"].max()).all()
-    assert pruned["reason"].str.contains("pruner").all()
+    decided = pruned["reason"].str.extract(r"the search's pruner, at step (\d+)", expand=False).astype(int)
+    later = pruned["steps"] - decided  # what they trained on until they heard it
+    assert later.median() < 100  # of 2154; a few on a quiet machine
+    assert later.min() >= 0
     with Table(folder / "pruned.db") as table:
         best = table.frame("runs").set_index("run_id")["val_error"].min()
     assert min(one["value"] for one in said["best"]) == best
