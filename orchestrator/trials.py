@@ -20,6 +20,8 @@ if TYPE_CHECKING:
 ENDED = {"done", "diverged", "pruned", "failed", "cancelled"}
 WORST = {"val_error": 1.0, "val_loss": math.inf}
 """What a trial that diverged is worth: it is an answer, unlike one that failed."""
+FINITE_WORST = {metric: min(worth, 1e300) for metric, worth in WORST.items()}
+"""What Ray Tune is told instead: it interpolates percentiles, and between infinities there is nothing."""
 
 
 class Trial(NamedTuple):

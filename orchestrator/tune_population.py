@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 from ray import tune
 
-from orchestrator.trials import WORST, Trial, propose
+from orchestrator.trials import FINITE_WORST, Trial, propose
 from orchestrator.tune_coordinator import Writer
 from orchestrator.worker import Files, Worker
 
@@ -72,7 +72,7 @@ class TuneMember(tune.Trainable):
             stage=f"part-{self._part + 1}",
         )
         heard: list[Item] = list(self._worker.train([run], [run.run_id]))
-        value, self._part = WORST[self._metric], self._part + 1
+        value, self._part = FINITE_WORST[self._metric], self._part + 1
         if isinstance(heard[-1], list) and heard[-1][0].state == "done":
             value = float(getattr(heard[-1][0], self._metric))
             self._parent, self._parent_cell = run.run_id, run.cell_id

@@ -21,7 +21,7 @@ from orchestrator.interrupts import Interrupts
 from orchestrator.search import cells_of
 from orchestrator.search_file import drawn_beforehand, trials_of
 from orchestrator.sweep import SweepError
-from orchestrator.trials import ENDED, WORST, Task, curves, known, propose, standings
+from orchestrator.trials import ENDED, FINITE_WORST, Task, curves, known, propose, standings
 from trainer.machine import cores
 
 if TYPE_CHECKING:
@@ -168,7 +168,7 @@ class TrialSearch(TuneSearch):
             states = {standing[run.run_id].state for run in trial.runs}
             curve = _mean([recorded.get(run.run_id, {}) for run in trial.runs]) if states <= ENDED else []
             if states <= ENDED and "diverged" in states:
-                curve.append((trial.runs[0].steps or 1, WORST[self._search.metric]))
+                curve.append((trial.runs[0].steps or 1, FINITE_WORST[self._search.metric]))
             if curve or not states <= ENDED:
                 tasks[trial.number] = Task(trial.number, trial.runs, curve)
         return tasks

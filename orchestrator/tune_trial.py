@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 from ray import tune
 
-from orchestrator.trials import WORST
+from orchestrator.trials import FINITE_WORST
 from orchestrator.worker import Files, Raised, Worker
 from trainer.result import Record, Resumed
 
@@ -47,7 +47,7 @@ class TuneTrial(tune.Trainable):
         self._items: Iterator[Item] | None = None
         self._points = deque(self._task.curve)
         self._seen: dict[int, dict[str, float]] = {}
-        self._reported, self._value = 0, WORST[self._metric]
+        self._reported, self._value = 0, FINITE_WORST[self._metric]
         self._over = self._task.over
         return True
 
@@ -80,7 +80,7 @@ class TuneTrial(tune.Trainable):
             case list():
                 self._over = True
                 if any(result.state == "diverged" for result in item):
-                    self._points.append((self._steps, WORST[self._metric]))
+                    self._points.append((self._steps, FINITE_WORST[self._metric]))
 
     def _note(self, record: Record) -> None:
         seen = self._seen.setdefault(record.step, {})

@@ -6,6 +6,7 @@ import signal
 import subprocess
 import time
 
+import pandas as pd
 import pytest
 import torch
 
@@ -60,9 +61,9 @@ def check(best, frame):
         )
 
 
-def start(folder, *arguments):
+def start(folder, name, slots="2"):
     return subprocess.Popen(
-        command(*arguments, "--store", "t.db", "--slots", "2", "--device", "cpu", "--checkpoint-every", "0.5"),
+        command(name, "--store", "t.db", "--slots", slots, "--device", "cpu", "--checkpoint-every", "0.5"),
         cwd=folder,
         text=True,
         stdout=subprocess.PIPE,
@@ -122,6 +123,21 @@ def test_trials_are_rows_and_a_killed_search_trains_no_finished_one_again(folder
     again, same = searched(folder, name)
     assert again == best
     assert same.equals(frame)
+
+
+@pytest.mark.slow
+def test_a_killed_search_by_bohb_on_one_worker_has_the_trials_of_an_undisturbed_one(folder):
+    pytest.importorskip("hpbandster", reason="the extra [bohb] is not installed")
+    finish(folder, "b.yaml", "--store", "whole.db", "--slots", "1", "--device", "cpu")
+    process = start(folder, "b.yaml", slots="1")
+    wait_for(folder, process, lambda table: len(table.frame()) >= 7)
+    process.kill()
+    process.wait()
+    assert len(orchestrator.results(folder / "t.db")) < 12
+    finish(folder, "b.yaml", "--store", "t.db", "--slots", "1", "--device", "cpu")
+    columns = ["trial", "state", "lr"]
+    whole, killed = (orchestrator.results(folder / store)[columns] for store in ("whole.db", "t.db"))
+    pd.testing.assert_frame_equal(whole, killed)
 
 
 @pytest.mark.slow
