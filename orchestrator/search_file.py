@@ -115,7 +115,7 @@ def complaints_of(sweep: Sweep, explain: Callable[[ErrorDetails], Complaint]) ->
                 yield ("cells", i, section, name), f"{name}: it is searched in every cell; leave it out here"
         yield from _of_parameter(name, parameter, search, explain)
     yield from _of_method(search)
-    yield from _of_population(sweep, search)
+    yield from _of_scheduler(sweep, search)
 
 
 def _nearest(name: str) -> str:
@@ -186,29 +186,33 @@ def _of_method(search: Search) -> Iterator[Complaint]:
         )
     if search.method == "cmaes" and find_spec("cmaes") is None:
         yield ("search", "method"), "method: cmaes needs a package: pip install 'isoflop[cmaes]'"
+
+
+def _of_scheduler(sweep: Sweep, search: Search) -> Iterator[Complaint]:
+    """A scheduler of Ray Tune has trials of its own kind, each alone, and knows nothing of the ledger."""
     if search.scheduler is None:
         return
+    tune = f"{search.scheduler} of Ray Tune"
     if search.pruner != "none":
-        yield (
-            ("search", "pruner"),
-            f"pruner: {search.scheduler} of Ray Tune stops trials itself; leave the pruner out",
-        )
+        yield ("search", "pruner"), f"pruner: {tune} stops trials itself; leave the pruner out"
+    if "batch" in search.model_fields_set:
+        yield ("search", "batch"), f"batch: {tune} trains each trial alone; leave it out"
+    if any(value is not None for value in sweep.limits.model_dump().values()):
+        yield ("limits",), f"limits: {tune} keeps to none; leave them out, or search without a scheduler"
     if search.scheduler == "bohb":
         if find_spec("hpbandster") is None or find_spec("ConfigSpace") is None:
             yield ("search", "scheduler"), "scheduler: bohb needs packages: pip install 'isoflop[bohb]'"
         if "method" in search.model_fields_set:
             yield ("search", "method"), f"method: found {search.method}; bohb proposes trials itself; leave it out"
     elif search.method not in ("random", "grid") and "method" in search.model_fields_set:
-        message = (
-            f"{search.scheduler} of Ray Tune takes trials drawn beforehand: random, which is the default, or grid"
-        )
+        message = f"{tune} takes trials drawn beforehand: random, which is the default, or grid"
         yield ("search", "method"), f"method: found {search.method}; {message}"
+    if search.scheduler == "pbt":
+        yield from _of_population(sweep, search)
 
 
 def _of_population(sweep: Sweep, search: Search) -> Iterator[Complaint]:
     """Members train in parts, each a run that begins with another's parameters: not all recipes can be cut so."""
-    if search.scheduler != "pbt":
-        return
     for name in search.parameters:
         if name in SEARCHED and name not in MUTABLE:
             where = (*_PLACE, name)

@@ -105,6 +105,16 @@ def test_values_are_taken_as_an_axis_takes_them():
         ),
         (
             "trials: 6",
+            "scheduler: asha, batch: 4",
+            "8: batch: asha of Ray Tune trains each trial alone; leave it out",
+        ),
+        (
+            "search: {trials: 6}",
+            "limits: {hours: 2}\nsearch: {scheduler: pbt}",
+            "8: limits: pbt of Ray Tune keeps to none; leave them out, or search without a scheduler",
+        ),
+        (
+            "trials: 6",
             "scheduler: bohb, method: tpe",
             "8: method: found tpe; bohb proposes trials itself; leave it out",
         ),
