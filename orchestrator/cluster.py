@@ -7,6 +7,7 @@ import logging
 import os
 import secrets
 import time
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -14,7 +15,7 @@ from orchestrator.interrupts import Interrupts
 from trainer.remote import Remote, RemoteError, is_url
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Callable, Iterator, Sequence
 
 
 class ClusterError(RuntimeError):
@@ -81,11 +82,24 @@ def join(address: str) -> Any:
 def _undisturbed(ray: Any) -> Iterator[None]:
     """Ctrl-C waits until Ray has started: half started, it brings the process down by a signal at its end."""
     interrupts = Interrupts(time.monotonic, lambda: None)
+    _leave_stdout_alone(ray)
     with interrupts.watched():
         yield
     if interrupts.count:
         ray.shutdown()
         raise KeyboardInterrupt
+
+
+def _leave_stdout_alone(ray: Any) -> None:
+    """What Ray says of workers and machines that died it prints to stdout, into our JSON, whatever it is told."""
+    inside = ray._private.worker  # noqa: SLF001 - there is no switch
+    printed = getattr(inside, "print_to_stdstream", None)  # of Ray 2.59 and 2.60
+    if printed is not None and not isinstance(printed, partial):
+        inside.print_to_stdstream = partial(_to_stderr, printed)
+
+
+def _to_stderr(printed: Callable[..., None], data: dict[str, Any], **more: Any) -> None:
+    printed({**data, "is_err": True}, **more)
 
 
 def _close_to_strangers() -> None:
