@@ -93,7 +93,7 @@ def _undisturbed(ray: Any) -> Iterator[None]:
 def _leave_stdout_alone(ray: Any) -> None:
     """What Ray says of workers and machines that died it prints to stdout, into our JSON, whatever it is told."""
     inside = ray._private.worker  # noqa: SLF001 - there is no switch
-    printed = getattr(inside, "print_to_stdstream", None)  # of Ray 2.59 and 2.60
+    printed = getattr(inside, "print_to_stdstream", None)  # of Ray 2.60
     if printed is not None and not isinstance(printed, partial):
         inside.print_to_stdstream = partial(_to_stderr, printed)
 

@@ -80,7 +80,7 @@ class Proposer(TuneBOHB):
 
 @contextmanager
 def _quiet() -> Iterator[None]:
-    """What hpbandster, of 2018, calls goes on: it calls what later packages call deprecated."""
+    """Without warnings: hpbandster is of 2018, and uses what later packages call deprecated."""
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         yield

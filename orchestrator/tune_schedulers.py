@@ -19,8 +19,11 @@ def scheduler_of(name: str, steps: int) -> Any:
     return made(time_attr="clock", max_t=CLOCK, reduction_factor=3)
 
 
-class _Onward(HyperBandScheduler):
-    """Evaluations may lie further apart than rungs, and what diverged is at its end: halves until one can go on."""
+class Brackets(HyperBandScheduler):
+    """HyperBand that halves until a trial can go on.
+
+    Evaluations may lie further apart than its rungs, and a trial that diverged is at its end.
+    """
 
     def _process_bracket(self, tune_controller: Any, bracket: Any) -> str:
         action: str = super()._process_bracket(tune_controller, bracket)
@@ -30,11 +33,7 @@ class _Onward(HyperBandScheduler):
         return action
 
 
-class Brackets(_Onward):
-    """HyperBand."""
-
-
-class BohbBrackets(_Onward, HyperBandForBOHB):
+class BohbBrackets(Brackets, HyperBandForBOHB):
     """The HyperBand of BOHB. Tune does not tell a searcher of a result with which a trial is stopped; this does."""
 
     def on_trial_result(self, tune_controller: Any, trial: Any, result: dict[str, Any]) -> str:
