@@ -83,6 +83,8 @@ def test_a_worker_that_does_not_answer_is_killed_but_not_for_one_missed_answer(e
     executor.submit(2, [replace(run, stage="fine")])
     until_recorded(executor)
     (slot,) = [slot for slot in executor._slots if slot.bundle == 2]
+    while slot.patience >= LOADING:  # it has not yet told how long its steps take
+        executor.poll(0.2)
     process = slot.process
     pid = process.pid
     os.kill(pid, signal.SIGSTOP)
