@@ -13,13 +13,12 @@ from orchestrator.admission import Place
 from orchestrator.meter import Used
 from orchestrator.process import Process
 from orchestrator.worker import NO_FILES, Files, Raised, Said, Worker
-from trainer.result import Record, Resumed
+from trainer.result import Record, Resumed, RunResult
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterator, Sequence
 
     from orchestrator.worker import Item
-    from trainer.result import RunResult
     from trainer.spec import Device, RunSpec
 
 
@@ -53,6 +52,14 @@ class WentOn:
 
     bundle: int
     resumed: Resumed
+
+
+@dataclass(frozen=True)
+class Left:
+    """A run has ended and the others of its stack train on; its result comes once more with theirs."""
+
+    bundle: int
+    result: RunResult
 
 
 @dataclass(frozen=True)
@@ -90,7 +97,7 @@ class Lost:
 
 
 End = Finished | Failed | Lost
-Event = Began | Metered | Recorded | WentOn | Noted | End
+Event = Began | Metered | Recorded | WentOn | Left | Noted | End
 
 
 class Executor(Protocol):
@@ -212,5 +219,5 @@ def event_of(bundle: int, item: Item) -> Event:
     return event
 
 
-_KIND: dict[type, Any] = {Process: Began, Record: Recorded, Resumed: WentOn, Used: Metered}
+_KIND: dict[type, Any] = {Process: Began, Record: Recorded, Resumed: WentOn, RunResult: Left, Used: Metered}
 """Events that carry what a worker yielded as it is."""

@@ -21,7 +21,8 @@ if TYPE_CHECKING:
 class Flight:
     """A bundle's runs, their fencing tokens, and what is known of them so far. `canary`: of which sweep it is one.
 
-    `spent` and `began` are FLOPs, `losses` (step, training loss) of the records.
+    `spent` and `began` are FLOPs, `losses` (step, training loss) of the records. `all` are the runs that it began
+    with, `runs` and `claimed` what has not left it, `over` what left it as done or diverged.
     """
 
     runs: dict[str, RunSpec]
@@ -32,6 +33,17 @@ class Flight:
     began: dict[str, int] = field(default_factory=dict)
     losses: dict[str, list[tuple[int, float]]] = field(default_factory=dict)
     used: Used = field(default_factory=Used)
+    all: tuple[RunSpec, ...] = field(init=False)
+    over: list[str] = field(default_factory=list)
+
+    def __post_init__(self) -> None:
+        self.all = tuple(self.runs.values())
+
+    def leave(self, end: End) -> None:
+        """A run has ended before the others."""
+        del self.runs[end.run_id], self.claimed[end.run_id]
+        if end.state in ("done", "diverged"):
+            self.over.append(end.run_id)
 
     def record(self, record: Record) -> None:
         """Take in a record."""
@@ -54,7 +66,7 @@ class Flight:
 
     def columns(self, now: float, gpu_share: float) -> dict[str, Any]:
         """What each of its attempts used: the runs of a bundle share its energy and its part of a GPU."""
-        share = gpu_share / len(self.runs)
+        share = gpu_share / len(self.all)
         energy = None if self.used.energy is None else self.used.energy * share
         return {"peak_memory": self.used.peak_memory, "energy": energy, "gpu_seconds": (now - self.since) * share}
 
@@ -62,9 +74,11 @@ class Flight:
 def finished(
     flight: Flight, results: Iterable[RunResult], asked: Mapping[str, tuple[str, str]], used: dict[str, Any]
 ) -> list[End]:
-    """Ends of a bundle that came to its end; `asked` are runs that had to leave, into which state and why."""
+    """Ends of what has ended of a bundle; `asked` are runs that had to leave, into which state and why."""
     ends = []
     for result in results:
+        if result.run_id not in flight.claimed:  # it had left before
+            continue
         state, reason = str(result.state), None
         if state == "cancelled":
             state, reason = asked.get(result.run_id, ("queued", "stopped before its end"))

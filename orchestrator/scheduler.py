@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 from orchestrator.admission import Admission
 from orchestrator.backlog import Backlog
 from orchestrator.canary import Canaries
-from orchestrator.executors import Began, Executor, Failed, Finished, Lost, Metered, Noted, Recorded, WentOn
+from orchestrator.executors import Began, Executor, Failed, Finished, Left, Lost, Metered, Noted, Recorded, WentOn
 from orchestrator.failures import ALIKE, MOST_LOSSES, Failures, is_lost
 from orchestrator.flight import Flight, failed, finished, lost
 from orchestrator.interrupts import Interrupts
@@ -31,7 +31,7 @@ if TYPE_CHECKING:
     from orchestrator.executors import Event
     from orchestrator.requests import Changes, Inbox
     from orchestrator.table import Table
-    from trainer.result import Record, Resumed
+    from trainer.result import Record, Resumed, RunResult
     from trainer.spec import RunSpec
 
 
@@ -270,16 +270,14 @@ class Scheduler:
                 self._record(flight, event.record)
             case WentOn():
                 self._go_on(flight, event.resumed)
+            case Left():
+                self._leave(flight, event.result)
             case Noted():
                 self._say(event.text)
             case Metered():
                 flight.used = event.used
             case _:
-                del self._flights[event.bundle]
-                runs = list(flight.runs.values())
-                self._admission.take_back(event.bundle, runs, flight.used.peak_memory)
                 self._end(flight, event)
-                self._seeks = self._search is not None
 
     def _hear_canary(self, flight: Flight, event: Event) -> None:
         if isinstance(event, Metered):
@@ -287,9 +285,8 @@ class Scheduler:
         if not isinstance(event, Finished | Failed | Lost):
             return
         del self._flights[event.bundle]
-        runs = list(flight.runs.values())
-        self._admission.take_back(event.bundle, runs, flight.used.peak_memory)
-        wrong = self._canaries.heard(flight.canary, runs, event)
+        self._admission.take_back(event.bundle, flight.all, flight.used.peak_memory)
+        wrong = self._canaries.heard(flight.canary, flight.all, event)
         self._stale = True
         if wrong and not self.interrupted:
             self._pause(flight.canary, wrong)
@@ -317,8 +314,22 @@ class Scheduler:
             self._judge(record)
         self._tally.went_on(resumed.run_id, flight)
 
-    def _end(self, flight: Flight, event: Finished | Failed | Lost) -> None:
+    def _leave(self, flight: Flight, result: RunResult) -> None:
+        """A run has ended, the rest of its bundle trains on."""
         used = flight.columns(self._clock(), self._gpu_share)
+        for end in finished(flight, [result], self._endings, used):
+            self._settle(flight, end)
+            flight.leave(end)
+
+    def _end(self, flight: Flight, event: Finished | Failed | Lost) -> None:
+        del self._flights[event.bundle]
+        self._admission.take_back(event.bundle, flight.all, flight.used.peak_memory)
+        self._seeks = self._search is not None
+        used = flight.columns(self._clock(), self._gpu_share)
+        if flight.over and not isinstance(event, Finished):  # their worker cannot do it any more
+            self._files.drop(flight.over)
+        if not flight.runs:
+            return
         if isinstance(event, Finished):
             for end in finished(flight, event.results, self._endings, used):
                 self._settle(flight, end)

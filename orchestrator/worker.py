@@ -45,7 +45,7 @@ class Said(NamedTuple):
     text: str
 
 
-Item: TypeAlias = "Process | Record | Resumed | Said | Used | list[RunResult] | Raised"
+Item: TypeAlias = "Process | Record | Resumed | RunResult | Said | Used | list[RunResult] | Raised"
 """What a worker yields."""
 
 

@@ -22,7 +22,7 @@ from trainer.stack import Stack
 from trainer.transfer import start_row
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Collection, Generator, Iterator, Sequence
+    from collections.abc import Callable, Collection, Generator, Iterable, Iterator, Sequence
     from pathlib import Path
 
     from trainer.spec import Device
@@ -127,8 +127,10 @@ def training(  # noqa: PLR0913 - what `train` takes, and two signals
     keep: bool | Collection[str] = False,
     leaving: Callable[[], Collection[str]] = frozenset,
     on_step: Callable[[], None] = lambda: None,
-) -> Generator[Record | Resumed, None, list[RunResult]]:
+) -> Generator[Record | Resumed | RunResult, None, list[RunResult]]:
     """What `train` does, as a generator: yields each Record as it is made and returns the results.
+
+    The result of a run that has ended while others train on is yielded at once, and returned with theirs.
 
     Of a run that goes on from a checkpoint the first thing that it yields is a Resumed. `leaving` is asked after
     every record and as often as `should_stop`: the runs whose ids it names end as `cancelled`, the others do not
@@ -155,10 +157,11 @@ def training(  # noqa: PLR0913 - what `train` takes, and two signals
             members = group
             while members:
                 heir = [heirs.get(run.run_id) for run in members]
-                results, members = yield from _together(
-                    members, heir, where, stops, evaluations, files, keep=kept, on_step=on_step
+                fresh, members = yield from _together(
+                    members, heir, where, stops, evaluations, files, ended, keep=kept, on_step=on_step
                 )
-                ended |= {result.run_id: result for result in results}
+                if len(ended) < len(runs):
+                    yield from fresh
     # only now: until results are out, a kill costs the time since the last save
     files.end([run for run in runs if ended[run.run_id].state != "cancelled"], on_step)
     return [ended[run.run_id] for run in every_run]
@@ -179,21 +182,23 @@ def _resumed(states: dict[RunSpec, checkpoint.State | None]) -> Iterator[Resumed
             yield Resumed(run.run_id, state.step, flops, state.seconds, state.history)
 
 
-def _together(
+def _together(  # noqa: PLR0913 - what all stacks of a call have in common
     members: dict[RunSpec, checkpoint.State | None],
     heirs: Sequence[RunSpec | None],
     where: torch.device,
     stops: Stops,
     evaluations: int,
     files: checkpoint.Checkpoints,
+    ended: dict[str, RunResult],
     *,
     keep: Collection[str],
     on_step: Callable[[], None],
-) -> Generator[Record, None, tuple[list[RunResult], dict[RunSpec, checkpoint.State | None]]]:
+) -> Generator[Record | RunResult, None, tuple[list[RunResult], dict[RunSpec, checkpoint.State | None]]]:
     """Train runs of one shape and length as one stack, from the one step at which they were saved, or from 0.
 
-    The heir of a run, a longer one, is left a checkpoint where their ways part. Returns what has ended, and the
-    states of those that are to go on as a smaller stack.
+    The heir of a run, a longer one, is left a checkpoint where their ways part. What ends goes into `ended`; yields
+    what has left the others, returns what ended with the last of them, and the states of those that are to go on
+    as a smaller stack.
     """
     runs, saved = list(members), list(members.values())
     first, steps = runs[0], runs[0].steps
@@ -239,6 +244,7 @@ def _together(
             book.leave(heirs, done, files, stack.rows, optimizer, loss_sum)
         if due:
             book.part(done, files, stops, stack.rows, optimizer, loss_sum)
+            yield from _entered(book.results(gradients.engine) if book.running else (), ended)
         if 2 * len(book.running) <= len(runs) and (steps - done >= LOOK or not book.running):
             break
     rest = book.states(done, stack.rows, optimizer, loss_sum)
@@ -246,7 +252,14 @@ def _together(
         book.test(Evaluation(data, splits, runs if first.tta else (), on_step)(stack))
     results = book.results(gradients.engine)
     _keep([run if run.run_id in keep else None for run in runs], results, files, stack)
-    return results, rest
+    return _entered(results, ended), rest
+
+
+def _entered(results: Iterable[RunResult], ended: dict[str, RunResult]) -> list[RunResult]:
+    """Enter results; returns those that are new."""
+    fresh = [result for result in results if result.run_id not in ended]
+    ended |= {result.run_id: result for result in fresh}
+    return fresh
 
 
 def _keep(

@@ -92,3 +92,6 @@ class Saved:
 
     def kept(self):
         return set() if self._executor is None else self._executor.kept
+
+    def drop(self, run_ids):
+        pass

@@ -16,6 +16,7 @@ from orchestrator.executors import (
     Failed,
     Finished,
     InlineExecutor,
+    Left,
     Lost,
     Metered,
     Recorded,
@@ -118,6 +119,8 @@ def test_a_run_leaves_its_stack_and_the_other_goes_on(executor, runs):
         if events and isinstance(events[-1], Recorded):
             executor.leave(5, [leaves.run_id])
     ends = {result.run_id: result for result in events[-1].results}
+    (left,) = [event.result for event in events if isinstance(event, Left)]
+    assert (left.run_id, left.state, left.history) == (leaves.run_id, "cancelled", ends[leaves.run_id].history)
     assert (ends[stays.run_id].state, ends[leaves.run_id].state) == ("done", "cancelled")
     assert ends[leaves.run_id].steps < leaves.steps
     alone = train(stays, device="cpu")

@@ -12,7 +12,7 @@ import pytest
 
 from orchestrator import requests
 from orchestrator.canary import FEWEST, SHARE, STEPS, canary_of
-from orchestrator.executors import Failed, Finished, Lost, Recorded
+from orchestrator.executors import Failed, Finished, Left, Lost, Recorded
 from orchestrator.failures import is_lost, signature
 from orchestrator.planner import run_flops
 from orchestrator.requests import Request, inbox_of
@@ -286,6 +286,36 @@ def test_what_is_cancelled_in_training_leaves_and_the_rest_of_its_stack_goes_on(
     assert (end.done, end.cancelled, end.ended) == (2, 1, 3)
     attempts = table.frame("attempts").set_index("run_id")
     assert attempts.loc[made.runs[0].run_id, "outcome"] == "cancelled"
+
+
+def test_what_has_left_its_stack_has_ended_whatever_becomes_of_the_others(begin, table, result_of):
+    """A run diverges and one is cancelled while two train on; then their worker dies."""
+    scheduler, executor, made = begin(
+        lambda specs: "done" if len(specs) == 1 else "hang", slots=1, width="16", seeds=4
+    )
+    bad, unwanted, *others = made.runs
+    seen, dropped = [], []
+    scheduler._files.drop = dropped.extend
+
+    def poll(timeout, usual=executor.poll):
+        seen.append(states(table))
+        if len(seen) == 1:
+            scheduler.end(unwanted.run_id, "cancelled", "cancelled by hand")
+            return [Left(0, result_of(bad, "diverged")), Left(0, result_of(unwanted, "cancelled"))]
+        if len(seen) == 2:
+            executor._going.clear()
+            return [Lost(0, "its worker died")]
+        return usual(timeout)
+
+    executor.poll = poll
+    end = scheduler.drain()
+    assert seen[1] == {"diverged": 1, "cancelled": 1, "running": 2}
+    assert states(table) == {"diverged": 1, "cancelled": 1, "done": 2}
+    assert (end.done, end.diverged, end.cancelled) == (2, 1, 1)
+    assert executor.submitted[1:] == [[run.run_id] for run in others]
+    assert dropped == [bad.run_id]
+    attempts = table.frame("attempts")
+    assert Counter(attempts["outcome"]) == {"diverged": 1, "cancelled": 1, "lost": 2, "done": 2}
 
 
 def test_a_run_that_is_to_leave_when_its_worker_dies_is_cancelled(live, table):

@@ -12,7 +12,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from orchestrator.admission import Place
-from orchestrator.executors import Began, Failed, Finished, Lost, Recorded, WentOn
+from orchestrator.executors import Began, Failed, Finished, Left, Lost, Recorded, WentOn
 from orchestrator.process import this_process
 from orchestrator.requests import Inbox, Request, add
 from orchestrator.scheduler import Scheduler
@@ -73,6 +73,16 @@ class Fate:
         """A record of every run; those that are to leave have left at the end only."""
         return [Recorded(bundle, left.pop(0)) for _, left in self._going[bundle].values() if len(left) > 1]
 
+    def part(self, bundle):
+        """Those that are to leave have left, and of those that are not the first is done or has diverged."""
+        runs = self._going[bundle]
+        gone = [run_id for run_id in runs if run_id in self._leaving]
+        ended = [run_id for run_id in runs if run_id not in gone][: len(runs) > len(gone) + 1]
+        left = [(run_id, "cancelled") for run_id in gone] + [(run_id, "diverged") for run_id in ended]
+        results = [self._result_of(runs[run_id][0], state, records=3) for run_id, state in left]
+        self._going[bundle] = {run_id: run for run_id, run in runs.items() if run_id not in dict(left)}
+        return [Left(bundle, result) for result in results]
+
     def go_on(self, bundle):
         """Goes on behind its first record, as if there had been a checkpoint."""
         found = []
@@ -114,7 +124,7 @@ class Fate:
         self._leaving |= set(run_ids)
 
 
-EVENTS = ["begin", "go_on", "train", "train", "end", "diverge", "fail", "exhaust", "die"]
+EVENTS = ["begin", "go_on", "train", "train", "part", "end", "diverge", "fail", "exhaust", "die"]
 VERBS = ["cancel", "retry", "prioritise", "pause", "resume", "kill"]
 SCRIPT = st.lists(st.tuples(st.sampled_from(EVENTS + VERBS), st.integers(0, 7)), max_size=40)
 

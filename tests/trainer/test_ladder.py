@@ -105,7 +105,8 @@ def test_the_same_run_asked_twice_is_trained_once():
     assert np.isfinite(one.loss)
 
 
-def test_a_ladder_that_is_cut_off_goes_on_from_its_files_to_the_last_bit(tmp_path):
+def test_a_ladder_that_is_cut_off_goes_on_from_its_files_to_the_last_bit(tmp_path, monkeypatch):
+    monkeypatch.setattr("trainer.loop.SOON", np.inf)
     specs = [quick(steps, schedule="wsd") for steps in (100, 200, 400)]
     expected = [numbers(result) for result in train(specs, device="cpu")]
     looks = iter(range(1000))
