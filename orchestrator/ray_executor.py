@@ -209,7 +209,7 @@ class RayExecutor:
         """Hand the stack to a free worker."""
         slot = next(slot for slot in self._slots if slot.bundle is None and place in (None, slot.place))
         slot.bundle = bundle
-        slot.stream = slot.actor.train.options(num_returns="streaming").remote(list(specs), keep)
+        slot.stream = slot.actor.stream.options(num_returns="streaming").remote(list(specs), keep)
         slot.missed, slot.patience = 0, LOADING
 
     def poll(self, timeout: float) -> list[Event]:
@@ -242,15 +242,15 @@ class RayExecutor:
         if bundle is None:
             return []
         try:
-            item = self._ray.get(next(slot.stream))
+            items = self._ray.get(next(slot.stream))
         except (self._ray.exceptions.RayError, StopIteration) as error:  # what a stack raises comes as Raised
             full = isinstance(error, self._ray.exceptions.OutOfMemoryError) or "running low on memory" in str(error)
             why = "its machine ran out of memory" if full else f"its worker died ({type(error).__name__})"
             return self._lost(slot, why, dismiss=full and self._has_company(slot))
-        event = event_of(bundle, item)
-        if isinstance(event, End):
+        events = [event_of(bundle, item) for item in items]
+        if isinstance(events[-1], End):
             slot.bundle = slot.stream = None
-        return [event]
+        return events
 
     def _warmed(self, slot: _Slot) -> list[Event]:
         try:

@@ -2,22 +2,27 @@
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import os
 import threading
+import time
 import traceback
 from collections import deque
+from concurrent.futures import ThreadPoolExecutor
+from queue import Empty, SimpleQueue
 from typing import TYPE_CHECKING, NamedTuple, TypeAlias
 
 from orchestrator.meter import Meter, Used, peak_resident
 from orchestrator.process import Process, this_process
 from orchestrator.pulse import Pulse, Signs, available
+from trainer.result import Record
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterator, Sequence
     from pathlib import Path
 
-    from trainer.result import Record, Resumed, RunResult
+    from trainer.result import Resumed, RunResult
     from trainer.spec import Device, RunSpec
     from trainer.storage import Storage
 
@@ -44,6 +49,9 @@ class Said(NamedTuple):
 
     text: str
 
+
+GATHER = 0.05
+"""Seconds for which a record waits for others before all are handed to another process."""
 
 Item: TypeAlias = "Process | Record | Resumed | RunResult | Said | Used | list[RunResult] | Raised"
 """What a worker yields."""
@@ -98,6 +106,7 @@ class Worker:
         self._leaving: set[str] = set()
         self._signs = Signs()
         self._log: deque[str] = deque()
+        self._trains = ThreadPoolExecutor(1, "train")
         if relay:
             logging.getLogger("isoflop").addHandler(_Relay(self._log))
 
@@ -108,7 +117,7 @@ class Worker:
         from trainer.loop import pick_device
         from trainer.spec import RunSpec
 
-        *_, end = self.train([RunSpec(dataset="digits", width=8, examples=128, batch_size=32)])
+        *_, [*_, end] = self.stream([RunSpec(dataset="digits", width=8, examples=128, batch_size=32)])
         assert not isinstance(end, Raised), end.traceback
         where = pick_device(self._device)
         on_gpu = where.type == "cuda"
@@ -142,6 +151,31 @@ class Worker:
             while self._log:
                 yield Said(self._log.popleft())
             yield item
+
+    def stream(self, specs: Sequence[RunSpec], keep: Collection[str] = ()) -> Iterator[list[Item]]:
+        """What `train` yields, records together, while a thread of its own trains on.
+
+        Each hand-over to another process takes one to two milliseconds, in which that thread would wait.
+        """
+        items: SimpleQueue[Item | None] = SimpleQueue()
+        self._trains.submit(self._fill, items, specs, keep)
+        item: Item | None
+        while (item := items.get()) is not None:
+            gathered, until = [item], time.monotonic() + GATHER
+            while isinstance(item, Record) and (left := until - time.monotonic()) > 0:
+                with contextlib.suppress(Empty):
+                    item = items.get(timeout=left)
+                    gathered += [] if item is None else [item]
+            yield gathered
+            if item is None:
+                return
+
+    def _fill(self, items: SimpleQueue[Item | None], specs: Sequence[RunSpec], keep: Collection[str]) -> None:
+        try:
+            for item in self.train(specs, keep):
+                items.put(item)
+        finally:
+            items.put(None)  # whatever happens, or its reader would wait for ever
 
     def _train(self, specs: Sequence[RunSpec], keep: Collection[str]) -> Iterator[Item]:
         import torch

@@ -1,6 +1,7 @@
 """A worker and its checkpoints, without Ray."""
 
 import logging
+import threading
 from itertools import islice
 
 import pytest
@@ -51,3 +52,32 @@ def test_what_is_logged_reaches_the_caller_where_it_is_relayed(tmp_path, run):
     assert said
     assert "training goes on" in said[0].text
     assert not any(isinstance(e, Said) for e in islice(Worker("cpu", files=files).train([run]), 5))
+
+
+def test_what_is_handed_to_another_process_is_all_of_it_in_order_and_the_records_together(run):
+    parts = list(Worker("cpu").stream([run]))
+    items = [item for part in parts for item in part]
+    assert [type(item) for item in items] == [type(item) for item in Worker("cpu").train([run])]
+    assert [r.step for r in items if isinstance(r, Record)] == [r.step for r in train(run, device="cpu").history]
+    assert all(isinstance(item, Record) for part in parts for item in part[:-1])
+    assert len(parts) < len(items)
+    assert len(parts[0]) == 1  # that it hears `stop` from now on is not kept waiting
+
+
+class Slow(Worker):
+    """Makes three records, the second at once, the third when it is told to; then its thread dies."""
+
+    def train(self, specs, keep=()):
+        yield from specs[:2]
+        self.told.wait(10)
+        yield specs[2]
+        raise SystemExit
+
+
+def test_a_record_is_kept_waiting_for_moments_only_and_a_thread_that_dies_ends_the_stream(run):
+    worker, records = Slow("cpu"), list(train(run, device="cpu").history[:3])
+    worker.told = threading.Event()
+    stream = worker.stream(records)
+    assert next(stream) == records[:2]
+    worker.told.set()
+    assert list(stream) == [records[2:]]
