@@ -50,7 +50,7 @@ class Said(NamedTuple):
     text: str
 
 
-GATHER = 0.05
+GATHER = 0.1
 """Seconds for which a record waits for others before all are handed to another process."""
 
 Item: TypeAlias = "Process | Record | Resumed | RunResult | Said | Used | list[RunResult] | Raised"
@@ -162,7 +162,7 @@ class Worker:
         item: Item | None
         while (item := items.get()) is not None:
             gathered, until = [item], time.monotonic() + GATHER
-            while isinstance(item, Record) and (left := until - time.monotonic()) > 0:
+            while isinstance(item, Record | Used) and (left := until - time.monotonic()) > 0:
                 with contextlib.suppress(Empty):
                     item = items.get(timeout=left)
                     gathered += [] if item is None else [item]
