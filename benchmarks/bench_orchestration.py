@@ -79,12 +79,12 @@ def drained(plan, worker=Worker):
         executor = RayExecutor(2, "cpu", files=files, worker=worker)
         while len(executor.open) < 2:
             executor.poll(0.5)
-        warm = time.perf_counter()
+        warm, spent = time.perf_counter(), time.process_time()
         Scheduler(table, executor, [plan.sweep], files=files).drain()
-        end = time.perf_counter()
+        end, cpu = time.perf_counter(), time.process_time() - spent
         assert (table.frame()["state"] == "done").all()
         executor.close()
-    return {"warm": end - warm, "whole": end - BEGAN, "runs": len(plan.runs)}
+    return {"warm": end - warm, "whole": end - BEGAN, "runs": len(plan.runs), "cpu": cpu}
 
 
 # the arms
@@ -268,7 +268,14 @@ def report(found):
             beside = each.get(other)
             cells.append(spread([a[key] / b[key] for a, b in zip(rows, beside, strict=True)]) if beside else "")
         print(f"| {name} | {' | '.join(cells)} |")
-    units = {"rate": "runs/s", "overhead": "s a run", "median": "ms", "p95": "ms", "largest": "ms"}
+    units = {
+        "cpu": "CPU-s of the coordinator",
+        "rate": "runs/s",
+        "overhead": "s a run",
+        "median": "ms",
+        "p95": "ms",
+        "largest": "ms",
+    }
     for name, rows in found.items():
         for key in units.keys() & (rows[0].keys() if rows else ()):
             print(f"- {name}, {key}: {spread([row[key] for row in rows])} {units[key]}")
