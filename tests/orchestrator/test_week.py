@@ -17,7 +17,7 @@ from orchestrator.process import this_process
 from orchestrator.requests import Inbox, Request, add
 from orchestrator.scheduler import Scheduler
 from orchestrator.table import Table
-from tests.orchestrator.fakes import Clock, Saved
+from tests.orchestrator.fakes import Clock, FakeExecutor, Saved
 from trainer.result import Resumed
 
 RAN = {"done", "diverged"}
@@ -28,7 +28,7 @@ class Killed(BaseException):
     """kill -9: no handler of ours runs."""
 
 
-class Fate:
+class Fate(FakeExecutor):
     """An executor whose workers do what a script says, an entry a poll; at its end, all come to theirs."""
 
     slots, gpus = 2, 0
@@ -37,14 +37,6 @@ class Fate:
     def __init__(self, script, result_of, clock, ask):
         self._script, self._result_of, self._clock, self._ask = script, result_of, clock, ask
         self._going, self._leaving = {}, set()
-
-    @property
-    def free(self):
-        return self.slots - len(self._going)
-
-    @property
-    def open(self):
-        return ["here"] * self.free
 
     def submit(self, bundle, specs, keep=(), place=None):
         assert self.free
