@@ -160,9 +160,13 @@ class Book:
     def _seconds_of(self, k: int) -> float:
         return self._before[k] + self._seconds / len(self._runs)
 
-    def results(self, engine: Engine) -> list[RunResult]:
-        """The ends of all runs that have ended."""
-        return [self._result(k, engine) for k, ended in enumerate(self._ended) if ended is not None]
+    def results(self, engine: Engine, besides: Collection[str] = ()) -> list[RunResult]:
+        """The ends of all runs that have ended, besides some by their run_ids."""
+        return [
+            self._result(k, engine)
+            for k, ended in enumerate(self._ended)
+            if ended is not None and self._runs[k].run_id not in besides
+        ]
 
     def _result(self, k: int, engine: Engine) -> RunResult:
         run, ended, history = self._runs[k], self._ended[k], self._history[k]

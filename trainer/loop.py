@@ -244,7 +244,7 @@ def _together(  # noqa: PLR0913 - what all stacks of a call have in common
             book.leave(heirs, done, files, stack.rows, optimizer, loss_sum)
         if due:
             book.part(done, files, stops, stack.rows, optimizer, loss_sum)
-            yield from _entered(book.results(gradients.engine) if book.running else (), ended)
+            yield from _entered(book.results(gradients.engine, besides=ended) if book.running else (), ended)
         if 2 * len(book.running) <= len(runs) and (steps - done >= LOOK or not book.running):
             break
     rest = book.states(done, stack.rows, optimizer, loss_sum)
