@@ -1,6 +1,7 @@
 """What Ray Tune's schedulers are given and what they decide, without Ray; real searches are in tests/line."""
 
 import math
+import warnings
 from types import SimpleNamespace
 
 import numpy as np
@@ -31,7 +32,9 @@ def cell_of(train=RANGE, width="16", trials=60):
 def bohb():
     pytest.importorskip("hpbandster", reason="the extra [bohb] is not installed")
     imported()
-    from orchestrator import tune_bohb
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # of a package of 2018, as it is compiled
+        from orchestrator import tune_bohb
 
     return tune_bohb
 
