@@ -263,7 +263,7 @@ class Transitions(Store):
             "reason": sa.case((waits, CANCELLED_BY_HAND), else_=runs.c.reason),
         }
         with self.together() as connection:
-            for some in _parts(list(run_ids)):
+            for some in in_parts(run_ids):
                 there = runs.c.run_id.in_(some) & runs.c.state.in_((QUEUED, BLOCKED, RUNNING))
                 found += connection.execute(
                     runs.update().where(there).values(values).returning(runs.c.state)
@@ -283,7 +283,7 @@ class Transitions(Store):
         with self.together() as connection:
             return sum(
                 connection.execute(runs.update().where(runs.c.run_id.in_(some)).values(priority=priority)).rowcount
-                for some in _parts(list(run_ids))
+                for some in in_parts(run_ids)
             )
 
     def tell(self, sweep: str, **values: Any) -> None:
@@ -296,7 +296,7 @@ def _move(
     connection: sa.Connection, run_ids: Sequence[str], state: str, of: Sequence[str], reason: str | None
 ) -> int:
     moved = 0
-    for some in _parts(run_ids):
+    for some in in_parts(run_ids):
         there = runs.update().where(runs.c.run_id.in_(some), runs.c.state.in_(of))
         moved += connection.execute(there.values(state=state, reason=reason)).rowcount
     return moved
@@ -312,9 +312,10 @@ def _append(connection: sa.Connection, records: list[dict[str, Any]]) -> None:
     connection.execute(insert, records)
 
 
-def _parts(run_ids: Sequence[str]) -> Iterator[Sequence[str]]:
-    """A statement takes no more than so many values."""
-    return (run_ids[i : i + _AT_ONCE] for i in range(0, len(run_ids), _AT_ONCE))
+def in_parts(run_ids: Iterable[str]) -> Iterator[list[str]]:
+    """Run ids in lists of at most _AT_ONCE: a statement takes no more values."""
+    ids = list(run_ids)
+    return (ids[i : i + _AT_ONCE] for i in range(0, len(ids), _AT_ONCE))
 
 
 def _standing(connection: sa.Connection, claimed: Mapping[str, int]) -> dict[str, sa.Row[Any]]:

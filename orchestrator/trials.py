@@ -9,10 +9,11 @@ from typing import TYPE_CHECKING, NamedTuple
 import sqlalchemy as sa
 
 from orchestrator.schema import history, members, row_of, runs
+from orchestrator.transitions import in_parts
 from trainer.spec import RunSpec
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Sequence
+    from collections.abc import Iterable, Sequence
 
     from orchestrator.planner import Plan
     from orchestrator.table import Table
@@ -107,7 +108,9 @@ def standings(table: Table, run_ids: Iterable[str]) -> dict[str, Standing]:
     """How runs stand."""
     query = sa.select(*(runs.c[name] for name in ("run_id", *Standing._fields)))
     with table.engine.begin() as connection:
-        rows = [row for some in _parts(run_ids) for row in connection.execute(query.where(runs.c.run_id.in_(some)))]
+        rows = [
+            row for some in in_parts(run_ids) for row in connection.execute(query.where(runs.c.run_id.in_(some)))
+        ]
     return {run_id: Standing(*rest) for run_id, *rest in rows}
 
 
@@ -117,16 +120,7 @@ def curves(table: Table, run_ids: Iterable[str], metric: str) -> dict[str, dict[
     query = sa.select(history.c.run_id, history.c.step, value).order_by(history.c.step)
     found: dict[str, dict[int, float]] = {}
     with table.engine.begin() as connection:
-        for some in _parts(run_ids):
+        for some in in_parts(run_ids):
             for run_id, step, measured in connection.execute(query.where(history.c.run_id.in_(some))):
                 found.setdefault(run_id, {})[step] = measured
     return found
-
-
-def _parts(run_ids: Iterable[str]) -> Iterator[list[str]]:
-    """A statement takes no more than so many values."""
-    ids = list(run_ids)
-    return (ids[i : i + _AT_ONCE] for i in range(0, len(ids), _AT_ONCE))
-
-
-_AT_ONCE = 10_000
