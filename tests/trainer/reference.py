@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
+import subprocess
+import sys
+from dataclasses import asdict, replace
 
 import torch
 from hypothesis import strategies as st
@@ -102,3 +104,18 @@ def numbers(result):
     """All that a result holds but time and company, to the last bit."""
     history = tuple(replace(record, seconds=0.0) for record in result.history)
     return repr(replace(result, seconds=0.0, stack=0, history=history))
+
+
+def running(run, place, steps, look):
+    """Train in a process that every so many steps prints a line and does `look`, which may ask `looks`."""
+    text = f"""
+import time, torch, trainer, trainer.loop
+torch.set_num_threads(1)
+trainer.loop.LOOK, trainer.loop.SOON, looks = {steps}, 1e9, iter("123")
+def look():
+    print(flush=True)
+    {look}
+run = trainer.RunSpec(**{asdict(run)!r})
+trainer.train(run, device="cpu", evaluations=4, checkpoints={place!r}, every=0, should_stop=look)
+"""
+    return subprocess.Popen([sys.executable, "-c", text], stdout=subprocess.PIPE)

@@ -5,17 +5,15 @@ from __future__ import annotations
 import math
 import os
 import signal
-import subprocess
-import sys
 import threading
 import time
-from dataclasses import asdict, replace
+from dataclasses import replace
 
 import pytest
 
 from orchestrator.worker import Files
 from tests.ftp import Ftp
-from tests.trainer.reference import numbers
+from tests.trainer.reference import numbers, running
 from trainer import RunSpec, checkpoint, train
 from trainer.loop import training
 from trainer.remote import Remote
@@ -131,7 +129,7 @@ def test_the_checkpoint_before_stays_and_older_ones_go(server, place, undisturbe
 def test_a_killed_worker_loses_the_time_since_its_last_upload_and_nothing_else(server, place, undisturbed):
     url = server.url(place)
     Remote(url).check()
-    with running(url, "time.sleep(60 if next(looks) == '3' else 0.5)") as process:
+    with running(RUN, url, LOOK, "time.sleep(60 if next(looks) == '3' else 0.5)") as process:
         for _ in range(3):
             process.stdout.readline()
         os.kill(process.pid, signal.SIGKILL)
@@ -145,7 +143,7 @@ def test_a_worker_killed_in_the_middle_of_an_upload_leaves_the_one_before(
     run_id, url = stopped
     server.stop()
     server.start(limit=20_000)  # an upload takes about three seconds
-    with running(url, "time.sleep(60 if next(looks) == '2' else 0)") as process:
+    with running(RUN, url, LOOK, "time.sleep(60 if next(looks) == '2' else 0)") as process:
         uploaded(server, place, 3)
         os.kill(process.pid, signal.SIGKILL)
     torn = [name for name in server.names(place) if f".{3 * LOOK}." in name]
@@ -155,22 +153,6 @@ def test_a_worker_killed_in_the_middle_of_an_upload_leaves_the_one_before(
     (said,) = [record.getMessage() for record in caplog.records]
     assert said.startswith(f"{server.shown(place)}/{torn[0]} is refused: it was cut short; an earlier one is used")
     assert server.names(place) == []
-
-
-def running(url, look):
-    """Train in a process that prints a line at each look, then does `look`."""
-    text = f"""
-import time, torch, trainer, trainer.loop
-torch.set_num_threads(1)
-trainer.loop.LOOK, trainer.loop.SOON, looks = {LOOK}, 1e9, iter("123")
-def look():
-    print(flush=True)
-    {look}
-trainer.train(
-    trainer.RunSpec(**{asdict(RUN)!r}), device="cpu", evaluations=4, checkpoints={url!r}, every=0, should_stop=look
-)
-"""
-    return subprocess.Popen([sys.executable, "-c", text], stdout=subprocess.PIPE)
 
 
 # what lies there

@@ -9,9 +9,7 @@ import math
 import os
 import shutil
 import signal
-import subprocess
-import sys
-from dataclasses import asdict, replace
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -20,7 +18,7 @@ import torch
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from tests.trainer.reference import numbers
+from tests.trainer.reference import numbers, running
 from trainer import RunSpec, checkpoint, cost, datasets, storage, train
 from trainer.data import on_device
 from trainer.loop import training
@@ -145,17 +143,7 @@ def test_runs_saved_at_different_steps_share_a_call(tmp_path):
 
 
 def test_a_killed_process_loses_the_time_since_its_last_checkpoint_and_nothing_else(tmp_path, undisturbed):
-    text = f"""
-import pathlib, time, torch, trainer, trainer.loop
-torch.set_num_threads(1)
-trainer.loop.LOOK, trainer.loop.SOON, looks = {LOOK}, 1e9, iter("123")
-def look():
-    print(flush=True)
-    time.sleep(60 if next(looks) == "3" else 0)
-spec, folder = trainer.RunSpec(**{asdict(RUN)!r}), pathlib.Path({str(tmp_path)!r})
-trainer.train(spec, device="cpu", evaluations=4, checkpoints=folder, every=0, should_stop=look)
-"""
-    with subprocess.Popen([sys.executable, "-c", text], stdout=subprocess.PIPE) as process:
+    with running(RUN, str(tmp_path), LOOK, "time.sleep(60 if next(looks) == '3' else 0)") as process:
         for _ in range(3):
             process.stdout.readline()
         os.kill(process.pid, signal.SIGKILL)
