@@ -109,15 +109,16 @@ def test_a_stack_that_raises_fails_with_its_traceback_and_the_worker_lives(execu
 
 
 def test_a_run_leaves_its_stack_and_the_other_goes_on(executor, runs):
-    stays, leaves = runs(epochs="40", seeds="2")
+    stays, leaves = runs(epochs="400", seeds="2")  # a second of training
     executor.submit(5, [stays, leaves])
     executor.leave(6, [stays.run_id])  # another bundle's
     events, deadline = [], time.monotonic() + 60
     while not events or not isinstance(events[-1], End):
         assert time.monotonic() < deadline
-        events += executor.poll(0.5)
-        if events and isinstance(events[-1], Recorded):
+        fresh = executor.poll(0.5)
+        if any(isinstance(event, Began) for event in fresh):
             executor.leave(5, [leaves.run_id])
+        events += fresh
     ends = {result.run_id: result for result in events[-1].results}
     (left,) = [event.result for event in events if isinstance(event, Left)]
     assert (left.run_id, left.state, left.history) == (leaves.run_id, "cancelled", ends[leaves.run_id].history)
