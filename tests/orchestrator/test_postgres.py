@@ -28,7 +28,7 @@ from orchestrator.journal import Journal
 from orchestrator.patience import Patience
 from orchestrator.requests import BY_HAND, Changes, Request, add, ask
 from orchestrator.scheduler import Scheduler
-from orchestrator.schema import attempts
+from orchestrator.schema import attempts, runs
 from orchestrator.table import End, Table
 
 psycopg = pytest.importorskip("psycopg", reason="psycopg is missing: pip install 'isoflop[postgres]'")
@@ -502,6 +502,26 @@ def test_commands_that_meet_coordinators_in_the_same_rows_get_through(store, pla
         assert sum(table.counts().values()) == 40
         done = table.frame("attempts")["run_id"]
         assert not done.duplicated().any()
+
+
+@pytest.mark.parametrize("verb", ["cancel", "prioritise", "move"])
+def test_who_waits_for_a_row_holds_none_that_another_may_want_next(store, planned, verb):
+    """Rows are locked in the order of their ids: nobody waits in a circle."""
+    first, *rest = sorted(run.run_id for run in planned(seeds="20").runs)
+    free = sa.select(runs.c.run_id).where(runs.c.run_id.in_(rest)).with_for_update(nowait=True)
+    waiting = sa.text("SELECT count(*) FROM pg_stat_activity WHERE wait_event_type = 'Lock'")
+    with Table(store, writable=True) as table, Table(store, writable=True) as other, ThreadPoolExecutor(1) as one:
+        table.enqueue(planned(seeds="20"))
+        said = {"cancel": (), "prioritise": (3,), "move": ("failed",)}[verb]
+        of = {"of": ("queued",)} if verb == "move" else {}
+        with table.engine.begin() as mine:
+            mine.execute(sa.select(runs.c.run_id).where(runs.c.run_id == first).with_for_update())
+            asked = one.submit(getattr(other, verb), [first, *rest], *said, **of)
+            while not mine.execute(waiting).scalar():
+                assert not asked.done()
+                time.sleep(0.01)
+            assert len(mine.execute(free).all()) == len(rest)
+        asked.result(60)
 
 
 def test_a_table_of_the_version_before_is_upgraded_once_by_whoever_comes_first(store, planned):
