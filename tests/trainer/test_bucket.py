@@ -15,6 +15,7 @@ from orchestrator.worker import Files
 from tests.ftp import Ftp
 from tests.trainer.reference import numbers, running
 from trainer import RunSpec, checkpoint, train
+from trainer.bucket import Bucket
 from trainer.loop import training
 from trainer.remote import Remote
 from trainer.result import Resumed
@@ -112,11 +113,11 @@ def test_runs_go_on_in_any_company_as_if_never_stopped_and_leave_nothing(server,
     assert server.names(place) == []
 
 
-def test_the_checkpoint_before_stays_and_older_ones_go(server, place, undisturbed):
+def test_the_checkpoint_before_stays_and_older_ones_go(server, place, undisturbed, monkeypatch):
+    monkeypatch.setattr(Bucket, "busy", False)  # or what is due would be left out while the one before is under way
     url = server.url(place)
     Remote(url).check()
-    looks = iter(range(6))
-    go(RUN, url, should_stop=stop_after(5, lambda: uploaded(server, place, min(next(looks), 2))), every=0)
+    go(RUN, url, should_stop=stop_after(5), every=0)
     assert len(server.names(place)) == 2
     assert steps_of(server, place)[-1] == 6 * LOOK
     assert (
