@@ -82,10 +82,10 @@ def ours(spec: RunSpec, steps: int) -> dict[str, float]:
     marks, real = {}, loop.Batches
 
     class Marked(real):  # type: ignore[misc, valid-type]
-        def at(self, step: int) -> Any:
+        def rows(self, step: int) -> Any:
             if step in (SKIPPED, 100, steps):
                 marks[step] = (time.perf_counter(), cpu_seconds())
-            return super().at(step)
+            return super().rows(step)
 
     loop.Batches = Marked
     loop.train(spec, device="cpu", evaluations=2, should_stop=lambda: steps in marks)

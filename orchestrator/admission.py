@@ -21,7 +21,10 @@ if TYPE_CHECKING:
 MARGIN = 1.5
 """The closed form's promise: peaks stay within this factor of it (trainer.cost.memory_bytes)."""
 CONTEXT = 600 * 2**20
-"""Bytes of a process before it trains: its libraries, until a peak was measured; the CUDA context, in no peak."""
+"""Bytes of a process before it trains, its libraries and their work space, until a peak was measured."""
+CUDA = 900 * 2**20
+"""Bytes that CUDA takes of a GPU for a process and that are in no peak: its context, the code of kernels, graphs.
+They were 730 to 820 MiB on an H100 (benchmarks/bench_gpu.py)."""
 ENOUGH, SURE = 5, 1.05
 """Peaks after which what they say replaces the promise, and what is added to the largest of them."""
 TELLING = 64 * 2**20
@@ -81,7 +84,11 @@ def _form(run: RunSpec) -> int:
 
 def data_bytes(run: RunSpec, kind: str) -> int:
     """Bytes that a run's data set takes on a device of a kind; in a machine's memory it lies once for all."""
-    return 0 if kind == "cpu" or run.loader == "mmap" else datasets.load(run).inputs.nbytes
+    if kind == "cpu" or run.loader == "mmap":
+        return 0
+    inputs = datasets.load(run).inputs
+    wide = datasets.normalised_width(run, len(inputs), run.inputs or 0) if kind == "cuda" else 0
+    return inputs.nbytes + wide * len(inputs) * (run.inputs or 0)
 
 
 class Admission:
@@ -107,8 +114,7 @@ class Admission:
         """What a bundle is estimated to take on a device of a kind, its process and data set included."""
         known = self._learned.get(kind, Learned())
         scale = max(self._scale.get(run.run_id, 1.0) for run in runs)
-        beside = CONTEXT if kind != "cpu" or known.context is None else 0
-        context = beside + (known.context or 0)
+        context = (CUDA if kind == "cuda" else 0) + (CONTEXT if known.context is None else known.context)
         return context + self._data(runs[0], kind) + scale * known.factor * form(self.as_tried(runs))
 
     def as_tried(self, runs: Sequence[RunSpec]) -> list[RunSpec]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import os
 import platform
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -18,10 +18,10 @@ from trainer.prepared import cache_root
 from trainer.spec import RunSpec
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
     from pathlib import Path
 
-    from trainer.spec import Device
+    from trainer.spec import Device, Precision
 
 SLOTS_PER_GPU, MOST_SLOTS_PER_GPU = 4, 8
 """Slots where nothing was measured, and where they stop to grow (orchestrator.admission.calibrated)."""
@@ -35,8 +35,9 @@ class Speed:
     """Seconds of a training step on one worker, as a sum of what it does.
 
     layer: seconds for every layer of a model, whatever its size (kernel starts); value: for every activation;
-    weight: for every parameter (the optimiser); flop: for every FLOP. Fitted by non-negative least squares of
-    relative errors to the steps that `measure` timed; `spread` is the largest relative error left.
+    weight: for every parameter (the optimiser); flop: for every FLOP in fp32, of which one in another precision
+    takes the share `flop_share`. Fitted by non-negative least squares of relative errors to the steps that
+    `measure` timed; `spread` is the largest relative error left.
     """
 
     device: str
@@ -45,10 +46,14 @@ class Speed:
     weight: float
     flop: float
     spread: float
+    flop_share: Mapping[str, float] = field(default_factory=dict)
+
+    def _costs(self, run: RunSpec) -> np.ndarray:
+        return np.array([self.layer, self.value, self.weight, self.flop * self.flop_share.get(run.precision, 1.0)])
 
     def seconds(self, stack: Sequence[RunSpec]) -> float:
         """Seconds of training one stack to its end, what its runs share once, evaluation left out."""
-        costs = np.array([self.layer, self.value, self.weight, self.flop])
+        costs = self._costs(stack[0])
         return sum(
             float(((rung.runs[0].steps or 0) - rung.begin) * costs @ _step(rung.runs[0], len(rung.runs)))
             for rung in rungs(stack)
@@ -60,7 +65,7 @@ class Speed:
         The smallest with which a run costs at most NEARLY of what it costs in the best, so that stacks are no
         larger than they gain by; 1 where even the best gains less than that.
         """
-        costs = np.array([self.layer, self.value, self.weight, self.flop])
+        costs = self._costs(run)
         most = min(wanted, MOST)
         sizes = [*(size for size in (1, 2, 4, 8, 16, 32) if size < most), most]
         if not cost.stackable(cost.shape_of(run), run.batch_size) or wanted < 2:
@@ -93,34 +98,56 @@ def measure(device: Device = "auto") -> Speed:
     import torch
     from scipy.optimize import nnls
 
-    from trainer.datasets import describe
-    from trainer.loop import train
+    from trainer.book import device_name
+    from trainer.loop import pick_device
 
+    device = pick_device(device).type  # type: ignore[assignment]
+    on_gpu = device == "cuda"
+    probes = _GPU_PROBES if on_gpu else _PROBES
     threads = torch.get_num_threads()
     torch.set_num_threads(1)
     try:
-        rows, times = [], []
-        for width, batch, depth, runs in _PROBES:
-            probe = RunSpec(width=width, batch_size=batch, depth=depth, examples=30 * batch)
-            stack = [replace(probe, seed=seed) for seed in range(runs)]
-            train([replace(run, examples=3 * batch) for run in stack], device=device, evaluations=2)  # warms
-            results = train(stack, device=device, evaluations=2)
-            rows.append(_step(resolve(probe, describe(probe)), runs) * 30)
-            times.append(sum(result.seconds for result in results))
+        timed = [_timed(probe, device, "fp32") for probe in probes]
+        wide = max(range(len(probes)), key=lambda i: timed[i][0][-1])
+        others = {p: _timed(probes[wide], device, p)[1] for p in (("bf16", "tf32") if on_gpu else ("bf16",))}
     finally:
         torch.set_num_threads(threads)
-    design, seconds = np.array(rows), np.array(times)
+    design, seconds = np.array([row for row, _ in timed]), np.array([step for _, step in timed])
     scale = design.max(axis=0)
     solution, _ = nnls(design / scale / seconds[:, None], np.ones(len(seconds)))
     left = design / scale @ solution / seconds - 1
-    layer, value, weight, flop = map(float, solution / scale)
-    return Speed(results[0].device, layer, value, weight, flop, float(np.abs(left).max()))
+    costs = solution / scale
+    beside = design[wide, :-1] @ costs[:-1]
+    narrow = {p: float(max(0.01, (step - beside) / (seconds[wide] - beside))) for p, step in others.items()}
+    layer, value, weight, flop = map(float, costs)
+    return Speed(device_name(pick_device(device)), layer, value, weight, flop, float(np.abs(left).max()), narrow)
 
 
+def _timed(probe: tuple[int, int, int, int], device: Device, precision: Precision) -> tuple[np.ndarray, float]:
+    """What a step of a stack does, and its seconds from the fifth step on: by then all is warm, and captured."""
+    from trainer.datasets import describe
+    from trainer.loop import train
+
+    width, batch, depth, runs = probe
+    steps = 40 if device == "cpu" else 240
+    spec = RunSpec(width=width, batch_size=batch, depth=depth, examples=steps * batch, precision=precision)
+    results = train([replace(spec, seed=seed) for seed in range(runs)], device=device, evaluations=6)
+    begun = [next(record for record in result.history if record.step >= _WARM) for result in results]
+    last = [result.history[-1] for result in results]
+    seconds = sum(end.seconds - begin.seconds for begin, end in zip(begun, last, strict=True))
+    return _step(resolve(spec, describe(spec)), runs), seconds / (last[0].step - begun[0].step)
+
+
+_WARM = 5
 _PROBES = [
     *((16, 32, 2, 1), (64, 64, 2, 1), (256, 64, 2, 1), (512, 256, 1, 1), (1024, 64, 1, 1)),
     *((16, 32, 6, 1), (64, 32, 2, 8), (32, 512, 2, 1), (256, 512, 2, 1)),
 ]
+_GPU_PROBES = [
+    *((16, 32, 2, 1), (64, 512, 2, 1), (64, 512, 6, 1), (1024, 512, 2, 1), (4096, 512, 2, 1), (2048, 4096, 1, 1)),
+    *((16, 32, 2, 64), (64, 512, 2, 16), (256, 512, 2, 8)),
+]
+"""Width, batch size, depth and number of runs."""
 
 
 def known_speed() -> Speed | None:

@@ -12,7 +12,7 @@ from typing import Any, NamedTuple
 
 
 class Used(NamedTuple):
-    """Of one stack: its worker's peak of bytes (on a GPU: torch's), and the GPU's joules where known."""
+    """Of one stack: its worker's peak of bytes (on a GPU: what torch held), and the GPU's joules where known."""
 
     peak_memory: int | None = None
     energy: float | None = None
@@ -37,7 +37,7 @@ class Meter:
         """What was used so far."""
         now = self._joules()
         energy = None if now is None or self._began is None else now - self._began
-        return Used(self._torch.cuda.max_memory_allocated() if self._gpu else peak_resident(), energy)
+        return Used(self._torch.cuda.max_memory_reserved() if self._gpu else peak_resident(), energy)
 
     def _joules(self) -> float | None:
         if not self._gpu:
@@ -49,7 +49,7 @@ class Meter:
 
 def joules() -> float:
     """Energy that this process's GPU has used since its driver was loaded; raises where that is not to be had."""
-    import pynvml  # type: ignore[import-not-found,unused-ignore]
+    import pynvml
     import torch
 
     pynvml.nvmlInit()

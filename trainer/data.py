@@ -11,6 +11,7 @@ import numpy as np
 import torch
 
 from trainer.augment import augment
+from trainer.datasets import normalised_width
 from trainer.machine import memory
 from trainer.streams import stream
 
@@ -23,8 +24,6 @@ if TYPE_CHECKING:
 
 BLOCK = 64
 """Steps whose row numbers go to the device at once."""
-
-
 SHARE = 0.5
 """Share of a device's free memory, or of this machine's (or container's), that a resident data set may take."""
 PAGE, WINDOW = 64, 256
@@ -43,6 +42,7 @@ class Resident:
         repeats = arrays.info.inputs // len(arrays.mean)
         self._mean = torch.from_numpy(np.tile(arrays.mean, repeats)).to(device)
         self._scale = torch.from_numpy(np.tile(1 / arrays.std, repeats)).to(device)
+        self._whole: dict[torch.dtype, torch.Tensor] = {}
 
     def _keep(self, inputs: np.ndarray | Betons) -> None:
         self._inputs = torch.from_numpy(inputs[:]).to(self.device)
@@ -67,6 +67,14 @@ class Resident:
 
     def _raw(self, rows_KB: torch.Tensor) -> torch.Tensor:
         return self._inputs.index_select(0, rows_KB.flatten())
+
+    def whole(self, kind: torch.dtype) -> torch.Tensor:
+        """All examples [n, inputs] as `read` gives them, in a precision; kept."""
+        if kind not in self._whole:
+            rows = torch.arange(len(self.labels), device=self.device)
+            parts = [self.read(rows[i : i + 4096])[0].to(kind) for i in range(0, len(rows), 4096)]
+            self._whole[kind] = torch.cat(parts)
+        return self._whole[kind]
 
 
 class Mapped(Resident):
@@ -166,13 +174,29 @@ class Batches:
         self._augmented = specs if specs[0].augment != "none" else ()
         self._block: Sequence[torch.Tensor] = ()
         self._first = -BLOCK
+        self.plain = type(data) is Resident and not self._augmented
+        """Whether a batch depends on its rows alone, and all that it takes lies on the device."""
+        width = normalised_width(specs[0], len(data.labels), data.info.inputs)
+        whole = self.plain and width and data.device.type == "cuda"
+        self._whole = data.whole(torch.bfloat16 if width == 2 else torch.float32) if whole else None
 
-    def at(self, step: int) -> tuple[torch.Tensor, torch.Tensor]:
-        """Inputs [K, B, inputs] and labels [K, B] of a step."""
+    def rows(self, step: int) -> torch.Tensor:
+        """Row numbers [K, B] of a step."""
         if not self._first <= step < self._first + BLOCK:
             rows = np.stack([order.block(step, BLOCK) for order in self._orders], axis=1)
             self._block, self._first = torch.from_numpy(rows).to(self._data.rows_on).unbind(), step
-        batch = self._data.read(self._block[step - self._first], self._augmented, step)
+        return self._block[step - self._first]
+
+    def read(self, rows_KB: torch.Tensor, step: int = 0) -> tuple[torch.Tensor, torch.Tensor]:
+        """Inputs [K, B, inputs] and labels [K, B] of rows, as they are at a step."""
+        if self._whole is None:
+            return self._data.read(rows_KB, self._augmented, step)
+        x = self._whole.index_select(0, rows_KB.flatten())
+        return x.view(*rows_KB.shape, -1), self._data.labels[rows_KB]
+
+    def at(self, step: int) -> tuple[torch.Tensor, torch.Tensor]:
+        """Inputs [K, B, inputs] and labels [K, B] of a step."""
+        batch = self.read(self.rows(step), step)
         if step + 1 < self._first + BLOCK:
             self._data.expect(self._block[step + 1 - self._first])
         return batch

@@ -11,7 +11,7 @@ import hashlib
 import math
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
 import numpy as np
 
@@ -28,6 +28,8 @@ if TYPE_CHECKING:
 EMBEDDED = ("digits", "zipf")
 UNSEEN = "not-seen"
 """Fingerprint of a data set that is only known by name: good for a plan, not for a run."""
+WHOLE = 2**30
+"""Bytes of fp32 up to which a resident data set also lies normalised on a GPU."""
 _FOLDS = 5
 _DIGITS = 1797
 _VALIDATION = -1
@@ -219,6 +221,16 @@ def _place(spec: RunSpec) -> str | None:
 def _side(spec: RunSpec) -> int | None:
     known = catalogue.KNOWN.get(spec.dataset)
     return spec.resolution or (known.resolution if known else None)
+
+
+def normalised_width(spec: RunSpec, examples: int, inputs: int) -> Literal[0, 2, 4]:
+    """Bytes a value of a data set [examples, inputs] that lies on a GPU as its runs' first layer takes it, too.
+
+    A batch is one copy of rows then, without arithmetic. 0: it does not, being larger than WHOLE, or augmented.
+    """
+    if spec.augment != "none" or 4 * examples * inputs > WHOLE:
+        return 0
+    return 2 if spec.precision == "bf16" and not spec.mixup else 4
 
 
 def split(arrays: Arrays, spec: RunSpec) -> Split:

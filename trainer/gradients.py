@@ -39,20 +39,27 @@ class Gradients:
         self._compute: Compute | None = None
         self.engine: Engine = "eager"
         self._may_capture = device.type == "cuda" and not runs[0].dropout
+        self._by_rows = batches.plain and not runs[0].mixup
 
     def __call__(self, step: int) -> torch.Tensor:
         """The training losses [K] of a step, whose gradients are in the stack then."""
-        x, y = self._batches.at(step)
-        batch = mix(x, y, self._runs, step) if self._runs[0].mixup else (x, y)
+        batch = self._batch(step)
         if not self._may_capture:
             return self._eager(batch, step)
         if self._compute is None:
             self.engine, self._compute = faster(self._eager, batch)
         return self._compute(batch)
 
+    def _batch(self, step: int) -> Batch:
+        """What `_eager` takes: where it can read the data itself only the row numbers, all that a graph copies."""
+        if self._by_rows:
+            return (self._batches.rows(step),)
+        x, y = self._batches.at(step)
+        return mix(x, y, self._runs, step) if self._runs[0].mixup else (x, y)
+
     def _eager(self, batch: Batch, step: int = 0) -> torch.Tensor:
         """Losses and gradients of inputs, labels and, with MixUp, second labels and the share of the first ones."""
-        x, y, *mixed = batch
+        x, y, *mixed = self._batches.read(batch[0]) if self._by_rows else batch
         first = self._runs[0]
         total = torch.zeros(len(self._runs), device=x.device)
         size = first.batch_size // first.accumulate

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import logging
 import time
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Literal, TypeVar
 
 import torch
 
@@ -17,6 +17,7 @@ if TYPE_CHECKING:
 
     Batch = tuple[torch.Tensor, ...]
     Compute = Callable[[Batch], torch.Tensor]
+    Found = TypeVar("Found")
 
 Engine = Literal["eager", "graph"]
 
@@ -40,7 +41,7 @@ def faster(
     """
     clock = seconds or timed
     try:
-        graph = (capture or captured)(eager, batch)
+        graph = (capture or warmed)(eager, batch)
         gain = clock(graph, batch) / clock(eager, batch)
     except RuntimeError as error:
         log.warning("no CUDA graph, going on without: %s", str(error).splitlines()[0])
@@ -48,20 +49,25 @@ def faster(
     return ("graph", graph) if gain < WORTH else ("eager", eager)
 
 
-def captured(eager: Compute, batch: Batch) -> Compute:
-    """The CUDA graph of a computation whose kernels depend on the sizes of its batch alone."""
-    inputs = tuple(part.clone() for part in batch)
+def warmed(eager: Compute, batch: Batch) -> Compute:
+    """The CUDA graph of a computation that has not run yet: its lazy initialisation must not be captured."""
     aside = torch.cuda.Stream()  # type: ignore[no-untyped-call]
     aside.wait_stream(torch.cuda.current_stream())
-    with torch.cuda.stream(aside):  # lazy initialisation must not be captured
+    with torch.cuda.stream(aside):
         for _ in range(3):
-            eager(inputs)
+            eager(batch)
     torch.cuda.current_stream().wait_stream(aside)
+    return captured(eager, batch)
+
+
+def captured(eager: Callable[[Batch], Found], batch: Batch) -> Callable[[Batch], Found]:
+    """The CUDA graph of a computation whose kernels depend on the sizes of its batch alone. It is not run yet."""
+    inputs = tuple(part.clone() for part in batch)
     graph = torch.cuda.CUDAGraph()
     with torch.cuda.graph(graph):
         found = eager(inputs)
 
-    def replay(batch: Batch) -> torch.Tensor:
+    def replay(batch: Batch) -> Found:
         for held, part in zip(inputs, batch, strict=True):
             held.copy_(part)
         graph.replay()

@@ -15,7 +15,7 @@ from trainer.evaluate import Evaluation
 from trainer.gradients import Gradients, precision
 from trainer.ladder import families, rungs, stem
 from trainer.model import slots
-from trainer.optimise import clip, make_optimizer, set_rates
+from trainer.optimise import Update, make_optimizer
 from trainer.result import Record, Resumed, RunResult
 from trainer.spec import RunSpec, stack_key
 from trainer.stack import Stack
@@ -213,6 +213,7 @@ def _together(  # noqa: PLR0913 - what all stacks of a call have in common
     stack = Stack(runs, where, [start_row(run, files.storage) for run in runs] if None in saved else None)
     optimizer = make_optimizer(runs, stack.rows, slots(stack.shape))
     gradients = Gradients(stack, batches, runs, precision(first, where))
+    update = Update(runs, stack.rows, optimizer)
     book = Book(runs, where, loader)
     looks = set(evaluation_steps(steps, evaluations))
     grid = set(evaluation_steps(2 * steps, evaluations))  # where heirs are evaluated too
@@ -226,9 +227,7 @@ def _together(  # noqa: PLR0913 - what all stacks of a call have in common
     done = begin
     for step in range(begin, steps):
         loss_sum += gradients(step)
-        clip(runs, stack.rows)
-        set_rates(optimizer, runs, step)
-        optimizer.step()
+        update(step, gradients.engine)
         on_step()
 
         done = step + 1

@@ -7,46 +7,80 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 
+from trainer.graphs import captured
 from trainer.ladder import cooldown_steps
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
+    from trainer.graphs import Batch, Engine
     from trainer.model import Slot
     from trainer.spec import RunSpec
 
-    Rule = Callable[[torch.Tensor, torch.Tensor, dict[str, torch.Tensor], dict[str, Any]], None]
+    Tensors = list[torch.Tensor]
+    States = Sequence[dict[str, torch.Tensor]]
+    Group = dict[str, Any]
+    Arrange = Callable[[list[Tensors]], list[Tensors]]
+    Rule = Callable[[Tensors, Tensors, States, Group, Arrange], None]
+
+
+PIECES = 36
+"""Tensors that one launch of a fused kernel takes. It gives every 65,536 numbers of one to a multiprocessor, and
+leaves most of a GPU idle with a small model: a captured step cuts what is small into so many."""
 
 
 class Optimizer:
     """Parameter groups, each of one tensor with rates of its own, and their state by tensor.
 
     It calls torch's fused kernels itself: the classes of torch.optim import torch's compiler when the first is made
-    (a second of every process) and spend more Python on a small group than its update takes.
+    (a second of every process) and spend more Python on a small group than its update takes. Groups whose rates are
+    the same at every step are updated together. On CUDA the learning rates lie on the device, where a captured step
+    finds them.
     """
 
     def __init__(self, groups: Sequence[dict[str, Any]], rule: Rule) -> None:
         self.param_groups, self._rule = list(groups), rule
         self.state: dict[torch.Tensor, dict[str, torch.Tensor]] = {}
+        (first,) = self.param_groups[0]["params"]
+        self._on_gpu = first.device.type == "cuda"
+        self._rates = torch.zeros(len(self.param_groups), device=first.device)
+        if self._on_gpu:
+            for group, rate in zip(self.param_groups, self._rates.unbind(), strict=True):
+                group["lr"] = rate
+        alike: dict[Any, list[dict[str, Any]]] = {}
+        for number, group in enumerate(self.param_groups):
+            alike.setdefault(group.get("alike", number), []).append(group)
+        self._together = [([p for group in some for p in group["params"]], some[0]) for some in alike.values()]
+
+    def set_rates(self, rates: Sequence[float]) -> None:
+        """Give every run its learning rate, of which a group's is its `scale`."""
+        found = [rates[group["run"]] * group["scale"] for group in self.param_groups]
+        if self._on_gpu:
+            self._rates.copy_(torch.tensor(found), non_blocking=True)
+        else:
+            for group, rate in zip(self.param_groups, found, strict=True):
+                group["lr"] = rate
 
     @torch.no_grad()
-    def step(self) -> None:
-        """Update every parameter from its gradient."""
-        for group in self.param_groups:
-            (p,) = group["params"]
-            assert p.grad is not None
-            self._rule(p, p.grad, self.state.setdefault(p, {}), group)
+    def step(self, arrange: Arrange = list) -> None:
+        """Update every parameter from its gradient; `arrange` may cut what a kernel is given (`in_pieces`)."""
+        for params, group in self._together:
+            states = [self.state.setdefault(p, {}) for p in params]
+            self._rule(params, [p.grad for p in params], states, group, arrange)
 
 
-def adamw(p: torch.Tensor, grad: torch.Tensor, state: dict[str, torch.Tensor], group: dict[str, Any]) -> None:
+def adamw(params: Tensors, grads: Tensors, states: States, group: Group, arrange: Arrange = list) -> None:
     """AdamW (Loshchilov & Hutter 2019), eps 1e-8."""
-    if not state:
-        state |= {"step": torch.zeros((), device=p.device)}
-        state |= {name: torch.zeros_like(p) for name in ("exp_avg", "exp_avg_sq")}
-    state["step"] += 1
+    for p, state in zip(params, states, strict=True):
+        if not state:
+            state |= {"step": torch.zeros((), device=p.device)}
+            state |= {name: torch.zeros_like(p) for name in ("exp_avg", "exp_avg_sq")}
+    steps, means, squares = ([state[name] for state in states] for name in ("step", "exp_avg", "exp_avg_sq"))
+    torch._foreach_add_(steps, 1)
+    *held, steps = arrange([params, grads, means, squares, steps])
     beta1, beta2 = group["betas"]
     torch._fused_adamw_(
-        *([p], [grad], [state["exp_avg"]], [state["exp_avg_sq"]], [], [state["step"]]),
+        *(*held, [], steps),
         lr=group["lr"],
         beta1=beta1,
         beta2=beta2,
@@ -57,12 +91,29 @@ def adamw(p: torch.Tensor, grad: torch.Tensor, state: dict[str, torch.Tensor], g
     )
 
 
-def sgd(p: torch.Tensor, grad: torch.Tensor, state: dict[str, torch.Tensor], group: dict[str, Any]) -> None:
+def in_pieces(lists: list[Tensors]) -> list[Tensors]:
+    """Lists of tensors of the same lengths cut into PIECES; those without a length go along with each."""
+    first = lists[0]
+    size = min(2**16, -(-sum(map(len, first)) // PIECES // 2048) * 2048)
+    return [
+        [
+            tensor[start : start + size] if tensor.dim() else tensor
+            for tensor, other in zip(tensors, first, strict=True)
+            for start in range(0, len(other), size)
+        ]
+        for tensors in lists
+    ]
+
+
+def sgd(params: Tensors, grads: Tensors, states: States, group: Group, arrange: Arrange = list) -> None:
     """SGD with momentum, weight decay added to the gradient."""
-    if not state and group["momentum"]:
-        state["momentum_buffer"] = torch.zeros_like(p)
+    for p, state in zip(params, states, strict=True):
+        if not state and group["momentum"]:
+            state["momentum_buffer"] = torch.zeros_like(p)
+    momenta = [[state["momentum_buffer"] for state in states]] if group["momentum"] else []
+    held = arrange([params, grads, *momenta])
     torch._fused_sgd_(
-        *([p], [grad], list(state.values())),
+        *(held if momenta else [*held, []]),
         weight_decay=group["weight_decay"],
         momentum=group["momentum"],
         lr=group["lr"],
@@ -73,18 +124,20 @@ def sgd(p: torch.Tensor, grad: torch.Tensor, state: dict[str, torch.Tensor], gro
     )
 
 
-def lion(p: torch.Tensor, grad: torch.Tensor, state: dict[str, torch.Tensor], group: dict[str, Any]) -> None:
+def lion(params: Tensors, grads: Tensors, states: States, group: Group, _: Arrange = list) -> None:
     """LION (Chen et al. 2023, algorithm 2): the sign of an interpolated momentum, decoupled weight decay.
 
     `update = sign(beta1 m + (1 - beta1) g)`; `p = p (1 - lr weight_decay) - lr update`;
     `m = beta2 m + (1 - beta2) g`. Betas (0.9, 0.99), as in the paper's recipes.
     """
-    if not state:
-        state["momentum"] = torch.zeros_like(p)
-    beta1, beta2 = group["betas"]
-    update = state["momentum"].mul(beta1).add_(grad, alpha=1 - beta1).sign_()
-    p.mul_(1 - group["lr"] * group["weight_decay"]).add_(update, alpha=-group["lr"])
-    state["momentum"].mul_(beta2).add_(grad, alpha=1 - beta2)
+    lr, (beta1, beta2) = group["lr"], group["betas"]
+    for p, grad, state in zip(params, grads, states, strict=True):
+        if not state:
+            state["momentum"] = torch.zeros_like(p)
+        update = state["momentum"].mul(beta1).add_(grad, alpha=1 - beta1).sign_()
+        p.mul_(1 - lr * group["weight_decay"])
+        p.addcmul_(update, lr, value=-1) if isinstance(lr, torch.Tensor) else p.add_(update, alpha=-lr)
+        state["momentum"].mul_(beta2).add_(grad, alpha=1 - beta2)
 
 
 RULES: dict[str, Rule] = {"adamw": adamw, "sgd": sgd, "lion": lion}
@@ -103,8 +156,15 @@ def make_optimizer(specs: Sequence[RunSpec], rows: Sequence[torch.Tensor], slots
             assert row.grad is not None
             part.grad = row.grad[start:end]
             group = {"params": [part], "run": run, "scale": scale, "weight_decay": spec.weight_decay * decay}
-            groups.append({**group, "lr": spec.lr, **_own(spec)})
+            group |= _own(spec)
+            alike = (*_schedule(spec), *(value for name, value in group.items() if name not in ("params", "run")))
+            groups.append({**group, "lr": spec.lr, "alike": alike})
     return Optimizer(groups, RULES[specs[0].optimizer])
+
+
+def _schedule(spec: RunSpec) -> tuple[Any, ...]:
+    """All that the learning rate of every step depends on."""
+    return spec.lr, spec.schedule, spec.warmup, spec.cooldown, spec.steps
 
 
 def _own(spec: RunSpec) -> dict[str, Any]:
@@ -116,11 +176,32 @@ def _own(spec: RunSpec) -> dict[str, Any]:
     }
 
 
-def set_rates(optimizer: Optimizer, specs: Sequence[RunSpec], step: int) -> None:
-    """Give every group its learning rate at a step."""
-    rates = [spec.lr * lr_factor(spec, step) for spec in specs]
-    for group in optimizer.param_groups:
-        group["lr"] = rates[group["run"]] * group["scale"]
+class Update:
+    """What makes the next parameters of a step's gradients: clipping, then the optimiser at its rates.
+
+    Where the gradients come by a CUDA graph this is one too, from the second step on: of a stack it is several
+    kernels a run, each shorter than its launch.
+    """
+
+    def __init__(self, specs: Sequence[RunSpec], rows: Sequence[torch.Tensor], optimizer: Optimizer) -> None:
+        self._specs, self._rows, self._optimizer = specs, rows, optimizer
+        self._replay: Callable[[Batch], None] | None = None
+        self._begun = False
+
+    def __call__(self, step: int, engine: Engine) -> None:
+        """Update the parameters at a step (from 0), whose gradients came by `engine`."""
+        self._optimizer.set_rates([spec.lr * lr_factor(spec, step) for spec in self._specs])
+        if engine == "graph" and self._begun and self._replay is None:
+            self._replay = captured(lambda _: self._eager(in_pieces), ())
+        if self._replay is None:
+            self._eager()
+            self._begun = True  # it has made the optimiser's state, and loaded its kernels
+        else:
+            self._replay(())
+
+    def _eager(self, arrange: Arrange = list) -> None:
+        clip(self._specs, self._rows)
+        self._optimizer.step(arrange)
 
 
 def clip(specs: Sequence[RunSpec], rows: Sequence[torch.Tensor]) -> None:

@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 
 from orchestrator.admission import (
     CONTEXT,
+    CUDA,
     ENOUGH,
     MARGIN,
     SHARE,
@@ -74,7 +75,7 @@ def test_a_stack_takes_as_much_as_its_widest_rung():
 
 def test_a_data_set_on_the_device_counts():
     ledger = admission(data=lambda _, kind: 5 * GIB if kind == "cuda" else 0)
-    assert ledger.bytes([run()], "cuda") - ledger.bytes([run()], "cpu") == 5 * GIB
+    assert ledger.bytes([run()], "cuda") - ledger.bytes([run()], "cpu") == CUDA + 5 * GIB
 
 
 # what peaks teach
@@ -92,7 +93,7 @@ def test_the_factor_and_the_context_are_learned_from_peaks(factor):
     ledger = admission(learned=dict.fromkeys(("cpu", "cuda"), taught(factor).__dict__))
     big = run(width=2048)
     assert ledger.bytes([big], "cpu") == pytest.approx(GIB + factor * form([big]), rel=0.06)
-    assert ledger.bytes([big], "cuda") == CONTEXT + ledger.bytes([big], "cpu")  # torch does not see CUDA's own
+    assert ledger.bytes([big], "cuda") == CUDA + ledger.bytes([big], "cpu")  # torch does not see CUDA's own
     assert admission().bytes([big], "cpu") == CONTEXT + MARGIN * form([big])
 
 
@@ -126,7 +127,8 @@ def test_a_run_that_ran_out_goes_alone_then_in_parts_then_is_given_up_with_the_f
     before = ledger.bytes([one], "cuda")
     assert ledger.exhausted(one)
     assert ledger.as_tried([one]) == [one]
-    assert ledger.bytes([one], "cuda") - CONTEXT == pytest.approx(1.5 * (before - CONTEXT))
+    beside = CUDA + CONTEXT
+    assert ledger.bytes([one], "cuda") - beside == pytest.approx(1.5 * (before - beside))
     parts = []
     while ledger.exhausted(one):
         parts.append(ledger.as_tried([one])[0].accumulate)

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from tests.trainer.reference import PICTURES, numbers, resolved
 from trainer import RunSpec, train
 from trainer.data import BLOCK, PAGE, WINDOW, Batches, Mapped, Order, Resident, loader_of, on_device
-from trainer.datasets import Arrays, Split
+from trainer.datasets import Arrays, Split, normalised_width
 
 QUICK = settings(deadline=None, max_examples=60)
 CPU = torch.device("cpu")
@@ -69,6 +69,37 @@ def test_examples_are_read_normalised_channel_by_channel(arrays):
     expected = ((pixels - [100, 120, 140]) / [50, 60, 70]).reshape(2, 2, 48)
     torch.testing.assert_close(x, torch.from_numpy(expected).float())
     assert y.tolist() == arrays.labels[rows].tolist()
+
+
+@pytest.mark.parametrize("kind", [torch.float32, torch.bfloat16])
+def test_the_whole_set_holds_what_is_read_of_it(arrays, kind, monkeypatch):
+    data, rows = Resident(arrays, CPU), torch.tensor([[3, 1, 900], [7, 7, 0]])
+    assert torch.equal(data.whole(kind)[rows], data.read(rows)[0].to(kind))
+    assert data.whole(kind) is data.whole(kind)
+
+
+def test_only_small_sets_that_are_read_as_they_are_lie_normalised_on_a_gpu():
+    plain = resolved()
+    assert normalised_width(plain, 50_000, 3072) == 4
+    assert normalised_width(plain, 1_281_167, 3072) == 0
+    assert normalised_width(replace(plain, augment="flip"), 50_000, 3072) == 0
+    bf16 = replace(plain, precision="bf16")
+    assert normalised_width(bf16, 50_000, 3072) == 2
+    assert normalised_width(replace(bf16, mixup=0.5), 50_000, 3072) == 4  # mixed in fp32
+
+
+@pytest.mark.gpu
+@pytest.mark.parametrize("said", [{}, {"precision": "bf16"}, {"augment": "flip+crop"}, {"loader": "mmap"}])
+def test_a_gpu_reads_what_a_cpu_reads(arrays, said):
+    spec = resolved(batch_size=64, **said)
+    kind = Mapped if said.get("loader") == "mmap" else Resident
+    ours, theirs = (
+        Batches(kind(arrays, torch.device(d)), [spec], [_split(np.arange(500))]) for d in ("cuda", "cpu")
+    )
+    for step in (0, 1, 2, BLOCK, BLOCK + 1):
+        (x, y), (x_there, y_there) = ours.at(step), theirs.at(step)
+        torch.testing.assert_close(x.cpu(), x_there.to(x.dtype))
+        assert torch.equal(y.cpu(), y_there)
 
 
 def test_a_data_set_is_put_on_a_device_once(arrays):

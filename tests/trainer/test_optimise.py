@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from tests.trainer.reference import resolved
 from trainer.model import Slot
-from trainer.optimise import Optimizer, lion, lr_factor, make_optimizer
+from trainer.optimise import PIECES, Optimizer, Update, in_pieces, lion, lr_factor, make_optimizer
 
 QUICK = settings(deadline=None, max_examples=60)
 MEMBERS = [{"lr": 1e-3, "weight_decay": 0.0}, {"lr": 3e-2, "weight_decay": 0.1}, {"lr": 1e-4, "momentum": 0.5}]
@@ -23,7 +23,7 @@ def _gradients(rows, steps=10):
     return torch.randn(steps, rows, 37, generator=generator)
 
 
-def _stacked(name, gradients):
+def _stacked(name, gradients, *how):
     """The rows of a stack after one update a gradient."""
     specs = [resolved(optimizer=name, **member) for member in MEMBERS]
     rows = list(torch.ones(len(specs), gradients.shape[-1]).unbind())
@@ -33,7 +33,7 @@ def _stacked(name, gradients):
     for step in gradients:
         for row, gradient in zip(rows, step, strict=True):
             row.grad.copy_(gradient)
-        optimizer.step()
+        optimizer.step(*how)
     return rows
 
 
@@ -75,6 +75,58 @@ def test_training_does_without_torchs_compiler():
     """Which costs a second of every process, and comes with the first of torch.optim's optimisers."""
     code = "import sys; from trainer import RunSpec, train; train(RunSpec(width=8, examples=64), device='cpu')"
     subprocess.run([sys.executable, "-c", f"{code}; sys.exit('torch._dynamo' in sys.modules)"], check=True)
+
+
+@pytest.mark.gpu
+@pytest.mark.parametrize("name", ["adamw", "sgd", "lion"])
+def test_a_captured_update_is_the_eager_one(name):
+    """Of runs of one size that share their rates two by two, as steps go by."""
+    specs = [
+        resolved(optimizer=name, lr=lr, schedule="cosine", weight_decay=0.1) for lr in (1e-3, 1e-3, 3e-3, 3e-3)
+    ]
+    size, found = 100_000, []
+    start, *gradients = torch.randn(9, len(specs), size, generator=torch.Generator().manual_seed(0)).cuda()
+    for engine in ("eager", "graph"):
+        rows = list(start.clone().unbind())
+        for row in rows:
+            row.grad = torch.zeros_like(row)
+        update = Update(specs, rows, make_optimizer(specs, rows, [Slot("embed.weight", (size,), 0, 1)]))
+        for step, gradient in enumerate(gradients):
+            for row, own in zip(rows, gradient, strict=True):
+                row.grad.copy_(own)
+            update(step, engine)
+        found.append(torch.stack(rows))
+    assert torch.equal(*found)
+    assert not torch.equal(found[0][0], found[0][2])
+
+
+def test_what_is_cut_into_pieces_is_all_there():
+    first, step = [torch.arange(5000.0), torch.arange(7.0)], [torch.tensor(1.0), torch.tensor(2.0)]
+    pieces, steps = in_pieces([first, step])
+    assert [len(piece) for piece in pieces] == [2048, 2048, 904, 7]
+    assert torch.equal(torch.cat(pieces), torch.cat(first))
+    assert [int(piece) for piece in steps] == [1, 1, 1, 2]
+    assert len(in_pieces([list(torch.zeros(4, 300_000).unbind())])[0]) <= PIECES
+
+
+@pytest.mark.parametrize("name", ["adamw", "sgd", "lion"])
+def test_an_updatein_pieces_is_the_same_to_the_last_bit(name):
+    gradients = torch.randn(4, len(MEMBERS), 5008, generator=torch.Generator().manual_seed(0))
+    whole, pieces = (_stacked(name, gradients, arrange) for arrange in (list, in_pieces))
+    assert all(map(torch.equal, whole, pieces))
+
+
+def test_only_runs_of_the_same_rates_at_every_step_are_updated_together():
+    specs = [
+        *(resolved(seed=1), resolved(seed=2), resolved(lr=2e-3), resolved(weight_decay=0.1), resolved(warmup=0.1)),
+        *(resolved(schedule="cosine"), resolved(schedule="cosine", epochs=7), resolved(beta1=0.8)),
+    ]
+    rows = list(torch.zeros(len(specs), 8).unbind())
+    for row in rows:
+        row.grad = torch.zeros_like(row)
+    groups = make_optimizer(specs, rows, [Slot("embed.weight", (8,), 0, 1)]).param_groups
+    assert groups[0]["alike"] == groups[1]["alike"]
+    assert len({group["alike"] for group in groups}) == len(specs) - 1
 
 
 def test_lion_is_the_papers_update():

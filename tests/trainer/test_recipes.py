@@ -12,7 +12,7 @@ from trainer import RunSpec, train
 from trainer.augment import augment, dropout, mix
 from trainer.cost import shape_of
 from trainer.model import initial_row, slots
-from trainer.optimise import clip, head_gain, lr_factor, make_optimizer, set_rates
+from trainer.optimise import clip, head_gain, lr_factor, make_optimizer
 from trainer.presets import PRESETS
 from trainer.stack import Stack
 
@@ -177,7 +177,7 @@ def made(**said):
     spec = resolved(**said)
     stack = Stack([spec], CPU)
     optimizer = make_optimizer([spec], stack.rows, slots(stack.shape))
-    set_rates(optimizer, [spec], 0)
+    optimizer.set_rates([spec.lr * lr_factor(spec, 0)])
     return spec, stack, optimizer
 
 
