@@ -22,12 +22,15 @@ from typing import Any
 
 import numpy as np
 import torch
+from bench_throughput import plain
 from torch import nn
 
+from orchestrator import cluster
 from orchestrator.admission import Admission, data_bytes, form
 from orchestrator.device import measure
 from orchestrator.meter import Meter
-from orchestrator.ray_executor import RayExecutor
+from orchestrator.ray_executor import PACE
+from orchestrator.worker import Worker
 from trainer import RunSpec, cost, train
 from trainer.datasets import describe, resolve
 
@@ -105,21 +108,10 @@ def ceilings() -> dict[str, float]:
 # stacks
 
 
-class Block(nn.Module):
-    def __init__(self, width: int) -> None:
-        super().__init__()
-        self.norm = nn.LayerNorm(width)
-        self.block = nn.Sequential(nn.Linear(width, 4 * width), nn.GELU(), nn.Linear(4 * width, width))
-
-    def forward(self, z: torch.Tensor) -> torch.Tensor:
-        return z + self.block(self.norm(z))
-
-
 def plain_step(width: int, precision: str, images: np.ndarray, labels: np.ndarray) -> float:
     """Seconds of a step of the usual loop."""
     torch.backends.cuda.matmul.allow_tf32 = False
-    model = nn.Sequential(nn.Flatten(), nn.Linear(3072, width), Block(width), Block(width), nn.Linear(width, 10))
-    model = model.cuda()
+    model = plain(width).cuda()
     optimizer = torch.optim.AdamW(model.parameters(), lr=1e-3, fused=True)
     inputs, targets = torch.from_numpy(images).cuda(), torch.from_numpy(labels).cuda()
     criterion = nn.CrossEntropyLoss()
@@ -224,9 +216,10 @@ def memory(path: str) -> None:
 
 def slots(path: str, rounds: int) -> None:
     """What several workers on one GPU reach together, by the measurement that the calibration makes."""
-    began, executor = time.perf_counter(), RayExecutor(device="cuda", per_gpu=8)
-    while len(executor.open) < 8:
-        executor.poll(0.5)
+    began, ray = time.perf_counter(), cluster.start(8, 1)
+    worker = ray.remote(num_cpus=0, num_gpus=1 / 8)(Worker)
+    crew = [worker.remote("cuda") for _ in range(8)]
+    ray.get([one.warm.remote() for one in crew])
     print(
         f"Slots: aggregate FLOP/s in units of one worker's; 8 workers warm in {time.perf_counter() - began:.0f} s\n"
     )
@@ -236,11 +229,12 @@ def slots(path: str, rounds: int) -> None:
         paces: dict[int, list[float]] = {}
         for _ in range(rounds):
             for count in (1, 2, 4, 8):
-                paces.setdefault(count, []).append(executor.pace(runs, count))
+                found = ray.get([one.pace.remote(runs, PACE) for one in crew[:count]])
+                paces.setdefault(count, []).append(sum(found))
         more = [said(np.divide(paces[count], paces[1]), ".2f") for count in (2, 4, 8)]
         alone = f"{np.median(paces[1]) / 1e12:.3g}"
         print("|", *(f"{cell} |" for cell in [width, size, precision, alone, *more]), flush=True)
-    executor.close()
+    ray.shutdown()
 
 
 # predicted times

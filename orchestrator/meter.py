@@ -1,7 +1,7 @@
 """What training a stack takes of the machine beside time: the peak of its memory, and energy by NVML.
 
-Energy needs `pynvml` (`isoflop[energy]`) and a card that counts it, of Volta or later. On an H100 it was within 10 % of
-what `nvidia-smi` said (benchmarks/bench_gpu.py energy).
+Energy needs `pynvml` (`isoflop[energy]`) and a card that counts it, of Volta or later. On an H100 it was within
+10 % of what `nvidia-smi` said (benchmarks/bench_gpu.py energy).
 """
 
 from __future__ import annotations

@@ -108,12 +108,6 @@ class RayExecutor:
             self._ray.kill(worker)
         return found
 
-    def pace(self, stack: Sequence[RunSpec], workers: int) -> float:
-        """FLOP/s of so many warm workers that each train a stack for PACE seconds."""
-        crew = [slot.actor for slot in self._slots[:workers]]
-        paces: list[float] = self._ray.get([worker.pace.remote(list(stack), PACE) for worker in crew])
-        return sum(paces)
-
     # machines and workers
 
     def _welcome(self, machines: Sequence[Node]) -> None:

@@ -51,8 +51,8 @@ class Said(NamedTuple):
 
 
 GATHER = 0.25
-"""Seconds for which a record waits for others before all are handed to another process, an end for none. With 0.1 s 48
-half-second runs took 1.12 x a bare loop, with 0.25 s 1.08 x (benchmarks/bench_orchestration.py)."""
+"""Seconds for which a record waits for others before all are handed to another process; an end waits for none.
+With 0.1 s 48 half-second runs took 1.12 x a bare loop, with 0.25 s 1.08 x (benchmarks/bench_orchestration.py)."""
 
 Item: TypeAlias = "Process | Record | Resumed | RunResult | Said | Used | list[RunResult] | Raised"
 """What a worker yields."""
