@@ -101,35 +101,34 @@ def measure(device: Device = "auto") -> Speed:
     from trainer.book import device_name
     from trainer.loop import pick_device
 
-    device = pick_device(device).type  # type: ignore[assignment]
-    on_gpu = device == "cuda"
-    probes = _GPU_PROBES if on_gpu else _PROBES
+    where = pick_device(device)
+    probes = _GPU_PROBES if where.type == "cuda" else _PROBES
     threads = torch.get_num_threads()
     torch.set_num_threads(1)
     try:
-        timed = [_timed(probe, device, "fp32") for probe in probes]
+        timed = [_timed(probe, device) for probe in probes]
         wide = max(range(len(probes)), key=lambda i: timed[i][0][-1])
-        others = {p: _timed(probes[wide], device, p)[1] for p in (("bf16", "tf32") if on_gpu else ("bf16",))}
+        others = {other: _timed(probes[wide], device, other)[1] for other in _PRECISIONS.get(where.type, ())}
     finally:
         torch.set_num_threads(threads)
     design, seconds = np.array([row for row, _ in timed]), np.array([step for _, step in timed])
     scale = design.max(axis=0)
     solution, _ = nnls(design / scale / seconds[:, None], np.ones(len(seconds)))
     left = design / scale @ solution / seconds - 1
-    costs = solution / scale
-    beside = design[wide, :-1] @ costs[:-1]
-    narrow = {p: float(max(0.01, (step - beside) / (seconds[wide] - beside))) for p, step in others.items()}
-    layer, value, weight, flop = map(float, costs)
-    return Speed(device_name(pick_device(device)), layer, value, weight, flop, float(np.abs(left).max()), narrow)
+    layer, value, weight, flop = map(float, solution / scale)
+    products = flop * design[wide, -1]  # seconds that the widest probe's took
+    saved = {str(other): (seconds[wide] - step) / products for other, step in others.items() if products}
+    shares = {other: max(0.01, float(1 - share)) for other, share in saved.items()}
+    return Speed(device_name(where), layer, value, weight, flop, float(np.abs(left).max()), shares)
 
 
-def _timed(probe: tuple[int, int, int, int], device: Device, precision: Precision) -> tuple[np.ndarray, float]:
+def _timed(probe: Sequence[int], device: Device, precision: Precision = "fp32") -> tuple[np.ndarray, float]:
     """What a step of a stack does, and its seconds from the fifth step on: by then all is warm, and captured."""
     from trainer.datasets import describe
-    from trainer.loop import train
+    from trainer.loop import pick_device, train
 
     width, batch, depth, runs = probe
-    steps = 40 if device == "cpu" else 240
+    steps = 40 if pick_device(device).type == "cpu" else 240
     spec = RunSpec(width=width, batch_size=batch, depth=depth, examples=steps * batch, precision=precision)
     results = train([replace(spec, seed=seed) for seed in range(runs)], device=device, evaluations=6)
     begun = [next(record for record in result.history if record.step >= _WARM) for result in results]
@@ -139,6 +138,7 @@ def _timed(probe: tuple[int, int, int, int], device: Device, precision: Precisio
 
 
 _WARM = 5
+_PRECISIONS: dict[str, tuple[Precision, ...]] = {"cpu": ("bf16",), "cuda": ("bf16", "tf32")}
 _PROBES = [
     *((16, 32, 2, 1), (64, 64, 2, 1), (256, 64, 2, 1), (512, 256, 1, 1), (1024, 64, 1, 1)),
     *((16, 32, 6, 1), (64, 32, 2, 8), (32, 512, 2, 1), (256, 512, 2, 1)),

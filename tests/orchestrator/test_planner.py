@@ -6,19 +6,20 @@ import os
 import subprocess
 import sys
 import time
-from dataclasses import replace
+from dataclasses import astuple, replace
 from pathlib import Path
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from orchestrator import SweepError, load_sweep, plan, read_sweep
+from orchestrator import SweepError, device, load_sweep, plan, read_sweep
 from orchestrator.bundles import bundles, predicted_seconds, table_of
 from orchestrator.cli import summary
 from orchestrator.device import Speed
 from orchestrator.planner import run_flops
 from trainer import cost, ladder
+from trainer.datasets import describe, resolve
 from trainer.spec import RunSpec, stack_key
 
 SWEEPS = sorted((Path(__file__).parents[2] / "sweeps").glob("*.yaml"))
@@ -208,6 +209,31 @@ def test_more_workers_help_until_the_longest_bundle_is_left(planned):
     assert predicted_seconds(runs, SPEED, 2) == pytest.approx(alone / 2)
     assert many == max(SPEED.seconds(bundle) for bundle in bundles(runs))
     assert predicted_seconds([], SPEED, 2) == 0
+
+
+def test_products_in_another_precision_take_their_share_of_the_time(planned):
+    (run,) = planned(width="24", seeds=1).runs
+    speed = replace(SPEED, flop_share={"bf16": 0.25})
+    rest = SPEED.seconds([run]) - run_flops(run) * 1e-9
+    assert speed.seconds([replace(run, precision="bf16")]) == pytest.approx(rest + run_flops(run) * 0.25e-9)
+    assert speed.seconds([run]) == SPEED.seconds([run])
+
+
+def test_what_a_step_costs_is_found_from_the_steps_that_were_timed(monkeypatch):
+    """Of a machine that is exactly as the model says."""
+    planted = Speed("cpu", 7e-5, 2e-9, 1e-9, 1e-11, 0.0, {"bf16": 0.2})
+
+    def timed(probe, _, precision="fp32"):
+        width, batch, depth, runs = probe
+        spec = RunSpec(width=width, batch_size=batch, depth=depth, examples=batch, precision=precision)
+        stack = [replace(resolve(spec, describe(spec)), seed=seed) for seed in range(runs)]
+        return device._step(stack[0], runs), planted.seconds(stack)
+
+    monkeypatch.setattr(device, "_timed", timed)
+    found = device.measure("cpu")
+    assert astuple(found)[1:5] == pytest.approx(astuple(planted)[1:5], rel=1e-3)
+    assert found.flop_share == pytest.approx(planted.flop_share, rel=1e-3)
+    assert found.spread < 1e-3
 
 
 # stacks as large as pays
