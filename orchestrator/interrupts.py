@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import os
 import signal
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
@@ -10,29 +12,50 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
 
+_WATCHED = (signal.SIGINT, signal.SIGTERM)
+
+
 class Interrupts:
     """How often SIGINT or SIGTERM came while it watched, and when last; at the first it calls `first`."""
 
     def __init__(self, clock: Callable[[], float], first: Callable[[], None]) -> None:
         self._clock, self._first = clock, first
         self.count, self.at = 0, 0.0
+        self._arrivals = -1
 
     @contextmanager
     def watched(self) -> Iterator[None]:
-        """Watch. The second signal raises KeyboardInterrupt."""
+        """Watch. The second signal raises KeyboardInterrupt.
+
+        Python runs a handler between two of its own instructions, once for all signals that came during a long
+        call: the system counts them, in a pipe.
+        """
+        self._arrivals, written = os.pipe()
+        os.set_blocking(self._arrivals, False)
+        os.set_blocking(written, False)
         try:
-            held = {number: signal.signal(number, self._came) for number in (signal.SIGINT, signal.SIGTERM)}
+            before = signal.set_wakeup_fd(written, warn_on_full_buffer=False)
         except ValueError:  # not the main thread: signals are somebody else's
-            yield
-            return
+            before = None
+        held = {} if before is None else {number: signal.signal(number, self._came) for number in _WATCHED}
         try:
             yield
         finally:
             for number, handler in held.items():
                 signal.signal(number, handler)
+            if before is not None:
+                signal.set_wakeup_fd(before)
+            os.close(written)
+            os.close(self._arrivals)
 
     def _came(self, *_: Any) -> None:
-        self.count, self.at = self.count + 1, self._clock()
+        arrived = b""
+        with contextlib.suppress(BlockingIOError):  # counted when the one before was handled
+            arrived = os.read(self._arrivals, 1024)
+        new = sum(number in _WATCHED for number in arrived)
+        if not new:
+            return
+        self.count, self.at = self.count + new, self._clock()
         if self.count > 1:
             raise KeyboardInterrupt
         self._first()
