@@ -20,7 +20,7 @@ sweep: line
 data: {dataset: digits}
 model: {family: b-mlp, depth: 1, width: [16, 24, 33, 40]}
 train: {lr: 2e-3, batch_size: 32, schedule: cosine}
-budget: {epochs: 60}
+budget: {epochs: 120}
 seeds: 3
 """
 SERVER = """\
