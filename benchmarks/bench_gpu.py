@@ -163,11 +163,11 @@ def stacks(path: str, rounds: int) -> None:
         ms = np.array(steps[arm]) * 1e3
         price = cost.flops_per_example(cost.Shape("b-mlp", 2, width, 3072, 10))
         solo = size * np.array(steps.get((width, 1, precision), [np.nan])) * 1e3 / ms
-        plain = size * np.array(steps[width, 0, precision]) * 1e3 / ms
+        usual = size * np.array(steps[width, 0, precision]) * 1e3 / ms
         share = size * BATCH * price / (np.median(ms) / 1e3) / peaks[precision]
         start, rate = np.median(starts[arm]) * 1e3, size * BATCH / np.median(ms) * 1e3
         cells = [width, precision, size, engines[arm], said(ms), f"{start:.0f}", f"{rate:.3g}"]
-        print("|", *(f"{cell} |" for cell in [*cells, said(solo), said(plain), f"{share:.1%}"]))
+        print("|", *(f"{cell} |" for cell in [*cells, said(solo), said(usual), f"{share:.1%}"]))
     sys.stdout.flush()
 
 

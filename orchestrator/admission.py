@@ -87,8 +87,8 @@ def data_bytes(run: RunSpec, kind: str) -> int:
     if kind == "cpu" or run.loader == "mmap":
         return 0
     inputs = datasets.load(run).inputs
-    wide = datasets.normalised_width(run, len(inputs), run.inputs or 0) if kind == "cuda" else 0
-    return inputs.nbytes + wide * len(inputs) * (run.inputs or 0)
+    values = len(inputs) * (run.inputs or 0)
+    return inputs.nbytes + values * (datasets.normalised_width(run, values) if kind == "cuda" else 0)
 
 
 class Admission:

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import contextlib
 import os
 import signal
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
@@ -21,7 +21,6 @@ class Interrupts:
     def __init__(self, clock: Callable[[], float], first: Callable[[], None]) -> None:
         self._clock, self._first = clock, first
         self.count, self.at = 0, 0.0
-        self._arrivals = -1
 
     @contextmanager
     def watched(self) -> Iterator[None]:
@@ -30,14 +29,15 @@ class Interrupts:
         Python runs a handler between two of its own instructions, once for all signals that came during a long
         call: the system counts them, in a pipe.
         """
-        self._arrivals, written = os.pipe()
-        os.set_blocking(self._arrivals, False)
+        arrivals, written = os.pipe()
+        os.set_blocking(arrivals, False)
         os.set_blocking(written, False)
+        came = partial(self._came, arrivals)
         try:
             before = signal.set_wakeup_fd(written, warn_on_full_buffer=False)
         except ValueError:  # not the main thread: signals are somebody else's
             before = None
-        held = {} if before is None else {number: signal.signal(number, self._came) for number in _WATCHED}
+        held = {} if before is None else {number: signal.signal(number, came) for number in _WATCHED}
         try:
             yield
         finally:
@@ -46,12 +46,12 @@ class Interrupts:
             if before is not None:
                 signal.set_wakeup_fd(before)
             os.close(written)
-            os.close(self._arrivals)
+            os.close(arrivals)
 
-    def _came(self, *_: Any) -> None:
+    def _came(self, arrivals: int, *_: Any) -> None:
         arrived = b""
-        with contextlib.suppress(BlockingIOError):  # counted when the one before was handled
-            arrived = os.read(self._arrivals, 1024)
+        with suppress(BlockingIOError):  # counted when the one before was handled
+            arrived = os.read(arrivals, 1024)
         new = sum(number in _WATCHED for number in arrived)
         if not new:
             return

@@ -26,6 +26,7 @@ from orchestrator.schema import (
     QUEUED,
     RESULT_COLUMNS,
     RUNNING,
+    STATES,
     attempts,
     members,
     row_of,
@@ -263,9 +264,7 @@ class Transitions(Store):
             "reason": sa.case((waits, CANCELLED_BY_HAND), else_=runs.c.reason),
         }
         with self.together() as connection:
-            for some in in_parts(run_ids):
-                there = runs.c.run_id.in_(some) & runs.c.state.in_((QUEUED, BLOCKED, RUNNING))
-                _lock(connection, there)
+            for there in _locked(connection, run_ids, (QUEUED, BLOCKED, RUNNING)):
                 found += connection.execute(
                     runs.update().where(there).values(values).returning(runs.c.state)
                 ).scalars()
@@ -282,12 +281,10 @@ class Transitions(Store):
     def prioritise(self, run_ids: Iterable[str], priority: int) -> int:
         """Set the priority of runs: higher goes first, 0 is usual. Returns how many there are."""
         with self.together() as connection:
-            found = 0
-            for some in in_parts(run_ids):
-                there = runs.c.run_id.in_(some)
-                _lock(connection, there)
-                found += connection.execute(runs.update().where(there).values(priority=priority)).rowcount
-            return found
+            return sum(
+                connection.execute(runs.update().where(there).values(priority=priority)).rowcount
+                for there in _locked(connection, run_ids, STATES)
+            )
 
     def tell(self, sweep: str, **values: Any) -> None:
         """Write of a sweep what its coordinator knows: `paused`, `seconds`, `seconds_left`, `message`."""
@@ -298,18 +295,24 @@ class Transitions(Store):
 def _move(
     connection: sa.Connection, run_ids: Sequence[str], state: str, of: Sequence[str], reason: str | None
 ) -> int:
-    moved = 0
-    for some in in_parts(run_ids):
-        there = runs.c.run_id.in_(some) & runs.c.state.in_(of)
-        _lock(connection, there)
-        moved += connection.execute(runs.update().where(there).values(state=state, reason=reason)).rowcount
-    return moved
+    return sum(
+        connection.execute(runs.update().where(there).values(state=state, reason=reason)).rowcount
+        for there in _locked(connection, run_ids, of)
+    )
 
 
-def _lock(connection: sa.Connection, there: sa.ColumnElement[bool]) -> None:
-    """Lock runs in the order of their ids, as all do: two that write the same rows never wait for each other."""
-    if connection.dialect.name == "postgresql":
-        connection.execute(sa.select(runs.c.run_id).where(there).order_by(runs.c.run_id).with_for_update())
+def _locked(
+    connection: sa.Connection, run_ids: Iterable[str], states: Sequence[str]
+) -> Iterator[sa.ColumnElement[bool]]:
+    """Those of some runs that are in some states, a part at a time, as a condition; their rows are locked.
+
+    In the order of their ids, as all lock them: two that write the same rows never wait for each other.
+    """
+    for some in in_parts(sorted(run_ids)):
+        there = runs.c.run_id.in_(some) & runs.c.state.in_(states)
+        if connection.dialect.name == "postgresql":
+            connection.execute(sa.select(runs.c.run_id).where(there).order_by(runs.c.run_id).with_for_update())
+        yield there
 
 
 def _append(connection: sa.Connection, records: list[dict[str, Any]]) -> None:
@@ -323,8 +326,8 @@ def _append(connection: sa.Connection, records: list[dict[str, Any]]) -> None:
 
 
 def in_parts(run_ids: Iterable[str]) -> Iterator[list[str]]:
-    """Run ids in their order, in lists of at most _AT_ONCE: a statement takes no more values."""
-    ids = sorted(run_ids)
+    """Run ids in lists of at most _AT_ONCE: a statement takes no more values."""
+    ids = list(run_ids)
     return (ids[i : i + _AT_ONCE] for i in range(0, len(ids), _AT_ONCE))
 
 

@@ -176,7 +176,7 @@ class Batches:
         self._first = -BLOCK
         self.plain = type(data) is Resident and not self._augmented
         """Whether a batch depends on its rows alone, and all that it takes lies on the device."""
-        width = normalised_width(specs[0], len(data.labels), data.info.inputs)
+        width = normalised_width(specs[0], len(data.labels) * data.info.inputs)
         whole = self.plain and width and data.device.type == "cuda"
         self._whole = data.whole(torch.bfloat16 if width == 2 else torch.float32) if whole else None
 

@@ -223,12 +223,12 @@ def _side(spec: RunSpec) -> int | None:
     return spec.resolution or (known.resolution if known else None)
 
 
-def normalised_width(spec: RunSpec, examples: int, inputs: int) -> Literal[0, 2, 4]:
-    """Bytes a value of a data set [examples, inputs] that lies on a GPU as its runs' first layer takes it, too.
+def normalised_width(spec: RunSpec, values: int) -> Literal[0, 2, 4]:
+    """Bytes a value of a data set of so many that lies on a GPU as its runs' first layer takes it, too.
 
     A batch is one copy of rows then, without arithmetic. 0: it does not, being larger than WHOLE, or augmented.
     """
-    if spec.augment != "none" or 4 * examples * inputs > WHOLE:
+    if spec.augment != "none" or 4 * values > WHOLE:
         return 0
     return 2 if spec.precision == "bf16" and not spec.mixup else 4
 

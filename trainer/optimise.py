@@ -42,9 +42,9 @@ class Optimizer:
         self.param_groups, self._rule = list(groups), rule
         self.state: dict[torch.Tensor, dict[str, torch.Tensor]] = {}
         (first,) = self.param_groups[0]["params"]
-        self._on_gpu = first.device.type == "cuda"
-        self._rates = torch.zeros(len(self.param_groups), device=first.device)
-        if self._on_gpu:
+        self._rates: torch.Tensor | None = None
+        if first.device.type == "cuda":
+            self._rates = torch.zeros(len(self.param_groups), device=first.device)
             for group, rate in zip(self.param_groups, self._rates.unbind(), strict=True):
                 group["lr"] = rate
         alike: dict[Any, list[dict[str, Any]]] = {}
@@ -55,11 +55,11 @@ class Optimizer:
     def set_rates(self, rates: Sequence[float]) -> None:
         """Give every run its learning rate, of which a group's is its `scale`."""
         found = [rates[group["run"]] * group["scale"] for group in self.param_groups]
-        if self._on_gpu:
+        if self._rates is not None:
             self._rates.copy_(torch.tensor(found), non_blocking=True)
-        else:
-            for group, rate in zip(self.param_groups, found, strict=True):
-                group["lr"] = rate
+            return
+        for group, rate in zip(self.param_groups, found, strict=True):
+            group["lr"] = rate
 
     @torch.no_grad()
     def step(self, arrange: Arrange = list) -> None:

@@ -72,7 +72,7 @@ def test_examples_are_read_normalised_channel_by_channel(arrays):
 
 
 @pytest.mark.parametrize("kind", [torch.float32, torch.bfloat16])
-def test_the_whole_set_holds_what_is_read_of_it(arrays, kind, monkeypatch):
+def test_the_whole_set_holds_what_is_read_of_it(arrays, kind):
     data, rows = Resident(arrays, CPU), torch.tensor([[3, 1, 900], [7, 7, 0]])
     assert torch.equal(data.whole(kind)[rows], data.read(rows)[0].to(kind))
     assert data.whole(kind) is data.whole(kind)
@@ -80,12 +80,12 @@ def test_the_whole_set_holds_what_is_read_of_it(arrays, kind, monkeypatch):
 
 def test_only_small_sets_that_are_read_as_they_are_lie_normalised_on_a_gpu():
     plain = resolved()
-    assert normalised_width(plain, 50_000, 3072) == 4
-    assert normalised_width(plain, 1_281_167, 3072) == 0
-    assert normalised_width(replace(plain, augment="flip"), 50_000, 3072) == 0
+    assert normalised_width(plain, 50_000 * 3072) == 4
+    assert normalised_width(plain, 1_281_167 * 3072) == 0
+    assert normalised_width(replace(plain, augment="flip"), 50_000 * 3072) == 0
     bf16 = replace(plain, precision="bf16")
-    assert normalised_width(bf16, 50_000, 3072) == 2
-    assert normalised_width(replace(bf16, mixup=0.5), 50_000, 3072) == 4  # mixed in fp32
+    assert normalised_width(bf16, 50_000 * 3072) == 2
+    assert normalised_width(replace(bf16, mixup=0.5), 50_000 * 3072) == 4  # mixed in fp32
 
 
 @pytest.mark.gpu

@@ -110,7 +110,7 @@ def test_what_is_cut_into_pieces_is_all_there():
 
 
 @pytest.mark.parametrize("name", ["adamw", "sgd", "lion"])
-def test_an_updatein_pieces_is_the_same_to_the_last_bit(name):
+def test_an_update_in_pieces_is_the_same_to_the_last_bit(name):
     gradients = torch.randn(4, len(MEMBERS), 5008, generator=torch.Generator().manual_seed(0))
     whole, pieces = (_stacked(name, gradients, arrange) for arrange in (list, in_pieces))
     assert all(map(torch.equal, whole, pieces))
