@@ -3,39 +3,39 @@
 Imports numpy, pandas and scipy.special; matplotlib only when a figure is drawn.
 """
 
-from analysis.agreement import Agreement, agree
-from analysis.allocate import allocate
-from analysis.allocation import Allocation
-from analysis.chart import Chart, Line
-from analysis.check_figure import describe_coverage, describe_held_out, describe_residuals
-from analysis.closure import Closure, closure
-from analysis.compare import Comparison, compare
-from analysis.curve_law import fit_law
-from analysis.design import DesignBias, design_bias
-from analysis.fit import LawFit
-from analysis.frontier import fit_frontier, frontier
-from analysis.isoflop import fit_isoflop
-from analysis.isoflop_law import IsoflopFit
-from analysis.law import PowerLawFit
-from analysis.law_figure import describe_law
-from analysis.law_set import LawSet
-from analysis.laws import fit_laws
-from analysis.learning_rate import LearningRates, best_learning_rates
-from analysis.optimum import Optimum, Price, fit_price, optimum
-from analysis.optimum_figure import describe_isoflop, describe_learning_rates, describe_optima
-from analysis.plots import draw, save
-from analysis.power_law import fit_power_law
-from analysis.profile import Profile, profile
-from analysis.runs_figure import describe_families, describe_runs
-from analysis.seeds import average_seeds
-from analysis.sensitivity import Sensitivity, sensitivity
-from analysis.solver import FitError
-from analysis.suggest import suggest
-from analysis.suggestion import Suggestion
-from analysis.surface import SurfaceFit, fit_surface
-from analysis.tables import fits_table, runs_table, to_latex, to_markdown
-from analysis.validate import Validation, validate
-from analysis.verdict import Claim, Verdict, verdict
+from analysis.approaches.frontier import fit_frontier, frontier
+from analysis.approaches.isoflop import fit_isoflop
+from analysis.approaches.isoflop_fit import IsoflopFit
+from analysis.approaches.learning_rate import LearningRates, best_learning_rates
+from analysis.approaches.optimum import Optimum, Price, fit_price, optimum
+from analysis.approaches.surface import SurfaceFit, fit_surface
+from analysis.checks.agreement import Agreement, agree
+from analysis.checks.closure import Closure, closure
+from analysis.checks.compare import Comparison, compare
+from analysis.checks.design_bias import DesignBias, design_bias
+from analysis.checks.sensitivity import Sensitivity, sensitivity
+from analysis.checks.validate import Validation, validate
+from analysis.checks.verdict import Claim, Verdict, verdict
+from analysis.decisions.allocate import allocate
+from analysis.decisions.allocation import Allocation
+from analysis.decisions.suggest import suggest
+from analysis.decisions.suggestion import Suggestion
+from analysis.figures.chart import Chart, Line
+from analysis.figures.law import describe_law
+from analysis.figures.optima import describe_isoflop, describe_learning_rates, describe_optima
+from analysis.figures.plots import draw, save
+from analysis.figures.residuals import describe_coverage, describe_held_out, describe_residuals
+from analysis.figures.runs import describe_families, describe_runs
+from analysis.fits.law import fit_law
+from analysis.fits.law_fit import LawFit
+from analysis.fits.law_set import LawSet
+from analysis.fits.laws import fit_laws
+from analysis.fits.power_law import fit_power_law
+from analysis.fits.power_law_fit import PowerLawFit
+from analysis.fits.profile import Profile, profile
+from analysis.report.tables import fits_table, runs_table, to_latex, to_markdown
+from analysis.solver.power_law import FitError
+from analysis.table.seeds import average_seeds
 
 __all__ = [
     "Agreement",

@@ -23,10 +23,12 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from analysis import fit_laws, fit_surface, fitting, newton
-from analysis.data import read
-from analysis.options import Options
-from analysis.surface_forms import Additive
+from analysis import fit_laws, fit_surface
+from analysis.laws import newton
+from analysis.laws.surface import Additive
+from analysis.solver import fitting
+from analysis.table.data import read
+from analysis.table.options import Options
 
 PUBLISHED = {"alpha": (0.317, 0.373), "beta": (0.331, 0.415), "floor": (1.769, 1.871)}
 LOSSES = {

@@ -25,14 +25,14 @@ import torch
 from bench_throughput import plain
 from torch import nn
 
-from orchestrator import cluster
-from orchestrator.admission import Admission, data_bytes, form
-from orchestrator.device import measure
-from orchestrator.meter import Meter
-from orchestrator.ray_executor import PACE
-from orchestrator.worker import Worker
+from orchestrator.host.speed import measure
+from orchestrator.host.usage import Meter
+from orchestrator.scheduling.memory import Admission, data_bytes, form
+from orchestrator.workers import ray_cluster as cluster
+from orchestrator.workers.ray_executor import PACE
+from orchestrator.workers.worker import Worker
 from trainer import RunSpec, cost, train
-from trainer.datasets import describe, resolve
+from trainer.data.datasets import describe, resolve
 
 BATCH, SHORT, LONG = 512, 100, 400
 ARMS = [

@@ -13,7 +13,7 @@ import numpy as np
 import pandas as pd
 
 from analysis import fit_isoflop
-from analysis.isoflop_law import Method
+from analysis.approaches.isoflop_fit import Method
 
 LAWS = {
     "surface": (lambda u, v: 0.05 + 0.2 * u**-0.34 + 0.2 * v**-0.3, 0.3 / 0.64),

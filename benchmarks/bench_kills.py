@@ -38,7 +38,7 @@ RECORDED = ["run_id", "step", "train_loss", "loss", "error", "flops"]
 
 def command(folder: Path, store: str, *options: str) -> subprocess.Popen[str]:
     said = ["run", "kills.yaml", "--store", store, "--no-canary", *options]
-    words = [sys.executable, "-c", "from orchestrator.cli import main; main()", *said]
+    words = [sys.executable, "-c", "from orchestrator.cli.main import main; main()", *said]
     return subprocess.Popen(words, cwd=folder, text=True, stdout=subprocess.PIPE, stderr=subprocess.STDOUT)
 
 

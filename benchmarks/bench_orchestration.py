@@ -21,12 +21,12 @@ import time
 from pathlib import Path
 
 import orchestrator
-from orchestrator.executors import Finished, Recorded
-from orchestrator.process import this_process
-from orchestrator.ray_executor import RayExecutor
-from orchestrator.scheduler import Scheduler
-from orchestrator.table import Table
-from orchestrator.worker import Files, Worker
+from orchestrator.host.process import this_process
+from orchestrator.scheduling.scheduler import Scheduler
+from orchestrator.store.table import Table
+from orchestrator.workers.executor import Finished, Recorded
+from orchestrator.workers.ray_executor import RayExecutor
+from orchestrator.workers.worker import Files, Worker
 from trainer import cost
 from trainer.result import Record, RunResult
 

@@ -12,10 +12,10 @@ from pathlib import Path
 
 import torch
 
-from orchestrator.planner import plan, run_flops
-from orchestrator.reader import load_sweep
+from orchestrator.sweep.planner import plan, run_flops
+from orchestrator.sweep.reader import load_sweep
 from trainer import model_name, train
-from trainer.datasets import UNSEEN
+from trainer.data.datasets import UNSEEN
 
 
 def main() -> None:

@@ -18,14 +18,13 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-sys.path.insert(0, str(Path(__file__).parents[1] / "tests" / "analysis"))
-from browser import CHROMIUM, Browser
-
-from analysis.report import report
+sys.path.insert(0, str(Path(__file__).parents[1]))
+from analysis.report.page import report
 from orchestrator import plan, read_sweep
-from orchestrator.figures import Findings
-from orchestrator.schema import row_of
-from orchestrator.story import story_of
+from orchestrator.reporting.figures import Findings
+from orchestrator.reporting.page import story_of
+from orchestrator.store.schema import row_of
+from tests.analysis.report.browser import CHROMIUM, Browser
 
 SWEEP = """\
 sweep: bench

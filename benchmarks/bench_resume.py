@@ -25,9 +25,9 @@ STEPS = ("typed", "executor up", "worker ready", "claimed")
 
 def command(file: str, store: str, marks: str, *, profile: bool) -> None:
     """The command, in this process, with its steps written to a file as they are reached."""
-    from orchestrator import cli
-    from orchestrator.journal import Journal
-    from orchestrator.ray_executor import RayExecutor
+    from orchestrator.cli import main as cli
+    from orchestrator.scheduling.write_buffer import Journal
+    from orchestrator.workers.ray_executor import RayExecutor
 
     profiler = cProfile.Profile()
 

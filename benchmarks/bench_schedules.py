@@ -7,7 +7,7 @@ budgets from 5 to 80 epochs in steps of the square root of two; the paper's five
 one. A tenth of the training split is held out. With seed 0 six learning rates a factor of two apart are tried:
 cosine runs take the best of each budget by validation error, the trunk of the warm-up-stable-decay runs (cool-
 down over 20 % of the steps) one for all. What is reported is the test error of the seeds from 1 on. FLOPs are
-those really processed (`trainer.ladder`), tuning left out. Every finished stack is kept in the file `--out`, and
+those really processed (`trainer.trunk`), tuning left out. Every finished stack is kept in the file `--out`, and
 not trained again.
 """
 
@@ -21,8 +21,8 @@ import numpy as np
 import torch
 
 from trainer import RunSpec, train
-from trainer.datasets import describe, resolve
-from trainer.ladder import charged_flops
+from trainer.data.datasets import describe, resolve
+from trainer.trunk import charged_flops
 
 EPOCHS = [5 * 2 ** (k / 2) for k in range(9)]
 RATES = [5e-4 * 2**k for k in range(6)]

@@ -44,10 +44,10 @@ def one_run(lr, report):
 
 
 def isoflop(trials, folder, *, executor="ray"):
-    from orchestrator.table import Table
+    from orchestrator.store.table import Table
 
     (folder / "bench.yaml").write_text(SWEEP.format(trials=trials))
-    code = "from orchestrator.cli import main; main()"
+    code = "from orchestrator.cli.main import main; main()"
     command = [sys.executable, "-c", code, "search", "bench.yaml", "--executor", executor, "--slots", str(WORKERS)]
     subprocess.run(command, cwd=folder, check=True, capture_output=True)
     with Table(folder / "isoflop.db") as table:
@@ -95,7 +95,7 @@ def optuna_sqlite(trials, folder):
 
 def tune_reuse(trials, folder, *, reuse=True):
     os.environ |= {"RAY_AIR_NEW_OUTPUT": "0", "TUNE_DISABLE_AUTO_CALLBACK_LOGGERS": "1" if reuse else "0"}
-    from orchestrator import cluster
+    from orchestrator.workers import ray_cluster as cluster
 
     cluster.start(WORKERS, None)
     from ray import tune

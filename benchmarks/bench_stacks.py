@@ -19,9 +19,9 @@ from concurrent.futures import ThreadPoolExecutor
 import numpy as np
 import torch
 
-from orchestrator.device import keep, known_speed, measure
+from orchestrator.host.speed import keep, known_speed, measure
 from trainer import RunSpec, train
-from trainer.datasets import describe, resolve
+from trainer.data.datasets import describe, resolve
 
 SIZES = (1, 2, 4, 8, 16, 32, 64)
 

@@ -11,8 +11,8 @@ import numpy as np
 import pandas as pd
 
 from analysis import FitError, fit_surface, suggest
-from analysis.optimum import SIX_N_D, solve_chinchilla
-from analysis.suggest import BEYOND, TARGETS
+from analysis.approaches.optimum import SIX_N_D, solve_chinchilla
+from analysis.decisions.suggest import BEYOND, TARGETS
 
 FIRST_BUDGETS = np.geomspace(6e11, 6e13, 4)
 NEW_RUNS = 24

@@ -23,9 +23,9 @@ from pathlib import Path
 import numpy as np
 
 import orchestrator
-from orchestrator.planner import Plan, run_flops
-from orchestrator.requests import Request, obey
-from orchestrator.table import Table
+from orchestrator.store.requests import Request, obey
+from orchestrator.store.table import Table
+from orchestrator.sweep.planner import Plan, run_flops
 from trainer import cost
 from trainer.result import Record, RunResult
 from trainer.spec import RunSpec
@@ -87,7 +87,7 @@ def timed(what: Callable[[], object], rounds: int) -> np.ndarray:
 
 
 def command(*arguments: str) -> None:
-    said = [sys.executable, "-c", "from orchestrator.cli import main; main()", *arguments]
+    said = [sys.executable, "-c", "from orchestrator.cli.main import main; main()", *arguments]
     subprocess.run(said, check=True, capture_output=True)
 
 
@@ -103,7 +103,7 @@ def plan_again(file: str, store: str) -> None:
 
 
 def status(store: str) -> None:
-    from orchestrator import queue_cli
+    from orchestrator.cli import queue as queue_cli
 
     with contextlib.redirect_stdout(io.StringIO()):
         queue_cli.status(store=store)
@@ -124,7 +124,7 @@ def race(store: str, planned: Plan) -> str:
 
 
 def racer(store: str) -> None:
-    from orchestrator.database import TableBusyError
+    from orchestrator.store.engine import TableBusyError
 
     refused, mine = 0, []
     while True:

@@ -25,7 +25,8 @@ import numpy as np
 import torch
 from torch import nn
 
-from trainer import RunSpec, datasets
+from trainer import RunSpec
+from trainer.data import datasets
 
 BATCH, SKIPPED = 512, 20
 HAS_BF16 = torch.backends.cpu.get_cpu_capability() not in ("DEFAULT", "AVX2")  # without: emulated, ten times slower
@@ -77,7 +78,7 @@ def endless(make: Callable[[], Any]) -> Iterator[Any]:
 
 def ours(spec: RunSpec, steps: int) -> dict[str, float]:
     """The same marks in our loop, taken where it asks for the next batch."""
-    from trainer import loop
+    from trainer.training import loop
 
     marks, real = {}, loop.Batches
 

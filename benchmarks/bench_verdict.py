@@ -12,8 +12,8 @@ import numpy as np
 import pandas as pd
 
 from analysis import FitError, verdict
-from analysis.predictors import Question
-from analysis.validate import LAWS
+from analysis.checks.predictors import Question
+from analysis.checks.validate import LAWS
 
 COLUMNS = ("exponent", "floor", "far", "exponent wrong", "far wrong")
 DRAWS = {"resamples": 20, "level": 0.95, "seed": 0}

@@ -12,8 +12,8 @@ from pathlib import Path
 
 import pandas as pd
 
-from orchestrator.laws import calibration, laws
-from orchestrator.table import Table
+from orchestrator.reporting.laws import calibration, laws
+from orchestrator.store.table import Table
 
 
 def machine() -> str:

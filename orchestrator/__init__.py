@@ -12,11 +12,11 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from orchestrator.database import TableError
-    from orchestrator.planner import Plan, plan
-    from orchestrator.reader import load_sweep, read_sweep
-    from orchestrator.sweep import Sweep, SweepError
-    from orchestrator.table import Table, history, results
+    from orchestrator.store.engine import TableError
+    from orchestrator.store.table import Table, history, results
+    from orchestrator.sweep.planner import Plan, plan
+    from orchestrator.sweep.reader import load_sweep, read_sweep
+    from orchestrator.sweep.sweep import Sweep, SweepError
 
 __all__ = [
     "Plan",
@@ -32,11 +32,11 @@ __all__ = [
 ]
 
 _HOME = {
-    **dict.fromkeys(("Plan", "plan"), "planner"),
-    **dict.fromkeys(("load_sweep", "read_sweep"), "reader"),
-    **dict.fromkeys(("Sweep", "SweepError"), "sweep"),
-    "TableError": "database",
-    **dict.fromkeys(("Table", "history", "results"), "table"),
+    **dict.fromkeys(("Plan", "plan"), "sweep.planner"),
+    **dict.fromkeys(("load_sweep", "read_sweep"), "sweep.reader"),
+    **dict.fromkeys(("Sweep", "SweepError"), "sweep.sweep"),
+    "TableError": "store.engine",
+    **dict.fromkeys(("Table", "history", "results"), "store.table"),
 }
 
 

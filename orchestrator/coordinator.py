@@ -7,17 +7,17 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from orchestrator.options import say, stop
+from orchestrator.cli.options import say, stop
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from orchestrator.device import Speed
-    from orchestrator.planner import Plan
-    from orchestrator.scheduler import Scheduler, Search
-    from orchestrator.sweep import Sweep
-    from orchestrator.table import Table
-    from orchestrator.worker import Files
+    from orchestrator.host.speed import Speed
+    from orchestrator.scheduling.scheduler import Scheduler, Search
+    from orchestrator.store.table import Table
+    from orchestrator.sweep.planner import Plan
+    from orchestrator.sweep.sweep import Sweep
+    from orchestrator.workers.worker import Files
     from trainer.spec import RunSpec
 
 WORTH_MEASURING = 120.0
@@ -51,7 +51,7 @@ class How:
 
     def files(self, table: Table) -> Files:
         """Where workers leave checkpoints of the runs of a table."""
-        from orchestrator.worker import Files
+        from orchestrator.workers.worker import Files
         from orchestrator.workplace import checkpoints_at
 
         return Files(checkpoints_at(self.checkpoints, table.store), self.checkpoint_every)
@@ -59,9 +59,9 @@ class How:
 
 def coordinate(table: Table, sweeps: Sequence[str], how: How, search: Search | None = None) -> Scheduler | None:
     """Train what is queued of the sweeps of a table that we hold, and what a search adds; None where nothing is."""
-    from orchestrator.requests import Changes, inbox_of
-    from orchestrator.scheduler import Scheduler
-    from orchestrator.terminal import ProgressLine
+    from orchestrator.cli.terminal import ProgressLine
+    from orchestrator.scheduling.scheduler import Scheduler
+    from orchestrator.store.requests import Changes, inbox_of
     from orchestrator.workplace import executor_of
 
     queued = [run for sweep in sweeps for run in table.queued(sweep)]
@@ -89,8 +89,8 @@ def coordinate(table: Table, sweeps: Sequence[str], how: How, search: Search | N
 
 def tune(table: Table, sweep: Sweep, how: How) -> bool:
     """Train what is missing of a search under a scheduler of Ray Tune; whether it came to its end."""
-    from orchestrator.population import PopulationSearch
-    from orchestrator.tune_search import TrialSearch
+    from orchestrator.search.tune_population import PopulationSearch
+    from orchestrator.search.tune_search import TrialSearch
 
     assert sweep.search is not None
     if how.executor == "inline":
@@ -111,11 +111,11 @@ def tune(table: Table, sweep: Sweep, how: How) -> bool:
 
 def attach(store: str, planned: Plan, *, retry_failed: bool = False) -> bool:
     """Enqueue a plan with the coordinator that holds the table and follow; False where that ended before it."""
-    from orchestrator.database import is_held
-    from orchestrator.progress import progress_of
-    from orchestrator.requests import Request, add, ask
-    from orchestrator.table import Table
-    from orchestrator.terminal import ProgressLine
+    from orchestrator.cli.terminal import ProgressLine
+    from orchestrator.scheduling.progress import progress_of
+    from orchestrator.store.engine import is_held
+    from orchestrator.store.requests import Request, add, ask
+    from orchestrator.store.table import Table
 
     show = ProgressLine()
     say(f"{ask(store, add(planned))}; another isoflop trains them, this one looks on (Ctrl-C leaves it alone)")
@@ -140,9 +140,9 @@ def attach(store: str, planned: Plan, *, retry_failed: bool = False) -> bool:
 
 def _speed_of(table: Table, runs: Sequence[RunSpec], device: str) -> Speed | None:
     """The speed kept with the table, else this machine's, measured where there is much to do; None: not known."""
-    from orchestrator.bundles import predicted_seconds
-    from orchestrator.device import TYPICAL, Speed, keep, known_speed, measure
-    from trainer.machine import cores
+    from orchestrator.host.speed import TYPICAL, Speed, keep, known_speed, measure
+    from orchestrator.scheduling.bundles import predicted_seconds
+    from trainer.host.limits import cores
 
     if table.speed is not None:
         return Speed(**table.speed)

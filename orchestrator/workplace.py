@@ -4,19 +4,19 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from orchestrator.bundles import bundles
-from orchestrator.database import checkpoints_of
-from orchestrator.options import say
-from trainer.remote import Remote, RemoteError, is_url, local
+from orchestrator.cli.options import say
+from orchestrator.scheduling.bundles import bundles
+from orchestrator.store.engine import checkpoints_of
+from trainer.host.urls import Remote, RemoteError, is_url, local
 from trainer.spec import SpecError
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
     from pathlib import Path
 
-    from orchestrator.executors import Executor
-    from orchestrator.table import Table
-    from orchestrator.worker import Files
+    from orchestrator.store.table import Table
+    from orchestrator.workers.executor import Executor
+    from orchestrator.workers.worker import Files
     from trainer.spec import Device, RunSpec
 
 
@@ -48,10 +48,10 @@ def executor_of(
     """Start `ray` or `inline` on a device. How many slots pay on a GPU is measured once and kept with the table."""
     device: Device = said  # type: ignore[assignment]
     if name == "inline":
-        from orchestrator.executors import InlineExecutor
+        from orchestrator.workers.executor import InlineExecutor
 
         return InlineExecutor(device, files)
-    from orchestrator.ray_executor import RayExecutor
+    from orchestrator.workers.ray_executor import RayExecutor
 
     say(f"joining Ray at {address}" if address else "starting Ray")
     known = table.devices.get("per_gpu")

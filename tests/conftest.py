@@ -2,14 +2,14 @@
 
 import pytest
 
-from tests.ftp import Ftp
-from trainer import fetched
+from tests.servers.ftp import Ftp
+from trainer.data import download as fetched
 
 
 @pytest.fixture
 def ftp(tmp_path, monkeypatch):
     """A real FTP server with an empty folder; nobody pauses before trying again, and nothing has been asked yet."""
-    monkeypatch.setattr("trainer.remote.PAUSES", (0.0, 0.0))
+    monkeypatch.setattr("trainer.host.urls.PAUSES", (0.0, 0.0))
     fetched._copy.cache_clear()
     made = Ftp(tmp_path / "ftp")
     yield made

@@ -15,9 +15,9 @@ from trainer.result import Record, RunResult
 from trainer.spec import RunSpec, SpecError, model_name, parse_model_name
 
 if TYPE_CHECKING:
-    from trainer.datasets import describe, resolve
-    from trainer.inference import measure_inference
-    from trainer.loop import train
+    from trainer.data.datasets import describe, resolve
+    from trainer.training.inference import measure_inference
+    from trainer.training.loop import train
 
 __all__ = [
     "Record",
@@ -33,7 +33,12 @@ __all__ = [
 ]
 
 
-_HOME = {"train": "loop", "measure_inference": "inference", "describe": "datasets", "resolve": "datasets"}
+_HOME = {
+    "train": "training.loop",
+    "measure_inference": "training.inference",
+    "describe": "data.datasets",
+    "resolve": "data.datasets",
+}
 
 
 def __getattr__(name: str) -> Any:

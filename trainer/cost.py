@@ -161,7 +161,7 @@ def stack_size(shape: Shape, batch_size: int, wanted: int) -> int:
 
     Small models leave a device idle between kernels. On two CPU cores stacks of 16 gain 2.7 - 4.8 x at width
     64 and batch 32 and nothing at width 256 (shared/measured.md), so a stack is filled up to 2^16 activations
-    a layer, and never beyond 16: the rule where this machine has not been measured (orchestrator.device).
+    a layer, and never beyond 16: the rule where this machine has not been measured (orchestrator.host.speed).
     """
     if not stackable(shape, batch_size):
         return 1

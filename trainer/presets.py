@@ -5,7 +5,7 @@ batch of `scratch` (the code's 4096 stands here) and in the activation (GELU, se
 training: batches are full (an epoch's rest is not dropped), MixUp's share is drawn for our own batches, crops are
 bilinear as FFCV's. The paper says neither the batch of `probe` (that of `finetune` stands here) nor the crops of
 `tta` (those of `finetune`); a probe's images are not augmented. `probe`, `finetune` and `tta` are for runs with a
-parent (trainer.transfer).
+parent (trainer.training.initial).
 
 Example:
     >>> from trainer import RunSpec

@@ -44,7 +44,7 @@ class RunResult:
 
     `state` is `done`, `diverged` (a training or test loss that is not finite) or `cancelled` (`should_stop`, or it
     was `leaving`); a coordinator calls `pruned` what it had cancelled because it promised too little.
-    `error`, `loss`, `top5_error` and `real_error` (`trainer.evaluate.Metrics`) are of the test split, by test-time
+    `error`, `loss`, `top5_error` and `real_error` (`evaluate.Metrics`) are of the test split, by test-time
     augmentation where the spec says so; `val_error` and `val_loss` are of the validation split, NaN where there is
     none. A run that is not `done` keeps the metrics of its last record; NaN where there is none. `loader` is how
     the data was read: resident, mmap or ffcv; `engine` how its passes were launched, eager or (on CUDA,

@@ -140,7 +140,7 @@ class RunSpec:
 
     @cached_property
     def trunk_id(self) -> str:
-        """32 hex digits: the run without its length (trainer.ladder). Needs a resolved spec."""
+        """32 hex digits: the run without its length (trainer.trunk). Needs a resolved spec."""
         return _digest({**self._identity(), "steps": None})
 
     def _identity(self) -> dict[str, Any]:

@@ -10,7 +10,7 @@ import time
 import numpy as np
 import pytest
 
-from orchestrator.table import Table
+from orchestrator.store.table import Table
 from tests.line.test_line import NUMBERS, command, finish, rows, wait_for_the_middle
 from tests.line.test_tune_line import SWEEP as TUNED
 from tests.line.test_tune_line import check, wait_for
@@ -176,7 +176,7 @@ def test_machines_that_share_no_folder_go_on_from_each_others_checkpoints(
 
 @pytest.mark.slow
 def test_a_machine_that_does_not_reach_the_url_is_named_in_a_line(folder, server, env, ftp):
-    text = "import orchestrator.ray_executor as r, orchestrator.worker as w; r.RayExecutor(address={!r}, {})"
+    text = "from orchestrator.workers import ray_executor as r, worker as w; r.RayExecutor(address={!r}, {})"
     for argument, why in [
         (f"data=[{ftp.url('gone.npz')!r}]", f"does not reach {ftp.shown('gone.npz')}: there is nothing"),
         ("data=['gs://bucket/x.npz']", "gs:// needs gcsfs, which is missing; type: pip install gcsfs"),
@@ -196,7 +196,8 @@ def test_what_the_machines_do_not_share_is_refused_in_a_line(folder, server, env
     said, _ = process.communicate(timeout=120)
     assert process.returncode == 2, said
     assert f"--address {server.address}: no Ray cluster to join there" in said
-    text = f"import orchestrator.ray_executor as r; r.RayExecutor(address={server.address!r}, data=['/gone/x.npz'])"
+    text = "from orchestrator.workers.ray_executor import RayExecutor; "
+    text += f"RayExecutor(address={server.address!r}, data=['/gone/x.npz'])"
     ended = subprocess.run([sys.executable, "-c", text], env=env, text=True, capture_output=True, check=False)
     assert "does not see /gone/x.npz; put it where all nodes see it" in ended.stderr
     for options, why in [

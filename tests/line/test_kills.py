@@ -2,11 +2,12 @@
 
 import subprocess
 import sys
-from pathlib import Path
 
 import pytest
 
-BENCHMARK = Path(__file__).parents[2] / "benchmarks" / "bench_kills.py"
+from tests.paths import ROOT
+
+BENCHMARK = ROOT / "benchmarks" / "bench_kills.py"
 
 
 @pytest.mark.slow

@@ -11,10 +11,10 @@ import pandas as pd
 import pytest
 
 import orchestrator
-from orchestrator.database import TableError
-from orchestrator.planner import run_flops
-from orchestrator.table import Table
-from trainer.checkpoint import saved_steps
+from orchestrator.store.engine import TableError
+from orchestrator.store.table import Table
+from orchestrator.sweep.planner import run_flops
+from trainer.checkpoints.checkpoints import saved_steps
 
 SWEEP = """\
 sweep: line
@@ -43,7 +43,7 @@ def folder(tmp_path_factory):
 
 
 def command(folder: Path, *arguments: str) -> list[str]:
-    return [sys.executable, "-c", "from orchestrator.cli import main; main()", *arguments]
+    return [sys.executable, "-c", "from orchestrator.cli.main import main; main()", *arguments]
 
 
 def start(folder: Path, store: str, *options: str, sweep: str = "line.yaml") -> subprocess.Popen[str]:

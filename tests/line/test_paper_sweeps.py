@@ -12,11 +12,12 @@ import numpy as np
 import pytest
 
 import orchestrator
-from orchestrator import cli
-from orchestrator.reader import load_sweep
-from trainer.catalogue import KNOWN
+from orchestrator.cli import main as cli
+from orchestrator.sweep.reader import load_sweep
+from tests.paths import ROOT
+from trainer.data.catalogue import KNOWN
 
-FILES = sorted((Path(__file__).parents[2] / "sweeps").glob("paper-*.yaml"))
+FILES = sorted((ROOT / "sweeps").glob("paper-*.yaml"))
 
 
 @pytest.fixture(autouse=True)

@@ -9,8 +9,8 @@ import pandas as pd
 import pytest
 
 import orchestrator
-from orchestrator.database import TableError
-from orchestrator.table import Table
+from orchestrator.store.engine import TableError
+from orchestrator.store.table import Table
 
 SWEEP = """\
 sweep: searched
@@ -36,7 +36,7 @@ def folder(tmp_path_factory):
 
 
 def command(*arguments):
-    return [sys.executable, "-c", "from orchestrator.cli import main; main()", "search", *arguments]
+    return [sys.executable, "-c", "from orchestrator.cli.main import main; main()", "search", *arguments]
 
 
 def finish(folder, *arguments):

@@ -11,8 +11,8 @@ import pytest
 import torch
 
 import orchestrator
-from orchestrator.database import TableError
-from orchestrator.table import Table
+from orchestrator.store.engine import TableError
+from orchestrator.store.table import Table
 from tests.line.test_search_line import command, finish
 from trainer import RunSpec, train
 

@@ -5,10 +5,11 @@ import sys
 
 import pytest
 
-from orchestrator import cli, plan, read_sweep
-from orchestrator.planner import run_flops
-from orchestrator.scheduler import Scheduler
-from orchestrator.table import Table
+from orchestrator import plan, read_sweep
+from orchestrator.cli import main as cli
+from orchestrator.scheduling.scheduler import Scheduler
+from orchestrator.store.table import Table
+from orchestrator.sweep.planner import run_flops
 from tests.orchestrator.fakes import Clock, FakeExecutor, Saved
 from trainer import cost
 from trainer.result import Record, RunResult

@@ -1,7 +1,7 @@
 """What stands for the world in tests of the coordinator: a clock that they move, a scripted executor."""
 
-from orchestrator.admission import Place
-from orchestrator.executors import Failed, Finished, Lost, Recorded
+from orchestrator.scheduling.memory import Place
+from orchestrator.workers.executor import Failed, Finished, Lost, Recorded
 
 
 class Clock:

@@ -15,8 +15,9 @@ from pathlib import Path, PurePath
 
 import pytest
 
+from tests.paths import ROOT
+
 SECTOR = 512
-ROOT = Path(__file__).parents[2]
 
 
 def recorded(program, folder, tmp_path, *arguments):

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from torch import nn
 
 from trainer.cost import Shape
-from trainer.datasets import DatasetInfo, resolve
+from trainer.data.datasets import DatasetInfo, resolve
 from trainer.spec import RunSpec
 
 ACTIVATIONS = {"gelu": nn.GELU, "relu": nn.ReLU}
@@ -66,7 +66,7 @@ def numel(module):
 
 
 def as_weights(models):
-    """The parameters of reference models as `trainer.model.forward` takes them: one stack, by slot name."""
+    """The parameters of reference models as `trainer.model.mlp.forward` takes them: one stack, by slot name."""
     rows = []
     for model in models:
         row = {}
@@ -109,9 +109,9 @@ def numbers(result):
 def running(run, place, steps, look):
     """Train in a process that every so many steps prints a line and does `look`, which may ask `looks`."""
     text = f"""
-import time, torch, trainer, trainer.loop
+import time, torch, trainer, trainer.training.loop
 torch.set_num_threads(1)
-trainer.loop.LOOK, trainer.loop.SOON, looks = {steps}, 1e9, iter("123")
+trainer.training.loop.LOOK, trainer.training.loop.SOON, looks = {steps}, 1e9, iter("123")
 def look():
     print(flush=True)
     {look}

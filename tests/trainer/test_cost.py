@@ -13,10 +13,10 @@ from torch.utils.flop_counter import FlopCounterMode
 from tests.trainer.reference import Reference, numel, resolved, shapes
 from trainer import cost
 from trainer.cost import LEDGERS, Shape
-from trainer.gradients import batch_loss
-from trainer.model import slots
-from trainer.optimise import make_optimizer
-from trainer.stack import Stack
+from trainer.model.mlp import slots
+from trainer.training.gradients import batch_loss
+from trainer.training.optimise import make_optimizer
+from trainer.training.stack import Stack
 
 QUICK = settings(deadline=None, max_examples=40)
 

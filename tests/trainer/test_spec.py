@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from tests.trainer.reference import PICTURES, resolved
 from trainer import cost
-from trainer.datasets import resolve
+from trainer.data.datasets import resolve
 from trainer.spec import OWNERS, RunSpec, SpecError, model_name, parse_model_name, stack_key
 
 QUICK = settings(deadline=None, max_examples=100)

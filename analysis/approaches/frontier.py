@@ -1,0 +1,181 @@
+"""The frontier: the lowest error at each compute, or at each size, and the law through it.
+
+Approach 1 of Hoffmann et al. 2022 (3.1) takes the envelope of training curves; here a point is a cell,
+the mean of its seeds, so that a lucky seed is not mistaken for a good design.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+from analysis.fits.power_law import Sample, check_distinct, check_options, conclude
+from analysis.solver.power_law import Form
+from analysis.table import columns, seeds
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    import pandas as pd
+
+    from analysis.fits.power_law_fit import PowerLawFit
+
+Array = NDArray[np.float64]
+Kind = Literal["auto", "running", "each"]
+_DRAWS = 50
+
+
+@dataclass(frozen=True)
+class _Cells:
+    """Runs sorted into cells: the cell [R] and the y [R] of each run, the mean x of each cell [C]."""
+
+    cell: NDArray[np.intp]
+    y: Array
+    x: Array
+
+    def means(self) -> Array:
+        """Mean of each cell's runs, [C]."""
+        return seeds.cell_means(self.cell, self.y)
+
+    def drawn_means(self, resamples: int, rng: np.random.Generator) -> Array:
+        """Means of runs drawn with replacement inside each cell, [B, C].
+
+        Deviations are scaled by sqrt(n / (n - 1)): the draws from n runs vary too little by that factor.
+        """
+        means = np.empty((resamples, self.x.size))
+        for cell in range(self.x.size):
+            y = self.y[self.cell == cell]
+            drawn = rng.multinomial(y.size, np.full(y.size, 1 / y.size), size=resamples) @ y / y.size
+            means[:, cell] = y.mean() + np.sqrt(y.size / max(y.size - 1, 1)) * (drawn - y.mean())
+        lifted: Array = np.maximum(means, 1e-3 * self.y.min())
+        return lifted
+
+
+def frontier(
+    frame: pd.DataFrame | Mapping[str, Any], x: str = "flops", y: str = "error", *, kind: Kind = "auto"
+) -> pd.DataFrame:
+    """The cells on the frontier, sorted by `x`, columns as from `average_seeds` and `x` averaged.
+
+    Args:
+        frame: one row a run; `cell_id` tells which rows are repeats, without it every row is a cell.
+        x: the price.
+        y: what it buys, the lower the better.
+        kind: "running" keeps the cells that beat every cheaper one (at equal x the best); "each" keeps the
+            best cell at each distinct x, everything else being free (the paper's bottleneck). "auto" is
+            "running" for compute (flops, budget, seconds), and for params or examples where every x was tried
+            in one cell only while the other of the two varied as well (isoFLOP curves); otherwise "each".
+
+    Raises:
+        ValueError: a column is missing or unfit, or `kind` is none of the three.
+    """
+    table, _ = columns.check(frame, [x, y])
+    return _points(table, _cells(table, x, y), (x, y), running=_is_running(kind, table, x))
+
+
+def fit_frontier(  # noqa: PLR0913 - one option more than fit_power_law, otherwise the same
+    frame: pd.DataFrame | Mapping[str, Any],
+    x: str = "flops",
+    y: str = "error",
+    *,
+    kind: Kind = "auto",
+    floor: bool = True,
+    shift: bool = False,
+    resamples: int = 1000,
+    level: float = 0.95,
+    seed: int = 0,
+) -> PowerLawFit:
+    """The power law through the frontier, with the selection inside the bootstrap.
+
+    Arguments and errors as for `fit_power_law` and `frontier`. Each resample draws the runs of every cell
+    anew, averages, selects the frontier, draws its points, and fits; the intervals hold the noise of seeds,
+    the luck of the selection and the scatter of the frontier about the law. With one run in every cell there
+    is nothing to draw inside a cell: only the frontier points are drawn, and a warning says so.
+    `points` of the result are the frontier points; `n_clusters` counts them.
+    """
+    form = Form(floor, shift)
+    check_options(resamples, level)
+    table, dropped = columns.check(frame, [x, y])
+    cells, running = _cells(table, x, y), _is_running(kind, table, x)
+    points = _points(table, cells, (x, y), running=running)
+    at = points[x].to_numpy(dtype=float)
+    check_distinct(at, x, form, dropped, "frontier points")
+    rng = np.random.default_rng(seed)
+    drawn_x, lowest, chosen = _select(cells.x, cells.drawn_means(resamples, rng), running=running)
+    weights = _draw_points(chosen, rng, form.count)
+    sample = Sample(
+        x=at,
+        y=points[y].to_numpy(dtype=float),
+        drawn_x=drawn_x,
+        drawn_y=lowest,
+        drawn_weights=weights,
+        clusters=len(points),
+        points=points,
+        dropped=dropped,
+        notes=_notes(cells),
+    )
+    return conclude(sample, x, y, form, level)
+
+
+def _is_running(kind: Kind, table: pd.DataFrame, x: str) -> bool:
+    if kind not in ("auto", "running", "each"):
+        raise ValueError(f"kind is {kind!r}; expected 'auto', 'running' or 'each'")
+    return kind == "running" or (kind == "auto" and (x in columns.COMPUTE or _is_traded(table, x)))
+
+
+def _is_traded(table: pd.DataFrame, x: str) -> bool:
+    """Whether every x was tried once while its partner varied too, as along isoFLOP curves."""
+    tried_once = table[x].nunique() >= np.unique(seeds.cell_index(table)).size
+    partners = [name for name in columns.FREE_BESIDE.get(x, ()) if name in table]
+    return tried_once and any((table[name] != table[name].iloc[0]).any() for name in partners)
+
+
+def _cells(table: pd.DataFrame, x: str, y: str) -> _Cells:
+    cell = seeds.cell_index(table)
+    at, values = table[x].to_numpy(dtype=float), table[y].to_numpy(dtype=float)
+    return _Cells(cell, values, seeds.cell_means(cell, at))
+
+
+def _select(cell_x: Array, means: Array, *, running: bool) -> tuple[Array, Array, NDArray[np.bool_]]:
+    """Distinct x [X], the lowest mean at each [B, X], and whether it is on the frontier [B, X]."""
+    order = np.argsort(cell_x, kind="stable")
+    at, starts = np.unique(cell_x[order], return_index=True)
+    lowest = np.minimum.reduceat(means[:, order], starts, axis=1)
+    if not running:
+        return at, lowest, np.ones(lowest.shape, dtype=bool)
+    before = np.minimum.accumulate(lowest, axis=1)[:, :-1]
+    return at, lowest, np.concatenate([np.ones((len(means), 1), bool), lowest[:, 1:] < before], axis=1)
+
+
+def _points(table: pd.DataFrame, cells: _Cells, names: tuple[str, str], *, running: bool) -> pd.DataFrame:
+    """The averaged cells on the frontier, sorted by x."""
+    x, y = names
+    averaged = seeds.average_seeds(table, y).assign(**{x: cells.x})
+    best = averaged.sort_values([x, y], kind="stable").drop_duplicates(x)
+    chosen = _select(cells.x, cells.means()[None, :], running=running)[2][0]
+    kept: pd.DataFrame = best.loc[chosen].reset_index(drop=True)
+    return kept
+
+
+def _draw_points(chosen: NDArray[np.bool_], rng: np.random.Generator, least: int) -> Array:
+    """How often each frontier point [B, X] is drawn with replacement; at least `least` different ones."""
+    if not len(chosen):
+        return np.empty(chosen.shape)
+    count = chosen.sum(axis=1)
+    weights, poor = chosen.astype(float), np.arange(len(chosen))
+    for _ in range(_DRAWS):
+        drawn = rng.multinomial(count[poor], chosen[poor] / count[poor, None])
+        rich = (drawn > 0).sum(axis=1) >= least
+        weights[poor[rich]] = drawn[rich]
+        poor = poor[~rich]
+        if poor.size == 0:
+            break
+    return weights
+
+
+def _notes(cells: _Cells) -> tuple[str, ...]:
+    if np.bincount(cells.cell).max() > 1:
+        return ()
+    return ("one run a cell: the noise of seeds cannot be resampled, only the points of the frontier are",)

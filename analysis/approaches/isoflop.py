@@ -1,0 +1,290 @@
+"""Approach 2 of Hoffmann et al. 2022 (3.2): the lowest point of each isoFLOP curve, as it moves with compute."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, get_args
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+
+from analysis.approaches import minima, optimum
+from analysis.approaches.curves import Curve, Curves, by_budget, draw_curves
+from analysis.approaches.isoflop_fit import Growth, IsoflopCurve, IsoflopFit, Method
+from analysis.approaches.optimum import fit_price
+from analysis.approaches.surface import fit_surface
+from analysis.fits.power_law import check_options
+from analysis.fits.quantity import quantity
+from analysis.solver import intervals
+from analysis.table import columns, seeds
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+
+Array = NDArray[np.float64]
+
+LEAST_SIZES, LEAST_BUDGETS = 4, 3
+SURE = 0.9
+"""Share of resamples in which a minimum must be interior for its budget to count."""
+
+
+def fit_isoflop(  # noqa: PLR0913 - the columns and the resampling
+    frame: pd.DataFrame | Mapping[str, Any],
+    n: str = "params",
+    y: str = "error",
+    *,
+    d: str = "examples",
+    budget: str | None = None,
+    method: Method = "akima",
+    resamples: int = 1000,
+    level: float = 0.95,
+    seed: int = 0,
+) -> IsoflopFit:
+    """The optimum of each budget and its growth with compute, n* ~ C^a and d* ~ C^b, with intervals.
+
+    "parabola" is the published method: least squares of y on log n through all sizes of a budget. Its vertex is
+    biased where the curve is lopsided, by more the wider the curve; see `design_bias`. "akima" interpolates log y
+    between the sizes, which beat the parabola on published minima, at the price of wider intervals under noise.
+    "joint" fits the surface floor + A n^-alpha + B d^-beta to the points of all curves and takes its lowest
+    point on each: no bias and the narrowest intervals where the surface holds, and no claim where it does not.
+
+    A budget is refused when it has fewer than 4 sizes, or its minimum is not between the outer ones, or is so in
+    fewer than nine of ten resamples. d* is read off the curve at n*; without a column `d` it is C / (6 n).
+    Each resample gives every cell noise of the size its repeats show, selects the best cell of each size again, and
+    finds the minimum; for "joint" the selected points are drawn with replacement.
+
+    Args:
+        frame: one row a run; `cell_id` tells which rows are repeats, without it every row is a cell. Several cells
+            of one size and budget (a learning-rate grid) compete.
+        n: name of the column of sizes.
+        y: name of the column that was measured.
+        d: name of the column of examples.
+        budget: the column of compute; default `budget` where there is one, else `flops`. Values within 10 % are one
+            budget.
+        method: "akima", "parabola" or "joint".
+        resamples: bootstrap resamples; 0 for no intervals.
+        level: nominal coverage of the intervals, in (0, 1).
+        seed: of the resampling.
+
+    Raises:
+        ValueError: a column is missing or unfit, no separate budgets can be told, or `method` is unknown.
+    """
+    check_options(resamples, level)
+    if method not in get_args(Method):
+        raise ValueError(f"method is {method!r}; expected 'akima', 'joint' or 'parabola'")
+    table, budget, notes = prepare(frame, n, y, d, budget)
+    found = draw_curves(table, by_budget(table, budget), n, y, resamples=resamples, seed=seed)
+    curves = tuple(_isoflop(curve, found.cell, table, d, budget) for curve in found.curves)
+    find = _finder(method, curves, found, resamples, level, seed)
+    optima, log_n = _locate(curves, find, level)
+    lines, scatter = _draw_lines(curves, optima, log_n, find.wider)
+    reasons = _reasons(optima, find.misfit)
+    exponents = [quantity(line.slope, line.slopes, level, wider=line.wider) for line in lines.values()]
+    return IsoflopFit(
+        n=n,
+        d=d,
+        y=y,
+        budget=budget,
+        method=method,
+        n_exponent=exponents[0],
+        d_exponent=exponents[1],
+        optima=optima,
+        level=level,
+        resamples=resamples,
+        noise=found.noise,
+        scatter=scatter,
+        warnings=(*reasons, *notes, *found.notes, *_cautions(optima, method, scatter)),
+        reasons=reasons,
+        curves=curves,
+        lines=lines,
+    )
+
+
+def prepare(
+    frame: pd.DataFrame | Mapping[str, Any], n: str, y: str, d: str, budget: str | None
+) -> tuple[pd.DataFrame, str, tuple[str, ...]]:
+    """A clean table with the four columns, the name of its compute, and notes on what was assumed or left out."""
+    given = pd.DataFrame(dict(frame)) if not isinstance(frame, pd.DataFrame) else frame
+    budget = budget or ("budget" if "budget" in given else "flops")
+    notes = []
+    if d not in given:
+        columns.require(given, n)
+        columns.require(given, budget)
+        given = given.assign(**{d: given[budget] / (6.0 * given[n])})
+        notes.append(f"no column {d!r}: taken as {budget} / (6 {n})")
+    table, dropped = columns.check(given, [n, d, budget, y])
+    if dropped:
+        notes.append(f"{dropped} {'row' if dropped == 1 else 'rows'} without a finite {y} left out")
+    if not len(table):
+        raise ValueError(f"no row has a finite {y!r}")
+    return table.sort_values([budget, n, y], kind="stable", ignore_index=True), budget, tuple(notes)
+
+
+def _isoflop(curve: Curve, cell: NDArray[np.intp], table: pd.DataFrame, d: str, budget: str) -> IsoflopCurve:
+    examples, compute = (
+        seeds.cell_means(cell, table[name].to_numpy(dtype=float))[curve.cells] for name in (d, budget)
+    )
+    return IsoflopCurve(**vars(curve), d=examples, budget=float(np.exp(np.mean(np.log(compute)))))
+
+
+@dataclass(frozen=True)
+class _Finder:
+    """Log n* and log y* of a curve, the estimate and then its resamples, [1 + B] each; NaN where not interior."""
+
+    find: Callable[[IsoflopCurve], tuple[Array, Array]]
+    wider: float | None = None
+    """How far intervals are stretched; None leaves that to the noise of each curve."""
+    misfit: float = 1.0
+
+
+def _finder(
+    method: Method, curves: tuple[IsoflopCurve, ...], found: Curves, resamples: int, level: float, seed: int
+) -> _Finder:
+    if method == "joint":
+        return _joint(curves, found, resamples, level, seed)
+    find = minima.METHODS[method]
+
+    def alone(curve: IsoflopCurve) -> tuple[Array, Array]:
+        return find(np.log(curve.x), np.log(np.concatenate([curve.y[None], curve.drawn])))
+
+    return _Finder(alone)
+
+
+def _joint(curves: tuple[IsoflopCurve, ...], found: Curves, resamples: int, level: float, seed: int) -> _Finder:
+    points = {name: np.concatenate([getattr(c, name) for c in curves]) for name in ("x", "d", "y")}
+    fit = fit_surface(points, "x", "d", "y", resamples=resamples, level=level, seed=seed)
+
+    of_a_run = fit.rms * float(np.sqrt(found.repeats))  # the points are means of cells
+    misfit = found.misfit(of_a_run, fit.n, fit.found.theta.size)
+
+    def together(curve: IsoflopCurve) -> tuple[Array, Array]:
+        price = fit_price({"x": curve.x, "d": curve.d, "flops": np.full(curve.x.size, curve.budget)}, "x", "d")
+        values, drawn = optimum.optima(fit, np.log([curve.budget]), price)
+        log_n, _, log_y = np.concatenate([values[:, None], drawn], axis=1)[:, :, 0]
+        inside = (log_n > np.log(curve.x[0])) & (log_n < np.log(curve.x[-1]))
+        return np.where(inside, log_n, np.nan), np.where(inside, log_y, np.nan)
+
+    return _Finder(together, fit.wider, misfit)
+
+
+def _locate(curves: tuple[IsoflopCurve, ...], find: _Finder, level: float) -> tuple[pd.DataFrame, Array]:
+    """The table `optima` of an IsoflopFit and log n* of the resamples [B, G]; refused budgets are NaN in both."""
+    rows, drawn = [], []
+    for curve in curves:
+        row, log_n = _optimum(curve, find, level)
+        rows.append(row)
+        drawn.append(log_n)
+    most = max(log_n.size for log_n in drawn)
+    return pd.DataFrame(rows), np.stack([d if d.size else np.full(most, np.nan) for d in drawn], axis=1)
+
+
+def _optimum(curve: IsoflopCurve, find: _Finder, level: float) -> tuple[dict[str, Any], Array]:
+    row: dict[str, Any] = {"budget": curve.budget, "sizes": curve.x.size}
+    few = f"{curve.x.size} {'size' if curve.x.size == 1 else 'sizes'}; a minimum needs {LEAST_SIZES}"
+    refusal, found = few, (np.array([np.nan]),) * 2
+    if curve.x.size >= LEAST_SIZES:
+        tried = find.find(curve)
+        refusal = _refusal(curve, tried[0])
+        found = found if refusal else tried
+    wider = intervals.stretch(curve.spare, 0, level) if find.wider is None else find.wider
+    return row | _numbers(curve, *found, level, wider) | {"refused": refusal}, found[0][1:]
+
+
+def _refusal(curve: IsoflopCurve, log_n: Array) -> str:
+    """Why a budget has no minimum to report, or nothing."""
+    lowest = int(np.argmin(curve.y))
+    if lowest in (0, curve.x.size - 1):  # a parabola through a curve that only falls may still turn inside
+        end, wanted = ("smallest", "smaller") if lowest == 0 else ("largest", "larger")
+        return f"the lowest point is the {end} size; {wanted} ones are needed"
+    if not np.isfinite(log_n[0]):
+        return "the curve has no minimum between its outer sizes"
+    sure = float(np.mean(np.isfinite(log_n[1:]))) if log_n.size > 1 else 1.0
+    if sure < SURE:
+        return f"the minimum is between the outer sizes in only {100 * sure:.0f} % of the resamples"
+    return ""
+
+
+def _numbers(curve: IsoflopCurve, log_n: Array, log_y: Array, level: float, wider: float) -> dict[str, Any]:
+    log_d = _log_d(curve, log_n)
+    out: dict[str, Any] = {}
+    for name, logs in (("n", log_n), ("d", log_d), ("y", log_y)):
+        at = quantity(float(np.exp(logs[0])), np.exp(logs[1:]), level, wider=wider, log=True)
+        out |= {name: at.value, f"{name}_low": at.low, f"{name}_high": at.high}
+    return out
+
+
+def _draw_lines(
+    curves: tuple[IsoflopCurve, ...], optima: pd.DataFrame, log_n: Array, wider: float | None
+) -> tuple[dict[str, Growth], float]:
+    """The lines of log n* and log d* in log C by least squares, and Birge's ratio of the first."""
+    log_c = np.log(optima["budget"].to_numpy(dtype=float))
+    lines, scatter = {}, np.nan
+    for name in ("n", "d"):
+        at = np.log(optima[name].to_numpy(dtype=float))
+        drawn = log_n
+        if name == "d":
+            drawn = np.stack([_log_d(curve, log_n[:, g]) for g, curve in enumerate(curves)], axis=1)
+        ratio = _birge(log_c, at, drawn)
+        scatter = ratio if name == "n" else scatter
+        lines[name] = _line(log_c, at, drawn, wider=wider or max(1.0, np.nan_to_num(ratio)))
+    return lines, scatter
+
+
+def _log_d(curve: IsoflopCurve, log_n: Array) -> Array:
+    """Log of the examples that the curve has at log n [any], NaN where that is."""
+    return np.where(np.isfinite(log_n), np.interp(log_n, np.log(curve.x), np.log(curve.d)), np.nan)
+
+
+def _line(log_c: Array, at: Array, drawn: Array, wider: float) -> Growth:
+    used = np.isfinite(at)
+    centre = float(log_c[used].mean()) if used.any() else 0.0
+    intercepts, slopes = _least_squares(log_c - centre, np.concatenate([at[None], drawn]))
+    return Growth(centre, float(intercepts[0]), float(slopes[0]), intercepts[1:], slopes[1:], wider)
+
+
+def _least_squares(reach: Array, values: Array) -> tuple[Array, Array]:
+    """Intercept and slope of each row of values [B, G] through its finite entries; NaN from fewer than three."""
+    weights = np.isfinite(values).astype(float)
+    values = np.where(weights > 0, values, 0.0)
+    count = weights.sum(axis=1)
+    with np.errstate(divide="ignore", invalid="ignore"):
+        mean_x, mean_y = (weights @ reach) / count, values.sum(axis=1) / count
+        off = weights * (reach - mean_x[:, None])
+        slope = np.where(count >= LEAST_BUDGETS, (off * values).sum(axis=1) / (off**2).sum(axis=1), np.nan)
+    return mean_y - slope * mean_x, slope
+
+
+def _birge(log_c: Array, at: Array, drawn: Array) -> float:
+    """Root mean square of the residuals about the line in units of their own noise."""
+    used = np.isfinite(at)
+    if used.sum() <= LEAST_BUDGETS - 1 or len(drawn) < 20:
+        return np.nan
+    intercept, slope = _least_squares(log_c[used], at[None, used])
+    noise = np.nanstd(drawn[:, used], axis=0)
+    if not np.all(noise > 0):
+        return np.nan
+    squares = np.sum(((at[used] - intercept - slope * log_c[used]) / noise) ** 2)
+    return float(np.sqrt(squares / (used.sum() - 2)))
+
+
+def _reasons(optima: pd.DataFrame, misfit: float) -> tuple[str, ...]:
+    used, out = int(np.sum(optima["refused"] == "")), []
+    if used < LEAST_BUDGETS:
+        out.append(f"{used} of {len(optima)} budgets have a minimum; a law needs {LEAST_BUDGETS}")
+    if misfit > 1:
+        out.append(f"the points leave the surface by {misfit:.1f} x the noise of a run: its minima are biased")
+    return tuple(out)
+
+
+def _cautions(optima: pd.DataFrame, method: Method, scatter: float) -> tuple[str, ...]:
+    out = []
+    used = optima[optima["refused"] == ""]
+    span = used["budget"].max() / used["budget"].min() if len(used) else np.nan
+    if len(used) >= LEAST_BUDGETS and span < 10:
+        out.append(f"the budgets span less than a decade (a factor of {span:.2g})")
+    if scatter > 2:
+        out.append(f"the optima scatter about their line {scatter:.1f} x as much as their noise; intervals widened")
+    if method == "parabola":
+        out.append("a parabola's vertex is biased where a curve is lopsided: see design_bias for how far")
+    return tuple(out)

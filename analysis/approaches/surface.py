@@ -1,0 +1,124 @@
+"""The surface: y against params and examples at once (approach 3 of Hoffmann et al. 2022)."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, Literal, Unpack
+
+import numpy as np
+import pandas as pd
+
+from analysis.fits import build as conclusion
+from analysis.fits.law_fit import LawFit
+from analysis.laws.repeated import Repeated, RepeatedExamples
+from analysis.laws.surface import Additive, Joint
+from analysis.solver import fitting
+from analysis.table.data import read
+from analysis.table.options import Options
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from analysis.laws.base import Form
+    from analysis.table.data import Data
+    from analysis.table.options import OptionNames
+
+FORMS: dict[str, type[Form]] = {
+    "chinchilla": Additive,
+    "kaplan": Joint,
+    "repeated": Repeated,
+    "repeated-examples": RepeatedExamples,
+}
+Surface = Literal["chinchilla", "kaplan", "repeated", "repeated-examples"]
+
+
+class SurfaceFit(LawFit):
+    """A law of params N and examples D; with repeated examples of N, unique examples U and D, in this order.
+
+    The estimates are the parameters of the form (A, alpha, B, beta, floor; Nc, alpha, Dc, beta for "kaplan";
+    `examples_decay`, `params_decay` in repeats) and what follows at the optimum under C = k N D, no example
+    repeated, whatever k: `params_exponent` (N* ~ C^.), `examples_exponent` (D* ~ C^.), `frontier_exponent`
+    (y - floor ~ C^-.).
+    """
+
+    @property
+    def params_exponent(self) -> float:
+        """Exponent of the optimal params in C: beta / (alpha + beta)."""
+        return self["params_exponent"]
+
+    @property
+    def examples_exponent(self) -> float:
+        """Exponent of the optimal examples in C: alpha / (alpha + beta)."""
+        return self["examples_exponent"]
+
+    @property
+    def frontier_exponent(self) -> float:
+        """Exponent of the reducible loss along the optimum in C: alpha beta / (alpha + beta)."""
+        return self["frontier_exponent"]
+
+
+def fit_surface(
+    frame: pd.DataFrame | Mapping[str, Any],
+    n: str = "params",
+    d: str = "examples",
+    y: str = "loss",
+    *,
+    u: str = "dataset_size",
+    form: Surface = "chinchilla",
+    **options: Unpack[OptionNames],
+) -> SurfaceFit:
+    """The surface through all rows of `frame`, with bootstrap intervals.
+
+    Forms: "chinchilla", y = floor + A N^-alpha + B D^-beta (Hoffmann et al. 2022, equation 10, appendix D.3);
+    "kaplan", y = [(Nc / N)^(alpha / beta) + Dc / D]^beta (Kaplan et al. 2020, equation 1.5); "repeated", the
+    first with N and D replaced by what they are worth when U unique examples are seen D / U times (Muennighoff
+    et al. 2023, equations 5 and 6; all parameters at once where they fix those of the first); and
+    "repeated-examples", the same with N as it is. Exponents are in [0.001, 10], coefficients and floor >= 0.
+    The loss is Huber's on residuals of log y; its threshold comes from the data, where Hoffmann et al. fix
+    1e-3 (`delta=1e-3`). Intervals are percentiles over resampled clusters (rows that share a `run_id`,
+    otherwise rows), widened for few clusters.
+
+    Args:
+        frame: one row a point; any table with the columns. Rows without a finite `y` are left out.
+        n: positive column of the trainable parameters N.
+        d: positive column of the training examples (tokens) D, repeats counted. Where a table has a column
+            `epochs` in its place, D is `u` times that.
+        y: positive column that was measured.
+        u: positive column of the unique examples U; read by the "repeated" forms only.
+        form: which law.
+        **options: see `Options`.
+
+    Raises:
+        ValueError: a column or an option is missing or unfit, or there are too few distinct points.
+    """
+    if form not in FORMS:
+        raise ValueError(f"form is {form!r}; expected {' or '.join(map(repr, FORMS))}")
+    chosen = Options(**options)
+    names = (n, u, d) if FORMS[form].inputs == ("N", "U", "D") else (n, d)
+    data = read(_with_examples(frame, u, d), names, y, chosen)
+    law = FORMS[form](data.logs, data.centre_x)
+    _check_design(data, names, (n, d), law)
+    groups = [(np.unique(data.x[names.index(name)], return_inverse=True)[1], 3) for name in (n, d)]
+    groups.append((np.unique(data.x, axis=1, return_inverse=True)[1].ravel(), law.free.size))
+    found = fitting.estimate(law, data, chosen, groups)
+    return conclusion.conclude(SurfaceFit, form, names, y, law, data, found, chosen)
+
+
+def _with_examples(frame: pd.DataFrame | Mapping[str, Any], u: str, d: str) -> pd.DataFrame | Mapping[str, Any]:
+    if d in frame or "epochs" not in frame or u not in frame:
+        return frame
+    table = pd.DataFrame(dict(frame))
+    return table.assign(**{d: table[u] * table["epochs"]})
+
+
+def _check_design(data: Data, names: tuple[str, ...], pair: tuple[str, str], law: Form) -> None:
+    """Raise a ValueError where the design cannot carry the law."""
+    for name in pair:
+        axis = data.x[names.index(name)]
+        found = np.unique(axis).size
+        if found < 3:
+            raise ValueError(f"found {found} distinct {name!r} in {axis.size} rows; a surface needs at least 3")
+    points, count = np.unique(data.x, axis=1).shape[1], law.free.size
+    if points < count:
+        raise ValueError(f"found {points} distinct points of {', '.join(names)}; this law needs {count}")
+    if len(names) == 3 and not np.any(data.x[2] > 1.01 * data.x[1]):
+        raise ValueError(f"no row has more {names[2]!r} than {names[1]!r}; without repeats fit 'chinchilla'")

@@ -1,0 +1,226 @@
+"""Two families or recipes against each other: the exponents, and the compute that each needs for equal error."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+
+from analysis.approaches.frontier import fit_frontier
+from analysis.fits.power_law import check_options, fit_power_law
+from analysis.fits.quantity import Quantity, quantity
+from analysis.table import columns
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+    from analysis.fits.power_law_fit import PowerLawFit
+    from analysis.solver.power_law import Solution
+
+Array = NDArray[np.float64]
+
+SURE = 0.9
+"""Share of resamples that must reach an error before the compute for it is compared."""
+
+
+@dataclass(frozen=True, eq=False)
+class Comparison:
+    """One value of a column against another.
+
+    Attributes:
+        by: the column; names: its two values, (a, b).
+        x, y: names of compute and of what was measured.
+        fits: the law of a and of b.
+        difference: exponent of a minus exponent of b.
+        ratios: one row a level of y, falling: `y`, `ratio` = x that a needs over x that b needs, `low`, `high`,
+            and `refused` (why there is none, or empty).
+        common: (low, high), the y that both laws reach inside their fitted ranges; low > high where there is none.
+        level: of the intervals.
+        warnings: what a reader must know.
+        reasons: why the exponents cannot be compared; empty when `supported`.
+    """
+
+    by: str
+    names: tuple[Any, Any]
+    x: str
+    y: str
+    fits: tuple[PowerLawFit, PowerLawFit] = field(repr=False)
+    difference: Quantity
+    ratios: pd.DataFrame
+    common: tuple[float, float]
+    level: float
+    warnings: tuple[str, ...]
+    reasons: tuple[str, ...]
+
+    @property
+    def supported(self) -> bool:
+        """Whether the data support comparing the exponents."""
+        return not self.reasons
+
+    def summary(self) -> str:
+        """A sentence for every level of y, and one for the exponents."""
+        a, b = self.names
+        lines = []
+        for row in self.ratios.to_dict("records"):
+            at = f"{100 * row['y']:.3g} % error" if self.y == "error" else f"{self.y} {row['y']:.3g}"
+            if row["refused"]:
+                lines.append(f"no ratio at {at}: {row['refused']}")
+                continue
+            ratio = Quantity(row["ratio"], row["low"], row["high"], np.empty(0))
+            lines.append(f"{a} needs {ratio} x the {self.x} of {b} at {at}")
+        if self.supported:
+            told = [f"{name} {fit.quoted('exponent')}" for name, fit in zip(self.names, self.fits, strict=True)]
+            lines.append(f"exponents {', '.join(told)}; difference {self.difference}")
+        else:
+            lines += [f"exponents not compared: {text}" for text in self.reasons]
+        return "\n".join([*lines, *(f"  caution: {text}" for text in self.warnings)])
+
+    def to_dict(self) -> dict[str, Any]:
+        """As JSON can hold it."""
+        ratios = self.ratios.astype(object).where(self.ratios.notna(), None)
+        return {
+            "by": self.by,
+            "names": [str(name) for name in self.names],
+            "x": self.x,
+            "y": self.y,
+            "fits": [fit.to_dict() for fit in self.fits],
+            "difference": self.difference.to_dict(),
+            "ratios": ratios.to_dict("records"),
+            "common": list(self.common),
+            "level": self.level,
+            "supported": self.supported,
+            "warnings": list(self.warnings),
+            "reasons": list(self.reasons),
+        }
+
+    def __str__(self) -> str:
+        return self.summary()
+
+
+def compare(  # noqa: PLR0913 - the columns, the question and the resampling
+    frame: pd.DataFrame | Mapping[str, Any],
+    by: str = "family",
+    x: str = "flops",
+    y: str = "error",
+    *,
+    pair: tuple[Any, Any] | None = None,
+    at: Sequence[float] | None = None,
+    best: bool = True,
+    floor: bool = True,
+    resamples: int = 1000,
+    level: float = 0.95,
+    seed: int = 0,
+) -> Comparison:
+    """What two values of `by` need to reach equal `y`, and how their exponents differ, with intervals.
+
+    Each value gets its own law y = floor + coefficient x^-exponent and its own resamples; the ratio at a level of y
+    is that of the laws' inverses, resample by resample. A level that one of the laws reaches only outside its
+    fitted range is refused: the ratio there would compare two extrapolations.
+
+    Args:
+        frame: one row a run.
+        by: the column that tells the two apart.
+        x: what is paid.
+        y: what was measured.
+        pair: the two values (a, b), where the column holds more; default: its two values, in sorted order.
+        at: levels of y; default: both ends and the middle of the range that both reach.
+        best: whether the law is that of the frontier (`fit_frontier`) or of all rows.
+        floor: whether the laws have floors.
+        resamples: bootstrap resamples; 0 for no intervals.
+        level: nominal coverage of the intervals.
+        seed: of the resampling.
+
+    Raises:
+        ValueError: a column is missing or unfit, or `by` does not hold the two values.
+        FitError: a law does not exist, e.g. y does not fall with x.
+    """
+    check_options(resamples, level)
+    table, dropped = columns.check(frame, [x, y])
+    names = _pair(table, by, pair)
+    fit = fit_frontier if best else fit_power_law
+    parts = [table[table[by] == name] for name in names]
+    laws = [
+        fit(part, x=x, y=y, floor=floor, resamples=resamples, level=level, seed=seed + k)
+        for k, part in enumerate(parts)
+    ]
+    a, b = laws
+    wider = max(a.wider, b.wider)
+    drawn = a.replicates.exponent - b.replicates.exponent
+    common = (max(_ends(a)[0], _ends(b)[0]), min(_ends(a)[1], _ends(b)[1]))
+    wanted = np.sort(np.asarray(_levels(common) if at is None else at, dtype=float))[::-1]
+    ratios = [_ratio(a, b, names, float(y_at), level, wider) for y_at in wanted]
+    told = zip(names, laws, strict=True)
+    notes = [f"{name}: {text}" for name, law in told for text in law.warnings if text not in law.reasons]
+    notes += [f"{dropped} rows without a finite {y} left out"] if dropped else []
+    notes += [] if common[0] < common[1] else [f"the two share no range of {y}"]
+    return Comparison(
+        by=by,
+        names=names,
+        x=x,
+        y=y,
+        fits=(a, b),
+        difference=quantity(a.exponent - b.exponent, drawn, level, wider=wider),
+        ratios=pd.DataFrame(ratios, columns=["y", "ratio", "low", "high", "refused"]),
+        common=common,
+        level=level,
+        warnings=tuple(notes),
+        reasons=tuple(f"{n}: {text}" for n, law in zip(names, laws, strict=True) for text in law.reasons),
+    )
+
+
+def _pair(table: pd.DataFrame, by: str, pair: tuple[Any, Any] | None) -> tuple[Any, Any]:
+    columns.require(table, by)
+    found = sorted(table[by].dropna().unique().tolist(), key=str)
+    if pair is None and len(found) == 2:
+        return found[0], found[1]
+    said = ", ".join(map(repr, found[:8]))
+    if pair is None:
+        raise ValueError(f"column {by!r} holds {len(found)} values ({said}); name two of them as pair=(a, b)")
+    lost = [name for name in pair if name not in found]
+    if lost or pair[0] == pair[1]:
+        raise ValueError(f"pair is {pair!r}; expected two of the values of {by!r}: {said}")
+    return pair
+
+
+def _ends(law: PowerLawFit) -> tuple[float, float]:
+    """Smallest and largest y that the law takes inside its fitted range."""
+    low, high = law.law.predict(np.array(law.x_range)[::-1])[0]
+    return float(low), float(high)
+
+
+def _levels(common: tuple[float, float]) -> Array:
+    low, high = common
+    return np.geomspace(low, high, 3) if low < high else np.empty(0)
+
+
+def _ratio(
+    a: PowerLawFit,
+    b: PowerLawFit,
+    names: tuple[Any, Any],
+    y: float,
+    level: float,
+    wider: float,
+) -> dict[str, Any]:
+    row = {"y": y, "ratio": np.nan, "low": np.nan, "high": np.nan, "refused": ""}
+    slack = 1e-9 * y
+    for name, law in zip(names, (a, b), strict=True):
+        low, high = _ends(law)
+        if not low - slack <= y <= high + slack:
+            return row | {"refused": f"{name} was measured from {high:.3g} down to {low:.3g} only"}
+    value = float(np.exp(_log_x(a.law, y)[0] - _log_x(b.law, y)[0]))
+    drawn = np.exp(_log_x(a.replicates, y) - _log_x(b.replicates, y))
+    sure = float(np.mean(np.isfinite(drawn))) if drawn.size else 1.0
+    if sure < SURE:
+        return row | {"refused": f"a floor lies above it in {100 * (1 - sure):.0f} % of the resamples"}
+    found = quantity(value, drawn, level, wider=wider, log=True)
+    return row | {"ratio": found.value, "low": found.low, "high": found.high}
+
+
+def _log_x(law: Solution, y: float) -> Array:
+    """Log of the x at which each law is y, NaN under its floor: [B]."""
+    with np.errstate(invalid="ignore", divide="ignore"):
+        base = np.exp((law.log_coefficient - np.log(y - law.floor)) / law.exponent) - law.shift
+        return np.asarray(np.log(base))

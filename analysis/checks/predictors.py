@@ -1,0 +1,132 @@
+"""Laws as things that predict a new measurement: fit on one table, predict another, with a band for a run."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy.special import ndtri, stdtrit
+
+from analysis.approaches.surface import fit_surface
+from analysis.fits.law import fit_law
+from analysis.fits.laws import fit_laws
+from analysis.fits.power_law import fit_power_law
+from analysis.solver.power_law import FitError
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+    from analysis.approaches.surface import Surface
+    from analysis.fits.law import LawName
+    from analysis.fits.quantity import Draws
+
+Array = NDArray[np.float64]
+Predict = Callable[["pd.DataFrame"], tuple[Array, Array, Array]]
+"""From rows to log y, and the low and high end of the log of a new run's y: [m] each."""
+
+
+@dataclass(frozen=True)
+class Question:
+    """What is predicted from what: input columns, the measured one, and how intervals are drawn."""
+
+    x: tuple[str, ...]
+    y: str
+    draws: Draws
+
+
+def power(*, floor: bool, shift: bool = False) -> Callable[[pd.DataFrame, Question], Predict]:
+    """The power law of one input."""
+
+    def fit(train: pd.DataFrame, q: Question) -> Predict:
+        law = fit_power_law(train, q.x[0], q.y, floor=floor, shift=shift, **q.draws)
+        spent = 2 + floor + shift
+        noise = law.rms * np.sqrt(law.n / max(law.n - spent, 1))
+
+        def predict(test: pd.DataFrame) -> tuple[Array, Array, Array]:
+            return _for_a_run(law.predict(test[q.x[0]].to_numpy(dtype=float)), noise, q.draws["level"])
+
+        return predict
+
+    return fit
+
+
+def curve(law: LawName) -> Callable[[pd.DataFrame, Question], Predict]:
+    """Any law of one input that `fit_law` knows, e.g. "sigmoid" or "broken-1"."""
+
+    def fit(train: pd.DataFrame, q: Question) -> Predict:
+        found = fit_law(train, q.x[0], q.y, law=law, **q.draws)
+        noise = found.rms * np.sqrt(found.n / max(found.n - found.law.free.size, 1))
+
+        def predict(test: pd.DataFrame) -> tuple[Array, Array, Array]:
+            return _for_a_run(found.predict(test[q.x[0]].to_numpy(dtype=float)), noise, q.draws["level"])
+
+        return predict
+
+    return fit
+
+
+def mixture(train: pd.DataFrame, q: Question) -> Predict:
+    """All laws of one input by their AICc weights, with the band that `fit_laws` calibrates: seconds a fit."""
+    found = fit_laws(train, q.x[0], q.y, **q.draws)
+
+    def predict(test: pd.DataFrame) -> tuple[Array, Array, Array]:
+        band = found.predict(test[q.x[0]].to_numpy(dtype=float))
+        middle, low, high = (np.log(band[name].to_numpy(dtype=float)) for name in ("y", "low", "high"))
+        return middle, low, high
+
+    return predict
+
+
+def surface(form: Surface) -> Callable[[pd.DataFrame, Question], Predict]:
+    """A surface of params and examples."""
+
+    def fit(train: pd.DataFrame, q: Question) -> Predict:
+        law = fit_surface(train, q.x[0], q.x[1], q.y, form=form, **q.draws)
+        noise = law.rms * np.sqrt(law.n / max(law.n - law.law.free.size, 1))
+
+        def predict(test: pd.DataFrame) -> tuple[Array, Array, Array]:
+            return _for_a_run(
+                law.predict(*(test[name].to_numpy(dtype=float) for name in q.x)), noise, q.draws["level"]
+            )
+
+        return predict
+
+    return fit
+
+
+def log_linear(train: pd.DataFrame, q: Question) -> Predict:
+    """Least squares of log y on the logs of the inputs, with Student's prediction interval.
+
+    Raises:
+        FitError: there are no more rows than coefficients.
+    """
+    design, log_y = _design(train, q), np.log(train[q.y].to_numpy(dtype=float))
+    spare = len(train) - design.shape[1]
+    if spare < 1 or np.linalg.matrix_rank(design) < design.shape[1]:
+        raise FitError(f"{len(train)} rows do not determine {design.shape[1]} coefficients")
+    coefficients = np.linalg.lstsq(design, log_y, rcond=None)[0]
+    noise = np.sqrt(np.sum((log_y - design @ coefficients) ** 2) / spare)
+    inverse, reach = np.linalg.inv(design.T @ design), stdtrit(spare, 0.5 + q.draws["level"] / 2)
+
+    def predict(test: pd.DataFrame) -> tuple[Array, Array, Array]:
+        at = _design(test, q)
+        middle = at @ coefficients
+        half = reach * noise * np.sqrt(1 + np.einsum("mp,pq,mq->m", at, inverse, at))
+        return middle, middle - half, middle + half
+
+    return predict
+
+
+def _design(frame: pd.DataFrame, q: Question) -> Array:
+    logs = [np.log(frame[name].to_numpy(dtype=float)) for name in q.x]
+    return np.stack([np.ones(len(frame)), *logs], axis=1)
+
+
+def _for_a_run(band: pd.DataFrame, noise: float, level: float) -> tuple[Array, Array, Array]:
+    """The band of a law widened by the noise of one run."""
+    middle, low, high = (np.log(band[name].to_numpy(dtype=float)) for name in ("y", "low", "high"))
+    scatter = ndtri(0.5 + level / 2) * noise
+    return middle, middle - np.hypot(middle - low, scatter), middle + np.hypot(high - middle, scatter)

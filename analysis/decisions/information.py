@@ -1,0 +1,97 @@
+"""What runs tell about a fitted surface: Fisher information, and a target's variance before and after more runs.
+
+With noise sigma on log y, a run at (N, D) adds g g' / sigma^2 to the information, g the gradient of the log of the
+law in its parameters; a target with gradient c has variance c' M^-1 c (Atkinson, Donev, Tobias 2007, chapter 10).
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+from numpy.typing import NDArray
+
+from analysis.laws import newton
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from analysis.approaches.surface import SurfaceFit
+
+Array = NDArray[np.float64]
+
+PLACES = 16
+"""Parameter values (the estimate, then replicates) at which a design is judged: the best depends on the truth."""
+
+
+@dataclass(frozen=True, eq=False)
+class Information:
+    """Inverse information `inverse` [K, P, P] and the target's gradient `c` [K, P] at K places; noise `sigma`."""
+
+    inverse: Array
+    c: Array
+    sigma: float
+
+    def variance(self) -> Array:
+        """Variance of the target at each place, [K]."""
+        return np.asarray(np.einsum("kp,kpq,kq->k", self.c, self.inverse, self.c))
+
+    def gains(self, gradients: Array) -> Array:
+        """How much one run at each candidate lowers the mean log variance of the target: [G] from [K, G, P]."""
+        moved = gradients @ self.inverse
+        told = np.einsum("kgp,kp->kg", moved, self.c) ** 2
+        share = told / (self.sigma**2 + np.einsum("kgp,kgp->kg", moved, gradients)) / self.variance()[:, None]
+        return np.asarray(-np.log1p(-np.clip(share, 0.0, 1 - 1e-12)).mean(axis=0))
+
+    def after(self, gradient: Array, sign: float = 1.0) -> Information:
+        """With one run more (or with sign -1 one less) whose gradients are [K, P]."""
+        moved = np.einsum("kpq,kq->kp", self.inverse, gradient)
+        scale = self.sigma**2 + sign * np.einsum("kp,kp->k", moved, gradient)
+        inverse = self.inverse - sign * moved[:, :, None] * moved[:, None, :] / scale[:, None, None]
+        return Information(inverse, self.c, self.sigma)
+
+
+def places(fit: SurfaceFit) -> Array:
+    """The parameter values at which a design is judged, [K, P], scaled as the law has them."""
+    return np.concatenate([fit.found.theta[None], fit.found.replicates[: PLACES - 1]])
+
+
+def noise(fit: SurfaceFit) -> float:
+    """Sd of log y of one run about the law: Huber's threshold over its tuning, or the rms of the residuals."""
+    robust = fit.delta / newton.TUNING if fit.found.loss.residuals == "log" else np.inf
+    return float(max(robust if np.isfinite(robust) else fit.rms, 1e-6))
+
+
+def gradients(fit: SurfaceFit, theta: Array, n: Array, d: Array) -> Array:
+    """Gradients of the log of the law at runs (n, d) [G] in every parameter: [K, G, P]."""
+    logs = np.log(np.stack([n, d])) - fit.data.centre_x[:, None]
+    return np.asarray(fit.law.at(logs).gradient(theta)[1].transpose(0, 2, 1))
+
+
+def inform(fit: SurfaceFit, target: Callable[[Array], Array]) -> Information:
+    """What the fitted rows tell of `target`, a function of thetas [B, P] with values [B].
+
+    Rows of one run count as one between them.
+    """
+    theta = places(fit)
+    own = gradients(fit, theta, *fit.data.x)
+    weight = fit.data.weights / np.bincount(fit.data.cluster)[fit.data.cluster]
+    sigma = noise(fit)
+    matrix = np.einsum("kgp,g,kgq->kpq", own, weight, own) / sigma**2
+    size = np.sqrt(np.einsum("kpp->kp", matrix)) + 1e-300
+    scaled = matrix / (size[:, :, None] * size[:, None, :]) + 1e-10 * np.eye(theta.shape[1])
+    inverse = np.linalg.inv(scaled) / (size[:, :, None] * size[:, None, :])
+    return Information(inverse, _gradient(target, theta), sigma)
+
+
+def _gradient(target: Callable[[Array], Array], theta: Array) -> Array:
+    """Central differences of the target at every theta [K, P]: [K, P]."""
+    step = 1e-5 * np.maximum(np.abs(theta), 1e-2)
+    out = np.empty_like(theta)
+    for p in range(theta.shape[1]):
+        up, down = theta.copy(), theta.copy()
+        up[:, p] += step[:, p]
+        down[:, p] -= step[:, p]
+        out[:, p] = (target(up) - target(down)) / (2 * step[:, p])
+    return out

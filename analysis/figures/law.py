@@ -1,0 +1,148 @@
+"""The figure of a law: cells, training curves, and the law with its band."""
+
+from __future__ import annotations
+
+import math
+import textwrap
+from typing import TYPE_CHECKING
+
+import numpy as np
+import pandas as pd
+
+from analysis.approaches.frontier import frontier
+from analysis.figures import chart
+from analysis.figures.cells import cell_points
+from analysis.figures.chart import Chart, Line
+from analysis.fits.power_law_fit import quote
+from analysis.table import columns
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+    from analysis.fits.power_law_fit import PowerLawFit
+
+REACH = 3.0
+"""The fit line extrapolates by this factor beyond the data on either side."""
+_LINE_POINTS = 200
+
+
+def describe_law(
+    frame: pd.DataFrame,
+    fit: PowerLawFit | None = None,
+    *,
+    x: str,
+    y: str = "error",
+    colour: str | None = "width",
+    history: pd.DataFrame | None = None,
+) -> Chart:
+    """The figure of `y` against `x`: cells, curves, and the law with its band.
+
+    The line is left out without a supported fit: one through points that carry no law would be read as a law.
+    `strong` points are on the frontier, or used by the fit.
+
+    Args:
+        frame: one row a run. Rows without a finite `y` are left out.
+        fit: the law to show; None shows the points with their frontier.
+        x: column of the horizontal axis.
+        y: column of the vertical axis.
+        colour: positive column that colours points and curves; one colour where it is None or absent.
+        history: records with `run_id`, `x` and `y`; without an `x` column (params, say) there are no curves.
+
+    Raises:
+        ValueError: a column is missing or unfit, or `fit` is of other columns.
+    """
+    if fit is not None and (fit.x, fit.y) != (x, y):
+        raise ValueError(f"the fit is of {fit.y!r} against {fit.x!r}; expected {y!r} against {x!r}")
+    table, _ = columns.check(frame, [x, y])
+    shade = _shades(table, colour)
+    points = cell_points(table, x, y, shade)
+    curves = _curves(history, table, x, y, shade)
+    return Chart(
+        x=x,
+        y=y,
+        x_label=columns.label(x),
+        y_label=columns.label(y),
+        points=points.assign(strong=_fitted(points, table, fit, x, y)),
+        lines=(*curves, *law_line(fit)),
+        shade_label=columns.label(colour) if colour and np.isfinite(shade).any() else "",
+        annotation=_annotation(fit),
+    )
+
+
+def law_line(fit: PowerLawFit | None, *, shade: float = np.nan, name: str = "") -> tuple[Line, ...]:
+    """The law with its band, dashed where it extrapolates; nothing without a supported fit."""
+    if fit is None or not fit.supported:
+        return ()
+    low, high = fit.x_range
+    at = np.unique(np.append(np.geomspace(low / REACH, high * REACH, _LINE_POINTS), [low, high]))
+    law, inside = fit.predict(at), (at >= low) & (at <= high)
+    return (chart.line(at, law["y"], low=law["low"], high=law["high"], inside=inside, shade=shade, name=name),)
+
+
+def _fitted(
+    points: pd.DataFrame, table: pd.DataFrame, fit: PowerLawFit | None, x: str, y: str
+) -> NDArray[np.bool_]:
+    """Whether each cell was fitted: a frontier keeps cells, a plain fit every row."""
+    if fit is not None and "seeds" not in fit.points:
+        return np.ones(len(points), dtype=bool)
+    chosen = fit.points if fit is not None else frontier(table, x, y)
+    used = set(zip(chosen[x].astype(float), chosen[y].astype(float), strict=True))
+    return np.array([pair in used for pair in zip(points["x"], points["y"], strict=True)], dtype=bool)
+
+
+def _shades(table: pd.DataFrame, colour: str | None) -> NDArray[np.float64]:
+    """The colour value of each row, NaN where it is not a positive number."""
+    if colour is None or colour not in table or not pd.api.types.is_numeric_dtype(table[colour]):
+        return np.full(len(table), np.nan)
+    values = table[colour].to_numpy(dtype=float, na_value=np.nan)
+    return np.where(np.isfinite(values) & (values > 0), values, np.nan)
+
+
+def _curves(
+    history: pd.DataFrame | None, table: pd.DataFrame, x: str, y: str, shade: NDArray[np.float64]
+) -> tuple[Line, ...]:
+    """The training curve of each run, in order of its first x."""
+    run = columns.RUN
+    if history is None or x not in history or y not in history or run not in history or run not in table:
+        return ()
+    shades = dict(zip(table[run], shade, strict=True))
+    models = dict(zip(table[run], table["model"], strict=True)) if "model" in table else {}
+    good = history[history[run].isin(shades) & (history[x] > 0) & (history[y] > 0) & np.isfinite(history[y])]
+    return tuple(
+        chart.line(
+            *(part[x], part[y]),
+            style="curve",
+            shade=float(shades[run_id]),
+            name=str(run_id),
+            group=str(models.get(run_id, "")),
+        )
+        for run_id, part in good.sort_values(x, kind="stable").groupby(run, sort=False)
+    )
+
+
+def _annotation(fit: PowerLawFit | None) -> tuple[str, ...]:
+    if fit is None:
+        return ()
+    if not fit.supported:
+        low, high = fit.compatible
+        head = f"no exponent claimed: {low:.2g} to {high:.2g} are compatible"
+        return (head, *textwrap.wrap(fit.reasons[0].replace("$", r"\$"), 48)[:3])
+    return (_formula(fit), f"exponent {fit.quoted('exponent')}, {100 * fit.level:g} % interval")
+
+
+def _formula(fit: PowerLawFit) -> str:
+    """The law in mathtext as floor + (x / scale)^-exponent: the coefficient's unit would mean nothing."""
+    x, y = (columns.SYMBOLS.get(name, letter) for name, letter in ((fit.x, "x"), (fit.y, "y")))
+    log_scale = float(fit.law.log_coefficient[0]) / fit.exponent / math.log(10)
+    exponent = quote(fit.exponent, fit.intervals["exponent"])
+    above = rf"({x} + {power_of_ten(math.log10(fit.shift))})" if fit.shift > 0 else x
+    floor = f"{quote(fit.floor, fit.intervals['floor'])} + " if fit.floor > 0 else ""
+    return rf"${y} = {floor}({above} \,/\, {power_of_ten(log_scale)})^{{-{exponent}}}$"
+
+
+def power_of_ten(log10: float) -> str:
+    """10^log10 to two digits in mathtext: plain from 0.01 to 9999, otherwise 1.2 x 10^9."""
+    if -2 <= log10 < 4:
+        return f"{10**log10:.2g}" if log10 < 2 else f"{10**log10:.0f}"
+    whole = math.floor(log10)
+    return rf"{10 ** (log10 - whole):.1f}{{\times}}10^{{{whole}}}"

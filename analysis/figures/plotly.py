@@ -1,0 +1,192 @@
+"""A chart as plotly's JSON: the same points, lines and colours that `analysis.figures.plots` draws on paper.
+
+plotly reads some tags in its texts, so every text that comes from a table is escaped here.
+"""
+
+from __future__ import annotations
+
+import math
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from analysis.figures.palette import INK, PLAIN, Palette
+from analysis.figures.ticks import log_ticks
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    import pandas as pd
+
+    from analysis.figures.chart import Chart, Line
+
+_SYMBOLS = ("circle", "square", "triangle-up", "diamond", "triangle-down", "pentagon", "triangle-left", "star")
+_DASHES = ("solid", "dot", "dashdot", "dash", "longdash")
+_MOST_KEYS = 12
+_GREY = "#8a8a86"
+
+
+def to_plotly(figure: Chart) -> dict[str, Any]:
+    """`{"data": [traces], "layout": {...}}` of a chart, as JSON can hold it.
+
+    A trace's `meta` is the group that a reader can filter by, empty for what always stays. Annotations are left
+    out: the page says the same in words.
+    """
+    palette = Palette(figure)
+    traces = [trace for line in figure.lines if line.style != "curve" for trace in _line(line, palette)]
+    traces = [*_curves(figure, palette), *traces, *_points(figure, palette), *_keys(figure, palette)]
+    axes = {f"{name}axis": _axis(figure, name) for name in ("x", "y")}
+    return {"data": traces, "layout": {**axes, "showlegend": any(trace.get("showlegend") for trace in traces)}}
+
+
+def escaped(text: str) -> str:
+    """A text as plotly shows it letter for letter."""
+    return text.replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;")
+
+
+def _axis(figure: Chart, name: str) -> dict[str, Any]:
+    """Powers of ten where the axis spans two decades or more, else plain numbers: a lone `5` would be ambiguous."""
+    label, log = (figure.x_label, figure.x_log) if name == "x" else (figure.y_label, figure.y_log)
+    axis = {"title": {"text": escaped(label)}, "type": "log" if log else "linear"}
+    if not log:
+        return axis
+    parts = [figure.points[name], *(getattr(line, name) for line in figure.lines)]
+    every = np.concatenate([np.asarray(part, dtype=float) for part in parts])
+    span = float(np.nanmax(every) / np.nanmin(every))
+    if span > (100 if np.nanmax(every) < 1e4 else 10):
+        return {**axis, "dtick": 1, "exponentformat": "power", "minor": {"ticks": "outside", "ticklen": 3}}
+    kind = ".3~g" if np.nanmax(every) < 1e4 else ".3~s"
+    return {**axis, "dtick": "D2" if span > 4 else "D1", "tickformat": kind}
+
+
+def _line(line: Line, palette: Palette) -> Iterable[dict[str, Any]]:
+    """A band, the part inside the data, and the dashed ends."""
+    colour = palette.hex(line.shade, {"law": INK, "guide": _GREY}.get(line.style, PLAIN))
+    plain = {"type": "scatter", "mode": "lines", "hoverinfo": "skip", "showlegend": False, "meta": line.group}
+    if line.style != "law":
+        pen = {"color": colour, "width": 1.2, "dash": _DASHES[line.dash]}
+        yield {**plain, "x": numbers(line.x), "y": numbers(line.y), "line": pen, "opacity": 0.8}
+        return
+    if np.isfinite(line.low).any():
+        ring = {"x": numbers([*line.x, *line.x[::-1]]), "y": numbers([*line.low, *line.high[::-1]])}
+        yield {**plain, **ring, "fill": "toself", "fillcolor": colour, "opacity": 0.13, "line": {"width": 0}}
+    within = np.flatnonzero(line.inside)
+    first, last = (within[0], within[-1]) if within.size else (line.x.size, line.x.size)
+    for part, dash in (
+        (slice(first, last + 1), "solid"),
+        (slice(0, first + 1), "dash"),
+        (slice(last, None), "dash"),
+    ):
+        if line.x[part].size > 1:
+            pen = {"color": colour, "width": 2 if dash == "solid" else 1.5, "dash": dash}
+            yield {**plain, "x": numbers(line.x[part]), "y": numbers(line.y[part]), "line": pen}
+
+
+def _curves(figure: Chart, palette: Palette) -> list[dict[str, Any]]:
+    """Training curves, those of one colour and group in one trace with gaps: a hundred traces would be slow."""
+    together: dict[tuple[str, str], list[Line]] = {}
+    for line in figure.of("curve"):
+        together.setdefault((palette.hex(line.shade), line.group), []).append(line)
+    traces = []
+    for (colour, group), lines in together.items():
+        x, y = ([v for line in lines for v in (*numbers(getattr(line, axis)), None)] for axis in ("x", "y"))
+        names = [name for line in lines for name in (*[escaped(f"run {line.name[:8]}")] * line.x.size, "")]
+        plain = {"type": "scatter", "mode": "lines", "showlegend": False, "meta": group, "opacity": 0.35}
+        hover = {"text": names, "hovertemplate": _hover(figure)}
+        traces.append({**plain, **hover, "x": x, "y": y, "line": {"color": colour, "width": 1}})
+    return traces
+
+
+def _points(figure: Chart, palette: Palette) -> list[dict[str, Any]]:
+    """One trace a group, the strong points over the pale ones."""
+    ordered = figure.points.sort_values("strong", kind="stable")
+    return [_trace(str(group), part, figure, palette) for group, part in ordered.groupby("group", sort=True)]
+
+
+def _trace(group: str, part: pd.DataFrame, figure: Chart, palette: Palette) -> dict[str, Any]:
+    strong = part["strong"].to_numpy(dtype=bool)
+    marker = {
+        "color": [palette.hex(float(shade)) for shade in part["shade"]],
+        "symbol": [_SYMBOLS[int(kind)] for kind in part["marker"]],
+        "size": np.where(strong, 9, 6).tolist(),
+        "opacity": np.where(strong, 1.0, 0.6).tolist(),
+        "line": {"color": INK, "width": np.where(strong, 1, 0).tolist()},
+    }
+    trace = {
+        "type": "scatter",
+        "mode": "markers",
+        "name": escaped(group),
+        "meta": group,
+        "showlegend": False,
+        "x": numbers(part["x"]),
+        "y": numbers(part["y"]),
+        "text": [escaped(str(name)) for name in part["name"]],
+        "hovertemplate": _hover(figure),
+        "marker": marker,
+    }
+    up, down = (part["high"] - part["y"]).to_numpy(dtype=float), (part["y"] - part["low"]).to_numpy(dtype=float)
+    if np.any(up > 0) or np.any(down > 0):
+        bars = {"type": "data", "symmetric": False, "thickness": 1, "width": 2, "color": "#b8b8b2"}
+        trace["error_y"] = {**bars, "array": numbers(up), "arrayminus": numbers(down)}
+    return trace
+
+
+def _hover(figure: Chart) -> str:
+    x, y = (escaped(name).replace("%", "&#37;").replace("{", "&#123;") for name in (figure.x, figure.y))
+    return f"%{{text}}<br>{x} %{{x:.4~g}}<br>{y} %{{y:.4~g}}<extra></extra>"
+
+
+def _keys(figure: Chart, palette: Palette) -> list[dict[str, Any]]:
+    """What colours and markers stand for: legend entries while they are few, else a colour bar."""
+    nothing = {"type": "scatter", "x": [None], "y": [None], "hoverinfo": "skip", "meta": ""}
+    keys: list[dict[str, Any]] = []
+    if figure.shade_label and palette.shades.size > _MOST_KEYS:
+        keys.append({**nothing, "mode": "markers", "showlegend": False, "marker": _bar(figure, palette)})
+    elif figure.shade_label or figure.shades:
+        names = [figure.shades.get(float(v)) or f"{v:.3g}" for v in palette.shades]
+        dots = [{"color": palette.hex(float(v)), "size": 9} for v in palette.shades]
+        keys += [_key(nothing, "markers", name, marker=dot) for name, dot in zip(names, dots, strict=True)]
+        keys[0]["legendgrouptitle"] = {"text": escaped(figure.shade_label)}
+        keys = [{**key, "legendgroup": "shade"} for key in keys]
+    if len(figure.markers) > 1:
+        signs = [{"symbol": _SYMBOLS[k], "color": _GREY, "size": 8} for k in range(len(figure.markers))]
+        kinds = [_key(nothing, "markers", n, marker=s) for n, s in zip(figure.markers, signs, strict=True)]
+        kinds[0]["legendgrouptitle"] = {"text": escaped(figure.marker_label)}
+        keys += [{**key, "legendgroup": "marker"} for key in kinds]
+    if len(figure.dashes) > 1:
+        pens = [{"dash": _DASHES[k], "color": _GREY, "width": 1.5} for k in range(len(figure.dashes))]
+        kinds = [_key(nothing, "lines", n, line=p) for n, p in zip(figure.dashes, pens, strict=True)]
+        kinds[0]["legendgrouptitle"] = {"text": escaped(figure.dash_label)}
+        keys += [{**key, "legendgroup": "dash"} for key in kinds]
+    return keys
+
+
+def _key(nothing: dict[str, Any], mode: str, name: str, **look: Any) -> dict[str, Any]:
+    return {**nothing, "mode": mode, "name": escaped(name), "showlegend": True, **look}
+
+
+def _bar(figure: Chart, palette: Palette) -> dict[str, Any]:
+    """An invisible marker that carries the colour bar, over the logarithm of the shades."""
+    low, high = (float(v) for v in palette.shades[[0, -1]])
+    places = np.linspace(0, 1, 9)
+    colours = [palette.hex(float(math.exp(math.log(low) + p * math.log(high / low)))) for p in places]
+    ticks = log_ticks(low, high)
+    return {
+        "color": [math.log10(low)],
+        "cmin": math.log10(low),
+        "cmax": math.log10(high),
+        "colorscale": [[float(p), colour] for p, colour in zip(places, colours, strict=True)],
+        "showscale": True,
+        "colorbar": {
+            "title": {"text": escaped(figure.shade_label), "side": "right"},
+            "tickvals": [math.log10(tick) for tick in ticks],
+            "ticktext": [f"{tick:.3g}" for tick in ticks],
+            "thickness": 10,
+            "outlinewidth": 0,
+        },
+    }
+
+
+def numbers(values: Any) -> list[float | None]:
+    """Numbers to six digits, which no screen shows; None where there is none."""
+    return [float(f"{value:.6g}") if math.isfinite(value) else None for value in np.asarray(values, dtype=float)]

@@ -1,0 +1,1 @@
+"""Formulas with derivatives and starting points, one law per file. Read `base.py` first."""

@@ -1,0 +1,183 @@
+"""The laws of params and examples: Hoffmann et al. 2022, Kaplan et al. 2020, Muennighoff et al. 2023.
+
+Starts come from variable projection: for every pair of exponents of a grid the remaining parameters are
+linear, non-negative and have a closed form.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, ClassVar
+
+import numpy as np
+from numpy.typing import NDArray
+
+from analysis.laws.base import ABSENT, LOG_EXPONENT, Form
+from analysis.laws.nonnegative import nonnegative
+
+if TYPE_CHECKING:
+    from analysis.laws.newton import Problem
+
+Array = NDArray[np.float64]
+_FEW, _MANY = 10, 24
+_FEW_FROM = 32
+
+
+class Additive(Form):
+    """y = floor + A N^-alpha + B D^-beta (Hoffmann et al. 2022, equation 10).
+
+    theta = (log alpha, log of A N^-alpha at the centre, log beta, log of B D^-beta at the centre, floor).
+    """
+
+    inputs: ClassVar[tuple[str, ...]] = ("N", "D")
+    formula = "{floor} + {A} {N}^-{alpha} + {B} {D}^-{beta}"
+    theta_names: tuple[str, ...] = ("alpha", "A", "beta", "B", "floor")
+    exponents = ("alpha", "beta")
+    terms: ClassVar = {"A": 0, "B": 1}
+    low = np.array([LOG_EXPONENT[0], ABSENT, LOG_EXPONENT[0], ABSENT, 0.0])
+    high = np.array([LOG_EXPONENT[1], np.inf, LOG_EXPONENT[1], np.inf, np.inf])
+    limit = np.array([1.0, 3.0, 1.0, 3.0, np.inf])
+
+    def parameters(self, theta: Array, centre_y: float) -> dict[str, Array]:
+        """A, alpha, B, beta, floor in the units of the data, and the exponents of the optimum: arrays [B]."""
+        alpha, beta = np.exp(theta[:, 0]), np.exp(theta[:, 2])
+        return {
+            "A": np.exp(theta[:, 1] + centre_y + alpha * self.centre[0]),
+            "alpha": alpha,
+            "B": np.exp(theta[:, 3] + centre_y + beta * self.centre[1]),
+            "beta": beta,
+            "floor": theta[:, 4] * np.exp(centre_y),
+            **_optimum(alpha, beta),
+        }
+
+    def value(self, theta: Array) -> Array:
+        """Logarithm of the law, [B, n]."""
+        by_n, by_d = self._terms(theta)
+        return np.asarray(np.log(theta[:, 4, None] + by_n + by_d))
+
+    def gradient(self, theta: Array) -> tuple[Array, Array]:
+        """Logarithm of the law [B, n] and its derivatives [B, 5, n]."""
+        return self._additive_gradient(theta, *self.logs)
+
+    def starts(self, problem: Problem, count: int) -> Array:
+        """The best grid points of each data set by the linear problem's least squares: [B, count, 5]."""
+        p = _grid(problem)
+        z, w = (np.exp(-np.exp(p) * axis[:, None]) for axis in self.logs)
+        y, relative = np.exp(problem.log_y), problem.relative()
+        (i, j), linear = np.indices((p.size, p.size)).reshape(2, -1), relative * y
+        both = relative @ (z[:, :, None] * w[:, None, :]).reshape(self.logs.shape[1], -1)
+        square = (relative.sum(axis=1, keepdims=True), (relative @ z**2)[:, i], (relative @ w**2)[:, j])
+        cross = ((relative @ z)[:, i], (relative @ w)[:, j], both)
+        right = (linear.sum(axis=1, keepdims=True), (linear @ z)[:, i], (linear @ w)[:, j])
+        best, gain = nonnegative(square, cross, right)
+        chosen = np.argsort(-gain, axis=1)[:, :count]
+        floor, a, b = (np.take_along_axis(part, chosen, axis=1) for part in best)
+        tiny = np.exp(ABSENT)
+        return np.stack([p[i[chosen]], np.log(a + tiny), p[j[chosen]], np.log(b + tiny), floor], axis=-1)
+
+    def _terms(self, theta: Array) -> tuple[Array, Array]:
+        """The term of params and that of examples, [B, n]."""
+        return self._powers(theta, *self.logs)
+
+    @staticmethod
+    def _powers(theta: Array, u: Array, v: Array) -> tuple[Array, Array]:
+        return (
+            np.exp(np.clip(theta[:, 1, None] - np.exp(theta[:, 0, None]) * u, -700.0, 700.0)),
+            np.exp(np.clip(theta[:, 3, None] - np.exp(theta[:, 2, None]) * v, -700.0, 700.0)),
+        )
+
+    def _additive_gradient(self, theta: Array, u: Array, v: Array) -> tuple[Array, Array]:
+        """The law at log N and log D, [n] or [B, n], and its derivatives by the five parameters at these inputs."""
+        by_n, by_d = self._powers(theta, u, v)
+        model = theta[:, 4, None] + by_n + by_d
+        parts = np.empty((len(theta), 5, self.logs.shape[1]))
+        np.divide(by_n, model, out=parts[:, 1])
+        np.divide(by_d, model, out=parts[:, 3])
+        np.multiply(parts[:, 1], -np.exp(theta[:, 0, None]) * u, out=parts[:, 0])
+        np.multiply(parts[:, 3], -np.exp(theta[:, 2, None]) * v, out=parts[:, 2])
+        np.divide(1.0, model, out=parts[:, 4])
+        return np.log(model), parts
+
+
+class Joint(Form):
+    """y = [(Nc / N)^(alpha / beta) + Dc / D]^beta (Kaplan et al. 2020, equation 1.5), their alpha_N and alpha_D.
+
+    theta = (log alpha, log of (Nc / N)^alpha at the centre, log beta, log of (Dc / D)^beta at the centre).
+    """
+
+    inputs: ClassVar[tuple[str, ...]] = ("N", "D")
+    formula = "[({Nc} / {N})^({alpha} / {beta}) + {Dc} / {D}]^{beta}"
+    theta_names = ("alpha", "Nc", "beta", "Dc")
+    exponents = ("alpha", "beta")
+    terms: ClassVar = {"Nc": 0, "Dc": 1}
+    linear = ()
+    low, high, limit = Additive.low[:4], Additive.high[:4], Additive.limit[:4]
+
+    def parameters(self, theta: Array, centre_y: float) -> dict[str, Array]:
+        """Nc, alpha, Dc, beta in the units of the data, and the exponents of the optimum: arrays [B]."""
+        alpha, beta = np.exp(theta[:, 0]), np.exp(theta[:, 2])
+        return {
+            "Nc": np.exp((theta[:, 1] + centre_y) / alpha + self.centre[0]),
+            "alpha": alpha,
+            "Dc": np.exp((theta[:, 3] + centre_y) / beta + self.centre[1]),
+            "beta": beta,
+            **_optimum(alpha, beta),
+        }
+
+    def value(self, theta: Array) -> Array:
+        """Logarithm of the law, [B, n]."""
+        by_n, by_d, beta = self._logs(theta)
+        return np.asarray(beta * np.logaddexp(by_n / beta, by_d / beta))
+
+    def gradient(self, theta: Array) -> tuple[Array, Array]:
+        """Logarithm of the law [B, n] and its derivatives [B, 4, n]."""
+        by_n, by_d, beta = self._logs(theta)
+        inner = np.logaddexp(by_n / beta, by_d / beta)
+        share = np.exp(by_n / beta - inner)
+        by_beta = beta * inner - share * by_n - (1 - share) * (by_d + beta * self.logs[1])
+        by_alpha = -np.exp(theta[:, 0, None]) * self.logs[0] * share
+        return beta * inner, np.stack([by_alpha, share, by_beta, 1 - share], axis=1)
+
+    def starts(self, problem: Problem, count: int) -> Array:
+        """The best grid points of each data set: y^(1 / beta) is linear in the two coefficients."""
+        p = _grid(problem)
+        p = p[(np.exp(p) > 0.02) & (np.exp(p) < 3.0)]
+        tiny = 1e-300
+        logs, losses, relative = [], [], problem.relative() * np.exp(2 * problem.log_y)
+        for r in p:
+            beta = np.exp(r)
+            y = np.exp(problem.log_y / beta)
+            z = np.exp(np.clip(-np.exp(p) / beta * self.logs[0][:, None], -300.0, 300.0))
+            w = np.exp(-self.logs[1])
+            quadratic, linear = beta**2 * relative / y**2, beta**2 * relative / y
+            square = ((quadratic @ z**2), (quadratic @ w**2)[:, None])
+            (a, b), gain = nonnegative(square, (quadratic @ (z * w[:, None]),), (linear @ z, (linear @ w)[:, None]))
+            losses.append(beta**2 * relative.sum(axis=1, keepdims=True) - gain)
+            parts = (
+                np.broadcast_to(p, a.shape),
+                beta * np.log(a + tiny),
+                np.full(a.shape, r),
+                beta * np.log(b + tiny),
+            )
+            logs.append(np.stack(parts, axis=-1))
+        every, loss = np.concatenate(logs, axis=1), np.concatenate(losses, axis=1)
+        return np.take_along_axis(every, np.argsort(loss, axis=1)[:, :count, None], axis=1)
+
+    def _logs(self, theta: Array) -> tuple[Array, Array, Array]:
+        """Logarithms of the law with D and with N infinite [B, n], and beta [B, 1]."""
+        alpha, beta = np.exp(theta[:, 0, None]), np.exp(theta[:, 2, None])
+        return theta[:, 1, None] - alpha * self.logs[0], theta[:, 3, None] - beta * self.logs[1], beta
+
+
+def _optimum(alpha: Array, beta: Array) -> dict[str, Array]:
+    """The exponents of the optimum in C = k N D, whatever k (Hoffmann et al. 2022, equation 4)."""
+    both = alpha + beta
+    return {
+        "params_exponent": beta / both,
+        "examples_exponent": alpha / both,
+        "frontier_exponent": alpha * beta / both,
+    }
+
+
+def _grid(problem: Problem) -> Array:
+    """Logarithms of the exponents from which a search starts."""
+    return np.log(np.geomspace(0.003, 6.0, _MANY if len(problem.log_y) < _FEW_FROM else _FEW))

@@ -1,0 +1,1 @@
+"""One HTML page, and tables for papers. Read `page.py` first."""

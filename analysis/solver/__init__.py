@@ -1,0 +1,1 @@
+"""From data and a law to estimates and bootstrap replicates. Read `fitting.py` first."""

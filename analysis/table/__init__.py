@@ -1,0 +1,1 @@
+"""Any DataFrame becomes data ready to fit: column names, seeds, weights. Read `data.py` first."""

@@ -1,0 +1,156 @@
+"""A table ready to be fitted: its columns checked, centred, weighted, and what in it is drawn together."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from analysis.solver import intervals
+from analysis.table import columns, seeds
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+    import pandas as pd
+
+    from analysis.table.options import Options
+
+Array = NDArray[np.float64]
+_PRIOR_SEEDS = 4.0
+"""Degrees of freedom that the pooled deviation counts for beside that of a cell's own seeds."""
+
+
+@dataclass(frozen=True)
+class Data:
+    """A table ready to be fitted: logarithms from their centre, weights and precision, sorted by inputs."""
+
+    x: Array
+    y: Array
+    centre_x: Array
+    centre_y: float
+    weights: Array
+    precision: Array
+    cluster: NDArray[np.intp]
+    points: pd.DataFrame
+    dropped: int
+    notes: tuple[str, ...] = ()
+
+    def rows(self, keep: NDArray[np.bool_]) -> Data:
+        """Some of the rows, centred anew."""
+        x, y = self.x[:, keep], self.y[keep]
+        return replace(
+            self,
+            x=x,
+            y=y,
+            centre_x=np.log(x).mean(axis=1),
+            centre_y=float(np.median(np.log(y))),
+            weights=self.weights[keep],
+            precision=self.precision[keep],
+            cluster=np.unique(self.cluster[keep], return_inverse=True)[1],
+            points=self.points.loc[keep].reset_index(drop=True),
+        )
+
+    @property
+    def clusters(self) -> int:
+        """Number of units that are drawn."""
+        return int(self.cluster.max()) + 1
+
+    @property
+    def logs(self) -> Array:
+        """Logarithms of the inputs from their centre, [k, n]."""
+        return np.log(self.x) - self.centre_x[:, None]
+
+    @property
+    def log_y(self) -> Array:
+        """Logarithms of y from their median, [n]."""
+        return np.asarray(np.log(self.y) - self.centre_y)
+
+
+def read(frame: pd.DataFrame | Mapping[str, Any], x: Sequence[str], y: str, options: Options) -> Data:
+    """The columns of a table checked, sorted and centred.
+
+    Raises:
+        ValueError: a column is missing or unfit, or no row has a finite `y`.
+    """
+    extra = [name for name in (options.weights,) if name]
+    table, dropped = columns.check(frame, [*x, *extra, y])
+    if table.empty:
+        raise ValueError(f"found 0 distinct {x[0]!r} in 0 rows ({dropped} rows without a finite value left out)")
+    table = table.sort_values([*x, y], kind="stable", ignore_index=True)  # the order of rows is no information
+    at = table[list(x)].to_numpy(dtype=float).T.copy()
+    values = table[y].to_numpy(dtype=float)
+    cluster, notes = _clusters(table, options.by)
+    weights = table[options.weights].to_numpy(dtype=float) if options.weights else np.ones(values.size)
+    return Data(
+        x=at,
+        y=values,
+        centre_x=np.log(at).mean(axis=1),
+        centre_y=float(np.median(np.log(values))),
+        weights=weights / weights.mean(),
+        precision=_precision(table, y, options),
+        cluster=cluster,
+        points=table,
+        dropped=dropped,
+        notes=notes,
+    )
+
+
+def _clusters(table: pd.DataFrame, by: str) -> tuple[NDArray[np.intp], tuple[str, ...]]:
+    """What is drawn together, [n] from 0, and what a reader must know about it."""
+    runs = intervals.clusters(table)
+    if by == "seed":
+        return runs, _single(table)
+    if by == "auto":
+        return runs, _guess(table)
+    cluster = np.arange(len(table)) if by == "row" else _column(table, by)
+    torn = np.unique(np.stack([runs, cluster]), axis=1).shape[1] > runs.max() + 1
+    text = "records of one run are resampled as if they were independent: the intervals are too narrow"
+    return cluster, (text,) if torn else ()
+
+
+def _column(table: pd.DataFrame, by: str) -> NDArray[np.intp]:
+    columns.require(table, by)
+    return np.asarray(table.groupby(by, sort=False, dropna=False).ngroup().to_numpy(), dtype=np.intp)
+
+
+def _single(table: pd.DataFrame) -> tuple[str, ...]:
+    """Cells without repeats, whose noise nothing here can show."""
+    count = np.bincount(seeds.cell_index(table))
+    if count.min() > 1:
+        return ()
+    return (f"{np.sum(count == 1)} of {count.size} cells have one run: the noise of their seeds cannot be drawn",)
+
+
+def _guess(table: pd.DataFrame) -> tuple[str, ...]:
+    """A table of records without the column that says which belong together."""
+    if columns.RUN in table or columns.STEP not in table or table[columns.STEP].nunique() < 2:
+        return ()
+    text = f"several {columns.STEP!r} and no {columns.RUN!r}: records of one run are resampled as if independent"
+    return (text,)
+
+
+def _precision(table: pd.DataFrame, y: str, options: Options) -> Array:
+    """One over the relative (or raw) deviation of each row, from its geometric mean: [n]."""
+    if options.sd is None:
+        return np.ones(len(table))
+    columns.require(table, options.sd)
+    scale = table[y].to_numpy(dtype=float) if options.residuals == "log" else 1.0
+    variance = (table[options.sd].to_numpy(dtype=float, na_value=np.nan) / scale) ** 2
+    known = np.isfinite(variance)
+    if not known.any() or not np.max(variance[known]) > 0:
+        raise ValueError(f"column {options.sd!r} holds no standard deviation > 0; leave `sd` out")
+    spare = np.where(known, _spare(table), 0.0)
+    pooled = float(np.average(variance[known], weights=spare[known]))
+    moderate = (_PRIOR_SEEDS * pooled + spare * np.where(known, variance, 0.0)) / (_PRIOR_SEEDS + spare)
+    logs = np.log(np.maximum(moderate, 1e-4 * pooled))
+    return np.asarray(np.exp(-0.5 * (logs - logs.mean())))
+
+
+def _spare(table: pd.DataFrame) -> Array:
+    """Degrees of freedom behind each standard deviation; without a column `seeds` they are trusted as they are."""
+    if "seeds" not in table:
+        return np.full(len(table), 1e9)
+    return np.maximum(table["seeds"].to_numpy(dtype=float) - 1.0, 1e-9)

@@ -1,0 +1,78 @@
+"""Average repeats: from one row a run to one row a cell."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from analysis.table import columns
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    import pandas as pd
+    from numpy.typing import NDArray
+
+
+def average_seeds(frame: pd.DataFrame, y: str = "error", by: str | Sequence[str] | None = None) -> pd.DataFrame:
+    """One row a cell: the mean of `y` over its runs, its spread, and how many there were.
+
+    Args:
+        frame: one row a run (or a record). Rows without a finite `y` (failed, diverged) are left out.
+        y: the column to average.
+        by: the columns that name a cell. Default: `cell_id`, and `step` with it where the frame holds several
+            records of a run; without a `cell_id` every row is its own cell.
+
+    Returns:
+        A frame in order of first appearance: `y` (mean), `<y>_sd` (sample standard deviation, n - 1;
+        NaN for a single run), `seeds` (n), and every other column that is constant inside all cells.
+
+    Raises:
+        ValueError: a named column is missing or `y` is not numeric.
+    """
+    table, _ = columns.check(frame, [y], positive=False)
+    cells = cell_index(table, by)
+    first = np.unique(cells, return_index=True)[1]
+    grouped = table[y].groupby(cells)
+    out = table.loc[first, _constant(table, cells, y)].reset_index(drop=True)
+    out[y] = grouped.mean().to_numpy()
+    out[f"{y}_sd"] = grouped.std(ddof=1).to_numpy()
+    out["seeds"] = grouped.size().to_numpy()
+    return out
+
+
+def cell_index(frame: pd.DataFrame, by: str | Sequence[str] | None = None) -> NDArray[np.intp]:
+    """The cell of each row, [rows], numbered from 0 in order of first appearance."""
+    names = _default_cell(frame) if by is None else [by] if isinstance(by, str) else list(by)
+    if not names:
+        return np.arange(len(frame))
+    for name in names:
+        columns.require(frame, name)
+    return np.asarray(frame.groupby(names, sort=False, dropna=False).ngroup().to_numpy(), dtype=np.intp)
+
+
+def cell_means(cells: NDArray[np.intp], values: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Mean of `values` [rows] in each cell, [cells]; exact where they are equal."""
+    count, first = np.bincount(cells), values[np.unique(cells, return_index=True)[1]]
+    mean: NDArray[np.float64] = first + np.bincount(cells, values - first[cells]) / count
+    return mean
+
+
+def has_records(frame: pd.DataFrame) -> bool:
+    """Whether some run has more than one row, as in a `history` table."""
+    return columns.RUN in frame and bool(frame[columns.RUN].duplicated().any())
+
+
+def _default_cell(frame: pd.DataFrame) -> list[str]:
+    if columns.CELL not in frame:
+        return []
+    records = has_records(frame) and columns.STEP in frame
+    return [columns.CELL, columns.STEP] if records else [columns.CELL]
+
+
+def _constant(frame: pd.DataFrame, cells: NDArray[np.intp], y: str) -> list[str]:
+    made = {y, f"{y}_sd", "seeds"}
+    others = [name for name in frame.columns if name not in made]
+    varied = frame[others].groupby(cells).nunique(dropna=False).max()
+    return [name for name in others if varied[name] <= 1]

@@ -1,0 +1,155 @@
+"""The verbs that read a table: its laws, its figures, its page."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from orchestrator.cli.options import (
+    STORE,
+    AsJson,
+    Resamples,
+    Stage,
+    Store,
+    Which,
+    at_stage,
+    findings_of,
+    frame_of,
+    say,
+    stop,
+)
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+FORMATS = ("png", "svg", "pdf")
+
+
+def fit(  # noqa: PLR0913 - an option each
+    which: Which = None,
+    *,
+    store: Store = STORE,
+    approach: Annotated[
+        int, typer.Option(min=1, max=3, help="1 frontier, 2 isoFLOP minima, 3 surface in params and examples")
+    ] = 1,
+    surface: Annotated[bool, typer.Option("--surface", help="the same as --approach 3")] = False,
+    shift: Annotated[bool, typer.Option("--shift", help="fit a shift of x as well (approach 1)")] = False,
+    stage: Stage = None,
+    resamples: Resamples = 1000,
+    table: Annotated[str, typer.Option(help="print a table instead: markdown or latex")] = "",
+    as_json: AsJson = False,
+) -> None:
+    """Power laws of error against params, examples and FLOPs, with intervals and what stands against them."""
+    from orchestrator.reporting.laws import calibration, laws
+
+    if table not in ("", "markdown", "latex"):
+        stop(f"--table {table!r} is unknown; it is markdown or latex")
+    frame = at_stage(frame_of(store, which), stage)
+    if surface or approach > 1:
+        _fit_whole(frame, 3 if surface else approach, resamples, table, as_json=as_json)
+        return
+    found = laws(frame, resamples=resamples, shift=shift)
+    if table:
+        _print_table({f"error against {law.x}": law.fit for law in found if law.fit}, table)
+        return
+    known = calibration(frame, found)
+    if as_json:
+        from dataclasses import asdict
+
+        said = {"laws": [law.to_dict() for law in found], "calibration": asdict(known) if known else None}
+        print(json.dumps(said, indent=1))
+        return
+    print(
+        "\n\n".join(
+            law.fit.summary() if law.fit else f"error against {law.x}: no fit: {law.why_not}" for law in found
+        )
+    )
+    if known:
+        print(f"\n{known}")
+
+
+def _fit_whole(frame: pd.DataFrame, approach: int, resamples: int, table: str, *, as_json: bool) -> None:
+    """Approach 2 or 3: one fit of the whole table."""
+    from analysis import FitError
+    from orchestrator.reporting.figures import Findings
+
+    findings = Findings(frame, resamples=resamples)
+    try:
+        found: Any = findings.isoflop if approach == 2 else findings.surface
+    except (FitError, ValueError) as error:
+        stop(f"approach {approach}: {error}")
+    if table:
+        _print_table({"isoFLOP minima" if approach == 2 else "surface": found}, table)
+    else:
+        print(json.dumps(found.to_dict(), indent=1) if as_json else found.summary())
+
+
+def _print_table(fits: dict[str, Any], kind: str) -> None:
+    from analysis.report.tables import fits_table, to_latex, to_markdown
+
+    print((to_latex if kind == "latex" else to_markdown)(fits_table(fits)), end="")
+
+
+def plot(
+    which: Which = None,
+    *,
+    store: Store = STORE,
+    figure: Annotated[str, typer.Option(help="one, or several with commas; default: all")] = "",
+    fmt: Annotated[str, typer.Option("--format", help="png, svg, pdf, or several with commas")] = "png,svg",
+    out: Annotated[Path, typer.Option(help="folder for the figures")] = Path("figures"),
+    stage: Stage = None,
+    resamples: Resamples = 1000,
+) -> None:
+    """Figures of a sweep, one paper column wide: its runs, its laws with their bands, optima, residuals."""
+    from analysis import save
+    from orchestrator.reporting.figures import FIGURES, figures
+
+    names = [name.strip() for name in figure.split(",") if name.strip()]
+    formats = [name.strip() for name in fmt.split(",") if name.strip()]
+    for name in names:
+        if name not in FIGURES:
+            stop(f"--figure {name!r} is unknown; it is one of {', '.join(FIGURES)}")
+    for name in formats:
+        if name not in FORMATS:
+            stop(f"--format {name!r} is unknown; it is one of {', '.join(FORMATS)}")
+    findings = findings_of(store, which, stage, resamples)
+    drawn, why_not = figures(findings, names)
+    for name, why in why_not.items():
+        if names or name.startswith("error-vs-"):
+            say(f"no figure {name}: {why}")
+    stem = "-".join(sorted(set(findings.frame["sweep"].dropna())))
+    for name, chart in drawn.items():
+        for path in save(chart, out / f"{stem}-{name}", formats):
+            print(path)
+    if why_not and (names or not drawn):
+        raise typer.Exit(2)
+
+
+def report(
+    which: Which = None,
+    *,
+    store: Store = STORE,
+    out: Annotated[Path, typer.Option(help="the page")] = Path("report.html"),
+    stage: Stage = None,
+    resamples: Resamples = 1000,
+) -> None:
+    """One self-contained HTML page: the question, the answer, interactive figures, runs, cost, provenance."""
+    from analysis.report.page import report as page_of
+    from orchestrator.reporting.page import story_of
+    from orchestrator.store.table import Table
+
+    findings = findings_of(store, which, stage, resamples)
+    sweep = str(findings.frame["sweep"].iloc[0])
+    with Table(store) as held:
+        declared, question = held.declaration(sweep)
+    story = story_of(sweep, question, declared, store, findings)
+    page = page_of(findings.frame, story, paid=frame_of(store, which))  # every stage of a chain was paid for
+    out.parent.mkdir(parents=True, exist_ok=True)
+    out.write_text(page, encoding="utf-8")
+    print(out)
+
+
+VERBS = (fit, plot, report)

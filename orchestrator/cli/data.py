@@ -1,0 +1,136 @@
+"""`isoflop data`: which data sets are here, where the others are to be had, and sets of one's own."""
+
+from __future__ import annotations
+
+import json
+import re
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+app = typer.Typer(help="Data sets: list them, register one of your own.", no_args_is_help=True)
+
+
+@app.command("list")
+def list_(
+    name: Annotated[str | None, typer.Argument(help="one data set, in full", show_default=False)] = None,
+    *,
+    as_json: Annotated[bool, typer.Option("--json", help="JSON on stdout")] = False,
+) -> None:
+    """Every data set known by name: whether it is here, where, its size and its statistics."""
+    from orchestrator.cli import terminal
+    from trainer.data import catalogue
+
+    names = ["digits", "zipf", *catalogue.KNOWN, *catalogue.registered_sets()]
+    if name is not None and name not in names:
+        raise catalogue.missing(name)
+    cards = [_card(known) for known in ([name] if name else dict.fromkeys(names))]
+    if as_json:
+        print(json.dumps(cards, indent=1))
+    elif name:
+        width = max(map(len, cards[0]))
+        print("\n".join(f"{key:<{width}}  {value}" for key, value in cards[0].items() if value is not None))
+    else:
+        print(terminal.table([_readable(card) for card in cards]))
+
+
+@app.command()
+def add(
+    name: Annotated[str, typer.Argument(help="what sweep files will call it")],
+    path: Annotated[str, typer.Argument(help="a folder, an archive or an .npz file; or a URL (s3://...)")],
+    *,
+    resolution: Annotated[int | None, typer.Option(min=1, help="side in pixels that images are scaled to")] = None,
+) -> None:
+    """Register a data set under a name, after decoding it once."""
+    from trainer.data import catalogue
+    from trainer.data.datasets import EMBEDDED, describe
+    from trainer.host.urls import is_url, local
+    from trainer.spec import RunSpec, SpecError
+
+    if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9._-]*", name):
+        raise SpecError("name", f"{name!r} must be letters, digits, '.', '_' and '-'")
+    if name in EMBEDDED:
+        raise SpecError("name", f"{name} is embedded; choose another name")
+    place = path if is_url(path) else str(local(path).absolute())
+    describe(RunSpec(dataset=name, path=place, resolution=resolution, epochs=1))
+    catalogue.register(name, place)
+    list_(name)
+
+
+@app.command()
+def convert(
+    source: Annotated[str, typer.Argument(help="a folder, an archive or an .npz file; or a URL")],
+    folder: Annotated[Path, typer.Argument(help="where train.beton and test.beton go")],
+    *,
+    mode: Annotated[str, typer.Option(help="raw, jpg, or smart: large images as jpg")] = "raw",
+    resolution: Annotated[int | None, typer.Option(min=1, help="side in pixels that images are scaled to")] = None,
+    quality: Annotated[int, typer.Option(min=1, max=100, help="of jpg")] = 90,
+    workers: Annotated[int | None, typer.Option(min=1, help="processes; default one a core")] = None,
+    force: Annotated[bool, typer.Option("--force", help="overwrite")] = False,
+) -> None:
+    """Write a data set as FFCV's .beton files."""
+    from trainer.data.cache import prepare
+    from trainer.data.download import local_copy
+    from trainer.data.ffcv import write_betons
+    from trainer.host.limits import cores
+    from trainer.spec import SpecError
+
+    if mode not in ("raw", "jpg", "smart"):
+        raise SpecError("mode", f"{mode!r} is unknown; it is one of raw, jpg, smart")
+    if not force and (there := sorted(folder.glob("*.beton"))):
+        raise SpecError("folder", f"{there[0]} is there already; --force overwrites it")
+    held = prepare(str(local_copy(source)), resolution)
+    if held.image is None:
+        raise SpecError("source", f"{source} holds no images")
+    images = held.inputs[:].reshape(-1, *held.image)
+    for path in write_betons(images, held.labels, held.train, folder, mode, quality, workers or cores()):  # type: ignore[arg-type]
+        print(path)
+
+
+def _card(name: str) -> dict[str, Any]:
+    """What is known of a data set without decoding it."""
+    from trainer.data import catalogue
+    from trainer.data.cache import is_prepared
+    from trainer.data.datasets import EMBEDDED, describe, load
+    from trainer.data.download import copy_here
+    from trainer.host.urls import shown
+    from trainer.spec import RunSpec
+
+    spec, known = RunSpec(dataset=name, epochs=1), catalogue.KNOWN.get(name)
+    place = catalogue.find(name)
+    copy = place and copy_here(place)
+    here = name in EMBEDDED or place is not None
+    side = known.resolution if known else None
+    card: dict[str, Any] = {"dataset": name, "here": here, "path": place and shown(place)}
+    if name == "zipf" or (copy and is_prepared(str(copy), side)) or name == "digits":
+        info, arrays = describe(spec), load(spec)
+        card |= {"train": info.train_examples, "test": len(arrays.labels) - arrays.train, "classes": info.classes}
+        if name == "digits":
+            card["test"] = len(arrays.labels) - info.train_examples
+        card |= {"shape": list(info.image or (info.inputs,)), "bytes": arrays.inputs.nbytes}
+        card |= {key: [round(float(v), 3) for v in getattr(arrays, key)] for key in ("mean", "std")}
+        card["fingerprint"] = info.fingerprint
+    elif known:
+        card |= {"train": known.train, "test": known.test, "classes": known.classes}
+        card["shape"] = [known.side, known.side, known.channels]
+    if known:
+        card |= {"from": known.home, "expected": known.expects}
+        card["md5"] = ", ".join(f"{file} {md5}" for file, md5 in known.md5) or None
+    return card
+
+
+def _readable(card: dict[str, Any]) -> dict[str, Any]:
+    from orchestrator.cli import terminal
+
+    return {
+        "dataset": card["dataset"],
+        "here": ("yes" if "fingerprint" in card else "not decoded yet") if card["here"] else "no",
+        "train": card.get("train", ""),
+        "test": card.get("test") or "",
+        "classes": card.get("classes", ""),
+        "shape": " x ".join(map(str, card.get("shape", []))),
+        "size": terminal.size(card["bytes"]) if "bytes" in card else "",
+        "mean": " ".join(f"{v:.4g}" for v in card.get("mean", [])),
+        "std": " ".join(f"{v:.4g}" for v in card.get("std", [])),
+    }

@@ -1,0 +1,136 @@
+"""`isoflop model`: how fast a model answers, and what its first layer looks for."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import asdict
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+if TYPE_CHECKING:
+    import torch
+
+app = typer.Typer(help="Models: their speed, their first-layer weights.", no_args_is_help=True)
+
+
+@app.command()
+def speed(
+    model: Annotated[str, typer.Argument(help="B-L/Wi-m or S-L/Wi-m, as in the paper")],
+    *,
+    resolution: Annotated[int, typer.Option(min=1, help="side of the images in pixels, three channels")] = 64,
+    classes: Annotated[int, typer.Option(min=2)] = 1000,
+    batch_sizes: Annotated[str, typer.Option(help="a list with commas")] = "1,16,64,256,1024",
+    device: Annotated[str, typer.Option(help="auto, cpu, cuda or mps")] = "auto",
+    precision: Annotated[str, typer.Option(help="fp32, tf32 or bf16")] = "fp32",
+    seconds: Annotated[float, typer.Option(min=0.01, help="about so long for each batch size")] = 1.0,
+    as_json: Annotated[bool, typer.Option("--json", help="JSON on stdout")] = False,
+) -> None:
+    """Latency and throughput of inference, batch size by batch size, as the paper's appendix reports them."""
+    from orchestrator.cli import terminal
+    from trainer import cost
+    from trainer.spec import SpecError, parse_model_name
+    from trainer.training.inference import measure_inference
+
+    sizes = batch_sizes.split(",")
+    if not all(size.strip().isdigit() and int(size) for size in sizes):
+        raise SpecError("batch-sizes", f"{batch_sizes!r} must be whole numbers of at least 1, as 1,64,1024")
+    for name, said, known in (
+        ("device", device, ("auto", "cpu", "cuda", "mps")),
+        ("precision", precision, ("fp32", "tf32", "bf16")),
+    ):
+        if said not in known:
+            raise SpecError(name, f"{said!r} is unknown; it is one of {', '.join(known)}")
+    shape = cost.Shape(**parse_model_name(model), inputs=3 * resolution**2, classes=classes)
+    timings = measure_inference(
+        shape,
+        [int(size) for size in sizes],
+        device=device,  # type: ignore[arg-type]
+        precision=precision,  # type: ignore[arg-type]
+        seconds=seconds,
+    )
+    if as_json:
+        print(json.dumps([asdict(timing) for timing in timings], indent=1))
+        return
+    rows = [
+        {
+            "batch_size": t.batch_size,
+            "latency ms": f"{1e3 * t.latency:.3g}",
+            "5 % to 95 %": f"{1e3 * t.low:.3g} to {1e3 * t.high:.3g}",
+            "images/s": f"{t.examples_per_second:.3g}".replace("e+0", "e"),
+            "GFLOP/s": f"{t.flops_per_second / 1e9:.3g}",
+            "n": t.n,
+        }
+        for t in timings
+    ]
+    print(terminal.table(rows))
+    first = timings[0]
+    print(
+        f"{model}: {terminal.number(cost.params(shape).total)} params, {first.device}, "
+        f"{first.threads} threads, {precision}"
+    )
+
+
+@app.command()
+def weights(
+    which: Annotated[
+        str, typer.Argument(metavar="RUN", help="a kept run's id or its beginning, or a .pt file, or its URL")
+    ],
+    *,
+    store: Annotated[str, typer.Option("--store", envvar="ISOFLOP_STORE", help="the results table")] = "isoflop.db",
+    checkpoints: Annotated[str | None, typer.Option(help="where runs were kept; default: beside the table")] = None,
+    most: Annotated[int, typer.Option(min=1, help="units shown, those of largest norm")] = 100,
+    out: Annotated[Path, typer.Option(help="folder for the figures")] = Path("figures"),
+) -> None:
+    """First-layer weights as pictures: of a run trained with `run --keep`, or of one of the paper's checkpoints."""
+    from analysis.figures.plots import save
+    from analysis.figures.weights import describe_weights, draw_weights
+
+    if which.endswith((".pt", ".pth", ".bin")):
+        name, image, first = _of_file(which)
+    else:
+        name, image, first = _of_run(which, checkpoints, store)
+    figure = describe_weights(first.numpy(), image, most=most, title=name)
+    for path in save(figure, out / f"weights-{name.replace('/', '-').replace(' ', '-')}", draw=draw_weights):
+        print(path)
+
+
+def _of_file(said: str) -> tuple[str, tuple[int, int, int], torch.Tensor]:
+    import math
+
+    from trainer.data.download import local_copy
+    from trainer.model.official import load_official
+    from trainer.spec import SpecError
+
+    path = local_copy(said, "checkpoint")
+    try:
+        shape, held = load_official(path)
+    except ValueError as error:
+        raise SpecError("checkpoint", str(error)) from error
+    side = math.isqrt(shape.inputs // 3)
+    return path.stem, (side, side, 3), held["embed.weight"]
+
+
+def _of_run(which: str, checkpoints: str | None, store: str) -> tuple[str, tuple[int, int, int], Any]:
+    from orchestrator.store.engine import TableError, checkpoints_of
+    from trainer.checkpoints.checkpoints import kept, storage_of
+    from trainer.data.datasets import describe
+    from trainer.host.urls import shown
+    from trainer.spec import RunSpec, SpecError, model_name
+
+    where = checkpoints or checkpoints_of(store)
+    found = [] if where is None else [run_id for run_id in storage_of(where).all_kept() if run_id.startswith(which)]
+    if where is None or len(found) != 1:
+        absent = f"no such run is kept in {shown(str(where))}; `run --keep`"
+        why = f"{len(found)} kept runs begin so" if found else absent
+        raise TableError(f"{which!r}: {why}")
+    try:
+        said, held = kept(where, found[0])
+    except ValueError as error:
+        raise TableError(str(error)) from error
+    spec = RunSpec(**said)
+    image = describe(spec).image
+    if image is None:
+        raise SpecError("dataset", f"{spec.dataset} holds no images, so its first layer is no pictures")
+    return f"{model_name(spec)} {spec.run_id[:8]}", image, held["embed.weight"]

@@ -1,0 +1,180 @@
+"""What this machine can do: how many runs at once, and how fast a step is. Measured once, kept in the cache."""
+
+from __future__ import annotations
+
+import json
+import os
+import platform
+from dataclasses import asdict, dataclass, field, replace
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from trainer import cost
+from trainer.data.cache import cache_root
+from trainer.data.datasets import resolve
+from trainer.host.limits import cores
+from trainer.spec import RunSpec
+from trainer.trunk import rungs
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+    from pathlib import Path
+
+    from trainer.spec import Device, Precision
+
+SLOTS_PER_GPU, MOST_SLOTS_PER_GPU = 4, 8
+"""Slots where nothing was measured, and where they stop to grow (orchestrator.scheduling.memory.calibrated)."""
+MOST = 64
+"""Runs in a stack: beyond it nothing was gained in any measurement (benchmarks/bench_stacks.py)."""
+NEARLY = 1.1
+
+
+@dataclass(frozen=True)
+class Speed:
+    """Seconds of a training step on one worker, as a sum of what it does.
+
+    layer: seconds for every layer of a model, whatever its size (kernel starts); value: for every activation;
+    weight: for every parameter (the optimiser); flop: for every FLOP in fp32, of which one in another precision
+    takes the share `flop_share`. Fitted by non-negative least squares of relative errors to the steps that
+    `measure` timed; `spread` is the largest relative error left.
+    """
+
+    device: str
+    layer: float
+    value: float
+    weight: float
+    flop: float
+    spread: float
+    flop_share: Mapping[str, float] = field(default_factory=dict)
+
+    def _costs(self, run: RunSpec) -> np.ndarray:
+        return np.array([self.layer, self.value, self.weight, self.flop * self.flop_share.get(run.precision, 1.0)])
+
+    def seconds(self, stack: Sequence[RunSpec]) -> float:
+        """Seconds of training one stack to its end, what its runs share once, evaluation left out."""
+        costs = self._costs(stack[0])
+        return sum(
+            float(((rung.runs[0].steps or 0) - rung.begin) * costs @ _step(rung.runs[0], len(rung.runs)))
+            for rung in rungs(stack)
+        )
+
+    def stack_size(self, run: RunSpec, wanted: int) -> int:
+        """How many runs of this shape to train as one stack, at most `wanted` or MOST, or a power of two.
+
+        The smallest with which a run costs at most NEARLY of what it costs in the best, so that stacks are no
+        larger than they gain by; 1 where even the best gains less than that.
+        """
+        costs = self._costs(run)
+        most = min(wanted, MOST)
+        sizes = [*(size for size in (1, 2, 4, 8, 16, 32) if size < most), most]
+        if not cost.stackable(cost.shape_of(run), run.batch_size) or wanted < 2:
+            return 1
+        each = [float(costs @ _step(run, size)) / size for size in sizes]
+        best: float = min(each)
+        return sizes[next(i for i, price in enumerate(each) if price <= NEARLY * best)]
+
+    @property
+    def flops_per_second(self) -> float:
+        """FLOP/s of a model so wide that nothing else counts."""
+        return 1 / self.flop if self.flop else float("inf")
+
+
+TYPICAL = Speed("cpu", layer=4e-4, value=6e-9, weight=8e-9, flop=2e-11, spread=1.0)
+"""Proportions of a step's costs where this machine has not been measured: to share out time, not to quote it."""
+
+
+def _step(spec: RunSpec, runs: int) -> np.ndarray:
+    """What one step of a stack does: layers, activations, parameters, FLOPs."""
+    shape = cost.shape_of(spec)
+    widths = [i for i, _ in cost.linears(shape)]
+    values = runs * spec.batch_size * (sum(widths) + cost.norms(shape) * shape.width)
+    flops = runs * spec.batch_size * cost.flops_per_example(shape)
+    return np.array([len(widths), values, runs * cost.params(shape).total, flops], float)
+
+
+def measure(device: Device = "auto") -> Speed:
+    """Time a few steps of small and large models on one worker's share of this machine; about ten seconds."""
+    import torch
+    from scipy.optimize import nnls
+
+    from trainer.training.loop import pick_device
+    from trainer.training.tracker import device_name
+
+    where = pick_device(device)
+    probes = _GPU_PROBES if where.type == "cuda" else _PROBES
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        timed = [_timed(probe, device) for probe in probes]
+        wide = max(range(len(probes)), key=lambda i: timed[i][0][-1])
+        others = {other: _timed(probes[wide], device, other)[1] for other in _PRECISIONS.get(where.type, ())}
+    finally:
+        torch.set_num_threads(threads)
+    design, seconds = np.array([row for row, _ in timed]), np.array([step for _, step in timed])
+    scale = design.max(axis=0)
+    solution, _ = nnls(design / scale / seconds[:, None], np.ones(len(seconds)))
+    left = design / scale @ solution / seconds - 1
+    layer, value, weight, flop = map(float, solution / scale)
+    products = flop * design[wide, -1]  # seconds that the widest probe's took
+    saved = {str(other): (seconds[wide] - step) / products for other, step in others.items() if products}
+    shares = {other: max(0.01, float(1 - share)) for other, share in saved.items()}
+    return Speed(device_name(where), layer, value, weight, flop, float(np.abs(left).max()), shares)
+
+
+def _timed(probe: Sequence[int], device: Device, precision: Precision = "fp32") -> tuple[np.ndarray, float]:
+    """What a step of a stack does, and its seconds from the fifth step on: by then all is warm, and captured."""
+    from trainer.data.datasets import describe
+    from trainer.training.loop import pick_device, train
+
+    width, batch, depth, runs = probe
+    steps = 40 if pick_device(device).type == "cpu" else 240
+    spec = RunSpec(width=width, batch_size=batch, depth=depth, examples=steps * batch, precision=precision)
+    results = train([replace(spec, seed=seed) for seed in range(runs)], device=device, evaluations=6)
+    begun = [next(record for record in result.history if record.step >= _WARM) for result in results]
+    last = [result.history[-1] for result in results]
+    seconds = sum(end.seconds - begin.seconds for begin, end in zip(begun, last, strict=True))
+    return _step(resolve(spec, describe(spec)), runs), seconds / (last[0].step - begun[0].step)
+
+
+_WARM = 5
+_PRECISIONS: dict[str, tuple[Precision, ...]] = {"cpu": ("bf16",), "cuda": ("bf16", "tf32")}
+_PROBES = [
+    *((16, 32, 2, 1), (64, 64, 2, 1), (256, 64, 2, 1), (512, 256, 1, 1), (1024, 64, 1, 1)),
+    *((16, 32, 6, 1), (64, 32, 2, 8), (32, 512, 2, 1), (256, 512, 2, 1)),
+]
+_GPU_PROBES = [
+    *((16, 32, 2, 1), (64, 512, 2, 1), (64, 512, 6, 1), (1024, 512, 2, 1), (4096, 512, 2, 1), (2048, 4096, 1, 1)),
+    *((16, 32, 2, 64), (64, 512, 2, 16), (256, 512, 2, 8)),
+]
+"""Width, batch size, depth and number of runs."""
+
+
+def known_speed() -> Speed | None:
+    """The speed measured on this machine before, or None."""
+    try:
+        held: dict[str, Any] = json.loads(_file().read_text())
+        return Speed(**held[_machine()])
+    except (OSError, ValueError, KeyError, TypeError):
+        return None
+
+
+def keep(speed: Speed) -> None:
+    """Remember a measured speed of this machine."""
+    file = _file()
+    try:
+        held = json.loads(file.read_text())
+    except (OSError, ValueError):
+        held = {}
+    file.parent.mkdir(parents=True, exist_ok=True)
+    aside = file.with_suffix(f".{os.getpid()}")
+    aside.write_text(json.dumps({**held, _machine(): asdict(speed)}, indent=1))
+    aside.replace(file)
+
+
+def _file() -> Path:
+    return cache_root() / "speed.json"
+
+
+def _machine() -> str:
+    return f"{platform.node()} {platform.machine()} {cores()} cores"

@@ -1,0 +1,133 @@
+"""The budget ledger: FLOPs set aside when a run is claimed, settled with what was counted when its attempt ends.
+
+Each sweep has an account; a run of two sweeps is charged to both. A sweep's limits are of everything that was ever
+processed for it, by whichever coordinator (docs/explanation/ledger.md).
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+from orchestrator.sweep.sweep import Limits
+from trainer.trunk import charged_flops
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping, Sequence
+
+    from trainer.spec import RunSpec
+
+HOUR = 3600.0
+
+
+@dataclass
+class Account:
+    """What a sweep may spend, has spent and has set aside: FLOPs, seconds in training, seconds of whole GPUs."""
+
+    limits: Limits
+    charged: float = 0.0
+    seconds: float = 0.0
+    gpu_seconds: float = 0.0
+    reserved: dict[str, int] = field(default_factory=dict)
+
+    @property
+    def left(self) -> float:
+        """FLOPs that nobody has spent or set aside."""
+        most = self.limits.total_flops
+        return float("inf") if most is None else most - self.charged - sum(self.reserved.values())
+
+    def out_of_time(self) -> str | None:
+        """Which limit on time is reached, if any."""
+        hours, gpu_hours = self.limits.hours, self.limits.gpu_hours
+        if hours is not None and self.seconds >= hours * HOUR:
+            return f"limits.hours {hours:g} reached"
+        if gpu_hours is not None and self.gpu_seconds >= gpu_hours * HOUR:
+            return f"limits.gpu_hours {gpu_hours:g} reached"
+        return None
+
+
+class Ledger:
+    """The accounts of the sweeps that a coordinator drains."""
+
+    def __init__(self) -> None:
+        self._accounts: dict[str, Account] = {}
+        self._owners: Mapping[str, Sequence[str]] = {}
+
+    def open(self, rows: Iterable[Mapping[str, Any]], owners: Mapping[str, Sequence[str]]) -> None:
+        """Open the accounts of sweeps (rows of `Table.sweeps`) whose runs have these owners.
+
+        An account that is open keeps its figures, with the limits that the row says.
+        """
+        self._owners = owners
+        for row in rows:
+            limits = Limits(**(row["limits"] or {}))
+            fresh = Account(limits, row["charged_flops"], row["seconds"], row["gpu_seconds"])
+            self._accounts.setdefault(row["sweep"], fresh).limits = limits
+
+    def affordable(self, bundle: Sequence[RunSpec]) -> tuple[list[RunSpec], str]:
+        """What of a bundle all its sweeps still pay for, shorter runs first, and why the rest must wait."""
+        price, reason = charged_flops(bundle), ""
+        kept: list[RunSpec] = []
+        left = {name: account.left for name, account in self._of(bundle).items()}
+        late = [said for account in self._of(bundle).values() if (said := account.out_of_time())]
+        if late:
+            return [], late[0]
+        for run in sorted(bundle, key=lambda run: run.steps or 0):
+            mine = self._owners.get(run.run_id, ())
+            poor = [name for name in mine if left[name] < price[run.run_id]]
+            if poor:
+                reason = f"limits.total_flops {self._accounts[poor[0]].limits.total_flops:.3g} reached"
+                continue
+            kept.append(run)
+            for name in mine:
+                left[name] -= price[run.run_id]
+        return kept, reason
+
+    def _of(self, bundle: Iterable[RunSpec]) -> dict[str, Account]:
+        return {name: self._accounts[name] for run in bundle for name in self._owners.get(run.run_id, ())}
+
+    def reserve(self, prices: Mapping[str, int]) -> None:
+        """Set FLOPs aside for runs that are claimed."""
+        for run_id, price in prices.items():
+            for name in self._owners.get(run_id, ()):
+                self._accounts[name].reserved[run_id] = price
+
+    def settle(self, run_id: str, spent: float) -> bool:
+        """Charge what an attempt has spent; True where less than was set aside, so that others may have it."""
+        back = False
+        for name in self._owners.get(run_id, ()):
+            account = self._accounts[name]
+            back |= account.reserved.pop(run_id, 0) > spent and account.limits.total_flops is not None
+            account.charged += spent
+        return back
+
+    def pass_time(self, seconds: float, flights: Iterable[Iterable[RunSpec]], gpu_share: float) -> None:
+        """Let seconds pass in which bundles were in training, each on a share of a GPU."""
+        held: defaultdict[str, float] = defaultdict(float)
+        for bundle in flights:
+            for name in self._of(bundle):
+                held[name] += gpu_share * seconds
+        for name, gpu_seconds in held.items():
+            self._accounts[name].seconds += seconds
+            self._accounts[name].gpu_seconds += gpu_seconds
+
+    def seconds(self) -> dict[str, float]:
+        """By sweep, wall seconds in which it had runs in training, by all its coordinators."""
+        return {name: account.seconds for name, account in self._accounts.items()}
+
+
+def remedy(row: Mapping[str, Any]) -> str | None:
+    """What would unblock a sweep's blocked runs, from its row of `Table.sweeps`; None where none are blocked."""
+    if not row["blocked"]:
+        return None
+    limits, wanted = Limits(**(row["limits"] or {})), []
+    need = row["charged_flops"] + row["reserved_flops"] + row["blocked_flops"]
+    if limits.total_flops is not None and need > limits.total_flops:
+        wanted.append(f"limits.total_flops to {need:.3g} (now {limits.total_flops:.3g})")
+    for name, spent in (("hours", row["seconds"]), ("gpu_hours", row["gpu_seconds"])):
+        most = getattr(limits, name)
+        if most is not None and spent >= most * HOUR:
+            wanted.append(f"limits.{name} above {spent / HOUR:.3g} (now {most:g})")
+    how = f"raise {' and '.join(wanted)} in the file" if wanted else "the limits allow them again"
+    return f"{row['blocked']} runs of {row['sweep']} are blocked: {how}, then `isoflop run` or `queue add` it again"

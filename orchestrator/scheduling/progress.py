@@ -1,0 +1,141 @@
+"""How far the coordinator is: what has ended, what was spent, and how long the rest will take."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from collections.abc import Collection, Iterable, Mapping
+
+    from orchestrator.scheduling.running import Flight
+    from trainer.result import RunResult
+
+
+@dataclass
+class Progress:
+    """How far the sweeps are. FLOPs of runs in flight count as spent up to their last record."""
+
+    sweep: str
+    runs: int
+    flops: int
+    done: int = 0
+    failed: int = 0
+    diverged: int = 0
+    pruned: int = 0
+    cancelled: int = 0
+    blocked: int = 0
+    running: int = 0
+    spent: float = 0.0
+    best_error: float | None = None
+    seconds: float = 0.0
+    seconds_left: float | None = None
+    message: str = ""
+
+    @property
+    def ended(self) -> int:
+        """Runs that will not train any more unless somebody asks."""
+        return self.done + self.failed + self.diverged + self.pruned + self.cancelled
+
+    def note_error(self, error: float | None) -> None:
+        """Take in the error of a run that is done."""
+        if error is not None:
+            self.best_error = error if self.best_error is None else min(self.best_error, error)
+
+
+def progress_of(rows: Iterable[Mapping[str, Any]]) -> Progress:
+    """Where sweeps stand, from their rows of `Table.sweeps`."""
+    rows = list(rows)
+    errors = [row["best_error"] for row in rows if row["best_error"] is not None]
+    states = ("runs", "done", "failed", "diverged", "pruned", "cancelled", "blocked", "running")
+    return Progress(
+        ", ".join(row["sweep"] for row in rows),
+        flops=sum(row["planned_flops"] for row in rows),
+        spent=float(sum(row["flops"] or 0 for row in rows)),
+        best_error=min(errors, default=None),
+        **{state: sum(row[state] for row in rows) for state in states},
+    )
+
+
+class Pace:
+    """Seconds left: what is left of the predicted work, at the pace of the work done since the first event.
+
+    The share of FLOPs would mislead: small models come first and make few FLOP/s.
+    """
+
+    def __init__(self) -> None:
+        self._left: dict[str, float] = {}
+        self._work = self._given = 0.0
+
+    def expect(self, seconds: Mapping[str, float], flying: Collection[str]) -> None:
+        """Take in what waits: predicted seconds by run_id. What neither waits nor flies is expected no more."""
+        for run_id in self._left.keys() - seconds.keys() - set(flying):
+            self._work -= self._left.pop(run_id)
+        for run_id in seconds.keys() - self._left.keys():
+            self._left[run_id] = seconds[run_id]
+            self._work += seconds[run_id]
+
+    def ended(self, run_id: str) -> None:
+        """A run's work is done, one way or the other."""
+        self._left.pop(run_id, None)
+
+    def went_on(self, run_id: str, share: float) -> None:
+        """A run came with a share of its work done: no work of this session."""
+        self._given += self._left.get(run_id, 0.0) * share
+
+    def seconds_left(self, flying: Mapping[str, float], seconds: float) -> float | None:
+        """With shares of runs in flight done, `seconds` after the first event; None where nothing was done yet."""
+        left = sum(self._left.values()) - sum(self._left.get(r, 0.0) * share for r, share in flying.items())
+        done = self._work - left - self._given
+        return seconds * left / done if done > 0 else None
+
+
+class Tally:
+    """The progress of a session, kept up to date as runs end. Times are of the scheduler's clock."""
+
+    def __init__(self) -> None:
+        self.progress = progress_of([])
+        self._pace = Pace()
+        self._settled = 0.0
+        self._started = 0.0
+        self._first: float | None = None
+
+    def start(self, now: float) -> None:
+        """The session begins."""
+        self._started = now
+
+    def read(self, rows: Iterable[Mapping[str, Any]]) -> None:
+        """Take in where the sweeps stand, rows of `Table.sweeps`."""
+        message, self.progress = self.progress.message, progress_of(rows)
+        self.progress.message, self._settled = message, self.progress.spent
+
+    def expect(self, predicted: Mapping[str, float], flights: Iterable[Flight]) -> None:
+        """Take in how long what waits will take, by run_id."""
+        self._pace.expect(predicted, {run_id for flight in flights for run_id in flight.runs})
+
+    def heard(self, now: float) -> None:
+        """A worker trains: from here on the pace is measured."""
+        if self._first is None:
+            self._first = now
+
+    def went_on(self, run_id: str, flight: Flight) -> None:
+        """A run goes on from a checkpoint."""
+        self._pace.went_on(run_id, flight.share(run_id))
+
+    def ended(self, run_id: str, state: str, result: RunResult | None = None) -> None:
+        """A run has come to a state from which it does not go on by itself."""
+        if result is not None:
+            self._settled += result.flops
+            self.progress.note_error(result.error if state == "done" else None)
+        self._pace.ended(run_id)
+        setattr(self.progress, state, getattr(self.progress, state) + 1)
+
+    def now(self, flights: Iterable[Flight], now: float) -> Progress:
+        """The progress with what is in flight."""
+        flights = [flight for flight in flights if not flight.canary]
+        flying = {run_id: flight.share(run_id) for flight in flights for run_id in flight.runs}
+        self.progress.spent = self._settled + sum(sum(flight.spent.values()) for flight in flights)
+        self.progress.running, self.progress.seconds = len(flying), now - self._started
+        if self._first is not None:
+            self.progress.seconds_left = self._pace.seconds_left(flying, now - self._first)
+        return self.progress

@@ -1,0 +1,1 @@
+"""The results table, which is also the queue. Read `table.py` first."""

@@ -1,0 +1,134 @@
+"""The file, or database, that a results table lies in: opened, locked, of one version."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+from typing import TYPE_CHECKING, Any, Self
+
+import sqlalchemy as sa
+
+from orchestrator.store.engine import TableError, add_missing_columns, alone, engine_of, locked, name_of, path_of
+from orchestrator.store.schema import VERSION, meta, metadata
+from trainer.host.fsync import make_folder
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
+
+class Store:
+    """A store at a path or postgresql:// URL. `writable` takes a file's lock: one coordinator at a time.
+
+    On PostgreSQL (`shared`) several coordinators write: claims skip what others have locked. Raises TableError
+    where it is no table of ours, or of another version; TableBusyError where another coordinator holds it.
+    """
+
+    def __init__(self, store: str | Path, *, writable: bool = False) -> None:
+        self.store = str(store)
+        self._lock = None
+        self._open: sa.Connection | None = None
+        path = path_of(self.store)
+        if path is not None:
+            if not writable and not path.exists():
+                raise TableError(f"no results table at {path}; `isoflop run FILE --store {path}` makes one")
+            if writable:
+                make_folder(path.parent)
+                self._lock = locked(path)
+        self._engine = engine_of(self.store, path, writable=writable)
+        try:
+            self._check(writable=writable)
+        except sa.exc.DatabaseError as error:
+            self.close()
+            why = " ".join(str(error.orig).split())
+            raise TableError(f"{name_of(self.store)} is no results table: {why}") from error
+
+    def _check(self, *, writable: bool) -> None:
+        if writable:
+            with self._engine.begin() as connection:
+                alone(connection)
+                metadata.create_all(connection)
+                version = connection.execute(sa.select(meta.c.version)).scalar()
+                if version is None:
+                    connection.execute(meta.insert().values(version=VERSION))
+                elif version < VERSION:
+                    add_missing_columns(connection, metadata)
+                    connection.execute(meta.update().values(version=VERSION))
+        with self._reading() as connection:
+            version = connection.execute(sa.select(meta.c.version)).scalar()
+        if version != VERSION:
+            self.close()
+            older = version is not None and version < VERSION
+            remedy = f"; `isoflop run FILE --store {name_of(self.store)}` upgrades it" if older else ""
+            raise TableError(
+                f"{name_of(self.store)} has schema version {version}, this isoflop reads {VERSION}{remedy}"
+            )
+
+    @property
+    def shared(self) -> bool:
+        """Whether several coordinators may write it at once."""
+        return self._engine.dialect.name == "postgresql"
+
+    def close(self) -> None:
+        """Let go of the connections and the lock."""
+        self._engine.dispose()
+        if self._lock is not None:
+            os.close(self._lock)
+            self._lock = None
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    @contextlib.contextmanager
+    def _reading(self) -> Iterator[sa.Connection]:
+        with self._engine.connect().execution_options(isolation_level="AUTOCOMMIT") as connection:
+            yield connection
+
+    @contextlib.contextmanager
+    def together(self) -> Iterator[sa.Connection]:
+        """One transaction: of every verb inside it, or of none."""
+        if self._open is not None:
+            yield self._open
+            return
+        with self._engine.begin() as connection:
+            self._open = connection
+            try:
+                yield connection
+            finally:
+                self._open = None
+
+    @property
+    def engine(self) -> sa.Engine:
+        """The database, for modules that keep what is theirs in it; `begin` is one transaction."""
+        return self._engine
+
+    @property
+    def speed(self) -> dict[str, Any] | None:
+        """Speed of the machine that trained here first, the fields of `orchestrator.host.speed.Speed`, or None."""
+        found: dict[str, Any] | None = self._meta(meta.c.speed)
+        return found
+
+    @speed.setter
+    def speed(self, measured: dict[str, Any]) -> None:
+        self._note_meta(speed=measured)
+
+    @property
+    def devices(self) -> dict[str, Any]:
+        """What was learned of devices: `memory` (orchestrator.scheduling.memory), `per_gpu`, the slots that pay."""
+        return self._meta(meta.c.devices) or {}
+
+    @devices.setter
+    def devices(self, learned: dict[str, Any]) -> None:
+        if learned != self.devices:
+            self._note_meta(devices=learned)
+
+    def _meta(self, column: sa.Column[Any]) -> Any:
+        with self._reading() as connection:
+            return connection.execute(sa.select(column)).scalar()
+
+    def _note_meta(self, **values: Any) -> None:
+        with self.together() as connection:
+            connection.execute(meta.update().values(**values))

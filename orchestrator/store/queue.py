@@ -1,0 +1,394 @@
+"""The queue's verbs: every way in which a run changes its state, each one short transaction.
+
+A claim counts the run's attempts; the number is its fencing token. Whoever writes about a running run says the
+token; where it is no longer the run's, or the run no longer runs, nothing is written: late writers change nothing.
+"""
+
+from __future__ import annotations
+
+import datetime as dt
+import math
+from dataclasses import asdict, dataclass, field
+from typing import TYPE_CHECKING, Any
+
+import sqlalchemy as sa
+
+from orchestrator.host.process import Process, this_process
+from orchestrator.store.connection import Store
+from orchestrator.store.engine import TableError, alone
+from orchestrator.store.schema import (
+    BLOCKED,
+    CANCELLED,
+    DIVERGED,
+    DONE,
+    FAILED,
+    MOVES,
+    PRUNED,
+    QUEUED,
+    RESULT_COLUMNS,
+    RUNNING,
+    STATES,
+    attempts,
+    members,
+    row_of,
+    runs,
+    sweeps,
+)
+from orchestrator.store.schema import history as recorded
+from trainer.data.datasets import UNSEEN
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator, Mapping, Sequence
+
+    from orchestrator.sweep.planner import Plan
+    from trainer.result import Record, Resumed, RunResult
+
+LEASE = 60.0
+"""Seconds after which another host may take a running run whose coordinator has not renewed it."""
+
+CANCELLED_BY_HAND = "cancelled by hand"
+
+KEPT = (DONE, DIVERGED, PRUNED)
+"""States whose runs are data: they keep their metrics and their records."""
+
+_AT_ONCE = 10_000
+
+
+@dataclass(frozen=True)
+class End:
+    """How an attempt ended (`outcome`), and the state that its run is in then.
+
+    `result` tells what was spent to the end, where the worker lived to say so, else the last record does. `used`
+    are further columns of the attempt: peak_memory, energy, gpu_seconds.
+    """
+
+    run_id: str
+    attempt: int
+    state: str
+    outcome: str
+    reason: str | None = None
+    exception: str | None = None
+    traceback: str | None = None
+    result: RunResult | None = None
+    used: Mapping[str, Any] = field(default_factory=dict)
+
+
+class Transitions(Store):
+    """A store whose runs can change their states."""
+
+    def enqueue(self, planned: Plan) -> int:
+        """Add what is missing of a plan, queued; runs that are here stay as they are. Returns how many are new.
+
+        The sweep's membership and limits become the plan's: a run that the file no longer declares leaves the sweep
+        and stays in the table; what an older limit blocked is queued again.
+        """
+        if unseen := sorted({run.dataset for run in planned.runs if run.fingerprint == UNSEEN}):
+            raise TableError(f"{unseen[0]} was not here when this was planned; plan again with decode=True")
+        sweep, ids = planned.sweep, [run.run_id for run in planned.runs]
+        limits = planned.limits.model_dump(exclude_none=True)
+        said = {"file": planned.text, "limits": limits}
+        with self.together() as connection:
+            alone(connection)
+            known = set(connection.execute(sa.select(runs.c.run_id)).scalars())
+            if new := [row_of(run) for run in planned.runs if run.run_id not in known]:
+                connection.execute(runs.insert(), new)
+            inside = sa.select(members.c.run_id).where(members.c.sweep == sweep).order_by(members.c.position)
+            if ids != list(connection.execute(inside).scalars()):
+                connection.execute(members.delete().where(members.c.sweep == sweep))
+                rows = [{"sweep": sweep, "run_id": run_id, "position": i} for i, run_id in enumerate(ids)]
+                connection.execute(members.insert(), rows)
+            before = connection.execute(sa.select(sweeps.c.limits).where(sweeps.c.sweep == sweep)).first()
+            if before is None:
+                connection.execute(sweeps.insert().values(sweep=sweep, declared=_now(), **said))
+            else:
+                connection.execute(sweeps.update().where(sweeps.c.sweep == sweep).values(**said))
+            if before is not None and before.limits != limits:
+                _move(connection, ids, QUEUED, (BLOCKED,), None)
+        return len(new)
+
+    def recover(self) -> int:
+        """Queue again what a dead coordinator left running; returns how many. Workers that outlived it are ended.
+
+        Whoever holds a file's lock knows that no other coordinator of this host is alive; on a shared store its
+        process tells. Runs of another host are taken when their lease has run out.
+        """
+        now = dt.datetime.now(dt.UTC).timestamp()
+        of = sa.func.coalesce(attempts.c.coordinator, attempts.c.host + "/")
+        worker = [attempts.c[name] for name in ("host", "boot_id", "pid", "pid_started")]
+        running = (
+            sa.select(runs.c.run_id, runs.c.attempt, *worker, attempts.c.lease, of.label("coordinator"))
+            .join(attempts, _current())
+            .where(runs.c.state == RUNNING)
+        )
+        with self._reading() as connection:
+            found = connection.execute(running).all()
+        orphans = [row for row in found if row.lease < now or self._is_over(row.coordinator)]
+        for process in {Process(*row[2:6]) for row in orphans if row.pid_started is not None}:
+            process.kill()  # a checkpoint of theirs would come between those of the next attempt
+        reason = "its coordinator ended"
+        return len(self.settle([End(row.run_id, row.attempt, QUEUED, "lost", reason) for row in orphans]))
+
+    def _is_over(self, coordinator: str) -> bool:
+        """Whether a coordinator, `host/boot/pid/start`, was of this host and has ended."""
+        here = this_process()
+        host, boot, pid, started = [*coordinator.rsplit("/", 3), "", "", ""][:4]
+        if host != here.host:
+            return False
+        return not (self.shared and started and Process(host, boot, int(pid), int(started)).alive())
+
+    def claim(
+        self,
+        run_ids: Sequence[str],
+        reserved: Mapping[str, int] | None = None,
+        stacks: Mapping[str, int] | None = None,
+    ) -> dict[str, int]:
+        """Take queued runs for this coordinator: run_id -> attempt, its fencing token. Others are left out.
+
+        `reserved` are the FLOPs that the ledger sets aside for each run, `stacks` the number of runs that it is
+        trained with. What an earlier attempt recorded is dropped: the run starts again, or brings it along.
+        """
+        who = {"coordinator": "/".join(map(str, this_process())), "started": _now(), "lease": _lease()}
+        there = sa.select(runs.c.run_id).where(runs.c.run_id.in_(run_ids), runs.c.state == QUEUED)
+        taking = (
+            runs.update()
+            .where(runs.c.run_id.in_(there.with_for_update(skip_locked=True)), runs.c.state == QUEUED)
+            .values(state=RUNNING, attempt=runs.c.attempt + 1, reason=None, asked=None)
+            .returning(runs.c.run_id, runs.c.attempt)
+        )
+        with self.together() as connection:
+            claimed = {run_id: attempt for run_id, attempt in connection.execute(taking)}  # noqa: C416 - rows, not pairs
+            if claimed:
+                connection.execute(recorded.delete().where(recorded.c.run_id.in_(claimed)))
+                price, stack, alike = reserved or {}, stacks or {}, len(claimed)
+                rows = [
+                    {**who, "run_id": run, "attempt": n, "reserved": price.get(run), "stack": stack.get(run, alike)}
+                    for run, n in claimed.items()
+                ]
+                connection.execute(attempts.insert(), rows)
+        return claimed
+
+    def renew(self, claimed: dict[str, int]) -> None:
+        """Extend the leases of runs in flight."""
+        self._note(claimed, {"lease": _lease()})
+
+    def began(self, claimed: dict[str, int], worker: Process) -> None:
+        """Note the process in which runs in flight are trained."""
+        host, boot_id, pid, started = worker
+        self._note(claimed, {"host": host, "boot_id": boot_id, "pid": pid, "pid_started": started})
+
+    def _note(self, claimed: dict[str, int], values: dict[str, Any]) -> None:
+        this = (attempts.c.run_id == sa.bindparam("_run")) & (attempts.c.attempt == sa.bindparam("_attempt"))
+        rows = [{"_run": run_id, "_attempt": attempt, **values} for run_id, attempt in claimed.items()]
+        if rows:
+            with self.together() as connection:
+                connection.execute(attempts.update().where(this), rows)
+
+    def resume(self, resumed: Resumed, attempt: int) -> None:
+        """Note that a claimed run goes on from a checkpoint, with the records that it had made by then."""
+        said = {
+            "resumed_step": resumed.step,
+            "resumed_flops": resumed.flops,
+            "resumed_seconds": resumed.seconds,
+        }
+        with self.together() as connection:
+            if resumed.run_id not in _standing(connection, {resumed.run_id: attempt}):
+                return
+            this = (attempts.c.run_id == resumed.run_id) & (attempts.c.attempt == attempt)
+            connection.execute(attempts.update().where(this).values(**said))
+            if resumed.history:
+                _append(connection, [{**vars(record)} for record in resumed.history])
+
+    def record(self, records: Sequence[Record], claimed: dict[str, int]) -> None:
+        """Append records of runs in flight, in one transaction; those of an attempt that is over are left out."""
+        if not records:
+            return
+        about = {record.run_id: claimed[record.run_id] for record in records}
+        with self.together() as connection:
+            mine = _standing(connection, about)
+            if rows := [{**vars(record)} for record in records if record.run_id in mine]:
+                _append(connection, rows)
+
+    def settle(self, ends: Sequence[End]) -> set[str]:
+        """End attempts in one transaction and charge what they spent; returns the runs that were theirs to end."""
+        if not ends:
+            return set()
+        with self.together() as connection:
+            standing = _standing(connection, {end.run_id: end.attempt for end in ends})
+            mine = [end for end in ends if end.run_id in standing]
+            last = _last_records(connection, [end.run_id for end in mine if end.result is None])
+            for end in mine:
+                assert end.state in MOVES[RUNNING]
+                run, attempt = _ended(end, standing[end.run_id], last.get(end.run_id))
+                this = (attempts.c.run_id == end.run_id) & (attempts.c.attempt == end.attempt)
+                connection.execute(attempts.update().where(this).values(**attempt))
+                connection.execute(runs.update().where(runs.c.run_id == end.run_id).values(**run))
+            whole = [end.result for end in mine if end.result is not None and end.state in KEPT]
+            if whole:
+                gone = recorded.c.run_id.in_([result.run_id for result in whole])
+                connection.execute(recorded.delete().where(gone))
+                if records := [asdict(record) for result in whole for record in result.history]:
+                    connection.execute(recorded.insert(), records)
+        return {end.run_id for end in mine}
+
+    def finish(self, results: Sequence[RunResult], claimed: dict[str, int]) -> None:
+        """Write the ends of runs, done or diverged, and everything they recorded."""
+        self.settle([End(r.run_id, claimed[r.run_id], r.state, r.state, result=r) for r in results])
+
+    def release(self, claimed: dict[str, int], outcome: str, reason: str, exception: str | None = None) -> None:
+        """Queue runs in flight again: interrupted, or their worker lost, or to be tried in another way."""
+        self.settle(
+            [End(run_id, attempt, QUEUED, outcome, reason, exception) for run_id, attempt in claimed.items()]
+        )
+
+    def fail(self, claimed: dict[str, int], reason: str, traceback: str, exception: str | None = None) -> None:
+        """End runs in flight as failed, with a one-line reason and a traceback."""
+        said = (reason, exception, traceback)
+        self.settle([End(run_id, attempt, FAILED, "failed", *said) for run_id, attempt in claimed.items()])
+
+    def move(self, run_ids: Iterable[str], state: str, *, of: Sequence[str], reason: str | None = None) -> int:
+        """Move those of some runs that are in the states `of`, none of them running; returns how many moved."""
+        assert all(state in MOVES[before] and before != RUNNING for before in of)
+        with self.together() as connection:
+            return _move(connection, list(run_ids), state, of, reason)
+
+    def cancel(self, run_ids: Iterable[str]) -> tuple[int, int]:
+        """Cancel runs that are queued or blocked, and ask those in training to leave; returns how many of each.
+
+        Each is decided by one statement under its row's lock: none is missed that is claimed, or given back,
+        meanwhile. What was asked outlives the coordinator: an attempt that ends queued is then cancelled.
+        """
+        waits, found = runs.c.state.in_((QUEUED, BLOCKED)), list[str]()
+        values = {
+            "state": sa.case((waits, CANCELLED), else_=runs.c.state),
+            "asked": sa.case((waits, sa.null()), else_=CANCELLED),
+            "reason": sa.case((waits, CANCELLED_BY_HAND), else_=runs.c.reason),
+        }
+        with self.together() as connection:
+            for there in _locked(connection, run_ids, (QUEUED, BLOCKED, RUNNING)):
+                found += connection.execute(
+                    runs.update().where(there).values(values).returning(runs.c.state)
+                ).scalars()
+        return found.count(CANCELLED), found.count(RUNNING)
+
+    def changed(self, names: Iterable[str], *, added: bool) -> None:
+        """Tell the coordinators that share this table of sweeps that another terminal has changed: `changes`."""
+        with self.together() as connection:
+            alone(connection)  # so that numbers are seen in their order
+            number = 1 + sa.select(sa.func.max(sweeps.c.changed)).scalar_subquery()
+            said = {"changed": number, **({"added": number} if added else {})}
+            connection.execute(sweeps.update().where(sweeps.c.sweep.in_(names)).values(said))
+
+    def prioritise(self, run_ids: Iterable[str], priority: int) -> int:
+        """Set the priority of runs: higher goes first, 0 is usual. Returns how many there are."""
+        with self.together() as connection:
+            return sum(
+                connection.execute(runs.update().where(there).values(priority=priority)).rowcount
+                for there in _locked(connection, run_ids, STATES)
+            )
+
+    def tell(self, sweep: str, **values: Any) -> None:
+        """Write of a sweep what its coordinator knows: `paused`, `seconds`, `seconds_left`, `message`."""
+        with self.together() as connection:
+            connection.execute(sweeps.update().where(sweeps.c.sweep == sweep).values(**values))
+
+
+def _move(
+    connection: sa.Connection, run_ids: Sequence[str], state: str, of: Sequence[str], reason: str | None
+) -> int:
+    return sum(
+        connection.execute(runs.update().where(there).values(state=state, reason=reason)).rowcount
+        for there in _locked(connection, run_ids, of)
+    )
+
+
+def _locked(
+    connection: sa.Connection, run_ids: Iterable[str], states: Sequence[str]
+) -> Iterator[sa.ColumnElement[bool]]:
+    """Those of some runs that are in some states, a part at a time, as a condition; their rows are locked.
+
+    In the order of their ids, as all lock them: two that write the same rows never wait for each other.
+    """
+    for some in in_parts(sorted(run_ids)):
+        there = runs.c.run_id.in_(some) & runs.c.state.in_(states)
+        if connection.dialect.name == "postgresql":
+            connection.execute(sa.select(runs.c.run_id).where(there).order_by(runs.c.run_id).with_for_update())
+        yield there
+
+
+def _append(connection: sa.Connection, records: list[dict[str, Any]]) -> None:
+    """Insert records. A server may commit, and its answer be lost: what is tried again is there already."""
+    insert: Any = recorded.insert()
+    if connection.dialect.name == "postgresql":
+        from sqlalchemy.dialects import postgresql
+
+        insert = postgresql.insert(recorded).on_conflict_do_nothing()
+    connection.execute(insert, records)
+
+
+def in_parts(run_ids: Iterable[str]) -> Iterator[list[str]]:
+    """Run ids in lists of at most _AT_ONCE: a statement takes no more values."""
+    ids = list(run_ids)
+    return (ids[i : i + _AT_ONCE] for i in range(0, len(ids), _AT_ONCE))
+
+
+def _standing(connection: sa.Connection, claimed: Mapping[str, int]) -> dict[str, sa.Row[Any]]:
+    """Of runs with their tokens, those whose attempt this still is: what is known of it, by run_id."""
+    begun = [attempts.c[name] for name in ("resumed_step", "resumed_flops", "resumed_seconds")]
+    known = [runs.c[name] for name in ("run_id", "attempt", "dataset_size", "charged_flops", "asked")]
+    found = (
+        sa.select(*known, *begun)
+        .join(attempts, _current())
+        .where(runs.c.run_id.in_(list(claimed)), runs.c.state == RUNNING)
+        .order_by(runs.c.run_id)
+        .with_for_update(of=runs)  # where several write: whoever ends an attempt second finds that it is over
+    )
+    return {row.run_id: row for row in connection.execute(found) if row.attempt == claimed[row.run_id]}
+
+
+def _current() -> sa.ColumnElement[bool]:
+    return (attempts.c.run_id == runs.c.run_id) & (attempts.c.attempt == runs.c.attempt)
+
+
+def _last_records(connection: sa.Connection, run_ids: Sequence[str]) -> dict[str, Any]:
+    """The last record of runs that have any, by run_id."""
+    found = sa.select(recorded).where(recorded.c.run_id.in_(run_ids)).order_by(recorded.c.step)
+    return {row.run_id: row for row in connection.execute(found)}
+
+
+def _ended(end: End, begun: Any, last: Any) -> tuple[dict[str, Any], dict[str, Any]]:
+    """What to write of a run and its attempt: spent to its end, else to its last record, since its first step."""
+    if end.result is not None:
+        step, flops, seconds = end.result.steps, end.result.flops, end.result.seconds
+    else:
+        step, flops, seconds = (0, 0, 0.0) if last is None else (last.step, last.flops, last.seconds)
+    own = step >= begun.resumed_step
+    spent = {
+        "flops": flops - begun.resumed_flops if own else 0,
+        "seconds": seconds - begun.resumed_seconds if own else 0.0,
+    }
+    run: dict[str, Any] = {"state": end.state, "reason": end.reason, "asked": None}
+    if end.state == QUEUED and begun.asked:
+        run |= {"state": begun.asked, "reason": CANCELLED_BY_HAND}
+    if end.result is not None and end.state in KEPT:
+        run |= {name: _known(getattr(end.result, name)) for name in RESULT_COLUMNS}
+        run["epochs"] = end.result.examples / begun.dataset_size if begun.dataset_size else None
+    elif end.state == PRUNED and last is not None:  # stopped from outside: it has what it recorded
+        kept = {"val_error": last.error, "val_loss": last.loss, "steps": last.step}
+        run |= kept | {name: getattr(last, name) for name in ("examples", "flops", "seconds", "train_loss")}
+        run["epochs"] = last.examples / begun.dataset_size if begun.dataset_size else None
+    run["charged_flops"] = (begun.charged_flops or 0) + spent["flops"]
+    said = {"ended": _now(), "outcome": end.outcome, "reason": end.reason}
+    return run, {**said, "exception": end.exception, "traceback": end.traceback, **spent, **end.used}
+
+
+def _known(value: Any) -> Any:
+    """What is not a number is NULL: SQLite knows no other way."""
+    return None if isinstance(value, float) and math.isnan(value) else value
+
+
+def _lease() -> float:
+    return dt.datetime.now(dt.UTC).timestamp() + LEASE
+
+
+def _now() -> str:
+    return dt.datetime.now(dt.UTC).isoformat(timespec="milliseconds")

@@ -1,0 +1,245 @@
+"""What other terminals ask of a queue: files in a folder beside the table, obeyed by whoever holds its lock.
+
+A command takes the lock where nobody has it and acts itself. Where a coordinator has it, the command leaves its
+request in `<table>.requests/`, written aside, synced and renamed, and waits for the answer beside it; should the
+coordinator be gone meanwhile, the command takes the lock and obeys what lies there, its own request included. So a
+request is obeyed once and by one process, whoever dies when (docs/decisions/0010-requests.md).
+
+Where several write, in a PostgreSQL database, the command always acts itself and numbers its change. Coordinators
+look whether the number has grown, and then which of their runs are to leave.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import secrets
+import time
+from dataclasses import asdict, dataclass
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+import sqlalchemy as sa
+
+from orchestrator.store.engine import CROSSED, TableBusyError, TableError, alone, name_of, path_of, waits
+from orchestrator.store.table import Table
+from orchestrator.sweep.planner import Plan
+from orchestrator.sweep.sweep import Limits
+from trainer.spec import RunSpec
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from pathlib import Path
+
+BY_HAND = "by hand"
+"""Why a sweep is paused that a user has paused: a coordinator waits for it to be resumed."""
+
+LOOK, LOCK = 0.05, 0.5
+"""Seconds between two looks for the answer, and between two tries to take the lock."""
+
+CHANGES = 0.1
+"""Seconds between two looks for changes where several write: a query of less than a millisecond."""
+
+_SHORTEST = 4
+
+
+@dataclass(frozen=True)
+class Request:
+    """A verb and what it is about: sweeps by name, runs by the beginning of their run_id. `plan` is of `add`."""
+
+    verb: str
+    what: tuple[str, ...] = ()
+    priority: int = 0
+    plan: dict[str, Any] | None = None
+
+
+class Done(NamedTuple):
+    """What was done: a line for the user, the sweeps that it touched, and those that are now to be trained."""
+
+    said: str
+    sweeps: tuple[str, ...] = ()
+    wanted: tuple[str, ...] = ()
+
+
+def add(planned: Plan) -> Request:
+    """The request to enqueue a plan."""
+    said = {"sweep": planned.sweep, "text": planned.text, "limits": planned.limits.model_dump(exclude_none=True)}
+    return Request("add", plan={**said, "runs": [asdict(run) for run in planned.runs]})
+
+
+def obey(table: Table, request: Request) -> Done:
+    """Do what is asked, in one transaction; what is in training and to be cancelled is asked to leave.
+
+    TableError where the request names what is not there.
+    """
+    standing = {} if request.verb == "add" else table.standing()
+    with table.together() as connection:
+        alone(connection)
+        done = _act(table, request, standing)
+        table.changed(done.sweeps, added=request.verb == "add")
+    return done
+
+
+def _act(table: Table, request: Request, standing: dict[str, dict[str, Any]]) -> Done:
+    if request.verb == "add":
+        assert request.plan is not None
+        said = dict(request.plan)
+        runs, limits = tuple(RunSpec(**run) for run in said.pop("runs")), Limits(**said.pop("limits"))
+        new = table.enqueue(Plan(runs=runs, limits=limits, **said))
+        table.tell(said["sweep"], paused=None)
+        sweep = (said["sweep"],)
+        return Done(f"{said['sweep']}: {len(runs)} runs, {new} new", sweep, sweep)
+    sweeps = {name for row in standing.values() for name in row["sweeps"]}
+    if request.verb in ("pause", "resume"):
+        names = tuple(request.what) or tuple(sorted(sweeps))
+        if unknown := [name for name in names if name not in sweeps]:
+            raise TableError(
+                f"no sweep {unknown[0]!r} in {name_of(table.store)}; it holds {', '.join(sorted(sweeps)) or 'none'}"
+            )
+        for name in names:
+            table.tell(name, paused=BY_HAND if request.verb == "pause" else None)
+        return Done(f"{request.verb}d: {', '.join(names)}", names, names if request.verb == "resume" else ())
+    ids = [run_id for what in request.what for run_id in _named(what, standing, sweeps, table.store)]
+    touched = tuple(sorted({name for run_id in ids for name in standing[run_id]["sweeps"]}))
+    if request.verb == "prioritise":
+        return Done(f"priority {request.priority} for {table.prioritise(ids, request.priority)} runs", touched)
+    if request.verb == "cancel":
+        moved, leaving = table.cancel(ids)
+        stopping = f"; {leaving} in training will stop" if leaving else ""
+        return Done(f"{moved} of {len(ids)} runs are now cancelled{stopping}", touched)
+    if request.verb != "retry":
+        raise ValueError(f"no such request: {request.verb!r}")
+    moved = table.move(ids, "queued", of=("failed", "cancelled", "blocked"))
+    return Done(f"{moved} of {len(ids)} runs are now queued", touched, touched)
+
+
+def _named(what: str, standing: dict[str, dict[str, Any]], sweeps: set[str], store: str) -> list[str]:
+    if what in sweeps:
+        return [run_id for run_id, row in standing.items() if what in row["sweeps"]]
+    found = [run_id for run_id in standing if run_id.startswith(what)] if len(what) >= _SHORTEST else []
+    if len(found) != 1:
+        many = f"{len(found)} runs begin with {what!r}" if found else f"no sweep and no run {what!r}"
+        raise TableError(
+            f"{many} in {name_of(store)}; write a sweep's name, or {_SHORTEST} letters or more of a run_id"
+        )
+    return found
+
+
+class Inbox:
+    """The requests that lie beside a table, oldest first."""
+
+    def __init__(self, folder: Path) -> None:
+        self._folder = folder
+        self._done: list[Done] = []
+
+    def pending(self, _: Table) -> bool:
+        """Whether there is any."""
+        return bool(self._files())
+
+    def _files(self) -> list[Path]:
+        return sorted(self._folder.glob("*.json"))
+
+    def obey(self, table: Table) -> list[Done]:
+        """Obey and answer all of them. What cannot be read is answered and put away, or it would come for ever.
+
+        Where the disk is full or the table locked it raises, and is to be called again.
+        """
+        for file in self._files():
+            answer: dict[str, Any]
+            try:
+                said = json.loads(file.read_bytes())
+                one = obey(table, Request(**{**said, "what": tuple(said["what"])}))
+                answer = {"said": one.said}
+                self._done.append(one)
+            except (TableError, ValueError, TypeError, KeyError) as error:
+                answer = {"wrong": str(error)}
+            _write(file.with_suffix(".answer"), answer)
+            file.unlink()
+        done, self._done = self._done, []
+        return done
+
+    def ask(self, request: Request) -> Path:
+        """Leave a request; returns where the answer will lie."""
+        self._folder.mkdir(exist_ok=True)
+        file = self._folder / f"{time.time_ns()}-{secrets.token_hex(4)}.json"
+        _write(file, asdict(request))
+        return file.with_suffix(".answer")
+
+
+class Changes:
+    """What other terminals change in a table that several write: they have done it, and we are to notice.
+
+    Sweeps are wanted of us that were added for whoever works here. Those of others are left to them, whatever is
+    asked about them: their data may not be on this machine.
+    """
+
+    def __init__(self, table: Table, clock: Callable[[], float] = time.monotonic) -> None:
+        self._clock, self._looked = clock, clock()
+        self._seen, _ = table.changes(0)
+        self._done = Done("")
+
+    def pending(self, table: Table) -> bool:
+        """Whether anything has changed since the last look."""
+        if self._clock() - self._looked < CHANGES:
+            return False
+        self._looked = self._clock()
+        since = self._seen
+        self._seen, found = table.changes(since)
+        self._done = Done("", tuple(found), tuple(name for name, added in found.items() if added > since))
+        return bool(found)
+
+    def obey(self, _: Table) -> list[Done]:
+        """The sweeps that have changed; those that were added are wanted."""
+        return [self._done]
+
+
+def inbox_of(store: str) -> Inbox | None:
+    """The inbox beside a SQLite table; None for another database, which has `Changes`."""
+    path = path_of(store)
+    return None if path is None else Inbox(path.with_name(path.name + ".requests"))
+
+
+def ask(store: str, request: Request, wait: Callable[[float], None] = time.sleep) -> str:
+    """Have a request obeyed, by the coordinator that holds the table or else here; returns what it says.
+
+    TableError where the request is wrong.
+    """
+    inbox = inbox_of(store)
+    answer: Path | None = None
+    while True:
+        try:
+            with Table(store, writable=True) as table:
+                table.recover()
+                if inbox is not None:
+                    inbox.obey(table)
+                if answer is None:
+                    return obey(table, request).said
+        except TableBusyError:
+            assert inbox is not None
+            answer = answer or inbox.ask(request)
+        except sa.exc.OperationalError as error:
+            if waits(error) != CROSSED:
+                raise
+        for _ in range(round(LOCK / LOOK)):
+            if (said := _answered(answer)) is not None:
+                return said
+            wait(LOOK)
+
+
+def _answered(answer: Path | None) -> str | None:
+    if answer is None or not answer.exists():
+        return None
+    said: dict[str, str] = json.loads(answer.read_bytes())
+    answer.unlink()
+    if "wrong" in said:
+        raise TableError(said["wrong"])
+    return said["said"]
+
+
+def _write(path: Path, said: dict[str, Any]) -> None:
+    """Written aside, synced, renamed: it is there whole or not at all."""
+    aside = path.with_suffix(".part")
+    with aside.open("w") as file:
+        json.dump(said, file)
+        file.flush()
+        os.fsync(file.fileno())
+    aside.replace(path)

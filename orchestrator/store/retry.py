@@ -1,0 +1,44 @@
+"""Waiting for what cannot be had for now: a full disk, another program's lock on the table, a server's answer."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, TypeVar
+
+from orchestrator.store.engine import waits
+from trainer.host.urls import RemoteError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+T = TypeVar("T")
+
+AGAIN = 1.0
+"""Seconds after which it is tried again."""
+
+
+class Patience:
+    """Does what is to be written however long that takes, and says so; not once `hurry` says True."""
+
+    def __init__(
+        self, say: Callable[[str], None], sleep: Callable[[float], None], hurry: Callable[[], bool]
+    ) -> None:
+        self._say, self._sleep, self._hurry = say, sleep, hurry
+
+    def __call__(self, write: Callable[[], T]) -> T:
+        """What `write` returns in the end. It is one transaction: where it raises, nothing of it was done."""
+        waited = ""
+        while True:
+            try:
+                done = write()
+            except Exception as error:
+                remote = isinstance(error, RemoteError)
+                why = str(error) if remote else waits(error)
+                if why is None or self._hurry():
+                    raise
+                waited = "it answers again" if remote else "the table can be written again"
+                self._say(f"{why}: waiting, nothing is lost")
+                self._sleep(AGAIN)
+            else:
+                if waited:
+                    self._say(waited)
+                return done

@@ -1,0 +1,312 @@
+"""The results table: the only place where runs, their states and their metrics are kept. It is the queue as well.
+
+Three tables (docs/columns.md): `runs`, one row a run, with its spec, its state and its last metrics;
+`history`, one row a record; `attempts`, who ran what, when, and how it ended. `members` says which sweeps a
+run belongs to, so that two sweeps share what both declare.
+
+SQLite in WAL mode with `synchronous=FULL`: what was committed survives a power cut. Every write is one short
+`BEGIN IMMEDIATE` transaction of the one coordinator that holds the table's lock file; readers open their own
+connection and never wait. In a PostgreSQL database several coordinators write.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import sqlalchemy as sa
+
+from orchestrator.store.engine import TableError, name_of
+from orchestrator.store.queue import LEASE, End, Transitions
+from orchestrator.store.schema import (
+    BLOCKED,
+    DONE,
+    FAILED,
+    QUEUED,
+    RUNNING,
+    STATES,
+    attempts,
+    members,
+    runs,
+    sweeps,
+)
+from orchestrator.store.schema import history as recorded
+from orchestrator.sweep.sweep import Limits
+from trainer.spec import RunSpec
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+    from pathlib import Path
+
+    import pandas as pd
+
+__all__ = ["LEASE", "End", "Table", "TableError", "history", "results"]
+
+_PLACES = ("path", "start")
+"""Columns that may be URLs with a password: `queued` keeps it, for workers, and what is shown does not."""
+
+
+class Table(Transitions):
+    """The results table at a path or SQLAlchemy URL. `writable` takes its lock: one coordinator at a time.
+
+    Raises TableError where it is no table of ours, or of another version; TableBusyError where another coordinator
+    holds it.
+    """
+
+    def queued(self, sweep: str) -> list[RunSpec]:
+        """Specs of a sweep's queued runs, in the order of the plan."""
+        query = (
+            sa.select(runs.c.spec)
+            .join(members, members.c.run_id == runs.c.run_id)
+            .where(members.c.sweep == sweep, runs.c.state == QUEUED)
+            .order_by(members.c.position)
+        )
+        with self._reading() as connection:
+            return [RunSpec(**spec) for spec in connection.execute(query).scalars()]
+
+    def standing(self, names: Sequence[str] | None = None) -> dict[str, dict[str, Any]]:
+        """Of every run of some sweeps (all): its state, priority, parent and planned_flops, and its `sweeps`."""
+        columns = [runs.c[name] for name in ("run_id", "state", "priority", "parent", "planned_flops")]
+        query = sa.select(*columns, members.c.sweep).join(members, members.c.run_id == runs.c.run_id)
+        if names is not None:
+            query = query.where(members.c.sweep.in_(names))
+        found: dict[str, dict[str, Any]] = {}
+        with self._reading() as connection:
+            for row in connection.execute(query):
+                known = found.setdefault(row.run_id, {**row._mapping, "sweeps": []})  # noqa: SLF001 - its public name
+                known["sweeps"].append(row.sweep)
+        return found
+
+    def states(self, sweep: str) -> dict[str, str]:
+        """The state of every run of a sweep, by run_id."""
+        query = sa.select(runs.c.run_id, runs.c.state).where(runs.c.run_id.in_(_inside(sweep)))
+        with self._reading() as connection:
+            return {run_id: state for run_id, state in connection.execute(query)}  # noqa: C416 - rows, not pairs
+
+    def counts(self, sweep: str | None = None) -> dict[str, int]:
+        """Number of runs by state."""
+        query = sa.select(runs.c.state, sa.func.count()).group_by(runs.c.state)
+        if sweep is not None:
+            query = query.where(runs.c.run_id.in_(_inside(sweep)))
+        with self._reading() as connection:
+            return {state: count for state, count in connection.execute(query)}  # noqa: C416 - rows, not pairs
+
+    def sweeps(self) -> list[dict[str, Any]]:
+        """Every sweep with its runs by state and its ledger, in the order declared.
+
+        `planned_flops` and `flops` are of runs, `charged_flops` of everything that was processed for them,
+        `reserved_flops` of what is in training, `wasted_flops` of what was processed and lost;
+        `trained_seconds` are the runs' own, `seconds` those in which any was in training.
+        """
+        blocked = sa.case((runs.c.state == BLOCKED, runs.c.planned_flops), else_=0)
+        query = (
+            sa.select(
+                sweeps.c.sweep,
+                sa.func.count().label("runs"),
+                *(sa.func.sum(sa.case((runs.c.state == s, 1), else_=0)).label(s) for s in STATES),
+                _total(runs.c.planned_flops).label("planned_flops"),
+                _total(runs.c.flops).label("flops"),
+                sa.func.coalesce(_total(runs.c.charged_flops), 0.0).label("charged_flops"),
+                _total(blocked).label("blocked_flops"),
+                sa.func.coalesce(sa.func.sum(runs.c.seconds), 0.0).label("trained_seconds"),
+                sa.func.min(sa.case((runs.c.state == DONE, runs.c.error))).label("best_error"),
+                *(sweeps.c[name] for name in ("paused", "seconds", "seconds_left", "message")),
+            )
+            .join(members, members.c.sweep == sweeps.c.sweep)
+            .join(runs, runs.c.run_id == members.c.run_id)
+            .group_by(sweeps.c.sweep)
+            .order_by(sweeps.c.declared)
+        )
+        with self._reading() as connection:
+            rows = [dict(row) for row in connection.execute(query).mappings()]
+            tried = {row["sweep"]: dict(row) for row in connection.execute(_tried()).mappings()}
+            limits = {s: said for s, said in connection.execute(sa.select(sweeps.c.sweep, sweeps.c.limits))}  # noqa: C416
+        none = {"reserved_flops": 0, "wasted_flops": 0, "gpu_seconds": 0.0}
+        found = [
+            {**row, **none, **tried.get(row["sweep"], {}), "limits": limits[row["sweep"]] or {}} for row in rows
+        ]
+        return [
+            {k: int(v) if k.endswith("flops") and v is not None else v for k, v in row.items()} for row in found
+        ]
+
+    def declaration(self, sweep: str) -> tuple[str, str]:
+        """When a sweep was declared, and the text of its file."""
+        query = sa.select(sweeps.c.declared, sweeps.c.file).where(sweeps.c.sweep == sweep)
+        with self._reading() as connection:
+            declared, file = connection.execute(query).one()
+        return declared, file
+
+    def changes(self, since: int) -> tuple[int, dict[str, int]]:
+        """The number of the last change by another terminal, and the sweeps changed since another such number.
+
+        Of each that of the change by which it was last added.
+        """
+        query = sa.select(sweeps.c.sweep, sweeps.c.changed, sweeps.c.added).where(sweeps.c.changed > since)
+        with self._reading() as connection:
+            found = connection.execute(query.order_by(sweeps.c.declared)).all()
+        return max((row.changed for row in found), default=since), {row.sweep: row.added for row in found}
+
+    def leaving(self) -> list[str]:
+        """Runs in training that are asked to leave, whoever trains them."""
+        query = sa.select(runs.c.run_id).where(runs.c.state == RUNNING, runs.c.asked.is_not(None))
+        with self._reading() as connection:
+            return list(connection.execute(query).scalars())
+
+    def limits(self, sweep: str) -> Limits:
+        """What the sweep may spend."""
+        with self._reading() as connection:
+            said = connection.execute(sa.select(sweeps.c.limits).where(sweeps.c.sweep == sweep)).scalar()
+        return Limits(**(said or {}))
+
+    def listed(self, sweep: str | None, states: Sequence[str]) -> list[dict[str, Any]]:
+        """Runs of a sweep (all) in some states, in the order of the plan: what one looks for in a queue."""
+        names = ("state", "priority", "attempt", "model", "dataset_size", "lr", "seed", "reason")
+        query = (
+            sa.select(runs.c.run_id, members.c.sweep, *(runs.c[name] for name in names))
+            .join(members, members.c.run_id == runs.c.run_id)
+            .where(runs.c.state.in_(states))
+            .order_by(members.c.sweep, members.c.position)
+        )
+        if sweep is not None:
+            query = query.where(members.c.sweep == sweep)
+        with self._reading() as connection:
+            return [dict(row) for row in connection.execute(query).mappings()]
+
+    def running(self) -> list[dict[str, Any]]:
+        """Runs in training: who trains them, since when, and their last record."""
+        last = sa.select(recorded.c.run_id, sa.func.max(recorded.c.step).label("step")).group_by(recorded.c.run_id)
+        newest = last.where(
+            recorded.c.run_id.in_(sa.select(runs.c.run_id).where(runs.c.state == RUNNING))
+        ).subquery()
+        of_run = [runs.c[name] for name in ("run_id", "attempt", "model", "lr", "seed", "planned_flops")]
+        of_attempt = [attempts.c[name] for name in ("stack", "started", "host", "pid")]
+        of_record = [recorded.c[name] for name in ("step", "flops", "error")]
+        query = (
+            sa.select(*of_run, *of_attempt, *of_record)
+            .join(attempts, (attempts.c.run_id == runs.c.run_id) & (attempts.c.attempt == runs.c.attempt))
+            .outerjoin(newest, newest.c.run_id == runs.c.run_id)
+            .outerjoin(recorded, (recorded.c.run_id == newest.c.run_id) & (recorded.c.step == newest.c.step))
+            .where(runs.c.state == RUNNING)
+            .order_by(attempts.c.started)
+        )
+        with self._reading() as connection:
+            return [dict(row) for row in connection.execute(query).mappings()]
+
+    def shown(self, beginning: str) -> dict[str, Any]:
+        """All of the one run whose run_id begins so, with its `sweeps` and its `attempts`; TableError otherwise."""
+        with self._reading() as connection:
+            one = runs.c.run_id.startswith(beginning, autoescape=True)
+            found = connection.execute(sa.select(runs).where(one).limit(2)).mappings().all()
+            if len(found) != 1:
+                many = f"more than one run begins with {beginning!r}" if found else f"no run {beginning!r}"
+                raise TableError(f"{many} in {name_of(self.store)}; `isoflop queue list` names them")
+            (row,) = found
+            inside = sa.select(members.c.sweep).where(members.c.run_id == row["run_id"])
+            tries = sa.select(attempts).where(attempts.c.run_id == row["run_id"]).order_by(attempts.c.attempt)
+            return {
+                **{name: value for name, value in row.items() if name != "spec"},
+                **{name: row[name] and name_of(row[name]) for name in _PLACES},
+                "sweeps": list(connection.execute(inside).scalars()),
+                "attempts": [dict(one) for one in connection.execute(tries).mappings()],
+            }
+
+    def failures(self, sweep: str) -> list[dict[str, Any]]:
+        """Failed runs of a sweep: run_id, model, reason and the last attempt's traceback."""
+        query = (
+            sa.select(runs.c.run_id, runs.c.model, runs.c.seed, runs.c.reason, attempts.c.traceback)
+            .join(members, members.c.run_id == runs.c.run_id)
+            .outerjoin(
+                attempts,
+                (attempts.c.run_id == runs.c.run_id) & (attempts.c.attempt == runs.c.attempt),
+            )
+            .where(members.c.sweep == sweep, runs.c.state == FAILED)
+            .order_by(members.c.position)
+        )
+        with self._reading() as connection:
+            return [dict(row) for row in connection.execute(query).mappings()]
+
+    def frame(self, what: str = "runs", sweep: str | None = None) -> pd.DataFrame:
+        """`runs`, `history` or `attempts` as a DataFrame; runs with a `sweep` column, in the order of the plan."""
+        import pandas as pd
+
+        table = {"runs": runs, "history": recorded, "attempts": attempts}[what]
+        columns: list[Any] = [column for column in table.c if column.name != "spec"]
+        place = members
+        if what == "runs":
+            columns[1:1] = [members.c.sweep, members.c.search_cell, members.c.trial]
+        elif sweep is None:
+            place = _first_place()
+        query = sa.select(*columns).outerjoin(place, place.c.run_id == table.c.run_id)
+        if sweep is not None:
+            query = query.where(members.c.sweep == sweep)
+        order = {"history": [recorded.c.step], "attempts": [attempts.c.attempt]}.get(what, [])
+        query = query.order_by(place.c.sweep, place.c.position, *order)
+        with self._reading() as connection:
+            compiled = str(query.compile(self._engine, compile_kwargs={"literal_binds": True}))
+            found = connection.exec_driver_sql(compiled).cursor.fetchall()  # plain rows: a million take seconds
+        frame = pd.DataFrame(found, columns=[column.name for column in columns])
+        for name in _PLACES if what == "runs" else ():
+            if frame[name].notna().any():
+                frame[name] = frame[name].map(name_of, na_action="ignore")
+        return frame
+
+
+def _total(flops: sa.ColumnElement[Any]) -> sa.ColumnElement[Any]:
+    """A sum of FLOPs, as a float: a sweep's may be above 2^63, where integers of databases end."""
+    return sa.func.sum(sa.cast(flops, sa.Float(53)))
+
+
+def _inside(sweep: str) -> sa.Select[Any]:
+    return sa.select(members.c.run_id).where(members.c.sweep == sweep)
+
+
+def _first_place() -> Any:
+    """Where each run stands first, so that a run of two sweeps is read once."""
+    number = sa.func.row_number().over(
+        partition_by=members.c.run_id, order_by=(members.c.sweep, members.c.position)
+    )
+    ranked = sa.select(members, number.label("number")).subquery()
+    return sa.select(ranked).where(ranked.c.number == 1).subquery()
+
+
+def _tried() -> sa.Select[Any]:
+    """By sweep: FLOPs reserved by attempts in training, FLOPs lost, and seconds of GPUs.
+
+    Lost is what an attempt had done beyond where the next one began; and all that a failed run's last attempt had
+    done (docs/explanation/ledger.md).
+    """
+    begin = attempts.c.resumed_flops
+    next_begin = sa.func.lead(begin).over(partition_by=attempts.c.run_id, order_by=attempts.c.attempt)
+    of = sa.select(
+        attempts.c.run_id,
+        attempts.c.gpu_seconds,
+        sa.case((attempts.c.ended.is_(None), attempts.c.reserved), else_=0).label("reserved"),
+        (begin + sa.func.coalesce(attempts.c.flops, 0)).label("reached"),
+        next_begin.label("next_begin"),
+    ).subquery()
+    last = sa.case((runs.c.state == FAILED, of.c.reached), else_=0)
+    lost = sa.case(
+        (of.c.next_begin.is_(None), last), (of.c.reached > of.c.next_begin, of.c.reached - of.c.next_begin), else_=0
+    )
+    return (
+        sa.select(
+            members.c.sweep,
+            sa.func.coalesce(_total(of.c.reserved), 0.0).label("reserved_flops"),
+            _total(lost).label("wasted_flops"),
+            sa.func.coalesce(sa.func.sum(of.c.gpu_seconds), 0.0).label("gpu_seconds"),
+        )
+        .join(runs, runs.c.run_id == members.c.run_id)
+        .join(of, of.c.run_id == members.c.run_id)
+        .group_by(members.c.sweep)
+    )
+
+
+def results(store: str | Path = "isoflop.db", sweep: str | None = None) -> pd.DataFrame:
+    """One row a run with plain columns (docs/columns.md), ready for pandas and `analysis`."""
+    with Table(store) as table:
+        return table.frame("runs", sweep)
+
+
+def history(store: str | Path = "isoflop.db", sweep: str | None = None) -> pd.DataFrame:
+    """One row a record: the metrics of every run at its log-spaced evaluations."""
+    with Table(store) as table:
+        return table.frame("history", sweep)

@@ -1,0 +1,126 @@
+"""Trials in the results table: which runs a search has tried in which cell, under which number."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import replace
+from typing import TYPE_CHECKING, NamedTuple
+
+import sqlalchemy as sa
+
+from orchestrator.store.queue import in_parts
+from orchestrator.store.schema import history, members, row_of, runs
+from trainer.spec import RunSpec
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Sequence
+
+    from orchestrator.store.table import Table
+    from orchestrator.sweep.planner import Plan
+
+ENDED = {"done", "diverged", "pruned", "failed", "cancelled"}
+WORST = {"val_error": 1.0, "val_loss": math.inf}
+"""What a trial that diverged is worth: it is an answer, unlike one that failed."""
+FINITE_WORST = {metric: min(worth, 1e300) for metric, worth in WORST.items()}
+"""What Ray Tune is told instead: it interpolates percentiles, and between infinities there is nothing."""
+
+
+class Trial(NamedTuple):
+    """Hyper-parameters tried in a cell: one run a seed."""
+
+    search_cell: str
+    number: int
+    runs: list[RunSpec]
+
+
+class Standing(NamedTuple):
+    """How a run stands, with the metrics of its end."""
+
+    state: str
+    val_error: float | None
+    val_loss: float | None
+    error: float | None
+
+
+class Task(NamedTuple):
+    """What Ray Tune has trained: the runs of a trial; or, where they are over, played back: their mean by step."""
+
+    number: int
+    runs: list[RunSpec]
+    curve: list[tuple[int, float]]
+
+    @property
+    def over(self) -> bool:
+        """Whether there is nothing to train."""
+        return bool(self.curve)
+
+
+def known(table: Table, sweep: str) -> list[Trial]:
+    """Every trial of a sweep, by cell and number."""
+    query = (
+        sa.select(members.c.search_cell, members.c.trial, runs.c.spec)
+        .join(runs, runs.c.run_id == members.c.run_id)
+        .where(members.c.sweep == sweep, members.c.trial.is_not(None))
+        .order_by(members.c.position)
+    )
+    found: dict[tuple[str, int], Trial] = {}
+    with table.engine.begin() as connection:
+        for cell, number, spec in connection.execute(query):
+            found.setdefault((cell, number), Trial(cell, number, [])).runs.append(RunSpec(**spec))
+    return sorted(found.values(), key=lambda trial: trial[:2])
+
+
+def propose(table: Table, sweep: str, trials: Sequence[Trial]) -> None:
+    """Add trials, all or none: members of the sweep, their runs queued where they are not here already.
+
+    A run that an earlier search of this sweep had tried in another cell is from now on of this one.
+    """
+    rows = {run.run_id: row_of(run) for trial in trials for run in trial.runs}
+    with table.together() as connection:
+        here = set(connection.execute(sa.select(runs.c.run_id).where(runs.c.run_id.in_(rows))).scalars())
+        if new := [row for run_id, row in rows.items() if run_id not in here]:
+            connection.execute(runs.insert(), new)
+        last = sa.select(sa.func.max(members.c.position)).where(members.c.sweep == sweep)
+        place = (connection.execute(last).scalar() or 0) + 1
+        said = [
+            {"sweep": sweep, "run_id": run.run_id, "search_cell": trial.search_cell, "trial": trial.number}
+            for trial in trials
+            for run in trial.runs
+        ]
+        connection.execute(members.delete().where(members.c.sweep == sweep, members.c.run_id.in_(rows)))
+        connection.execute(members.insert(), [{**row, "position": place + i} for i, row in enumerate(said)])
+
+
+def declare(table: Table, planned: Plan) -> None:
+    """Make a search's sweep known to the table, with its limits.
+
+    What is no trial leaves the sweep: runs of an earlier file of this name, which searched nothing.
+    """
+    mine = members.c.sweep == planned.sweep
+    kept = sa.select(runs.c.spec).join(members, members.c.run_id == runs.c.run_id).where(mine)
+    with table.engine.begin() as connection:
+        connection.execute(members.delete().where(mine, members.c.trial.is_(None)))
+        specs = connection.execute(kept.order_by(members.c.position)).scalars().all()
+    table.enqueue(replace(planned, runs=tuple(RunSpec(**spec) for spec in specs)))
+
+
+def standings(table: Table, run_ids: Iterable[str]) -> dict[str, Standing]:
+    """How runs stand."""
+    query = sa.select(*(runs.c[name] for name in ("run_id", *Standing._fields)))
+    with table.engine.begin() as connection:
+        rows = [
+            row for some in in_parts(run_ids) for row in connection.execute(query.where(runs.c.run_id.in_(some)))
+        ]
+    return {run_id: Standing(*rest) for run_id, *rest in rows}
+
+
+def curves(table: Table, run_ids: Iterable[str], metric: str) -> dict[str, dict[int, float]]:
+    """What runs recorded on their validation split: the metric by step."""
+    value = {"val_error": history.c.error, "val_loss": history.c.loss}[metric]
+    query = sa.select(history.c.run_id, history.c.step, value).order_by(history.c.step)
+    found: dict[str, dict[int, float]] = {}
+    with table.engine.begin() as connection:
+        for some in in_parts(run_ids):
+            for run_id, step, measured in connection.execute(query.where(history.c.run_id.in_(some))):
+                found.setdefault(run_id, {})[step] = measured
+    return found

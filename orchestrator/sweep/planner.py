@@ -1,0 +1,314 @@
+"""Sweep to Plan: cells, seeds, what a run costs. Pure and deterministic, no torch."""
+
+from __future__ import annotations
+
+import functools
+import itertools
+import math
+import os
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from orchestrator.sweep.search_space import dearest, trials_of
+from orchestrator.sweep.sweep import FIRST_STAGE, CellSections, Limits, Stage, Sweep, SweepError
+from trainer import cost
+from trainer import trunk as ladder
+from trainer.data import catalogue, datasets
+from trainer.host.urls import is_url, local, shown
+from trainer.presets import PRESETS
+from trainer.spec import OWNERS, RunSpec, SpecError, parse_model_name
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator, Sequence
+
+    from orchestrator.sweep.yaml_source import Location
+    from trainer.data.datasets import DatasetInfo
+
+    Find = Callable[[RunSpec], RunSpec]
+    Make = Callable[[dict[str, Any], int], RunSpec]
+
+_SECTIONS = ("data", "model", "train", "budget")
+_FIELD_OF = {("budget", "flops"): "budget"}  # keys whose RunSpec field has another name
+_REQUIRED = {"dataset": "data", "width": "model", "budget": "budget"}
+_MOST_RUNS = 100_000  # a mistyped `seeds: 100000000` would take the machine's memory before it is seen
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What a sweep comes to: its runs in a fixed order, resolved, with their limits. Nothing has run yet."""
+
+    sweep: str
+    runs: tuple[RunSpec, ...]
+    limits: Limits
+    text: str = ""
+    notes: tuple[str, ...] = ()
+    trials: int | None = None
+
+    @property
+    def flops(self) -> int:
+        """Training FLOPs that all runs cost together, by the rule `exact`: what they share is counted once."""
+        return sum(ladder.charged_flops(self.runs).values())
+
+    @property
+    def cells(self) -> dict[str, list[RunSpec]]:
+        """Runs by cell_id, in the order of the file."""
+        grouped: dict[str, list[RunSpec]] = {}
+        for run in self.runs:
+            grouped.setdefault(run.cell_id, []).append(run)
+        return grouped
+
+
+def makers(sweep: Sweep) -> Iterator[tuple[RunSpec, Make]]:
+    """The cells of a sweep with a search, as they were said, and what makes a run of it of given values and seed.
+
+    Raises SpecError, as it is called, where values do not fit; `plan` has checked the others.
+    """
+    find = _finder(Path(sweep.source.name).parent, decode=True)
+
+    def maker(fields: dict[str, Any]) -> Make:
+        return lambda values, seed: find(RunSpec(**{**fields, **values, "seed": seed}))
+
+    return ((RunSpec(**fields), maker(fields)) for fields, _ in _cells(sweep, {}))
+
+
+def run_flops(spec: RunSpec) -> int:
+    """Training FLOPs that a resolved run will have spent at its end."""
+    assert spec.steps is not None
+    return spec.steps * spec.batch_size * cost.flops_per_example(cost.shape_of(spec))
+
+
+def plan(sweep: Sweep, *, decode: bool = True) -> Plan:
+    """Expand and price a sweep.
+
+    Without `decode`, data sets that the catalogue knows need not be here: such a plan is to be looked at, not run.
+
+    Raises SweepError with every value that does not fit its data set, its model or its budget, and where.
+    """
+    complaints: dict[Location, str] = {}
+    find = _finder(Path(sweep.source.name).parent, decode=decode)
+    runs: dict[str, RunSpec] = {}
+    twice = 0
+    grid = math.prod(map(len, _said(sweep, ()).values())) * len(sweep.seed_list)
+    if grid > _MOST_RUNS:
+        message = f"the axes multiply to {grid:,} runs; at most {_MOST_RUNS:,} are planned"
+        raise SweepError(sweep.source, [((), message)])
+    for fields, places in _cells(sweep, complaints):
+        seeds = sweep.seed_list
+        first = _resolved({**fields, "seed": seeds[0]}, {**places, "": places["dataset"]}, complaints, find)
+        for run in [] if first is None else [replace(first, seed=seed) for seed in seeds]:
+            twice += run.run_id in runs
+            runs.setdefault(run.run_id, run)
+    _check_owners(_said(sweep, ()), list(runs.values()), complaints)
+    stages = {FIRST_STAGE: list(runs.values())}
+    for i, stage in enumerate(sweep.then):
+        if not complaints:
+            parents = stages[stage.after or [*stages][-1]]
+            stages[stage.stage] = _follow(stage, ("then", i), parents, complaints, find)
+            runs |= {run.run_id: run for run in stages[stage.stage]}
+    if complaints:
+        raise SweepError(sweep.source, list(complaints.items()))
+    trials = None if sweep.search is None else trials_of(sweep.search)
+    planned = Plan(sweep.sweep, tuple(runs.values()), sweep.limits, sweep.source.text, trials=trials)
+    return replace(planned, notes=tuple(_notes(planned, twice)))
+
+
+def _resolved(
+    fields: dict[str, Any],
+    places: dict[str, Location],
+    complaints: dict[Location, str],
+    find: Find,
+) -> RunSpec | None:
+    """A run, or a complaint at the place of the value that it is about, `places[""]` where nothing was said."""
+    try:
+        return find(RunSpec(**fields))
+    except SpecError as error:
+        complaints.setdefault(places.get(error.field) or places[""], f"{error.field}: {error.message}")
+        return None
+
+
+_OF_THE_PARENT = (
+    *("family", "depth", "width", "expansion", "activation", "dropout", "param", "base_width", "precision", "seed"),
+)
+_OF_ITS_DATA = (
+    "dataset",
+    "path",
+    "loader",
+    "resolution",
+    "dataset_size",
+    "validation",
+    "zipf_alpha",
+    "zipf_tokens",
+)
+
+
+def _follow(
+    stage: Stage,
+    top: Location,
+    parents: Sequence[RunSpec],
+    complaints: dict[Location, str],
+    find: Find,
+) -> list[RunSpec]:
+    """The runs of a stage: its own axes multiply with the runs that it follows."""
+    said = _said(stage, top)
+    if not _has(said, "budget"):
+        complaints[top] = f"stage {stage.stage!r}: budget: flops, epochs or examples is missing"
+        return []
+    most = _MOST_RUNS // max(1, len(parents))
+    if math.prod(map(len, said.values())) > most:
+        complaints[top] = f"stage {stage.stage!r}: its axes multiply to more than {_MOST_RUNS:,} runs"
+        return []
+    inherited = _OF_THE_PARENT + (() if "dataset" in said else _OF_ITS_DATA)
+    found: dict[str, RunSpec] = {}
+    for fields, places in _product(said, complaints):
+        for parent in parents:
+            taken = {name: getattr(parent, name) for name in inherited}
+            own = {**taken, **fields, "parent": parent.run_id, "parent_cell": parent.cell_id, "stage": stage.stage}
+            run = _resolved(own, {**places, "": top}, complaints, find)
+            if run is not None and run.inputs != parent.inputs:
+                where = places.get("resolution") or places.get("dataset") or top
+                message = f"{run.dataset} has {run.inputs:,} inputs here, its parent {parent.inputs:,}"
+                complaints.setdefault(where, f"{message}; give data.resolution, the side of the parent's images")
+            if run is None or complaints:
+                return []
+            found[run.run_id] = run
+    _check_owners(said, list(found.values()), complaints)
+    return list(found.values())
+
+
+def _cells(sweep: Sweep, complaints: dict[Location, str]) -> Iterator[tuple[dict[str, Any], dict[str, Location]]]:
+    """(RunSpec fields, where each was said) of the grid's cells, then of the explicit ones."""
+    grid = _said(sweep, ())
+    missing = [field for field in _REQUIRED if not _has(grid, field)]
+    if not missing:
+        yield from _product(grid, complaints)
+    for i, cell in enumerate(sweep.cells):
+        own = _said(cell, ("cells", i))
+        if any(_has(own, name) for name in ("budget", "epochs", "examples")):
+            kept = {k: v for k, v in grid.items() if k not in ("budget", "epochs", "examples")}
+        else:
+            kept = grid
+        merged = {**kept, **own}
+        if many := [name for name, values in merged.items() if len(values) > 1]:
+            complaints[("cells", i)] = f"this cell must choose one {many[0]}; the grid has {len(merged[many[0]])}"
+        elif absent := [field for field in _REQUIRED if not _has(merged, field)]:
+            complaints[("cells", i)] = f"{absent[0]!r} is missing here and in {_REQUIRED[absent[0]]!r}"
+        else:
+            yield from _product(merged, complaints)
+    if missing and not sweep.cells:
+        for field in missing:
+            word = "flops, epochs or examples" if field == "budget" else f"{field!r}"
+            complaints[(_REQUIRED[field],)] = f"{_REQUIRED[field]}: {word} is missing"
+
+
+Said = dict[str, list[tuple[Any, "Location"]]]
+
+
+def _said(sections: CellSections | Stage, top: Location) -> Said:
+    """Field -> its values, each with its place, of everything that the sections say; a preset's first."""
+    preset, place = sections.train.preset, (*top, "train", "preset")
+    found: Said = {name: [(value, place)] for name, value in PRESETS[preset].items()} if preset else {}
+    for section in _SECTIONS:
+        for key, value in getattr(sections, section, ()):
+            if value is None or key == "preset":
+                continue
+            where = (*top, section, key)
+            values = (
+                [(v, (*where, i)) for i, v in enumerate(value)] if isinstance(value, list) else [(value, where)]
+            )
+            found[_FIELD_OF.get((section, key), key)] = values
+    if isinstance(sections, Sweep) and sections.search:  # as its dearest trial: what is planned is priced
+        for name, parameter in sections.search.parameters.items():
+            found[name] = [(dearest(name, parameter), ("search", "parameters", name))]
+    return found
+
+
+def _has(said: Said, field: str) -> bool:
+    others = {"width": ("name",), "budget": ("epochs", "examples")}.get(field, ())
+    return any(name in said for name in (field, *others))
+
+
+def _product(said: Said, complaints: dict[Location, str]) -> Iterator[tuple[dict[str, Any], dict[str, Location]]]:
+    for values in itertools.product(*said.values()):
+        fields = {name: value for name, (value, _) in zip(said, values, strict=True)}
+        places = {name: where for name, (_, where) in zip(said, values, strict=True)}
+        if (name := fields.pop("name", None)) is not None:
+            try:
+                fields |= parse_model_name(name)
+            except SpecError as error:
+                complaints[places["name"]] = f"name: {error.message}"
+                continue
+        yield fields, places
+
+
+def _finder(folder: Path, *, decode: bool) -> Find:
+    """What completes a run with its data set: its files are looked for once a plan, not once a run."""
+
+    @functools.cache
+    def place(dataset: str, path: str | None) -> str | None:
+        if dataset in datasets.EMBEDDED:
+            return path
+        if path is None:
+            return catalogue.find(dataset, [folder])
+        return _absolute("path", path, folder)
+
+    @functools.cache
+    def start(said: str | None) -> str | None:
+        return None if said is None else _absolute("start", said, folder)
+
+    @functools.cache
+    def known(*settings: tuple[str, Any]) -> DatasetInfo:
+        return datasets.describe(RunSpec(**dict(settings), epochs=1), decode=decode)
+
+    def find(spec: RunSpec) -> RunSpec:
+        found = replace(spec, path=place(spec.dataset, spec.path), start=start(spec.start))
+        return datasets.resolve(found, known(*((name, getattr(found, name)) for name in _WHICH_DATA)))
+
+    return find
+
+
+_WHICH_DATA = ("dataset", "path", "resolution", "zipf_alpha", "zipf_tokens")
+
+
+def _absolute(field: str, said: str, folder: Path) -> str:
+    """Where something lies: beside the file, in $ISOFLOP_DATA, in ./data; or behind a URL."""
+    if is_url(said):
+        return said
+    roots = [folder, *catalogue.data_roots()]
+    for path in [(root / local(said)).absolute() for root in roots]:
+        if path.exists():
+            return os.path.normpath(path)
+    where = ", ".join(str(root) for root in roots)
+    raise SpecError(field, f"{said!r} is in none of {where}; set ISOFLOP_DATA to the folder that holds it")
+
+
+def _check_owners(said: Said, runs: Sequence[RunSpec], complaints: dict[Location, str]) -> None:
+    """A setting that is ignored is a setting that is mentioned."""
+    if not runs or complaints:
+        return
+    for name, owner in OWNERS.items():
+        found = {getattr(run, owner.field) for run in runs}
+        if name in said and said[name][0][1][-1] != "preset" and not any(map(owner.uses, found)):
+            where, values = said[name][0][1], ", ".join(sorted(map(str, found)))
+            belongs = f"it belongs to {owner.field} {owner.value}, found {values}"
+            complaints[where] = f"{name} does nothing here: {belongs}"
+
+
+def _notes(planned: Plan, twice: int) -> Iterator[str]:
+    if planned.trials is not None:
+        cells = len(planned.cells)
+        yield f"a search of {planned.trials} trials in each of {cells} cells; a cell's line is its dearest trial"
+    if twice:
+        yield f"{twice} runs are declared more than once and will run once"
+    alone = sum(map(run_flops, planned.runs))
+    if alone > planned.flops:
+        yield f"what runs of one recipe have in common is trained once: {planned.flops:.3g} FLOPs, not {alone:.3g}"
+    for name, path in sorted(
+        {(run.dataset, run.path) for run in planned.runs if run.fingerprint == datasets.UNSEEN}
+    ):
+        why = f"{name} at {shown(path)} is not decoded yet" if path else catalogue.missing(name).message
+        yield f"{why}; its sizes here are the catalogue's"
+    limit = planned.limits.total_flops
+    price = planned.flops * (planned.trials or 1)
+    if limit is not None and price > limit:
+        yield f"limits.total_flops {limit:.3g} is below the {price:.3g} planned; the rest will be blocked"

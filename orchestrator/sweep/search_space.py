@@ -1,0 +1,283 @@
+"""A search as a sweep file says it: `lr: {search: {...}}` and `search: {parameters: {lr: {...}}}` are one thing."""
+
+from __future__ import annotations
+
+import difflib
+import math
+from dataclasses import replace
+from importlib.util import find_spec
+from typing import TYPE_CHECKING, Any
+
+from pydantic import BaseModel, ValidationError
+
+from orchestrator.sweep.sweep import Data, Method, Model, Parameter, Search, Sweep, Train
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+    from pydantic_core import ErrorDetails
+
+    from orchestrator.sweep.yaml_source import Location, Source
+
+    Complaint = tuple[Location, str]
+
+_SECTIONS: dict[str, type[BaseModel]] = {"data": Data, "model": Model, "train": Train}
+_FIXED = {
+    *("dataset", "path", "loader", "resolution", "dataset_size", "validation", "zipf_alpha", "zipf_tokens"),
+    *("name", "start", "preset", "trains", "tta", "tta_average"),
+}
+"""Keys that ask another question than which hyper-parameters are best."""
+
+SEARCHED = {key: section for section, model in _SECTIONS.items() for key in model.model_fields if key not in _FIXED}
+"""What can be searched, and the section where it is said."""
+
+WHOLE = ("depth", "width", "expansion", "base_width", "accumulate", "batch_size")
+MUTABLE = (
+    *("lr", "lr_embed", "lr_body", "lr_head", "weight_decay", "momentum", "beta1", "beta2", "clip"),
+    *("label_smoothing", "dropout", "mixup"),
+)
+"""What may change while a model trains."""
+
+_PLACE = ("search", "parameters")
+_EXAMPLE = "{lr: {min: 1e-4, max: 1e-1, distribution: log_uniform}}"
+
+
+def gathered(values: dict[str, Any], source: Source) -> tuple[dict[str, Any], Source, list[Complaint]]:
+    """The file's values with every `key: {search: {...}}` moved to `search.parameters`, its lines with it."""
+    found: list[tuple[str, str]] = [
+        (section, key)
+        for section in _SECTIONS
+        if isinstance(values.get(section), dict)
+        for key, value in values[section].items()
+        if isinstance(value, dict) and list(value) == ["search"]
+    ]
+    search = values.get("search", {})
+    if not found or not isinstance(search, dict) or not isinstance(search.get("parameters", {}), dict):
+        return values, source, []
+    parameters, lines = dict(search.get("parameters", {})), dict(source.lines)
+    values = dict(values)
+    complaints: list[Complaint] = []
+    for section, key in found:
+        if key in parameters:
+            first = source.line((*_PLACE, key))
+            complaints.append(((section, key), f"{key}: it is searched in line {first} already; leave one out"))
+        values[section] = dict(values[section])
+        parameters[key] = values[section].pop(key)["search"]
+        here = (section, key, "search")
+        lines[*_PLACE, key] = source.line(here)
+        lines |= {(*_PLACE, key, *at[3:]): line for at, line in source.lines.items() if at[:3] == here}
+        lines.setdefault(("search",), source.line((section, key)))
+    values["search"] = {**search, "parameters": parameters}
+    return values, replace(source, lines=lines), complaints
+
+
+def schema() -> dict[str, Any]:
+    """The JSON Schema of a sweep file. Its sections may have `{search: {...}}` for a value, those of a cell not."""
+    made = Sweep.model_json_schema()
+    parts, searched = made["$defs"], {"search": {"$ref": "#/$defs/Parameter"}}
+    search = {"type": "object", "properties": searched, "required": ["search"], "additionalProperties": False}
+    for section, model in _SECTIONS.items():
+        here = parts[model.__name__]
+        keys = {
+            key: {**said, "anyOf": [*said["anyOf"], search]} if key in SEARCHED else said
+            for key, said in here["properties"].items()
+        }
+        parts[f"Searched{model.__name__}"] = {**here, "properties": keys}
+        made["properties"][section]["$ref"] = f"#/$defs/Searched{model.__name__}"
+    return made
+
+
+def complaints_of(sweep: Sweep, explain: Callable[[ErrorDetails], Complaint]) -> Iterator[Complaint]:
+    """What is wrong with a sweep's search, wherever no data set is needed to tell."""
+    search = sweep.search
+    if search is None:
+        return
+    if not search.parameters:
+        yield ("search",), f"search: no parameters to search; write e.g. parameters: {_EXAMPLE}"
+    if not sweep.data.validation or 0 in sweep.data.validation:
+        where: Location = ("data", "validation") if sweep.data.validation else ("search",)
+        yield where, "search: it selects by the validation split; set validation in data above 0, e.g. 0.1"
+    if sweep.then:
+        yield (
+            ("then", 0),
+            "then: stages follow runs that are known beforehand; take what is best into a sweep of its own",
+        )
+    for name, parameter in search.parameters.items():
+        where = (*_PLACE, name)
+        if name not in SEARCHED:
+            yield where, f"unknown parameter {name!r}; {_nearest(name)}"
+            continue
+        section = SEARCHED[name]
+        if getattr(getattr(sweep, section), name) is not None:
+            yield (section, name), f"{name}: it is searched in line {sweep.source.line(where)}; leave it out here"
+        for i, cell in enumerate(sweep.cells):
+            if getattr(getattr(cell, section), name) is not None:
+                yield ("cells", i, section, name), f"{name}: it is searched in every cell; leave it out here"
+        yield from _of_parameter(name, parameter, search, explain)
+    yield from _of_method(search)
+    yield from _of_scheduler(sweep, search)
+
+
+def _nearest(name: str) -> str:
+    if name in _FIXED:
+        return "it makes another question, not another recipe; searched are " + ", ".join(SEARCHED)
+    close = difflib.get_close_matches(name.lower(), SEARCHED, n=1)
+    return f"did you mean {close[0]!r}?" if close else f"searched are {', '.join(SEARCHED)}"
+
+
+def _of_parameter(
+    name: str, parameter: Parameter, search: Search, explain: Callable[[ErrorDetails], Complaint]
+) -> Iterator[Complaint]:
+    where = (*_PLACE, name)
+    ends = {"min": parameter.min, "max": parameter.max}
+    given = [end for end, value in ends.items() if value is not None]
+    if (parameter.values is None) == (not given):
+        yield where, f"{name}: give either values, or min and max"
+    elif parameter.values is not None:
+        places: list[Location] = [(*where, "values", i) for i in range(len(parameter.values))]
+        yield from _misfits(name, parameter.values, places, explain)
+        if parameter.distribution not in (None, "categorical"):
+            yield (*where, "distribution"), f"{name}: {parameter.distribution} needs min and max, found values"
+        if parameter.points:
+            yield (*where, "points"), f"{name}: points lie between min and max, found values"
+    elif len(given) < 2:
+        yield where, f"{name}: {'max' if given == ['min'] else 'min'} is missing"
+    else:
+        yield from ((((*where, key), f"{name}: {message}")) for key, message in _of_range(name, parameter, search))
+        yield from _misfits(name, list(ends.values()), [(*where, "min"), (*where, "max")], explain)
+
+
+def _of_range(name: str, parameter: Parameter, search: Search) -> Iterator[tuple[str, str]]:
+    low, high, distribution = parameter.min or 0.0, parameter.max or 0.0, parameter.distribution
+    if low >= high:
+        yield "max", f"found min {low:g} and max {high:g}; max must be above min"
+    if distribution == "categorical":
+        yield "distribution", "categorical needs values, found min and max"
+    elif distribution and distribution.startswith("int") != (name in WHOLE):
+        right = "int_uniform or int_log_uniform" if name in WHOLE else "uniform or log_uniform"
+        yield "distribution", f"found {distribution}; it must be {right}"
+    if is_log(parameter) and low <= 0:
+        yield "min", f"found min {low:g}; it must be above 0 where the distribution is log"
+    if search.method == "grid" and parameter.points is None:
+        yield "points", "a grid needs values, or points between min and max, e.g. points: 7"
+    if search.method != "grid" and parameter.points is not None:
+        yield "points", f"points belongs to method grid, found {search.method}"
+
+
+def _misfits(
+    name: str, values: list[Any], places: list[Location], explain: Callable[[ErrorDetails], Complaint]
+) -> Iterator[Complaint]:
+    """Values that the key could not have as an axis either."""
+    try:
+        _SECTIONS[SEARCHED[name]].model_validate({name: values})
+    except ValidationError as error:
+        for details in error.errors():
+            index = next((part for part in details["loc"] if isinstance(part, int)), None)
+            where = places[0][:3] if index is None else places[index]
+            yield where, explain(details)[1]
+
+
+def _of_method(search: Search) -> Iterator[Complaint]:
+    ranges = [name for name, parameter in search.parameters.items() if parameter.values is None]
+    if search.method == "cmaes" and (len(ranges) < 2 or len(ranges) < len(search.parameters)):
+        yield (
+            ("search", "method"),
+            "method: cmaes needs two parameters at least, each with a min and a max; tpe takes any",
+        )
+    if search.method == "cmaes" and find_spec("cmaes") is None:
+        yield ("search", "method"), "method: cmaes needs a package: pip install 'isoflop[cmaes]'"
+
+
+def _of_scheduler(sweep: Sweep, search: Search) -> Iterator[Complaint]:
+    """A scheduler of Ray Tune has trials of its own kind, each alone, and knows nothing of the ledger."""
+    if search.scheduler is None:
+        return
+    tune = f"{search.scheduler} of Ray Tune"
+    if search.pruner != "none":
+        yield ("search", "pruner"), f"pruner: {tune} stops trials itself; leave the pruner out"
+    if "batch" in search.model_fields_set:
+        yield ("search", "batch"), f"batch: {tune} trains each trial alone; leave it out"
+    if any(value is not None for value in sweep.limits.model_dump().values()):
+        yield ("limits",), f"limits: {tune} keeps to none; leave them out, or search without a scheduler"
+    if search.scheduler == "bohb":
+        if find_spec("hpbandster") is None or find_spec("ConfigSpace") is None:
+            yield ("search", "scheduler"), "scheduler: bohb needs packages: pip install 'isoflop[bohb]'"
+        if "method" in search.model_fields_set:
+            yield ("search", "method"), f"method: found {search.method}; bohb proposes trials itself; leave it out"
+    elif search.method not in ("random", "grid") and "method" in search.model_fields_set:
+        message = f"{tune} takes trials drawn beforehand: random, which is the default, or grid"
+        yield ("search", "method"), f"method: found {search.method}; {message}"
+    if search.scheduler == "pbt":
+        yield from _of_population(sweep, search)
+
+
+def _of_population(sweep: Sweep, search: Search) -> Iterator[Complaint]:
+    """Members train in parts, each a run that begins with another's parameters: not all recipes can be cut so."""
+    for name in search.parameters:
+        if name in SEARCHED and name not in MUTABLE:
+            where = (*_PLACE, name)
+            yield where, f"{name}: pbt changes it in training; it must be one of {', '.join(MUTABLE)}"
+    schedules = sweep.train.schedule or ["constant"]
+    if sweep.train.preset is None and schedules != ["constant"]:
+        yield ("train", "schedule"), f"schedule: found {schedules[0]}; pbt is a schedule itself: constant"
+    if any(sweep.train.warmup or []):
+        yield ("train", "warmup"), "warmup: every part of a member would have its own; leave it out for pbt"
+    if len(sweep.seed_list) > 1:
+        yield ("seeds",), "seeds: a member of pbt has one seed; repeat the search with another search.seed"
+    if sweep.data.dataset_size is not None:
+        yield ("data", "dataset_size"), "dataset_size: a part's subset would be another than the one before it had"
+
+
+TRIALS = 20
+"""Trials a cell where the file says no number, and no grid has one of its own."""
+
+
+def trials_of(search: Search) -> int:
+    """How many trials a cell gets."""
+    if search.method != "grid":
+        return search.trials or TRIALS
+    size = math.prod(len(choices(name, parameter)) for name, parameter in search.parameters.items())
+    return min(size, search.trials or size)
+
+
+def values_of(name: str, parameter: Parameter) -> list[Any]:
+    """The values that a parameter names, as an axis would have them: 0 of a share is 0.0."""
+    found: list[Any] = getattr(_SECTIONS[SEARCHED[name]].model_validate({name: parameter.values}), name)
+    return found
+
+
+def choices(name: str, parameter: Parameter) -> list[Any]:
+    """What a grid tries of one parameter: its values, or its points, in even ratios where it is log."""
+    low, high, points = parameter.min, parameter.max, parameter.points
+    if parameter.values is not None:
+        return values_of(name, parameter)
+    assert low is not None
+    assert high is not None
+    assert points is not None
+    ratio = [i / max(1, points - 1) for i in range(points)]
+    if is_log(parameter):
+        found = [low * (high / low) ** share for share in ratio]
+    else:
+        found = [low + (high - low) * share for share in ratio]
+    return list(dict.fromkeys(round(v) if name in WHOLE else float(f"{v:.6g}") for v in found))
+
+
+def drawn_beforehand(search: Search) -> Search:
+    """The search whose trials a scheduler of Ray Tune is given: all of them at once."""
+    method: Method = "grid" if search.method == "grid" else "random"
+    drawn = search.model_copy(update={"method": method})
+    return drawn.model_copy(update={"batch": trials_of(drawn)})
+
+
+def is_log(parameter: Parameter) -> bool:
+    """Whether a parameter is drawn evenly in its logarithm."""
+    return parameter.distribution in ("log_uniform", "int_log_uniform")
+
+
+def dearest(name: str, parameter: Parameter) -> Any:
+    """The largest value, where values are numbers, else the first: a plan is priced with it."""
+    if parameter.values is None:
+        assert parameter.max is not None
+        return int(parameter.max) if name in WHOLE else parameter.max
+    values = values_of(name, parameter)
+    return max(values) if all(isinstance(value, int | float) for value in values) else values[0]

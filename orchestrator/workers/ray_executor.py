@@ -1,0 +1,336 @@
+"""The executor on Ray: long-lived, warmed actors on this machine or on a cluster, one a slot."""
+
+from __future__ import annotations
+
+import logging
+import math
+import time
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from orchestrator.host.heartbeat import LOADING, LOW, STILL
+from orchestrator.host.process import Process
+from orchestrator.host.speed import MOST_SLOTS_PER_GPU, SLOTS_PER_GPU
+from orchestrator.scheduling.memory import Place, calibrated
+from orchestrator.workers import ray_cluster as cluster
+from orchestrator.workers.executor import End, Event, Lost, event_of
+from orchestrator.workers.ray_cluster import ClusterError, Node
+from orchestrator.workers.worker import NO_FILES, Files, Worker
+from trainer.host.limits import cores
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Collection, Sequence
+
+    from trainer.spec import Device, RunSpec
+
+PULSE = 5.0
+"""Seconds between two looks at whether workers live, how much memory there is, and which machines."""
+STARTS = 3
+"""Times that a worker may fail to start."""
+PACE = 2.0
+"""Seconds for which each number of slots is tried."""
+
+log = logging.getLogger("isoflop")
+
+
+@dataclass
+class _Slot:
+    """A place for one worker: its actor, and what it trains. `missed` counts looks at which it had not answered."""
+
+    node: Node
+    actor: Any = None
+    process: Process | None = None
+    place: str | None = None
+    bundle: int | None = None
+    stream: Any = None
+    warming: Any = None
+    pulse: Any = None
+    failures: int = 0
+    missed: int = 0
+    patience: float = LOADING
+
+
+class RayExecutor:
+    """Long-lived Ray actors, one a slot; each keeps torch imported and its data resident.
+
+    On CPUs a slot is a core and trains on one thread. On GPUs the slots of each GPU hold it whole, by fractions;
+    `slots` are then those of all GPUs together, by default as many as pay by a measurement with the stack `probe`.
+    With `address` the machines of that cluster are used as they come and go, `slots` on each, and they must see the
+    files in `data`. A worker that makes no step for too long is killed; one of several whose machine runs out of
+    memory is, too, and its slot goes.
+    """
+
+    def __init__(  # noqa: PLR0913 - an option each
+        self,
+        slots: int | None = None,
+        device: Device = "auto",
+        gpus: int | None = None,
+        files: Files = NO_FILES,
+        *,
+        address: str | None = None,
+        data: Sequence[str] = (),
+        probe: Sequence[RunSpec] = (),
+        per_gpu: int | None = None,
+        still: float = STILL,
+        worker: type[Worker] = Worker,
+    ) -> None:
+        self._device: Device = device
+        self._worker = worker
+        self._files, self._still, self._address, self._asked = files, still, address, slots
+        self._ray = cluster.join(address) if address else cluster.start(slots or cores(), gpus)
+        self._data = data
+        self._slots: list[_Slot] = []
+        self._places: dict[str, Place] = {}
+        self._known: set[str] = set()
+        self._looked, self._deserted = time.monotonic(), False
+        machines = cluster.nodes(self._ray)
+        self._on_gpu = device in ("auto", "cuda") and any(node.gpus for node in machines)
+        self.gpus, self.per_gpu = sum(node.gpus for node in machines) * self._on_gpu, 1
+        if self._on_gpu:
+            most = max(node.gpus for node in machines)
+            self.per_gpu = per_gpu or (math.ceil(slots / most) if slots else self._calibrated(probe))
+        self._welcome(machines)
+
+    def _calibrated(self, probe: Sequence[RunSpec]) -> int:
+        """How many slots of a GPU pay, by training a stack on ever more workers at once."""
+        if not probe:
+            return SLOTS_PER_GPU
+        crew: list[Any] = []
+
+        def rate(slots: int) -> float:
+            crew.extend(self._actor(MOST_SLOTS_PER_GPU) for _ in range(slots - len(crew)))
+            self._ray.get([worker.warm.remote() for worker in crew])
+            paces: list[float] = self._ray.get([worker.pace.remote(list(probe), PACE) for worker in crew])
+            return sum(paces)
+
+        found = calibrated(rate, MOST_SLOTS_PER_GPU)
+        for worker in crew:
+            self._ray.kill(worker)
+        return found
+
+    # machines and workers
+
+    def _welcome(self, machines: Sequence[Node]) -> None:
+        """Hire workers on machines."""
+        self._known |= {node.id for node in machines}
+        if self._address:
+            cluster.check_shared(self._ray, machines, self._data, self._files.where)
+        for node in machines:
+            for _ in range(self._slots_of(node)):
+                self._slots.append(slot := _Slot(node))
+                self._hire(slot)
+
+    def _welcome_late(self) -> None:
+        """Hire workers on machines that have joined. One that lacks what is shared is left out, with a line."""
+        for node in cluster.nodes(self._ray):
+            if node.id not in self._known:
+                try:
+                    self._welcome([node])
+                except ClusterError as error:
+                    log.warning("%s; it is not used", error)
+
+    def _slots_of(self, node: Node) -> int:
+        if self._on_gpu:
+            most = node.gpus * self.per_gpu
+            return most if self._address or self._asked is None else min(most, self._asked)
+        return min(node.cpus, self._asked or node.cpus)
+
+    def _actor(self, per_gpu: int, node: Node | None = None) -> Any:
+        """A worker on a core, or on a GPU that so many share; Ray counts in ten-thousandths of one."""
+        share = {"num_cpus": 0, "num_gpus": math.floor(1e4 / per_gpu) / 1e4} if per_gpu else {"num_cpus": 1}
+        where = {} if node is None else {"scheduling_strategy": cluster.on_node(node)}
+        remote = self._ray.remote(concurrency_groups={"control": 1}, max_restarts=0, **share, **where)(self._worker)
+        return remote.remote(self._device, files=self._files, relay=True)
+
+    def _hire(self, slot: _Slot) -> None:
+        """Give a slot a new worker, warming; whatever is left of the old one goes."""
+        if slot.actor is not None:
+            self._end(slot)
+        slot.actor = self._actor(self.per_gpu if self._on_gpu else 0, slot.node if self._address else None)
+        slot.warming, slot.process, slot.place = slot.actor.warm.remote(), None, None
+        slot.bundle = slot.stream = slot.pulse = None
+
+    def _end(self, slot: _Slot) -> None:
+        """End a worker for good: Ray asks a process to end itself, which one that is stopped does not do."""
+        self._ray.kill(slot.actor)
+        if slot.process is not None and not slot.process.kill() and self._address:
+            remote = self._ray.remote(num_cpus=0, scheduling_strategy=cluster.on_node(slot.node))(Process.kill)
+            remote.remote(slot.process)
+
+    def _dismiss(self, slot: _Slot) -> None:
+        """Give up a slot and its worker."""
+        self._end(slot)
+        self._slots.remove(slot)
+        left = {other.place for other in self._slots}
+        self._places = {name: place for name, place in self._places.items() if name in left}
+
+    def _lost(self, slot: _Slot, reason: str, *, dismiss: bool = False) -> list[Event]:
+        """A worker's end: another takes its slot, if its machine is still there."""
+        bundle = slot.bundle
+        gone = self._address and slot.node.id not in {node.id for node in cluster.nodes(self._ray)}
+        if gone:
+            reason = f"{reason}; {slot.node.name} has left"
+        if dismiss or gone:
+            self._dismiss(slot)
+        else:
+            self._hire(slot)
+        return [] if bundle is None else [Lost(bundle, reason)]
+
+    @property
+    def slots(self) -> int:
+        """Workers, the machines that have left taken off."""
+        return len(self._slots)
+
+    @property
+    def free(self) -> int:
+        """Slots without a stack; a worker still warming counts, since it will train what waits for it."""
+        return sum(slot.bundle is None for slot in self._slots)
+
+    @property
+    def places(self) -> Sequence[Place]:
+        """The GPUs, or the machines, of workers that are warm."""
+        return list(self._places.values())
+
+    @property
+    def open(self) -> Sequence[str]:
+        """The places of warm workers without a stack."""
+        return [slot.place for slot in self._slots if slot.place is not None and slot.bundle is None]
+
+    @property
+    def pids(self) -> list[int]:
+        """Process numbers of the workers, once warm."""
+        return [self._ray.get(slot.warming).process.pid for slot in self._slots]
+
+    # bundles and events
+
+    def submit(
+        self, bundle: int, specs: Sequence[RunSpec], keep: Collection[str] = (), place: str | None = None
+    ) -> None:
+        """Hand the stack to a free worker."""
+        slot = next(slot for slot in self._slots if slot.bundle is None and place in (None, slot.place))
+        slot.bundle = bundle
+        slot.stream = slot.actor.stream.options(num_returns="streaming").remote(list(specs), keep)
+        slot.missed, slot.patience = 0, LOADING
+
+    def poll(self, timeout: float) -> list[Event]:
+        """Whatever the workers have yielded, and which of them had to be killed."""
+        if found := self._look():
+            return found
+        waits = self._waits()
+        if not waits:
+            time.sleep(0 if self._slots else timeout)  # a cluster that has lost every machine
+            return []
+        ready, _ = self._ray.wait(list(waits), num_returns=len(waits), timeout=0, fetch_local=False)
+        if not ready:
+            ready, _ = self._ray.wait(list(waits), num_returns=1, timeout=timeout, fetch_local=False)
+        return [event for ref in ready for event in waits[ref]()]
+
+    def _waits(self) -> dict[Any, Callable[[], list[Event]]]:
+        """What may be ready, and what to do then."""
+        waits: dict[Any, Callable[[], list[Event]]] = {}
+        for slot in self._slots:
+            if slot.bundle is not None:
+                waits[slot.stream] = lambda slot=slot: self._next(slot)  # type: ignore[misc]
+            if slot.place is None:
+                waits[slot.warming] = lambda slot=slot: self._warmed(slot)  # type: ignore[misc]
+            if slot.pulse is not None:
+                waits[slot.pulse] = lambda slot=slot: self._felt(slot)  # type: ignore[misc]
+        return waits
+
+    def _next(self, slot: _Slot) -> list[Event]:
+        bundle = slot.bundle
+        if bundle is None:
+            return []
+        try:
+            items = self._ray.get(next(slot.stream))
+        except (self._ray.exceptions.RayError, StopIteration) as error:  # what a stack raises comes as Raised
+            full = isinstance(error, self._ray.exceptions.OutOfMemoryError) or "running low on memory" in str(error)
+            why = "its machine ran out of memory" if full else f"its worker died ({type(error).__name__})"
+            return self._lost(slot, why, dismiss=full and self._has_company(slot))
+        events = [event_of(bundle, item) for item in items]
+        if isinstance(events[-1], End):
+            slot.bundle = slot.stream = None
+        return events
+
+    def _warmed(self, slot: _Slot) -> list[Event]:
+        try:
+            warm = self._ray.get(slot.warming)
+        except self._ray.exceptions.RayError as error:
+            if slot.bundle is not None:
+                return self._next(slot)
+            slot.failures += 1
+            if slot.failures >= STARTS:
+                why = (str(error).strip().splitlines() or [type(error).__name__])[-1]
+                said = f"a worker on {slot.node.name} does not start: {why}"
+                if len(self._slots) == 1:
+                    raise ClusterError(said) from error
+                log.warning("%s; there is one slot less", said)
+                return self._lost(slot, "", dismiss=True)
+            return self._lost(slot, "")
+        gpu = f" GPU {warm.device}" if self._on_gpu else ""
+        slot.place, slot.process, slot.failures = f"{slot.node.name}{gpu}", warm.process, 0
+        self._places.setdefault(slot.place, Place(slot.place, warm.kind, warm.bytes))
+        return []
+
+    # what goes wrong in silence
+
+    def _look(self) -> list[Event]:
+        """Every few seconds: machines that came, and workers that hang."""
+        period, now = min(PULSE, self._still / 2), time.monotonic()
+        if now - self._looked < period:
+            return []
+        self._looked = now
+        events: list[Event] = []
+        if self._address:
+            self._welcome_late()
+            if self._slots:
+                self._deserted = False
+            elif not self._deserted:
+                self._deserted = True
+                log.warning("no machine is left in the cluster; waiting for one")
+        for slot in [slot for slot in self._slots if slot.bundle is not None and slot.place is not None]:
+            if slot.pulse is None:
+                slot.pulse = slot.actor.pulse.options(concurrency_group="control").remote()
+            elif (
+                slot.missed * period > slot.patience
+            ):  # in looks: where this process slept, nobody has missed anything
+                events += self._lost(slot, f"no answer for {slot.missed * period:.0f} s; its worker was killed")
+            else:
+                slot.missed += 1
+        return events
+
+    def _felt(self, slot: _Slot) -> list[Event]:
+        asked, slot.pulse = slot.pulse, None
+        try:
+            pulse = self._ray.get(asked)
+        except self._ray.exceptions.RayError:
+            return []  # its stream says so too
+        slot.missed, slot.patience = 0, pulse.patience(self._still)
+        if slot.bundle is None:
+            return []
+        if pulse.still > slot.patience:
+            return self._lost(slot, f"no step for {pulse.still:.0f} s; its worker was killed")
+        if pulse.available < LOW and self._has_company(slot):
+            share = f"{pulse.available:.0%} of its machine's memory was left"
+            return self._lost(slot, f"{share}; its worker was ended, for one slot less", dismiss=True)
+        return []
+
+    def _has_company(self, slot: _Slot) -> bool:
+        """Whether others train on the same machine, so that one less relieves it."""
+        return sum(other.node.id == slot.node.id for other in self._slots) > 1
+
+    def stop(self) -> None:
+        """Tell the workers, through a thread of theirs that does not train."""
+        for slot in self._slots:
+            if slot.bundle is not None:
+                slot.actor.stop.options(concurrency_group="control").remote()
+
+    def leave(self, bundle: int, run_ids: Collection[str]) -> None:
+        """Tell the bundle's worker, as `stop` does."""
+        for slot in self._slots:
+            if slot.bundle == bundle:
+                slot.actor.leave.options(concurrency_group="control").remote(run_ids)
+
+    def close(self) -> None:
+        """Stop Ray and all its processes; of a cluster, the workers only."""
+        self._ray.shutdown()

@@ -1,0 +1,117 @@
+from __future__ import annotations
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from analysis import average_seeds, fit_frontier, fit_power_law, frontier
+from tests.analysis.planted import sweep
+
+
+def test_seeds_are_averaged_into_one_row_a_cell():
+    table = pd.DataFrame(
+        {
+            "cell_id": ["a", "b", "a", "a"],
+            "seed": [0, 0, 1, 2],
+            "width": [8, 16, 8, 8],
+            "error": [0.1, 0.5, 0.3, np.nan],
+        }
+    )
+    cells = average_seeds(table)
+    assert cells["cell_id"].tolist() == ["a", "b"]
+    assert cells["error"].tolist() == pytest.approx([0.2, 0.5])
+    assert cells["seeds"].tolist() == [2, 1]
+    assert cells["error_sd"].iloc[0] == pytest.approx(np.std([0.1, 0.3], ddof=1))
+    assert np.isnan(cells["error_sd"].iloc[1])
+    assert cells["width"].tolist() == [8, 16]
+    assert "seed" not in cells
+
+
+def test_a_table_without_cells_is_averaged_by_the_columns_named():
+    table = pd.DataFrame({"n": [1, 1, 2], "error": [1.0, 3.0, 5.0]})
+    assert average_seeds(table)["error"].tolist() == [1, 3, 5]
+    assert average_seeds(table, by="n")["error"].tolist() == [2, 5]
+    with pytest.raises(ValueError, match="no column 'm'"):
+        average_seeds(table, by="m")
+
+
+def test_records_of_a_cell_are_averaged_step_by_step():
+    table = pd.DataFrame(
+        {"run_id": list("aabb"), "cell_id": "c", "step": [1, 2, 1, 2], "error": [0.8, 0.4, 0.6, 0.2]}
+    )
+    assert average_seeds(table)["error"].tolist() == pytest.approx([0.7, 0.3])
+
+
+def test_running_frontier_keeps_what_no_cheaper_cell_beats():
+    table = pd.DataFrame({"flops": [1, 1, 2, 3, 4, 4.0], "error": [0.9, 0.8, 0.85, 0.5, 0.5, 0.4]})
+    kept = frontier(table)
+    assert kept["flops"].tolist() == [1, 3, 4]
+    assert kept["error"].tolist() == [0.8, 0.5, 0.4]
+
+
+def test_each_keeps_the_best_cell_at_every_x():
+    table = pd.DataFrame({"params": [1, 1, 2, 2, 3, 3], "error": [0.9, 0.8, 0.85, 0.9, 0.5, 0.6]})
+    assert frontier(table, x="params")["error"].tolist() == [0.8, 0.85, 0.5]
+    assert frontier(table, x="params", kind="running")["params"].tolist() == [1, 3]
+
+
+def test_one_lucky_seed_does_not_put_a_cell_on_the_frontier():
+    table = pd.DataFrame(
+        {"cell_id": list("aabb"), "flops": [1.0] * 4, "error": [0.1, 0.9, 0.3, 0.3], "width": [8, 8, 9, 9]}
+    )
+    assert frontier(table)["cell_id"].tolist() == ["b"]
+
+
+def test_examples_of_isoflop_curves_are_a_running_frontier():
+    table = sweep(seeds=1, noise=0)
+    kept = frontier(table, x="examples")
+    assert 3 < len(kept) < len(table)
+    assert kept["error"].is_monotonic_decreasing
+    assert len(frontier(table, x="examples", kind="each")) == len(table)
+
+
+def test_unknown_kind_is_refused():
+    with pytest.raises(ValueError, match="kind is 'best'; expected 'auto', 'running' or 'each'"):
+        frontier(sweep(seeds=1), kind="best")
+
+
+def test_fitted_points_are_the_frontier():
+    table = sweep()
+    fit = fit_frontier(table, floor=False, resamples=50)
+    pd.testing.assert_frame_equal(fit.points, frontier(table))
+    assert fit.n == len(fit.points)
+
+
+def test_frontier_of_cells_at_their_own_x_is_the_plain_fit():
+    table = sweep(seeds=1, widths=(32,), noise=0.0)
+    one, other = fit_frontier(table, resamples=0), fit_power_law(table, resamples=0)
+    assert one.exponent == pytest.approx(other.exponent, rel=1e-9)
+
+
+@pytest.mark.parametrize("seeds", [1, 3])
+def test_frontier_intervals_cover_the_law_of_the_noiseless_frontier(seeds):
+    assert _coverage(seeds, sets=16, resamples=60) >= 0.85
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("seeds", [1, 3, 5])
+def test_frontier_intervals_cover_in_many_sets(seeds):
+    assert _coverage(seeds, sets=200, resamples=400) >= 0.91
+
+
+def _coverage(seeds, sets, resamples):
+    truth = fit_frontier(sweep(seeds=1, noise=0), floor=False, resamples=0).exponent
+    hits = 0
+    for seed in range(sets):
+        fit = fit_frontier(sweep(seeds, 0.02, seed=seed), floor=False, resamples=resamples)
+        low, high = fit.intervals["exponent"]
+        hits += low <= truth <= high
+    return hits / sets
+
+
+def test_noise_of_seeds_widens_the_frontier_interval():
+    def width(noise):
+        low, high = fit_frontier(sweep(5, noise), floor=False, resamples=200).intervals["exponent"]
+        return high - low
+
+    assert width(0.05) > 1.5 * width(0.005)

@@ -1,0 +1,178 @@
+from __future__ import annotations
+
+import json
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from analysis import FitError, sensitivity, validate, verdict
+from analysis.checks import predictors
+from tests.analysis.planted import law, sweep
+from tests.analysis.planted_curves import isoflop
+
+WIDE = (2, 4, 8, 16, 24, 32, 48, 64, 96, 128, 192, 256, 384, 512, 768)
+
+
+def test_the_planted_law_predicts_held_out_budgets_best_and_inside_its_band():
+    found = validate(isoflop(noise=0.01, seeds=2, budgets=8), resamples=60)
+    assert found.best == "chinchilla"
+    scores = found.scores.set_index("law")
+    assert scores.loc["chinchilla", "log_rmse"] < 0.5 * scores.loc["log-linear", "log_rmse"]
+    reach, off = found.reach()
+    assert reach > 3
+    assert off < 0.03
+
+
+def test_training_rows_are_the_cheaper_ones_and_every_cut_holds_out_one_level_more():
+    table = isoflop(noise=0.01, seeds=2, budgets=8)
+    cuts = validate(table, resamples=20).table.drop_duplicates("held")
+    assert cuts["held"].tolist() == [1, 2, 3, 4]
+    assert cuts["test"].tolist() == [18, 36, 54, 72]
+    assert (cuts["train"] + cuts["test"]).eq(len(table)).all()
+    step = 1000 ** (1 / 7)
+    assert cuts["reach"].to_numpy() == pytest.approx(step ** np.arange(1, 5), rel=1e-6)
+
+
+def test_exact_laws_are_predicted_exactly():
+    found = validate(law(), "flops", resamples=20)
+    assert found.best == "power law with floor"
+    assert found.scores["log_rmse"][0] < 1e-6
+    steep = validate(law(floor=0.0), "flops", resamples=20).scores.set_index("law")
+    assert steep.loc["power law", "log_rmse"] < 1e-6
+
+
+def test_band_of_the_right_law_covers_a_new_run():
+    covered = [validate(law(n=24, noise=0.02, seed=k), "flops", resamples=40) for k in range(5)]
+    table = pd.concat([found.table for found in covered])
+    assert table[table["law"] == "power law with floor"]["covered"].mean() >= 0.85
+    assert table[table["law"] == "power law"]["covered"].mean() < 0.6
+
+
+def test_a_law_of_ones_own_can_be_compared():
+    def guess(train, question):
+        middle = float(np.log(train[question.y]).min())
+        return lambda test: tuple(np.full(len(test), middle + off) for off in (0.0, -1.0, 1.0))
+
+    found = validate(law(noise=0.01), "flops", laws={"as good as the best so far": guess}, resamples=20)
+    assert found.scores["law"].tolist() == ["as good as the best so far"]
+    assert found.scores["log_rmse"][0] > 0.02
+
+
+def test_laws_that_are_not_ruled_out_and_part_beyond_the_data_leave_it_open():
+    short = law(n=12, high=1e11, noise=0.02)  # two decades: with and without a floor are as good
+    found = validate(short, "flops", resamples=60)
+    assert found.table["covered"].max() == 1
+    assert found.reach()[0] == 1
+    assert "the laws not ruled out reach" in str(verdict(short, "flops", resamples=60).extrapolation)
+    assert validate(law(n=40, noise=0.002), "flops", resamples=60).reach()[0] > 3
+
+
+def test_other_laws_and_their_mixture_predict_what_bends():
+    x = np.geomspace(1e2, 1e5, 16)
+    table = pd.DataFrame({"examples": x, "error": 0.9 * x**-0.1 * (1 + (x / 1e3) ** 4) ** -0.1})
+    question = predictors.Question(("examples",), "error", {"resamples": 20, "level": 0.95, "seed": 0})
+    off = {}
+    for name in ("power", "curve", "mixture"):
+        law = {"power": predictors.power(floor=True), "curve": predictors.curve("broken-1")}.get(
+            name, predictors.mixture
+        )
+        middle, low, high = law(table[:13], question)(table[13:])
+        assert np.all((low <= middle) & (middle <= high))
+        off[name] = np.max(np.abs(middle - np.log(table["error"][13:])))
+    assert max(off["curve"], off["mixture"]) < 0.2 * off["power"]
+
+
+def test_a_law_that_cannot_be_fitted_says_why():
+    table = isoflop(noise=0.01, budgets=6, sizes=4)
+    found = validate(table[table["flops"] > 1e12], resamples=20)
+    assert found.table["why_not"].notna().all()
+    json.dumps(found.to_dict(), allow_nan=False)
+    with pytest.raises(FitError, match="no law could be fitted"):
+        validate({"flops": np.geomspace(1, 1e4, 8), "error": np.linspace(1, 2, 8)}, "flops", resamples=20)
+
+
+def test_continuous_compute_is_cut_into_bins():
+    rng = np.random.default_rng(0)
+    n, d = np.exp(rng.uniform(11, 18, (2, 80)))
+    error = 0.05 + 0.2 * (n / 1e6) ** -0.34 + 0.2 * (d / 1e6) ** -0.3
+    found = validate(
+        {"params": n, "examples": d, "error": error * np.exp(0.01 * rng.normal(size=80))}, resamples=20
+    )
+    assert found.order == "params x examples"
+    assert found.table.drop_duplicates("held")["test"].tolist() == [10, 20, 30, 40]
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"resamples": 0}, "2 inputs and 0 resamples"),
+        ({"x": ("params", "examples", "flops")}, "3 inputs and 200 resamples"),
+        ({"order": "flop"}, "no column 'flop'; did you mean 'flops'"),
+    ],
+)
+def test_senseless_questions_are_refused(options, message):
+    with pytest.raises(ValueError, match=message):
+        validate(isoflop(), **options)
+    with pytest.raises(ValueError, match="3 levels of 'flops'; holding one out needs at least 4"):
+        validate(isoflop(budgets=3))
+
+
+def test_the_range_moves_an_exponent_where_the_law_bends_and_not_where_it_holds():
+    straight = sensitivity(law(noise=0.005, n=30), "flops", resamples=60)
+    assert straight.moved == ()
+    x = np.geomspace(1e9, 1e13, 30)
+    bent = sensitivity({"flops": x, "error": 1 / (1 + (x / 1e11) ** 0.8)}, "flops", resamples=60)
+    assert "exponent" in bent.moved
+    assert "the fitted range moves exponent over" in bent.warnings[0]
+    assert bent.table["without"].tolist() == ["", "smallest", "2 smallest", "largest", "2 largest"]
+    json.dumps(bent.to_dict(), allow_nan=False)
+
+
+def test_parts_that_carry_no_law_are_gaps():
+    found = sensitivity(law(n=4), "flops", resamples=20)
+    assert found.table["exponent"].notna().tolist() == [True, True, False, True, False]
+    assert "no law" in str(found)
+
+
+def test_a_table_of_a_planted_surface_supports_all_three_claims():
+    found = verdict(isoflop(noise=0.005, seeds=2, floor=0.1), resamples=60)
+    assert found.exponent.supported
+    assert found.floor.supported
+    assert found.extrapolation.supported
+    assert "this table supports an exponent of the best params in compute, 0.4" in str(found)
+    json.dumps(found.to_dict(), allow_nan=False)
+
+
+def test_a_parabola_s_bias_is_taken_off_before_it_disputes_the_exponent():
+    found = verdict(sweep(2, 0.01, widths=WIDE), resamples=60)
+    assert not found.agreement.agrees
+    assert found.exponent.supported
+    assert not found.floor.supported
+    assert any("design alone moves bottleneck" in text for text in found.warnings)
+
+
+def test_a_surface_that_is_not_the_law_is_not_claimed():
+    table = isoflop(noise=0.003, decades=3, sizes=13)
+    u, v = table["params"] / 1e6, table["examples"] / 1e6
+    luck = table["error"] / isoflop(decades=3, sizes=13)["error"]
+    table["error"] = luck / (1 + 1 / (0.15 * u**-0.34 + 0.15 * v**-0.3))
+    found = verdict(table, resamples=60)
+    assert not found.exponent.supported
+    assert any("it is not the law of this table" in text for text in found.exponent.reasons)
+
+
+@pytest.mark.parametrize(("floor", "supported"), [(0.05, True), (0.0, False)])
+def test_a_floor_is_supported_where_one_is_planted(floor, supported):
+    found = verdict(law(noise=0.005, n=40, floor=floor), "flops", resamples=100)
+    assert found.floor.supported is supported
+    assert found.exponent.supported
+    assert found.agreement is None
+
+
+def test_a_table_too_small_to_hold_out_supports_no_extrapolation():
+    found = verdict(law(n=3, floor=0.0), "flops", resamples=20)
+    assert not found.extrapolation.supported
+    assert not found.exponent.supported
+    assert any("held-out budgets could not be looked at" in text for text in found.warnings)
+    assert "does not support any extrapolation" in str(found)

@@ -1,6 +1,0 @@
-"""Make `planted` importable whatever the import mode."""
-
-import sys
-from pathlib import Path
-
-sys.path.insert(0, str(Path(__file__).parent))

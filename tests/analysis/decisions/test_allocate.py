@@ -1,0 +1,133 @@
+from __future__ import annotations
+
+import json
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from analysis import FitError, allocate, fit_isoflop, fit_surface
+from tests.analysis.planted_curves import isoflop
+from tests.analysis.planted_curves import optimum as planted
+
+WIDTHS = np.array([16, 32, 64, 128, 256, 512, 1024, 2048])
+
+
+def family():
+    body = 50 * WIDTHS**2
+    params = 3072 * WIDTHS + body
+    names = [f"B-6/Wi-{width}" for width in WIDTHS]
+    frame = {"model": names, "params": params, "params_body": body, "flops_per_example": 6.0 * params}
+    return pd.DataFrame(frame)
+
+
+def surface(resamples=100, **options):
+    return fit_surface(isoflop(**options), y="error", resamples=resamples)
+
+
+def test_optimum_of_a_planted_surface_is_what_is_allocated():
+    spent = allocate(surface(resamples=0), 1e15)
+    assert (spent.params.value, spent.examples.value) == pytest.approx(planted(1e15), rel=1e-4)
+    assert spent.counts["exponent"][0] == pytest.approx(0.3 / 0.64, abs=1e-4)
+    assert spent.lowest.value == pytest.approx(surface(resamples=0).predict(*planted(1e15))["y"][0], rel=1e-6)
+
+
+def test_intervals_cover_the_planted_optimum():
+    params, examples = planted(3e15)
+    found = [allocate(surface(noise=0.01, seed=k), 3e15) for k in range(16)]
+    assert np.mean([a.params.covers(params) and a.examples.covers(examples) for a in found]) >= 0.85
+
+
+def test_the_best_model_that_can_be_built_is_named_first_and_costs_the_budget():
+    fit, models = surface(noise=0.01), family()
+    spent = allocate(fit, 1e14, candidates=models)
+    best = spent.models.iloc[0]
+    assert best["params"] * 6 * best["examples"] == pytest.approx(1e14)
+    y = fit.predict(models["params"].to_numpy(), 1e14 / models["flops_per_example"].to_numpy())["y"]
+    assert best["model"] == models["model"][y.argmin()]
+    assert spent.models["y"].is_monotonic_increasing
+    assert spent.models["share"].sum() <= 1 + 1e-9
+    assert best["model"] in str(spent)
+
+
+def test_body_params_are_converted_and_seem_to_grow_faster():
+    spent = allocate(surface(noise=0.01), 1e14, candidates=family())
+    counts = spent.counts.set_index("count")
+    near = np.interp(spent.params.value, family()["params"], family()["params_body"])
+    assert counts.loc["params_body", "value"] == pytest.approx(near, rel=0.1)
+    assert counts.loc["params_body", "exponent"] > 1.1 * counts.loc["params", "exponent"]
+    assert counts.loc["params_body", "low"] < counts.loc["params_body", "value"] < counts.loc["params_body", "high"]
+
+
+def test_fitted_rows_serve_for_counts_where_there_are_no_candidates():
+    table = isoflop().assign(params_body=lambda t: 0.1 * t["params"] ** 1.1)
+    counts = allocate(fit_surface(table, y="error", resamples=0), 1e14).counts.set_index("count")
+    assert counts.loc["params_body", "value"] == pytest.approx(0.1 * counts.loc["params", "value"] ** 1.1)
+    assert counts.loc["params_body", "exponent"] == pytest.approx(1.1 * counts.loc["params", "exponent"])
+
+
+def test_an_isoflop_fit_allocates_along_its_lines():
+    fit = fit_isoflop(isoflop(noise=0.003, seeds=2, sizes=12), resamples=100)
+    spent = allocate(fit, 1e14, candidates=family())
+    line = fit.predict(1e14).iloc[0]
+    assert (spent.params.value, spent.examples.value) == pytest.approx((line["n"], line["d"]))
+    assert (spent.params.low, spent.params.high) == pytest.approx((line["n_low"], line["n_high"]))
+    assert abs(np.log(spent.models["params"][0] / line["n"])) == pytest.approx(
+        np.abs(np.log(family()["params"] / line["n"])).min()
+    )
+    json.dumps(spent.to_dict(), allow_nan=False)
+
+
+def test_extrapolation_and_assumptions_are_said():
+    table = isoflop(noise=0.003)
+    far = allocate(fit_surface(table, y="error", resamples=50), 6e17)
+    assert far.reach == pytest.approx(1e3)
+    assert any("extrapolates to 1e+03 x the largest compute" in text for text in far.warnings)
+    assert any("lies outside those fitted" in text for text in far.warnings)
+    bare = allocate(fit_surface(table.drop(columns="flops"), y="error", resamples=0), 1e14)
+    assert "no column 'flops': examples are priced at 6 params" in bare.warnings
+    assert json.loads(json.dumps(far.to_dict(), allow_nan=False))["reach"] == pytest.approx(1e3)
+
+
+def test_what_cannot_be_allocated_is_refused():
+    with pytest.raises(ValueError, match="budget is 0; expected positive FLOPs"):
+        allocate(surface(0), 0)
+    with pytest.raises(ValueError, match="no column 'flops_per_example'"):
+        allocate(surface(0), 1e14, candidates=family().drop(columns="flops_per_example"))
+    table = isoflop()
+    flat = fit_surface(table.assign(error=0.1 + (table["examples"] / 1e5) ** -0.3), y="error", resamples=0)
+    with pytest.raises(FitError, match="no lowest point"):
+        allocate(flat, 1e14)
+    with pytest.raises(FitError, match="no optimum to read off: 2 of 2 budgets have a minimum"):
+        allocate(fit_isoflop(isoflop(budgets=2), resamples=20), 1e14)
+    with pytest.raises(ValueError, match="a larger size must cost more"):
+        allocate(fit_surface(table.assign(flops=table["examples"]), y="error", resamples=0), 1e14)
+
+
+def test_few_distinct_examples_are_worth_a_larger_model_and_a_law_must_know_of_them():
+    rng, rows = np.random.default_rng(0), []
+    for n in np.geomspace(1e5, 1e7, 6):
+        for unique in np.geomspace(1e5, 1e7, 4):
+            for epochs in (1, 3, 10, 40):
+                worth = unique * (1 + 6 * -np.expm1(-(epochs - 1) / 6))
+                error = 0.05 + 0.2 * (n / 1e6) ** -0.34 + 0.2 * (worth / 1e6) ** -0.3
+                rows.append({"params": n, "dataset_size": unique, "examples": unique * epochs, "error": error})
+    table = pd.DataFrame(rows)
+    table["error"] *= np.exp(0.002 * rng.normal(size=len(table)))
+    fit = fit_surface(table, y="error", form="repeated-examples", resamples=30)
+    plenty, few = (allocate(fit, 1e14, dataset_size=size) for size in (1e12, 1e6))
+    assert plenty.params.value == pytest.approx(planted(1e14)[0], rel=0.1)
+    assert few.params.value > 1.3 * plenty.params.value
+    assert few.lowest.value > plenty.lowest.value
+    assert few.params.value * few.examples.value * 6 == pytest.approx(1e14)
+    with pytest.raises(ValueError, match="'repeated-examples' needs a dataset_size"):
+        allocate(fit, 1e14)
+    with pytest.raises(ValueError, match="'chinchilla' knows nothing of a dataset_size"):
+        allocate(surface(0), 1e14, dataset_size=1e6)
+
+
+def test_any_surface_of_params_and_examples_can_be_allocated():
+    spent = allocate(fit_surface(isoflop(floor=0.0), y="error", form="kaplan", resamples=20), 1e14)
+    n = spent.params.value
+    assert spent.params.low <= n <= spent.params.high
+    assert n * spent.examples.value * 6 == pytest.approx(1e14)

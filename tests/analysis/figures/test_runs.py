@@ -1,0 +1,163 @@
+"""Figures as they are described: runs told apart, families side by side, residuals, coverage."""
+
+from __future__ import annotations
+
+import numpy as np
+import pandas as pd
+import pytest
+from scipy.stats import binomtest
+
+from analysis import draw, fit_frontier, fit_power_law, validate
+from analysis.figures import plotly as plotly_figure
+from analysis.figures import plots
+from analysis.figures.residuals import describe_coverage, describe_held_out, describe_residuals
+from analysis.figures.runs import MOST_LINES, MOST_MARKERS, describe_families, describe_runs
+from tests.analysis.planted import law, sweep
+
+
+def runs(sizes=(500, 1000), epochs=(2, 6), widths=(16, 32), lrs=(1e-3, 3e-3)):
+    """A grid whose error is 1000 / examples / width, times 2 at the worse learning rate; one run a cell."""
+    rows = [
+        {"model": f"B-1/Wi-{w}", "params": w * w, "dataset_size": n, "epochs": e * (1 - w / 1e4), "lr": lr}
+        for n in sizes
+        for e in epochs
+        for w in widths
+        for lr in lrs
+    ]
+    table = pd.DataFrame(rows)
+    table["flops"] = table["params"] * table["dataset_size"] * table["epochs"]
+    table["error"] = 1000 / table["dataset_size"] / table["epochs"] / table["params"] * (1 + (table["lr"] > 2e-3))
+    return table.assign(run_id=[f"{k:08x}ffff" for k in range(len(table))])
+
+
+def test_colour_is_the_model_marker_the_dataset_and_line_the_epochs():
+    figure = describe_runs(runs())
+    assert figure.shades == {256.0: "B-1/Wi-16", 1024.0: "B-1/Wi-32"}
+    assert (figure.markers, figure.marker_label) == (("500", "1,000"), "dataset size")
+    assert (figure.dashes, figure.dash_label) == (("2", "6"), "epochs")  # whole steps leave 1.994 and 1.997
+    assert figure.points["marker"].tolist() == [0] * 8 + [1] * 8
+    assert {(line.shade, line.dash) for line in figure.of("link")} == {(s, d) for s in (256, 1024) for d in (0, 1)}
+
+
+def test_lines_join_the_best_of_each_kind():
+    table = runs()
+    figure = describe_runs(table)
+    best = table[table["lr"] < 2e-3]
+    assert sorted(figure.points.loc[figure.points["strong"], "y"]) == pytest.approx(sorted(best["error"]))
+    joined = np.concatenate([line.y for line in figure.of("link")])
+    assert sorted(joined) == pytest.approx(sorted(best["error"]))
+    assert all(np.all(np.diff(line.x) > 0) for line in figure.of("link"))
+
+
+def test_a_point_names_its_runs_and_what_tells_it_apart():
+    figure = describe_runs(runs())
+    assert figure.points["name"][0] == "B-1/Wi-16, dataset_size 500, epochs 1.9968, lr 0.001, run 00000000"
+    assert figure.points["group"][0] == "B-1/Wi-16"
+    seeds = sweep(seeds=5, widths=(16, 32, 64), budgets=3)
+    seeds = seeds.assign(run_id=[f"{k:08x}ffff" for k in range(len(seeds))])
+    named = describe_runs(seeds, colour="width", marker=None, line=None).points["name"]
+    assert named[0].endswith("5 seeds, runs 00000000 00000001 00000002 and 2 more")
+
+
+def test_more_kinds_than_an_eye_tells_apart_are_refused():
+    table = runs(epochs=(1, 2, 4, 8, 16, 32))
+    with pytest.raises(ValueError, match="column 'epochs' has 6 values; a figure tells 5 apart"):
+        describe_runs(table)
+    with pytest.raises(ValueError, match="no column 'dataset_sizes'; did you mean 'dataset_size'"):
+        describe_runs(table, line=None, marker="dataset_sizes")
+
+
+def test_as_many_kinds_as_are_promised_can_be_drawn_on_paper_and_on_a_page():
+    assert len(plots._MARKERS) == len(plotly_figure._SYMBOLS) == MOST_MARKERS
+    assert len(plots._DASHES) == len(plotly_figure._DASHES) == MOST_LINES
+
+
+def test_families_stand_side_by_side_with_their_laws():
+    table = sweep()
+    slower = table.assign(error=1.3 * table["error"])
+    fits = {name: fit_frontier(t, floor=False, resamples=100) for name, t in (("a", table), ("b$", slower))}
+    figure = describe_families(fits, annotation=("twice the FLOPs",))
+    assert figure.shades == {1.0: "a", 2.0: "b$"}
+    assert figure.points["group"].value_counts().to_dict() == {name: len(f.points) for name, f in fits.items()}
+    assert len(figure.of("law")) == 2
+    assert figure.annotation[0] == f"a: exponent {fits['a'].quoted('exponent')}"
+    assert figure.annotation[1:] == (rf"b\$: exponent {fits['b$'].quoted('exponent')}", "twice the FLOPs")
+    with pytest.raises(ValueError, match="expected one pair of columns"):
+        describe_families({})
+
+
+def test_residuals_are_those_of_the_logarithm():
+    table = law(noise=0.05)
+    fit = fit_power_law(table, resamples=0)
+    figure = describe_residuals(fit)
+    expected = 100 * np.log(fit.points["error"] / fit.predict(fit.points["flops"])["y"])
+    assert figure.points["y"].tolist() == pytest.approx(expected.tolist())
+    assert not figure.y_log
+    assert [line.style for line in figure.lines] == ["guide"]
+
+
+def test_coverage_has_exact_binomial_bars_and_a_diagonal():
+    table = pd.DataFrame({"nominal": [0.5, 0.95], "covered": [0.45, 1.0], "n": [200, 40]})
+    figure = describe_coverage(table)
+    for row, held, n in zip(figure.points.itertuples(), (90, 40), (200, 40), strict=True):
+        exact = binomtest(held, n).proportion_ci(0.95)
+        assert (row.low, row.high) == (pytest.approx(exact.low), pytest.approx(exact.high))
+    (diagonal,) = figure.of("guide")
+    assert diagonal.x.tolist() == diagonal.y.tolist() == [0.5, 0.95]
+    with pytest.raises(ValueError, match="expected values in"):
+        describe_coverage(table.assign(covered=95.0))
+
+
+def test_held_out_errors_are_those_of_the_validation():
+    found = validate(sweep(budgets=6), resamples=20)
+    figure = describe_held_out(found)
+    assert list(figure.shades.values()) == found.scores["law"].tolist()
+    table = found.table.sort_values(["law", "reach"])
+    drawn = figure.points.assign(law=figure.points["shade"].map(figure.shades)).sort_values(["law", "x"])
+    assert drawn["x"].tolist() == table["reach"].tolist()
+    assert drawn["y"].tolist() == pytest.approx((100 * table["log_rmse"]).tolist())
+
+
+def test_a_legend_stands_where_nothing_is():
+    from matplotlib.figure import Figure
+
+    tables = {"a": sweep(), "b": sweep().eval("error = 2 * error")}
+    page = Figure(figsize=(3.5, 2.9))
+    ax = draw(
+        describe_families({k: fit_frontier(t, floor=False, resamples=20) for k, t in tables.items()}),
+        page.add_subplot(),
+    )
+    page.draw_without_rendering()
+    box = next(a for a in ax.get_children() if type(a).__name__ == "Legend").get_window_extent()
+    marks = [line.get_xydata() for line in ax.lines if line.get_linestyle() == "None"]
+    dots = ax.transData.transform(np.concatenate(marks))
+    assert len(dots)
+    assert not any(box.contains(*dot) for dot in dots)
+
+
+def test_methods_are_told_apart():
+    table = pd.DataFrame(
+        {"nominal": [0.5, 0.9] * 2, "covered": [0.5, 0.9, 0.4, 0.7], "method": ["x", "x", "y", "y"]}
+    )
+    assert describe_coverage(table).shades == {1.0: "x", 2.0: "y"}
+
+
+@pytest.mark.parametrize(
+    "figure",
+    [
+        describe_runs(runs()),
+        describe_residuals(fit_power_law(law(noise=0.05), resamples=0)),
+        describe_coverage(pd.DataFrame({"nominal": [0.5, 0.9], "covered": [0.5, 0.8], "n": 50})),
+    ],
+    ids=["runs", "residuals", "coverage"],
+)
+def test_what_was_described_is_what_is_drawn(figure):
+    from matplotlib.figure import Figure
+
+    ax = draw(figure, Figure().add_subplot())
+    scales = tuple("log" if log else "linear" for log in (figure.x_log, figure.y_log))
+    assert (ax.get_xscale(), ax.get_yscale()) == scales
+    drawn = [tuple(dot) for line in ax.lines if line.get_linestyle() == "None" for dot in line.get_xydata()]
+    assert {(x, y) for x, y in zip(figure.points["x"], figure.points["y"], strict=True)} <= set(drawn)
+    for line in figure.lines:
+        assert any(np.array_equal(other.get_xydata(), np.stack([line.x, line.y], 1)) for other in ax.lines)

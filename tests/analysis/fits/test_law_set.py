@@ -1,0 +1,170 @@
+from __future__ import annotations
+
+import json
+
+import numpy as np
+import pandas as pd
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from analysis import fit_law, fit_laws
+from analysis.fits.law import LAWS
+from tests.analysis.planted import law
+from tests.paths import SHARED
+
+QUICK = {"deadline": None, "max_examples": 10, "derandomize": True}
+ADDITION = SHARED / "fits" / "four_digit_addition.csv"
+X = np.geomspace(1e2, 1e7, 40)
+
+
+def broken(noise=0.0, seed=0, x=X):
+    """0.05 + 3 x^-0.1 with a break at 1e4 to a slope of 0.5."""
+    luck = np.random.default_rng(seed).normal(size=x.size)
+    y = 0.05 + 3 * x**-0.1 * (1 + (x / 1e4) ** 2) ** -0.2
+    return pd.DataFrame({"examples": x, "error": y * np.exp(noise * luck)})
+
+
+def sigmoid(noise=0.0, seed=0, gamma=0.8):
+    """x as a function of y on (y - 0.05) / (0.9 - y)^gamma = 30 x^-0.4, from chance to near the floor."""
+    y = np.concatenate([0.9 - np.geomspace(1e-3, 0.4, 20), 0.05 + np.geomspace(0.4, 0.02, 20)])
+    x = (30 * (0.9 - y) ** gamma / (y - 0.05)) ** 2.5
+    luck = np.random.default_rng(seed).normal(size=y.size)
+    return pd.DataFrame({"examples": x, "error": y * np.exp(noise * luck)})
+
+
+@pytest.mark.parametrize("name", LAWS)
+def test_gradients_are_those_of_the_law(name):
+    form = LAWS[name](np.linspace(-2, 3, 15)[None, :], np.array([5.0]))
+    theta = np.random.default_rng(0).uniform(0.05, 0.9, size=(4, form.low.size))
+    log_law, gradient = form.gradient(theta)
+    assert log_law == pytest.approx(form.value(theta))
+    for k in form.free:
+        step = np.zeros(form.low.size)
+        step[k] = 1e-6
+        slope = (form.value(theta + step) - form.value(theta - step)) / 2e-6
+        assert gradient[:, k] == pytest.approx(slope, abs=1e-8)
+
+
+def test_gradient_at_a_known_chance_is_that_of_the_law():
+    form = LAWS["sigmoid"](np.linspace(-2, 3, 15)[None, :], np.array([5.0]), chance=2.0)
+    theta = np.array([[-0.5, 0.2, 0.3, 0.0, 0.4]])
+    step = 1e-6 * np.eye(5)[4]
+    slope = (form.value(theta + step) - form.value(theta - step)) / 2e-6
+    assert form.gradient(theta)[1][:, 4] == pytest.approx(slope, abs=1e-8)
+    assert 3 not in form.free
+
+
+@settings(**QUICK)
+@given(log_unit=st.floats(-9, 9), log_y_unit=st.floats(-3, 3))
+def test_exact_broken_law_is_recovered_in_any_unit(log_unit, log_y_unit):
+    unit, y_unit = 10.0**log_unit, 10.0**log_y_unit
+    table = broken() * [unit, y_unit]
+    fit = fit_law(table, law="broken-1", resamples=0)
+    assert [fit["c0"], fit["exponent"], fit["f1"]] == pytest.approx([0.1, 0.5, 0.5], rel=1e-4)
+    assert fit["d1"] == pytest.approx(1e4 * unit, rel=1e-4)
+    assert fit["floor"] == pytest.approx(0.05 * y_unit, rel=1e-4)
+
+
+@pytest.mark.parametrize("chance", [None, 0.9])
+@pytest.mark.parametrize("gamma", [0.5, 2.0])
+def test_exact_law_from_chance_is_recovered(gamma, chance):
+    fit = fit_law(sigmoid(gamma=gamma), law="sigmoid", chance=chance, resamples=0)
+    found = [fit[name] for name in ("exponent", "coefficient", "gamma", "chance", "floor")]
+    assert found == pytest.approx([0.4, 30, gamma, 0.9, 0.05], rel=1e-4)
+
+
+@pytest.mark.parametrize("name", ["power", "power-floor", "power-floor-shift", "sigmoid", "broken-1"])
+@pytest.mark.parametrize("log_unit", [-7.3, 4.1])
+def test_exponents_of_noisy_data_do_not_know_units_order_index_or_container(name, log_unit):
+    table = {"power": law(floor=0, noise=0.02), "sigmoid": sigmoid(0.01)}.get(name, broken(0.01))
+    table = table.rename(columns={"flops": "examples"})
+    mixed = table.sample(frac=1, random_state=1).assign(note="x")
+    mixed.index = pd.Index([0] * len(mixed))
+    scaled = table * [10.0**log_unit, 10.0 ** (0.3 * log_unit)]
+    others = [scaled, mixed, {key: table[key].to_numpy() for key in table}]
+    one = fit_law(table, law=name, resamples=0)
+    for other in (fit_law(t, law=name, resamples=0) for t in others):
+        assert other["exponent"] == pytest.approx(one["exponent"], rel=1e-9)
+
+
+@pytest.mark.skipif(not ADDITION.exists(), reason="needs ../shared/data/fits")
+def test_published_addition_table_is_a_broken_law_and_its_end_is_foretold():
+    table = pd.read_csv(ADDITION)
+    known, later = table[table["training"] == 1], table[table["training"] == 0]
+    found = fit_laws(known, x="examples", y="loss", resamples=0)
+    off = np.log(found.predict(later["examples"])["y"].to_numpy() / later["loss"].to_numpy())
+    assert found.best.form == "broken-1"
+    assert np.sqrt(np.mean(off**2)) < 0.013
+
+
+@pytest.mark.parametrize(
+    ("table", "best"),
+    [
+        (law(n=25, floor=0, noise=0.01), "power"),
+        (law(n=25, noise=0.01), "power-floor"),
+        (sigmoid(0.01), "sigmoid"),
+        (broken(0.003), "broken-1"),
+    ],
+)
+def test_the_planted_law_is_chosen_or_as_good_as_the_chosen_one(table, best):
+    found = fit_laws(table.rename(columns={"flops": "examples"}), resamples=0)
+    assert found.aicc[best] < found.aicc[found.best.form] + 2
+    assert sum(found.weights.values()) == pytest.approx(1)
+    assert list(found.table()["aicc"]) == sorted(found.aicc.values())
+
+
+def test_a_law_with_too_many_parameters_is_left_out_with_a_reason():
+    found = fit_laws(law(n=8, noise=0.01), x="flops", resamples=0)
+    assert "broken-1" not in found.fits
+    assert found.left_out["broken-1"] == "6 parameters need 10 distinct x, there are 8"
+
+
+def test_bands_beyond_the_data_hold_more_held_out_points_than_those_of_one_law():
+    hits = {"mixture": [], "one": []}
+    for seed in range(6):
+        table = broken(0.01, seed, np.geomspace(1e2, 1e6, 18))
+        known, later = table[:12], table[12:]
+        bands = {"mixture": fit_laws(known, resamples=50), "one": fit_law(known, resamples=50)}
+        for name, fit in bands.items():
+            band = fit.predict(later["examples"])
+            error = later["error"].to_numpy()
+            hits[name].append(np.mean((band["low"] <= error) & (error <= band["high"])))
+    assert np.mean(hits["mixture"]) >= 0.9
+    assert np.mean(hits["one"]) < 0.6
+
+
+def test_the_band_widens_with_the_distance_from_the_data():
+    found = fit_laws(law(n=16, noise=0.02), x="flops", resamples=50)
+    assert not found.rolling.empty
+    band = found.predict([1e11, 1e13, 1e15, 1e17])
+    width = np.log(band["high"] / band["low"]).to_numpy()
+    assert np.all(np.diff(width) > 0)
+    assert np.all((band["low"] < band["y"]) & (band["y"] < band["high"]))
+
+
+def test_comparison_is_strict_json_and_escaped():
+    found = fit_laws(law(n=12, noise=0.02).rename(columns={"flops": "<b>x"}), x="<b>x", resamples=20)
+    assert json.loads(json.dumps(found.to_dict(), allow_nan=False))["laws"][0]["law"] == found.best.form
+    assert "<b>" not in found._repr_html_()
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"laws": ["line"]}, "law is 'line'; expected 'power', 'power-floor'"),
+        ({"chance": -1}, "chance is -1; expected what 'sigmoid' begins at"),
+        ({"level": 95}, "level is 95; expected a fraction"),
+    ],
+)
+def test_senseless_options_are_refused(options, message):
+    with pytest.raises(ValueError, match="expected") as refusal:
+        fit_laws(law(), x="flops", **options)
+    assert message in str(refusal.value)
+
+
+def test_too_few_points_are_refused():
+    with pytest.raises(ValueError, match="found 4 distinct 'flops'; comparing laws needs at least 5"):
+        fit_laws(law(n=4), x="flops")
+    with pytest.raises(ValueError, match="found 4 distinct 'flops' in 4 rows; 'sigmoid' needs at least 5"):
+        fit_law(law(n=4), x="flops", law="sigmoid")

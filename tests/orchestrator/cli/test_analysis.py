@@ -1,0 +1,355 @@
+"""The verbs that read a table: what they print, what they write, and their exit codes. Nothing is trained."""
+
+import json
+import math
+import re
+import sys
+
+import numpy as np
+import pytest
+
+from orchestrator import plan, read_sweep
+from orchestrator.cli import main as cli
+from orchestrator.reporting.figures import FIGURES, HEADINGS, FigureError, Findings, figure
+from orchestrator.reporting.model_grid import candidates
+from orchestrator.store.table import Table
+from tests.paths import ROOT
+from trainer import cost
+
+GRID = """\
+# what is asked
+sweep: grid
+data: {dataset: digits}
+model: {depth: 1, width: [4, 8, 16, 32, 64, 128]}
+train: {batch_size: 32, lr: [1e-3, 3e-3, 1e-2]}
+budget: {flops: [1e9, 3e9, 1e10, 3e10]}
+seeds: 2
+"""
+QUICK = ("--resamples", "100")
+
+
+def planted(run, rng):
+    """error = (40 N^-0.5 + 40 D^-0.5) (1 + log(lr / 3e-3)^2 / 10), scaled to lie in (0, 1), with 1 % noise."""
+    n, d = cost.params(cost.shape_of(run)).total, run.steps * run.batch_size
+    bowl = 1 + 0.1 * math.log(run.lr / 3e-3) ** 2
+    return 0.3 * (40 * n**-0.5 + 40 * d**-0.5) * bowl * math.exp(0.01 * rng.normal())
+
+
+def fill(path, made, end):
+    """A store with a plan whose runs ended as `end(run)` says."""
+    with Table(path, writable=True) as table:
+        table.enqueue(made)
+        tokens = table.claim([run.run_id for run in made.runs])
+        table.finish([end(run) for run in made.runs], tokens)
+
+
+@pytest.fixture(scope="module")
+def stored(tmp_path_factory, result_of):
+    """A store with the planted sweep, done."""
+    path = tmp_path_factory.mktemp("stored") / "grid.db"
+    rng = np.random.default_rng(0)
+    fill(path, plan(read_sweep(GRID)), lambda run: result_of(run, error=planted(run, rng)))
+    return path
+
+
+@pytest.fixture(scope="module")
+def findings(stored):
+    with Table(stored) as table:
+        return Findings(table.frame("runs"), table.frame("history"), resamples=100, judged=50)
+
+
+@pytest.fixture
+def isoflop(monkeypatch, capsys, tmp_path, stored):
+    """Types a command about that store: exit code, stdout, stderr."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("ISOFLOP_STORE", str(stored))
+
+    def typed(*arguments):
+        monkeypatch.setattr(sys, "argv", ["isoflop", *map(str, arguments)])
+        with pytest.raises(SystemExit) as ended:
+            cli.main()
+        said = capsys.readouterr()
+        return ended.value.code or 0, said.out, said.err
+
+    return typed
+
+
+# fit
+
+
+def test_fits_are_printed_or_refused_by_axis(isoflop):
+    code, said, _ = isoflop("fit", *QUICK)
+    assert code == 0
+    for axis in ("params", "examples", "flops"):
+        assert f"error against {axis}: no" in said or f"{axis}^-" in said
+    as_json = json.loads(isoflop("fit", "--json", *QUICK)[1])
+    assert [law["x"] for law in as_json["laws"]] == ["params", "examples", "flops"]
+    assert as_json["calibration"] is None
+
+
+def test_the_other_approaches_are_asked_for_by_number(isoflop):
+    code, said, _ = isoflop("fit", "--approach", "2", "--json", *QUICK)
+    assert code == 0
+    assert json.loads(said)["n_exponent"]["value"] > 0
+    surface = json.loads(isoflop("fit", "--surface", "--json", *QUICK)[1])
+    assert set(surface["estimates"]) >= {"alpha", "beta", "floor"}
+    assert surface == json.loads(isoflop("fit", "--approach", "3", "--json", *QUICK)[1])
+
+
+def test_fits_leave_as_tables(isoflop):
+    assert isoflop("fit", "--table", "markdown", *QUICK)[1].startswith(
+        "| fit | quantity | estimate | points | note |"
+    )
+    assert isoflop("fit", "--approach", "2", "--table", "latex", *QUICK)[1].startswith(r"\begin{tabular}{")
+    code, said, complaint = isoflop("fit", "--table", "word")
+    assert (code, said, complaint) == (2, "", "--table 'word' is unknown; it is markdown or latex\n")
+
+
+# plot
+
+
+def test_every_figure_that_the_table_carries_is_drawn(isoflop, tmp_path):
+    code, said, _ = isoflop("plot", "--format", "svg", *QUICK)
+    drawn = [tmp_path / line for line in said.splitlines()]
+    assert code == 0
+    assert {path.stem for path in drawn} == {f"grid-{name}" for name in set(FIGURES) - {"families", "batch-size"}}
+    assert all(path.read_bytes().startswith(b"<?xml") for path in drawn)
+
+
+def test_one_figure_in_several_formats(isoflop, tmp_path):
+    code, said, _ = isoflop("plot", "--figure", "runs", "--format", "svg,pdf,png", "--out", "f", *QUICK)
+    starts = {path.name: path.read_bytes()[:4] for path in (tmp_path / "f").iterdir()}
+    assert starts == {"grid-runs.svg": b"<?xm", "grid-runs.pdf": b"%PDF", "grid-runs.png": b"\x89PNG"}
+    assert (code, len(said.splitlines())) == (0, 3)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "complaint"),
+    [
+        (["--figure", "pie"], f"--figure 'pie' is unknown; it is one of {', '.join(FIGURES)}\n"),
+        (["--format", "gif"], "--format 'gif' is unknown; it is one of png, svg, pdf\n"),
+        (["--figure", "families"], "no figure families: 1 families (b-mlp); the figure is of 2\n"),
+    ],
+)
+def test_a_figure_that_cannot_be_had_is_one_line_and_exit_code_2(isoflop, tmp_path, arguments, complaint):
+    assert isoflop("plot", *arguments) == (2, "", complaint)
+    assert not list(tmp_path.iterdir())
+
+
+def test_families_and_batch_sizes_are_drawn_where_they_vary(tmp_path, result_of):
+    text = GRID.replace("depth: 1,", "family: [b-mlp, s-mlp], depth: 2,").replace("[1e-3, 3e-3, 1e-2]", "3e-3")
+    text = text.replace("batch_size: 32", "batch_size: [32, 64]").replace("3e10]", "3e10, 1e11]")
+    made, rng = plan(read_sweep(text)), np.random.default_rng(0)
+    better = {"b-mlp": 0.5, "s-mlp": 1.0}
+    fill(tmp_path / "two.db", made, lambda run: result_of(run, error=better[run.family] * planted(run, rng)))
+    with Table(tmp_path / "two.db") as table:
+        two = Findings(table.frame("runs"), resamples=100, judged=50)
+    families = figure("families", two)
+    assert families.shades == {1.0: "B-MLP", 2.0: "S-MLP"}
+    assert any("needs" in line for line in families.annotation)
+    batches = figure("batch-size", two)
+    assert set(batches.points["x"]) == {32, 64}
+    from orchestrator.reporting.page import story_of
+
+    said = [answer.sentence for answer in story_of("two", "", "", "two.db", two).answers]
+    assert any(line.startswith("b-mlp needs ") for line in said)
+
+
+def test_long_histories_are_thinned_to_what_a_figure_draws(stored, monkeypatch):
+    from orchestrator.cli import options
+
+    whole = options.findings_of(str(stored), None, None, 100).history
+    monkeypatch.setattr(options, "MOST_RECORDS", len(whole) // 2)
+    thin = options.findings_of(str(stored), None, None, 100).history
+    assert len(thin) == len(whole) // 2
+    assert set(thin["run_id"]) == set(whole["run_id"])
+    ends = whole.groupby("run_id")["flops"].max()
+    assert thin.groupby("run_id")["flops"].max().equals(ends)  # a run's last record is its result
+
+
+def test_a_table_without_a_finished_run_has_no_figures(findings):
+    waiting = Findings(findings.frame.assign(state="queued"), resamples=100)
+    for name in FIGURES:
+        with pytest.raises(FigureError, match="no run is done yet"):
+            figure(name, waiting)
+    assert set(HEADINGS) == set(FIGURES)
+
+
+# report
+
+
+def test_the_page_holds_the_sweep_file_the_answers_and_no_password(isoflop, tmp_path):
+    code, said, _ = isoflop("report", "--out", "deep/page.html", *QUICK)
+    page = (tmp_path / "deep" / "page.html").read_text()
+    assert (code, said) == (0, "deep/page.html\n")
+    text = re.sub(r"<script.*?</script>|<style.*?</style>", "", page, flags=re.DOTALL)
+    assert "# what is asked" in text
+    assert "144 runs, 144 done" in text
+    assert "isoflop report --out deep/page.html --resamples 100" in text
+    assert "FLOPs are best spent on" in text
+    assert "this table does not support a floor of error" in text
+    assert "the best learning rate lies inside its grid for" in text
+    assert "The same exponents by every approach" in text
+    for heading in (HEADINGS["isoflop"], HEADINGS["error-vs-flops"], HEADINGS["learning-rate"]):
+        assert heading in text
+
+
+def test_the_password_of_a_database_stays_out_of_the_page(findings, monkeypatch):
+    from orchestrator.reporting.page import story_of
+
+    address = "postgresql://me:secret@host/db"
+    monkeypatch.setattr(sys, "argv", ["isoflop", "report", "--store", address])
+    waiting = Findings(findings.frame.assign(state="queued"), resamples=100)
+    story = story_of("grid", "", "today", address, waiting)
+    assert "secret" not in str(story.provenance)
+    assert story.provenance["table"] == "postgresql://me:***@host/db"
+
+
+# verdict
+
+
+def test_a_verdict_is_three_claims(isoflop):
+    code, said, _ = isoflop("verdict", *QUICK)
+    assert code == 0
+    assert len(re.findall(r"^this table (?:supports|does not support) an? ", said, flags=re.MULTILINE)) == 3
+    found = json.loads(isoflop("verdict", "--json", *QUICK)[1])
+    assert found["exponent"]["supported"]
+    assert not found["floor"]["supported"]
+
+
+# allocate
+
+
+def test_a_budget_is_allocated_to_models_that_can_be_built(isoflop):
+    code, said, _ = isoflop("allocate", "--budget", "1e10", "--json", *QUICK)
+    assert code == 0
+    found = json.loads(said)
+    low, high = found["params"]["low"], found["params"]["high"]
+    assert low < found["params"]["value"] < high
+    best = found["models"][0]
+    shape = cost.Shape("b-mlp", 1, best["width"], 64, 10)
+    assert best["params"] == cost.params(shape).total
+    assert best["examples"] * cost.flops_per_example(shape) == pytest.approx(1e10)
+    assert isoflop("allocate", "--budget", "1e10", "--approach", "2", *QUICK)[0] == 0
+
+
+def test_a_budget_of_nothing_is_refused(isoflop):
+    code, said, complaint = isoflop("allocate", "--budget", "-1", *QUICK)
+    assert (code, said) == (2, "")
+    assert complaint == "no allocation: budget is -1.0; expected positive FLOPs\n"
+
+
+# compare
+
+
+def test_two_values_of_a_column_are_compared(isoflop):
+    code, said, _ = isoflop("compare", "--by", "width", "--pair", "16,64", "--json", *QUICK)
+    found = json.loads(said)
+    assert (code, found["by"], found["names"]) == (0, "width", ["16", "64"])
+    told = [row["ratio"] for row in found["ratios"] if not row["refused"]]
+    assert told
+    assert min(told) > 1  # the small one pays more here
+
+
+def test_two_sweeps_of_one_table_are_compared(isoflop, tmp_path, result_of):
+    budgets = GRID.replace("3e10]", "3e10, 1e11]").replace("[1e-3, 3e-3, 1e-2]", "3e-3")
+    for name, worse, text in (
+        ("one", 1, budgets),
+        ("two", 2, budgets.replace("digits", "digits, dataset_size: 720")),
+    ):
+        rng = np.random.default_rng(0)
+        made = plan(read_sweep(text.replace("sweep: grid", f"sweep: {name}")))
+        fill(
+            tmp_path / "both.db", made, lambda run, by=worse, rng=rng: result_of(run, error=by * planted(run, rng))
+        )
+    code, said, _ = isoflop("compare", "one", "two", "--store", tmp_path / "both.db", "--json", *QUICK)
+    found = json.loads(said)
+    assert (code, found["by"], found["names"]) == (0, "sweep", ["one", "two"])
+    told = [row["ratio"] for row in found["ratios"] if not row["refused"]]
+    assert told
+    assert max(told) < 1
+
+
+@pytest.mark.parametrize(
+    ("arguments", "complaint"),
+    [
+        (["--by", "familly"], "--by 'familly': there is no such column\n"),
+        ([], "--by family: it holds b-mlp; name two of them, as --pair a,b\n"),
+        (["--by", "width", "--pair", "16,17"], "--by width: it holds 128, 16, 32, 4, 64, 8; name two of them"),
+        (["--by", "width", "--pair", "16,64", "--at", "low"], "--at 'low' must be numbers, as 0.2,0.1\n"),
+        (["grid", "grid", "grid"], "3 sweeps; compare takes one or two\n"),
+    ],
+)
+def test_what_cannot_be_compared_is_one_line_and_exit_code_2(isoflop, arguments, complaint):
+    code, said, found = isoflop("compare", *arguments)
+    assert (code, said) == (2, "")
+    assert found.startswith(complaint)
+
+
+# suggest
+
+
+def test_the_next_runs_can_be_built_and_stay_inside_the_budget(isoflop):
+    code, said, _ = isoflop("suggest", "--budget", "1e11", "--target", "error@1e11", "--most", "6", "--json")
+    found = json.loads(said)
+    assert code == 0
+    assert found["target"] == "lowest error at 1e+11 flops"
+    assert 0 < sum(row["flops"] * row["seeds"] for row in found["runs"]) <= 1e11
+    assert sum(row["seeds"] for row in found["runs"]) <= 6
+    for row in found["runs"]:
+        shape = cost.Shape("b-mlp", 1, int(row["model"].rpartition("-")[2]), 64, 10)
+        assert row["params"] == cost.params(shape).total
+        assert row["flops"] == row["examples"] * cost.flops_per_example(shape)
+    assert found["learning_rates"] == []
+
+
+def test_learning_rates_whose_best_is_at_an_edge_are_named(isoflop, tmp_path, result_of):
+    other = tmp_path / "edge.db"
+    made, rng = plan(read_sweep(GRID.replace("1e-3, 3e-3, 1e-2", "1e-4, 3e-4, 1e-3"))), np.random.default_rng(0)
+    fill(other, made, lambda run: result_of(run, error=planted(run, rng)))
+    code, said, _ = isoflop("suggest", "--budget", "1e11", "--store", other, "--json")
+    lacking = json.loads(said)["learning_rates"]
+    assert code == 0
+    assert {row["model"] for row in lacking} == {f"B-1/Wi-{width}" for width in (4, 8, 16, 32, 64, 128)}
+    assert [row["lr"] for row in lacking] == pytest.approx([1e-3 * 10**0.5] * len(lacking), rel=0.1)
+    said = isoflop("suggest", "--budget", "1e11", "--store", other)[1]
+    assert said.count("learning rate missing: ") == len(lacking)
+
+
+def test_where_nothing_is_done_there_is_a_page_and_nothing_else(isoflop, tmp_path):
+    with Table(tmp_path / "new.db", writable=True) as table:
+        table.enqueue(plan(read_sweep(GRID)))
+    store = ("--store", tmp_path / "new.db")
+    asked = [
+        ("suggest", "--budget", "1e11"),
+        ("allocate", "--budget", "1e11"),
+        ("compare", "--by", "width"),
+        ("plot",),
+    ]
+    for verb in asked:
+        code, said, complaint = isoflop(*verb, *store)
+        assert (code, said) == (2, "")
+        assert complaint
+    assert isoflop("report", *store)[0] == 0
+    assert "144 runs, 0 done" in (tmp_path / "report.html").read_text()
+
+
+@pytest.mark.parametrize("target", ["exponents", "error", "exponent@1e9", "error@much"])
+def test_a_target_that_is_none_is_refused(isoflop, target):
+    code, said, complaint = isoflop("suggest", "--budget", "1e9", "--target", target)
+    assert (code, said, complaint.startswith("--target ")) == (2, "", True)
+
+
+def test_candidates_are_priced_in_closed_form(findings):
+    table = candidates(findings.done)
+    assert table["model"].is_unique
+    assert (table["width"].min(), table["width"].max()) == (4, 1 << 15)
+    row = table[table["model"] == "B-1/Wi-64"].iloc[0]
+    assert row["params"] == findings.done.loc[findings.done["model"] == "B-1/Wi-64", "params"].iloc[0]
+    assert np.all(np.diff(table["width"]) <= np.maximum(table["width"].to_numpy()[:-1] / 8, 1))
+
+
+def test_the_verbs_are_documented():
+    page = (ROOT / "docs" / "how-to" / "figures-and-report.md").read_text()
+    for name in FIGURES:
+        assert f"`{name}`" in page

@@ -1,0 +1,298 @@
+"""The command as a user types it: what it prints, where, and its exit code. Runs in this process, without Ray."""
+
+import json
+import subprocess
+import sys
+
+import jsonschema
+import numpy as np
+import pandas as pd
+import pytest
+
+from orchestrator.host import speed as device
+from orchestrator.host.speed import Speed
+from orchestrator.sweep import yaml_source as source
+from tests.paths import ROOT
+
+SHIPPED = sorted((ROOT / "sweeps").glob("*.yaml"))
+
+
+@pytest.fixture
+def no_speed(monkeypatch):
+    monkeypatch.setattr(device, "known_speed", lambda: None)
+
+
+@pytest.fixture
+def trained(isoflop, sweep):
+    """A store with one sweep done: 3 widths x 2 sizes x 2 seeds."""
+    file = sweep(width="[16, 32, 48]", dataset_size="[180, 360]")
+    ended = isoflop("run", file, "--executor", "inline", "--device", "cpu")
+    assert ended.code == 0, ended.err
+    return ended
+
+
+# plan
+
+
+def test_a_plan_is_a_table_with_totals(isoflop, sweep, no_speed):
+    ended = isoflop("plan", sweep())
+    header, *cells, _, total, last = ended.out.splitlines()
+    assert header.split()[:4] == ["model", "dataset", "dataset_size", "lr"]
+    assert [line.split()[0] for line in cells] == ["B-1/Wi-16", "B-1/Wi-32"]
+    assert total.startswith("2 cells")
+    assert last.startswith("small: 4 runs, ")
+    assert ended.err == "times are unknown on this machine until `isoflop doctor` has measured it, once\n"
+    assert ended.code == 0
+
+
+def test_a_plan_for_machines_says_the_same(isoflop, sweep, monkeypatch):
+    monkeypatch.setattr(device, "known_speed", lambda: Speed("cpu", 1e-4, 1e-9, 1e-9, 1e-10, 0.1))
+    said = json.loads(isoflop("plan", sweep(), "--json").out)
+    assert said["total"]["runs"] == 4
+    assert said["total"]["flops"] == sum(cell["flops"] * cell["runs"] for cell in said["cells"])
+    assert said["total"]["seconds"] > 0
+
+
+def test_a_long_plan_is_cut_and_says_so(isoflop, sweep, no_speed):
+    lr = str([round(1e-3 * (1 + i / 100), 6) for i in range(70)])
+    out = isoflop("plan", sweep(lr=lr, width="16")).out
+    assert "(10 cells more; --json has them all)" in out
+    assert "small: 140 runs" in out
+
+
+# mistakes: one line each, exit code 2, nothing written
+
+
+@pytest.mark.parametrize(
+    ("arguments", "complaint"),
+    [
+        (["plan", "gone.yaml"], "gone.yaml: No such file or directory"),
+        (["run", "gone.yaml"], "gone.yaml: No such file or directory"),
+        (["run", "s.yaml", "--executor", "slurm"], "--executor 'slurm' is unknown; it is ray or inline"),
+        (["run", "s.yaml", "--device", "tpu"], "--device 'tpu' is unknown; it is one of auto, cpu, cuda, mps"),
+        (["status"], "no results table at isoflop.db; `isoflop run FILE --store isoflop.db` makes one"),
+        (["fit", "--store", "s.yaml"], "s.yaml is no results table: file is not a database"),
+        (["results", "--format", "xls"], "--format 'xls' is unknown; it is one of table, csv, json, parquet"),
+        (["plan", "bad.yaml"], "bad.yaml:3: unknown key 'widht'; did you mean 'width'?"),
+    ],
+)
+def test_a_mistake_is_one_line_and_exit_code_2(isoflop, sweep, tmp_path, arguments, complaint):
+    good = (tmp_path / sweep()).read_text()
+    (tmp_path / "bad.yaml").write_text(good.replace("width: ", "widht: "))
+    before = sorted(tmp_path.iterdir())
+    ended = isoflop(*arguments)
+    assert ended.err == complaint + "\n"
+    assert ended.out == ""
+    assert ended.code == 2
+    assert sorted(tmp_path.iterdir()) == before
+
+
+def test_a_sweep_that_is_not_there_names_those_that_are(isoflop, trained):
+    ended = isoflop("fit", "smal")
+    assert (ended.code, ended.err) == (2, "no sweep 'smal' in isoflop.db; it holds small\n")
+
+
+def test_which_of_several_sweeps_must_be_said(isoflop, trained, sweep):
+    isoflop("run", sweep("other.yaml", sweep="other", width="16"), "--executor", "inline")
+    ended = isoflop("fit")
+    assert (ended.code, ended.err) == (2, "isoflop.db holds 2 sweeps; name one of small, other\n")
+    assert isoflop("fit", "other.yaml").code == 0
+
+
+# run
+
+
+def test_a_run_says_what_it_did(trained):
+    assert trained.err.splitlines()[0] == "small: 12 of 12 runs to do, 12 new"
+    assert trained.out.startswith("small: 12 done; ")
+    assert trained.out.endswith("results in isoflop.db\n")
+
+
+def test_a_second_run_trains_nothing(isoflop, trained):
+    before = isoflop("results", "--format", "csv").out
+    again = isoflop("run", "s.yaml", "--executor", "inline", "--json")
+    assert again.err == "small: 0 of 12 runs to do\n"
+    assert json.loads(again.out)["done"] == 12
+    assert isoflop("results", "--format", "csv").out == before
+
+
+def test_a_wider_file_trains_what_is_new(isoflop, trained, sweep):
+    wider = isoflop("run", sweep(width="[16, 32, 48, 64]", dataset_size="[180, 360]"), "--executor", "inline")
+    assert wider.err.splitlines()[0] == "small: 4 of 16 runs to do, 4 new"
+
+
+def test_failed_runs_are_rows_exit_code_1_and_are_tried_again_when_asked(isoflop, sweep, tmp_path, monkeypatch):
+    from trainer.training import loop
+
+    file = sweep(width="16", seeds="1")
+
+    def broken(*_, **__):
+        raise RuntimeError("the disk is on fire")
+        yield
+
+    with monkeypatch.context() as patch:
+        patch.setattr(loop, "training", broken)
+        ended = isoflop("run", file, "--executor", "inline")
+        assert ended.code == 1
+        assert "failed: B-1/Wi-16 seed 0" in ended.err
+        assert "RuntimeError: the disk is on fire" in ended.err
+        assert isoflop("run", file, "--executor", "inline").err.startswith("small: 0 of 1 runs to do\n")
+    again = isoflop("run", file, "--executor", "inline", "--retry-failed")
+    assert (again.code, again.err) == (0, "small: 1 of 1 runs to do, 1 failed ones again\n")
+
+
+# reading
+
+
+def test_status_counts_states(isoflop, trained):
+    (row,) = json.loads(isoflop("status", "--json").out)
+    assert (row["sweep"], row["runs"], row["done"], row["failed"]) == ("small", 12, 12, 0)
+    assert row["flops"] == row["planned_flops"] > 0
+    header, line = isoflop("status").out.splitlines()
+    assert header.split()[0] == "sweep"
+    assert line.split()[:2] == ["small", "12"]
+
+
+def test_results_leave_in_any_format(isoflop, trained, tmp_path):
+    isoflop("results", "--format", "csv", "--out", "t.csv")
+    frame = pd.read_csv(tmp_path / "t.csv")
+    assert len(frame) == 12
+    chosen = json.loads(isoflop("results", "--format", "json", "--where", "width = 16 and seed = 1").out)
+    assert {(row["width"], row["seed"]) for row in chosen} == {(16, 1)}
+    assert len(isoflop("results").out.splitlines()) == 13
+    history = json.loads(isoflop("results", "--history", "--format", "json").out)
+    assert {row["run_id"] for row in history} == set(frame["run_id"])
+
+
+@pytest.mark.parametrize("path", SHIPPED, ids=lambda path: path.stem)
+def test_the_schema_accepts_the_sweeps_that_ship(isoflop, path):
+    schema = json.loads(isoflop("schema").out)
+    jsonschema.Draft202012Validator.check_schema(schema)
+    jsonschema.validate(source.parse(path.name, path.read_text())[0], schema)
+
+
+def test_the_schema_refuses_what_the_reader_refuses(isoflop):
+    schema = json.loads(isoflop("schema").out)
+    with pytest.raises(jsonschema.ValidationError):
+        jsonschema.validate({"sweep": "x", "data": {"dataset": "digits"}, "modle": {}}, schema)
+
+
+# what must stay light
+
+
+@pytest.mark.parametrize("arguments", [["--help"], ["run", "--help"], ["plan", str(SHIPPED[-1])]])
+def test_answers_at_once(arguments):
+    asked = """
+import sys
+from orchestrator.cli.main import main
+from tests.paths import ROOT
+try: main()
+except SystemExit as end: code = end.code or 0
+heavy = [n for n in ("torch", "ray", "pandas", "matplotlib", "scipy.optimize", "sqlalchemy") if n in sys.modules]
+sys.exit(f"imported {heavy}" if heavy or code else 0)
+"""
+    ended = subprocess.run(
+        [sys.executable, "-c", asked, *arguments], capture_output=True, text=True, timeout=60, check=False
+    )
+    assert ended.returncode == 0, ended.stderr
+    assert ended.stdout
+
+
+def test_a_neighbour_of_our_name_is_refused(isoflop, tmp_path, monkeypatch):
+    from importlib.machinery import ModuleSpec
+
+    from orchestrator.cli import main as command
+
+    foreign = ModuleSpec("trainer", None, origin=str(tmp_path / "trainer/__init__.py"))
+    monkeypatch.setattr("importlib.util.find_spec", lambda name: foreign)
+    monkeypatch.setattr(sys, "argv", ["isoflop", "status"])
+    with pytest.raises(SystemExit) as ended:
+        command.main()
+    assert ended.value.code == 2
+
+
+# many budgets from one run
+
+
+def test_budgets_of_one_recipe_share_their_trunk_and_are_charged_once(isoflop, tmp_path):
+    (tmp_path / "ladder.yaml").write_text(
+        "sweep: ladder\ndata: {dataset: digits}\nmodel: {width: [16, 32], depth: 1}\n"
+        "train: {schedule: wsd, batch_size: 32}\nbudget: {epochs: [1, 2, 4]}\nseeds: 2\n"
+    )
+    planned = isoflop("plan", "ladder.yaml", "--json")
+    total = json.loads(planned.out)["total"]["flops"]
+    ended = isoflop("run", "ladder.yaml", "--executor", "inline", "--device", "cpu")
+    assert ended.code == 0, ended.err
+    assert "what runs of one recipe have in common is trained once" in ended.err
+    frame = pd.DataFrame(json.loads(isoflop("results", "--format", "json").out))
+    assert frame["state"].eq("done").all()
+    assert frame["charged_flops"].sum() == total < frame["flops"].sum()
+    assert (frame["flops"] == frame["planned_flops"]).all()
+    again = isoflop("run", "ladder.yaml", "--executor", "inline")
+    assert again.err.splitlines()[-1] == "ladder: 0 of 12 runs to do"
+
+
+# data sets
+
+
+@pytest.fixture
+def own_data(tmp_path, monkeypatch):
+    """No data set but the embedded ones, and a registry of its own."""
+    monkeypatch.setenv("ISOFLOP_CACHE", str(tmp_path / "cache"))
+    monkeypatch.setenv("ISOFLOP_DATA", str(tmp_path / "nothing"))
+
+
+def test_data_sets_are_listed_with_what_is_here(isoflop, own_data):
+    cards = {card["dataset"]: card for card in json.loads(isoflop("data", "list", "--json").out)}
+    assert cards["digits"]["here"]
+    assert not cards["imagenet21k"]["here"]
+    assert (cards["digits"]["train"], cards["digits"]["test"]) == (1437, 360)
+    assert "imagenet21k" in isoflop("data", "list").out
+    assert "www.cs.toronto.edu" in isoflop("data", "list", "cifar10").out
+    assert isoflop("data", "list", "cifra10").err.startswith(
+        "dataset: 'cifra10' is unknown; did you mean 'cifar10'?"
+    )
+
+
+def test_a_data_set_of_ones_own_is_used_by_its_name(isoflop, own_data, sweep, tmp_path):
+    x = np.random.default_rng(0).integers(0, 256, (60, 6, 6), dtype=np.uint8)
+    np.savez(tmp_path / "x.npz", x_train=x[:40], y_train=np.arange(40) % 3, x_test=x[40:], y_test=np.arange(20) % 3)
+    assert isoflop("data", "add", "mine", "x.npz").code == 0
+    file = tmp_path / sweep(dataset_size="40")
+    file.write_text(file.read_text().replace("digits", "mine"))
+    assert isoflop("run", file, "--executor", "inline").code == 0
+    assert "mine" in isoflop("data", "list").out
+    for arguments, said in [(("digits", "x.npz"), "digits is embedded"), (("a b", "x.npz"), "must be letters")]:
+        ended = isoflop("data", "add", *arguments)
+        assert (ended.code, said in ended.err) == (2, True)
+    assert (
+        isoflop("data", "add", "other", "gone.npz").err == "path: nothing at " + str(tmp_path / "gone.npz") + "\n"
+    )
+
+
+def test_what_is_not_here_is_planned_and_not_run(isoflop, own_data, sweep, tmp_path):
+    file = tmp_path / sweep(dataset_size="5000")
+    file.write_text(file.read_text().replace("digits", "imagenet21k"))
+    ended = isoflop("plan", file)
+    assert ended.code == 0
+    assert "imagenet21k is not in" in ended.err
+    ended = isoflop("run", file, "--executor", "inline")
+    assert ended.code == 2
+    assert ":2: dataset: imagenet21k is not in" in ended.err
+    assert not (tmp_path / "isoflop.db").exists()
+
+
+@pytest.mark.parametrize(("file", "sweep"), [("mine.yaml", "mine"), ("My Sweep_2.yml", "my-sweep-2")])
+def test_a_new_sweep_file_can_be_planned_as_it_is(isoflop, no_speed, file, sweep):
+    assert isoflop("new", file).code == 0
+    ended = isoflop("plan", file, "--json")
+    assert ended.code == 0, ended.err
+    assert (json.loads(ended.out)["sweep"], json.loads(ended.out)["total"]["runs"]) == (sweep, 54)
+
+
+def test_a_new_sweep_file_replaces_none(isoflop, tmp_path):
+    (tmp_path / "mine.yaml").write_text("sweep: mine\n")
+    ended = isoflop("new", "mine.yaml")
+    assert (ended.code, ended.err) == (2, "mine.yaml is there already; take another name\n")
+    assert (tmp_path / "mine.yaml").read_text() == "sweep: mine\n"
+    assert isoflop("new", "mine.txt").code == isoflop("new", "nowhere/mine.yaml").code == 2

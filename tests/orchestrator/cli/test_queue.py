@@ -1,0 +1,139 @@
+"""`isoflop queue`, `work`, `status` and `watch` as a user types them, in this process, without Ray."""
+
+import json
+import threading
+import time
+
+import pytest
+
+from orchestrator.cli import watch
+from orchestrator.store.engine import is_held
+from orchestrator.store.table import Table
+
+
+@pytest.fixture
+def queue(isoflop, sweep):
+    """A queue of one small sweep that nobody works on."""
+    file = sweep(width="[16, 32]", seeds="2")
+    assert isoflop("queue", "add", file).out == "small: 4 runs, 4 new\n"
+    return file
+
+
+def ids(isoflop, *options):
+    return [row["run_id"] for row in json.loads(isoflop("queue", "list", "--json", *options).out)]
+
+
+def test_the_queue_is_listed_and_a_run_is_shown(isoflop, queue):
+    header, *lines = isoflop("queue", "list").out.splitlines()
+    assert header.split()[:4] == ["run_id", "sweep", "state", "priority"]
+    assert len(lines) == 4
+    assert isoflop("queue", "list", "--state", "done").out == "nothing\n"
+    assert isoflop("queue", "list", "small").out.splitlines()[0] == header
+    assert isoflop("queue", "list", "--state", "ready").code == 2
+    first = ids(isoflop)[0]
+    assert isoflop("queue", "show", first[:8]).out.splitlines()[0].split() == ["run_id", first]
+    assert json.loads(isoflop("queue", "show", first, "--json").out)["attempts"] == []
+    gone = isoflop("queue", "show", "gone")
+    assert (gone.code, gone.err) == (2, "no run 'gone' in isoflop.db; `isoflop queue list` names them\n")
+
+
+def test_what_is_cancelled_is_not_trained_until_it_is_asked_again(isoflop, queue):
+    first = ids(isoflop)[0]
+    assert isoflop("queue", "cancel", first[:8]).out == "1 of 1 runs are now cancelled\n"
+    ended = isoflop("work", "--executor", "inline")
+    assert ended.code == 0
+    assert ids(isoflop) == ids(isoflop, "--state", "cancelled") == [first]
+    assert isoflop("run", queue, "--executor", "inline").err == "small: 0 of 4 runs to do\n"
+    isoflop("queue", "retry", "small")
+    assert isoflop("work", "--executor", "inline").code == 0
+    assert ids(isoflop) == []
+
+
+def test_a_higher_priority_is_trained_first(isoflop, queue):
+    last = ids(isoflop)[-1]
+    isoflop("queue", "prioritise", last)
+    isoflop("work", "--executor", "inline")
+    with Table("isoflop.db") as table:
+        started = table.frame("attempts").sort_values("started", kind="stable")
+    assert started["run_id"].iloc[0] == last
+
+
+def test_work_drains_every_sweep_and_says_where_they_stand(isoflop, queue, sweep):
+    isoflop("queue", "add", sweep("other.yaml", sweep="other", width="48"))
+    ended = isoflop("work", "other", "--executor", "inline")
+    assert ended.code == 0
+    rows = {row["sweep"]: row for row in json.loads(isoflop("status", "--json").out)}
+    assert (rows["other"]["done"], rows["small"]["done"]) == (2, 0)
+    ended = isoflop("work", "--executor", "inline")
+    assert [line.split()[0] for line in ended.out.splitlines()] == ["sweep", "small", "other"]
+    assert isoflop("work", "gone").err == "no sweep 'gone' in isoflop.db; it holds small, other\n"
+
+
+def test_status_says_what_would_unblock_what_is_blocked(isoflop, sweep):
+    more = "limits: {total_flops: 1e7}"
+    ended = isoflop("run", sweep(width="[16, 32]", seeds="2", more=more), "--executor", "inline")
+    assert ended.code == 0
+    assert "2 runs of small are blocked: raise limits.total_flops to " in ended.err
+    (row,) = json.loads(isoflop("status", "--json").out)
+    assert row["blocked"] > 0
+    assert row["charged_flops"] <= 1e7
+    said = isoflop("status").err
+    assert said.startswith(f"{row['blocked']} runs of small are blocked: raise limits.total_flops to ")
+    enough = said.split("total_flops to ")[1].split()[0]
+    more = f"limits: {{total_flops: {float(enough) * 1.01!r}}}"
+    isoflop("run", sweep(width="[16, 32]", seeds="2", more=more), "--executor", "inline")
+    (row,) = json.loads(isoflop("status", "--json").out)
+    assert (row["done"], row["blocked"]) == (4, 0)
+
+
+def test_a_paused_sweep_is_said_and_run_goes_on_with_it(isoflop, queue):
+    isoflop("queue", "pause", "small")
+    assert isoflop("status").err == "small is paused: by hand; `isoflop queue resume small` goes on\n"
+    assert isoflop("run", queue, "--executor", "inline").code == 0
+    assert isoflop("status").err == ""
+
+
+def test_run_looks_on_where_another_isoflop_works_and_takes_over_when_it_ends(isoflop, queue, sweep, result_of):
+    """A coordinator that obeys one request, trains one run, and dies with the lock."""
+    from orchestrator.store.requests import inbox_of
+
+    held, done = threading.Event(), threading.Event()
+
+    def coordinator():
+        with Table("isoflop.db", writable=True) as table:
+            held.set()
+            inbox = inbox_of("isoflop.db")
+            while not inbox.pending(table):
+                time.sleep(0.01)
+            inbox.obey(table)
+            run = table.queued("wider")[-1]
+            table.finish([result_of(run)], table.claim([run.run_id]))
+        done.set()
+
+    threading.Thread(target=coordinator).start()
+    held.wait()
+    assert is_held("isoflop.db")
+    ended = isoflop("run", sweep("wider.yaml", sweep="wider", width="[32, 48]"), "--executor", "inline")
+    assert done.is_set()
+    assert ended.code == 0
+    assert "wider: 4 runs, 2 new; another isoflop trains them, this one looks on" in ended.err
+    assert "wider: 3 of 4 runs to do" in ended.err
+    assert ended.out.startswith("wider: 4 done")
+
+
+def test_the_live_view_shows_sweeps_what_trains_and_what_holds_it_up(isoflop, queue, result_of):
+    with Table("isoflop.db", writable=True) as table:
+        runs = table.queued("small")
+        tokens = table.claim([run.run_id for run in runs[:2]])
+        table.record(result_of(runs[0]).history[:1], tokens)
+        table.release({runs[1].run_id: tokens[runs[1].run_id]}, "lost", "its worker died")
+        table.tell("small", paused="by hand", seconds_left=90.0)
+        said = watch.screen(*watch.look(table))
+    lines = said.splitlines()
+    assert lines[0].startswith("small  ...")
+    assert "1 min 30 s left" in lines[0]
+    assert lines[1] == "  3 queued, 1 running"
+    assert lines[2] == "  paused: by hand"
+    assert lines[-1].split()[0] == runs[0].run_id[:8]
+    printed = isoflop("watch").out
+    assert printed.startswith("nobody works on this table; `isoflop work` would\n")

@@ -1,0 +1,75 @@
+"""Energy by NVML, on a module and a device that stand for it: no GPU has seen this."""
+
+import sys
+from types import ModuleType, SimpleNamespace
+
+import pytest
+import torch
+
+from orchestrator.cli import doctor
+from orchestrator.host.usage import Meter, joules
+
+UUID = "9a8f3c1e-0000-1111-2222-333344445555"
+
+
+class NVMLError(Exception):
+    pass
+
+
+@pytest.fixture
+def gpu(monkeypatch):
+    """A second GPU whose counter, in millijoules, a test sets; None: a card that does not count."""
+    held = SimpleNamespace(millijoules=5_000)
+    nvml = ModuleType("pynvml")
+    nvml.nvmlInit = lambda: setattr(nvml, "begun", True)
+    nvml.nvmlDeviceGetHandleByUUID = lambda uuid: (nvml.begun, uuid)
+
+    def consumed(handle):
+        assert handle == (True, f"GPU-{UUID}")
+        if held.millijoules is None:
+            raise NVMLError("Not Supported")
+        return held.millijoules
+
+    nvml.nvmlDeviceGetTotalEnergyConsumption = consumed
+    monkeypatch.setitem(sys.modules, "pynvml", nvml)
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    monkeypatch.setattr(torch.cuda, "current_device", lambda: 1)
+    monkeypatch.setattr(torch.cuda, "get_device_properties", {1: SimpleNamespace(uuid=UUID)}.__getitem__)
+    monkeypatch.setattr(torch.cuda, "reset_peak_memory_stats", lambda: None)
+    monkeypatch.setattr(torch.cuda, "max_memory_reserved", lambda: 123)
+    return held
+
+
+def test_energy_is_what_the_gpu_used_since(gpu):
+    meter = Meter()
+    gpu.millijoules += 2_500
+    assert meter.read() == (123, 2.5)
+    gpu.millijoules += 1_000
+    assert meter.read().energy == 3.5
+
+
+def test_a_card_that_does_not_count_leaves_it_unknown(gpu):
+    meter = Meter()
+    gpu.millijoules = None
+    assert meter.read() == (123, None)
+    assert Meter().read() == (123, None)
+    assert doctor._energy().found == "not measured: Not Supported"
+
+
+def test_the_doctor_says_whether_energy_will_be_measured_and_what_is_missing(gpu, monkeypatch):
+    assert doctor._energy()[:3] == ("ok", "energy", "measured by NVML")
+    monkeypatch.setitem(sys.modules, "pynvml", None)  # as where it is not installed
+    assert doctor._energy() == ("note", "energy", "not measured", "pip install 'isoflop[energy]'")
+    assert Meter().read() == (123, None)
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    assert doctor._energy()[:3] == ("ok", "energy", "not measured: no NVIDIA GPU here")
+    assert Meter().read().energy is None
+
+
+def test_the_library_has_the_functions_that_are_called():
+    pynvml = pytest.importorskip("pynvml", reason="pip install 'isoflop[energy]'")
+    assert callable(pynvml.nvmlDeviceGetTotalEnergyConsumption)
+    assert callable(pynvml.nvmlDeviceGetHandleByUUID)
+    if not torch.cuda.is_available():
+        with pytest.raises(Exception, match=r"NVML|CUDA|NVIDIA"):
+            joules()

@@ -1,0 +1,138 @@
+"""The ledger: what is set aside, charged, lost, and what would unblock what a limit holds back."""
+
+import pytest
+
+from orchestrator.scheduling.budget import HOUR, Ledger, remedy
+from orchestrator.store.requests import Request, obey
+from orchestrator.store.table import End, Table
+from orchestrator.sweep.planner import run_flops
+from trainer.result import Resumed
+from trainer.trunk import charged_flops
+
+
+@pytest.fixture
+def opened(planned):
+    """A ledger of one sweep with so many FLOPs to spend, and the sweep's runs, all of one price."""
+
+    def open_(most, **said):
+        runs = planned(width="16", seeds=4).runs
+        ledger = Ledger()
+        row = {"sweep": "small", "charged_flops": 0, "seconds": 0.0, "gpu_seconds": 0.0}
+        row["limits"] = {"total_flops": most * run_flops(runs[0]), **said}
+        ledger.open([row], {run.run_id: ["small"] for run in runs})
+        return ledger, runs
+
+    return open_
+
+
+def test_what_is_set_aside_cannot_be_spent_twice(opened):
+    ledger, runs = opened(2.5)
+    assert ledger.affordable(runs)[0] == list(runs[:2])
+    ledger.reserve(charged_flops(runs[:2]))
+    kept, reason = ledger.affordable(runs[2:])
+    assert kept == []
+    assert reason.startswith("limits.total_flops")
+
+
+def test_an_attempt_that_spends_less_gives_the_rest_back(opened):
+    ledger, runs = opened(2)
+    price = run_flops(runs[0])
+    ledger.reserve(charged_flops(runs[:2]))
+    assert not ledger.settle(runs[0].run_id, price)
+    assert ledger.affordable(runs[2:])[0] == []
+    assert ledger.settle(runs[1].run_id, 0)  # diverged at once
+    assert ledger.affordable(runs[2:])[0] == [runs[2]]
+
+
+def test_time_counts_while_any_run_of_the_sweep_trains_and_a_share_of_each_gpu(opened):
+    ledger, runs = opened(9, hours=1, gpu_hours=0.5)
+    ledger.pass_time(HOUR / 2, [], 0.25)
+    assert ledger.affordable(runs[:1])[1] == ""
+    ledger.pass_time(HOUR / 2, [[run] for run in runs[:2]], 0.25)  # two slots of four: half a GPU for half an hour
+    assert ledger.seconds() == {"small": HOUR / 2}
+    assert ledger.affordable(runs[:1])[1] == ""
+    ledger.pass_time(HOUR / 2, [[run] for run in runs[:2]], 0.25)
+    assert ledger.affordable(runs[:1]) == ([], "limits.hours 1 reached")
+    ledger, runs = opened(9, gpu_hours=0.5)
+    ledger.pass_time(HOUR, [[run] for run in runs[:2]], 0.25)
+    assert ledger.affordable(runs[:1]) == ([], "limits.gpu_hours 0.5 reached")
+
+
+def test_a_run_of_two_sweeps_needs_the_means_of_both(opened):
+    ledger, runs = opened(9)
+    row = {"sweep": "poor", "charged_flops": 0, "seconds": 0.0, "gpu_seconds": 0.0, "limits": {"total_flops": 1}}
+    owners = {run.run_id: ["small"] for run in runs} | {runs[0].run_id: ["small", "poor"]}
+    ledger.open([row], owners)
+    assert ledger.affordable(runs)[0] == list(runs[1:])
+
+
+@pytest.fixture
+def table(tmp_path):
+    with Table(tmp_path / "t.db", writable=True) as made:
+        yield made
+
+
+def row_of(table):
+    (row,) = table.sweeps()
+    return row
+
+
+def test_flops_are_reserved_at_the_claim_and_settled_with_what_was_counted(table, planned, result_of):
+    made = planned(width="16", seeds=2)
+    table.enqueue(made)
+    price = charged_flops(made.runs)
+    tokens = table.claim(list(price), price)
+    assert row_of(table)["reserved_flops"] == made.flops
+    table.finish([result_of(made.runs[0])], tokens)
+    row = row_of(table)
+    assert row["charged_flops"] == row["reserved_flops"] == run_flops(made.runs[0])
+    table.record(result_of(made.runs[1]).history[:1], tokens)
+    table.release({made.runs[1].run_id: tokens[made.runs[1].run_id]}, "lost", "its worker died")
+    row = row_of(table)
+    assert row["reserved_flops"] == 0
+    assert row["charged_flops"] == run_flops(made.runs[0]) + result_of(made.runs[1]).history[0].flops
+
+
+def test_lost_is_what_an_attempt_had_done_beyond_where_the_next_one_began(table, planned, result_of):
+    (run,) = planned(width="16", seeds=1).runs
+    table.enqueue(planned(width="16", seeds=1))
+    half = result_of(run).history[0]
+    step = half.flops // half.step
+    tokens = table.claim([run.run_id])
+    table.record([half], tokens)
+    table.release(tokens, "lost", "its worker died")
+    assert row_of(table)["wasted_flops"] == 0  # a checkpoint may hold all of it
+    tokens = table.claim([run.run_id])
+    table.resume(Resumed(run.run_id, 1, step, 0.0, ()), tokens[run.run_id])
+    assert row_of(table)["wasted_flops"] == half.flops - step
+    table.finish([result_of(run)], tokens)
+    row = row_of(table)
+    assert row["wasted_flops"] == half.flops - step
+    assert row["charged_flops"] == row["flops"] + row["wasted_flops"]
+
+
+def test_what_a_failed_run_had_done_is_lost_and_what_a_diverged_one_had_is_not(table, planned, result_of):
+    made = planned(width="16", seeds=2)
+    table.enqueue(made)
+    tokens = table.claim([run.run_id for run in made.runs])
+    bad, datum = made.runs
+    table.record(result_of(bad).history[:1], tokens)
+    table.fail({bad.run_id: tokens[bad.run_id]}, "ValueError: no", "")
+    table.settle([End(datum.run_id, 1, "diverged", "diverged", result=result_of(datum, "diverged"))])
+    assert row_of(table)["wasted_flops"] == result_of(bad).history[0].flops
+
+
+def test_the_remedy_is_enough(table, planned, price):
+    """Raised to the figure that it names, the limit pays for everything."""
+    made = planned(width="[16, 32]", more="limits: {total_flops: 1e6}")
+    table.enqueue(made)
+    assert remedy(row_of(table)) is None
+    table.move(
+        [run.run_id for run in made.runs], "blocked", of=["queued"], reason="limits.total_flops 1e+06 reached"
+    )
+    said = remedy(row_of(table))
+    assert said.startswith(
+        f"4 runs of small are blocked: raise limits.total_flops to {sum(map(price, made.runs)):.3g}"
+    )
+    obey(table, Request("retry", ("small",)))
+    assert remedy(row_of(table)) is None

@@ -1,0 +1,106 @@
+"""Conditions and formats of `isoflop results`."""
+
+import json
+from importlib.util import find_spec
+
+import pandas as pd
+import pytest
+
+from orchestrator.store import export
+from orchestrator.store.export import ExportError, filtered, written
+
+FRAME = pd.DataFrame(
+    {
+        "sweep": ["a", "a", "b"],
+        "width": [16, 32, 64],
+        "error": [0.5, 0.25, float("nan")],
+        "flops": [10**12 + 1, 2 * 10**15, 3],
+        "state": ["done", "done", "failed"],
+    },
+    index=[5, 6, 7],
+)
+
+
+@pytest.mark.parametrize(
+    ("where", "kept"),
+    [
+        ("", [5, 6, 7]),
+        ("width = 32", [6]),
+        ("error < 0.3 and state = 'done'", [6]),
+        ("error is null", [7]),
+        ("flops = 1000000000001", [5]),
+        ("width in (16, 64) -- a remark", [5, 7]),
+        ("width > (select avg(width) from results)", [7]),
+        ("width < 0", []),
+        ("log10(flops) > 12 and lower(state) like 'd%'", [5, 6]),
+    ],
+)
+def test_a_condition_keeps_rows_as_they_are(where, kept):
+    pd.testing.assert_frame_equal(filtered(FRAME, where), FRAME.loc[kept])
+
+
+@pytest.mark.parametrize(
+    ("where", "complaint"),
+    [
+        ("widht = 32", "no such column: widht; columns are sweep, width"),
+        ("width =", "syntax error"),
+        ("1); drop table results; --", "one statement at a time"),
+        ("1) union select 99 where (1", "more than a condition"),
+        ("width in (select load_extension('x'))", "columns are"),
+        ("1) union select writefile('/tmp/x', 'y') where (1", "columns are"),
+        ("width in (select name from sqlite_master)", "access to"),
+        ("width in (select width from pragma_database_list)", "columns are"),
+        ("length(zeroblob(1000000000)) > 0", "not authorized to use function: zeroblob"),
+        ("length(replace(hex(state), '6', state)) > 0", "not authorized to use function"),
+        ("state like '" + "%a" * 100 + "'", "LIKE or GLOB pattern too complex"),
+        ("(" * 200 + "1" + ")" * 200, "columns are"),
+        ("width = 1 or " * 2000 + "width = 2", "query string is too large"),
+        ("1) union select 1 union select 2 where (1", "too many terms in compound SELECT"),
+        (
+            "width in (with recursive n(i) as (select 1 union all select i + 1 from n) select i from n)",
+            "not authorized",
+        ),
+        ("fts3_tokenizer('simple') is null", "columns are"),
+    ],
+)
+def test_what_is_no_condition_is_refused(where, complaint):
+    with pytest.raises(ExportError) as caught:
+        filtered(FRAME, where)
+    assert complaint in str(caught.value)
+
+
+def test_a_condition_that_takes_too_long_is_given_up(monkeypatch):
+    monkeypatch.setattr(export, "LONGEST", 0.2)
+    frame = pd.concat([FRAME] * 200)
+    with pytest.raises(ExportError, match=r"it takes longer than 0.2 s"):
+        filtered(
+            frame, "(select count(*) from results a, results b, results c where a.width < b.width + c.width) > 0"
+        )
+
+
+def test_csv_and_json_are_read_back(tmp_path, capsys):
+    written(FRAME, "csv", tmp_path / "t.csv")
+    pd.testing.assert_frame_equal(pd.read_csv(tmp_path / "t.csv"), FRAME.reset_index(drop=True))
+    written(FRAME, "json", None)
+    rows = json.loads(capsys.readouterr().out)
+    assert [row["flops"] for row in rows] == FRAME["flops"].tolist()
+    assert rows[2]["error"] is None
+
+
+def test_parquet_is_read_back_or_says_what_is_missing(tmp_path):
+    if find_spec("pyarrow") is None:
+        with pytest.raises(ExportError, match=r"pip install 'isoflop\[parquet\]'"):
+            written(FRAME, "parquet", tmp_path / "t.parquet")
+    else:
+        written(FRAME, "parquet", tmp_path / "t.parquet")
+        pd.testing.assert_frame_equal(pd.read_parquet(tmp_path / "t.parquet"), FRAME)
+    with pytest.raises(ExportError, match="needs --out"):
+        written(FRAME, "parquet", None)
+
+
+def test_the_brief_table_shows_what_a_reader_looks_for(capsys):
+    written(FRAME.assign(fingerprint="x"), "table", None)
+    header, *lines = capsys.readouterr().out.splitlines()
+    assert header.split() == ["sweep", "state", "flops", "error"]
+    assert len(lines) == 3
+    assert "nan" not in lines[2].lower()

@@ -1,0 +1,582 @@
+"""Several coordinators on one table: a real PostgreSQL server, made in a temporary folder by its own programs."""
+
+import contextlib
+import os
+import pwd
+import random
+import re
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from collections import Counter
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import asdict
+from pathlib import Path
+
+import pytest
+import sqlalchemy as sa
+
+import orchestrator
+from orchestrator.host.speed import Speed
+from orchestrator.scheduling.memory import Place
+from orchestrator.scheduling.scheduler import Scheduler
+from orchestrator.scheduling.write_buffer import Journal
+from orchestrator.store import schema
+from orchestrator.store.engine import TableError
+from orchestrator.store.requests import BY_HAND, Changes, Request, add, ask
+from orchestrator.store.retry import Patience
+from orchestrator.store.schema import attempts, runs
+from orchestrator.store.table import End, Table
+from orchestrator.workers.executor import Finished, InlineExecutor
+
+psycopg = pytest.importorskip("psycopg", reason="psycopg is missing: pip install 'isoflop[postgres]'")
+ONE_EACH = Speed("cpu", layer=0.0, value=0.0, weight=0.0, flop=1e-9, spread=0.0)
+"""With which no stack gains anything."""
+
+
+def program(name):
+    """initdb and postgres lie outside PATH on Debian."""
+    found = [shutil.which(name), *map(str, Path("/usr/lib/postgresql").glob(f"*/bin/{name}"))]
+    return next((path for path in reversed(found) if path), None)
+
+
+class Server:
+    """A server that listens on a socket in its folder and nowhere else."""
+
+    def __init__(self, root, as_user):
+        options = ["-c", "listen_addresses=", "-c", f"unix_socket_directories={root}", "-c", "fsync=off"]
+        self._command = [*as_user, program("postgres"), "-D", str(root / "data"), *options]
+        self._root, self.url = root, f"postgresql://isoflop@/postgres?host={root}"
+        self.start()
+
+    def start(self):
+        self._process = subprocess.Popen(self._command, cwd=self._root, stderr=subprocess.DEVNULL)
+        for _ in range(300):
+            with contextlib.suppress(psycopg.OperationalError), psycopg.connect(self.url):
+                break
+            time.sleep(0.05)
+
+    def stop(self):
+        """As an upgrade of the system does: whoever is connected is cut off."""
+        self._process.send_signal(signal.SIGINT)
+        self._process.wait(20)
+
+
+@pytest.fixture(scope="module")
+def postgres():
+    """A server in a temporary folder; PostgreSQL refuses to run as root."""
+    if program("initdb") is None:
+        pytest.skip("PostgreSQL is missing: apt install postgresql")
+    root = Path("/tmp") / f"isoflop-postgres-{os.getpid()}"  # a socket's path is at most 107 bytes long
+    root.mkdir(mode=0o700)
+    as_user = []
+    if os.geteuid() == 0:
+        try:
+            pwd.getpwnam("postgres")
+        except KeyError:
+            pytest.skip("PostgreSQL does not run as root, and there is no user postgres")
+        shutil.chown(root, "postgres")
+        root.chmod(0o755)
+        as_user = ["setpriv", "--reuid=postgres", "--regid=postgres", "--clear-groups"]
+    initdb = [
+        program("initdb"),
+        "-D",
+        str(root / "data"),
+        "-U",
+        "isoflop",
+        "-A",
+        "trust",
+        "--no-sync",
+        "-E",
+        "UTF8",
+    ]
+    subprocess.run([*as_user, *initdb], check=True, stdout=subprocess.DEVNULL, cwd=root)
+    made = Server(root, as_user)
+    try:
+        yield made
+    finally:
+        made.stop()
+        shutil.rmtree(root)
+
+
+@pytest.fixture(scope="module")
+def server(postgres):
+    """Its URL."""
+    return postgres.url
+
+
+@pytest.fixture
+def store(server, request):
+    """A database of the test's own."""
+    name = f"t{abs(hash(request.node.name))}"
+    engine = sa.create_engine(server.replace("postgresql", "postgresql+psycopg", 1), isolation_level="AUTOCOMMIT")
+    with engine.connect() as connection:
+        connection.exec_driver_sql(f"CREATE DATABASE {name}")
+    engine.dispose()
+    return server.replace("/postgres?", f"/{name}?")
+
+
+@pytest.fixture
+def two(store):
+    """Two coordinators' tables on one database."""
+    with Table(store, writable=True) as one, Table(store, writable=True) as other:
+        yield one, other
+
+
+def test_a_sweep_is_trained_and_read_as_on_sqlite(store, planned, tmp_path):
+    made = planned(epochs="2")
+    frames = []
+    for where in (store, str(tmp_path / "t.db")):
+        with Table(where, writable=True) as table:
+            assert table.enqueue(made) == len(made.runs)
+            assert table.enqueue(made) == 0
+            Scheduler(table, InlineExecutor("cpu"), [made.sweep]).drain()
+            assert table.counts() == {"done": 4}
+            (row,) = table.sweeps()
+            assert row["done"] == 4
+        frames.append(orchestrator.results(where).drop(columns=["seconds"]))
+        assert len(orchestrator.history(where)) > 4
+    assert frames[0].equals(frames[1])
+
+
+def test_every_run_is_claimed_exactly_once(store, planned):
+    made = planned(seeds="40")
+    ids = [run.run_id for run in made.runs]
+    with Table(store, writable=True) as table:
+        table.enqueue(made)
+
+    def coordinator(number):
+        claimed = []
+        with Table(store, writable=True) as table:
+            for i in range(number, len(ids) + number):
+                claimed += table.claim([ids[i % len(ids)], ids[(i + 1) % len(ids)]])
+        return claimed
+
+    with ThreadPoolExecutor(4) as four:
+        claims = [run_id for claimed in four.map(coordinator, range(0, 80, 20)) for run_id in claimed]
+    assert Counter(claims) == Counter(ids)
+    with Table(store) as table:
+        assert set(table.frame("attempts")["attempt"]) == {1}
+
+
+def test_a_claim_does_not_wait_for_what_another_has_locked(two, planned):
+    made, (one, other) = planned(), two
+    ids = [run.run_id for run in made.runs]
+    one.enqueue(made)
+    with one.together():
+        assert set(one.claim(ids[:2])) == set(ids[:2])
+        assert set(other.claim(ids)) == set(ids[2:])  # at once: nothing is committed yet
+
+
+def test_only_the_attempt_that_holds_a_run_ends_it(two, planned, result_of):
+    made, (one, other) = planned(seeds="1", width="16"), two
+    (run,) = made.runs
+    one.enqueue(made)
+    late = one.claim([run.run_id])
+    with one.engine.begin() as connection:
+        connection.execute(attempts.update().values(lease=0.0))
+    assert other.recover() == 1
+    mine = other.claim([run.run_id])
+    one.finish([result_of(run, error=0.9)], late)
+    assert other.frame()["state"].item() == "running"
+    other.finish([result_of(run, error=0.1)], mine)
+    one.finish([result_of(run, error=0.9)], late)
+    assert other.frame()["error"].item() == 0.1
+
+
+def test_what_ends_twice_at_once_ends_once(two, planned, result_of):
+    """Both look, and both would write: the second waits for the first and finds that the attempt is over."""
+    made, (one, other) = planned(seeds="1", width="16"), two
+    (run,) = made.runs
+    one.enqueue(made)
+    mine = one.claim([run.run_id])
+    with ThreadPoolExecutor(1) as aside:
+        with one.together():
+            one.finish([result_of(run, error=0.1)], mine)
+            later = aside.submit(other.release, mine, "lost", "its lease ran out")
+            time.sleep(0.3)
+            assert not later.done()
+        later.result(30)
+    assert one.frame()["state"].item() == "done"
+    assert list(one.frame("attempts")["outcome"]) == ["done"]
+
+
+def test_a_living_coordinator_keeps_its_runs_and_a_dead_one_loses_them_at_once(store, planned):
+    made = planned()
+    with Table(store, writable=True) as table:
+        table.enqueue(made)
+        ids = [run.run_id for run in made.runs]
+        text = f"""
+from orchestrator.store.table import Table
+with Table({store!r}, writable=True) as table:
+    table.claim({ids[:2]!r})
+"""
+        subprocess.run([sys.executable, "-c", text], check=True)
+        table.claim(ids[2:])
+        assert table.recover() == 2
+        assert table.states(made.sweep) == {run_id: "queued" if run_id in ids[:2] else "running" for run_id in ids}
+
+
+def test_two_coordinators_drain_one_sweep_together(store, planned):
+    made = planned(seeds="8", lr="1e-3", epochs="3")
+    with Table(store, writable=True) as table:
+        table.enqueue(made)
+
+    def drain(_):
+        with Table(store, writable=True) as table:
+            return Scheduler(table, InlineExecutor("cpu"), [made.sweep]).drain()
+
+    with ThreadPoolExecutor(2) as both:
+        list(both.map(drain, range(2)))
+    with Table(store) as table:
+        assert table.counts() == {"done": 16}
+        assert set(table.frame()["attempt"]) == {1}
+        history = table.frame("history")
+    assert not history.duplicated(["run_id", "step"]).any()
+
+
+class Endless:
+    """Two places in which runs train until they are asked to leave, or `ending` is set; `left` is who was asked."""
+
+    slots, gpus, places = 2, 0, (Place("here", "cpu", 2**40),)
+
+    def __init__(self, result_of):
+        self._result_of, self._going, self._leaving = result_of, {}, set()
+        self.left, self.ending = [], False
+
+    @property
+    def open(self):
+        return ["here"] * (self.slots - len(self._going))
+
+    def submit(self, bundle, specs, keep=(), place=None):
+        self._going[bundle] = specs
+
+    def leave(self, bundle, run_ids):
+        self.left += sorted(set(run_ids) - self._leaving)
+        self._leaving |= set(run_ids)
+
+    def poll(self, timeout):
+        for bundle, specs in self._going.items():
+            if self.ending or all(run.run_id in self._leaving for run in specs):
+                state = {run.run_id: "cancelled" if run.run_id in self._leaving else "done" for run in specs}
+                del self._going[bundle]
+                return [Finished(bundle, [self._result_of(run, state[run.run_id]) for run in specs])]
+        time.sleep(timeout)
+        return []
+
+    def stop(self):
+        self.ending = True
+
+
+@pytest.fixture
+def coordinators(store, planned, result_of):
+    """Two coordinators at work on a sweep of eight runs, each alone in its bundle, four of them in training."""
+    made, executors = planned(seeds="4", epochs="3", lr="[1e-3]"), [Endless(result_of), Endless(result_of)]
+    with Table(store, writable=True) as table:
+        table.enqueue(made)
+
+    def drain(executor):
+        with Table(store, writable=True) as table:
+            Scheduler(table, executor, [made.sweep], inbox=Changes(table), speed=ONE_EACH).drain()
+
+    with Table(store) as table, ThreadPoolExecutor(2) as both:
+        at_work = [both.submit(drain, executor) for executor in executors]
+        until(lambda: table.counts().get("running") == 4)
+        try:
+            yield table, made, executors
+        finally:
+            ask(store, Request("resume"))
+            for executor in executors:
+                executor.ending = True
+            for one in at_work:
+                one.result(30)
+
+
+def until(true, seconds=10.0):
+    """Seconds until something is true."""
+    began = time.monotonic()
+    while not true():
+        assert time.monotonic() < began + seconds
+        time.sleep(0.01)
+    return time.monotonic() - began
+
+
+def test_cancel_reaches_runs_that_other_coordinators_train(store, coordinators):
+    table, made, executors = coordinators
+    running = sorted(row["run_id"] for row in table.running())
+    one = running[0]
+    assert ask(store, Request("cancel", (one,))) == "0 of 1 runs are now cancelled; 1 in training will stop"
+    assert until(lambda: table.states(made.sweep)[one] == "cancelled") < 2
+    assert [run_id for executor in executors for run_id in executor.left] == [one]
+    ask(store, Request("cancel", (made.sweep,)))
+    assert until(lambda: table.counts() == {"cancelled": 8}) < 2
+    left = [run_id for executor in executors for run_id in executor.left]
+    assert len(left) == len(set(left)), "each is asked by its own coordinator alone"
+    assert set(running) <= set(left)
+    attempts = table.frame("attempts")
+    assert (attempts["outcome"] == "cancelled").all()
+    assert len(attempts) == len(left)
+
+
+@pytest.mark.slow
+def test_cancel_stops_what_two_commands_train_each_on_its_own_ray(store, sweep, tmp_path):
+    file = sweep(width="[64, 128]", seeds="3", epochs="20000")
+    words = [sys.executable, "-c", "from orchestrator.cli.main import main; main()"]
+    how = ["--slots", "1", "--no-canary", "--store", store]
+    with Table(store, writable=True) as table:
+        table.speed = asdict(ONE_EACH)  # or each would first measure the machine
+        both = [subprocess.Popen([*words, "run", file, *how], cwd=tmp_path) for _ in range(2)]
+        took = []
+        try:
+            until(lambda: table.frame("attempts")["coordinator"].nunique() == 2, 200)
+            for _ in range(6):
+                until(lambda: any(row["step"] for row in table.running()), 60)
+                one = next(row["run_id"] for row in table.running() if row["step"])
+                ask(store, Request("cancel", (one,)))
+                took.append(until(lambda one=one: table.states("small")[one] == "cancelled", 20))
+            assert [one.wait(60) for one in both] == [0, 0]
+            assert list(table.frame("attempts")["outcome"]) == ["cancelled"] * 6
+        finally:
+            for one in both:
+                one.kill()
+                one.wait()
+    assert max(took) < 3, took
+
+
+def test_a_pause_by_hand_holds_every_coordinator_until_it_is_resumed(store, coordinators):
+    table, made, executors = coordinators
+    ask(store, Request("pause", (made.sweep,)))
+    time.sleep(1.2)
+    for executor in executors:
+        executor.ending = True
+    until(lambda: table.counts() == {"done": 4, "queued": 4})
+    time.sleep(1.2)
+    assert table.counts() == {"done": 4, "queued": 4}
+    assert table.sweeps()[0]["paused"] == BY_HAND
+    ask(store, Request("resume", (made.sweep,)))
+    assert until(lambda: table.counts() == {"done": 8}) < 3
+
+
+def test_what_is_added_retried_and_put_first_is_seen_at_once(store, coordinators, planned):
+    table, made, executors = coordinators
+    waiting = [run.run_id for run in table.queued(made.sweep)]
+    first = waiting[-1]
+    ask(store, Request("prioritise", (first,), 5))
+    ask(store, add(planned(sweep="further", width="48", seeds="1")))
+    ask(store, Request("cancel", (waiting[0],)))
+    ask(store, Request("retry", (waiting[0],)))
+    time.sleep(1.2)
+    one = executors[0]
+    ask(store, Request("cancel", tuple(row["run_id"] for row in table.running())[:1]))
+    until(lambda: table.states(made.sweep)[first] == "running")
+    one.ending = executors[1].ending = True
+    assert until(lambda: set(table.counts()) == {"done", "cancelled"}) < 3
+    assert table.counts() == {"done": 8, "cancelled": 1}
+
+
+def test_what_is_asked_about_other_sweeps_draws_no_coordinator_into_them(store, coordinators, planned):
+    """Their data may be on other machines."""
+    table, made, executors = coordinators
+    other = planned(sweep="other", width="64", seeds="2", epochs="5")
+    with Table(store, writable=True) as elsewhere:
+        elsewhere.enqueue(other)  # as its own coordinator does
+    for verb in ("cancel", "retry", "prioritise", "pause", "resume"):
+        ask(store, Request(verb, ("other",)))
+    time.sleep(1.2)
+    for executor in executors:
+        executor.ending = True
+    until(lambda: table.counts(made.sweep) == {"done": 8})
+    time.sleep(0.6)
+    assert table.counts("other") == {"queued": 2}
+
+
+def test_coordinators_outlive_a_restart_of_the_server(store, coordinators, postgres):
+    table, _, executors = coordinators
+    postgres.stop()
+    time.sleep(1)
+    for executor in executors:
+        executor.ending = True
+    time.sleep(1)
+    postgres.start()
+    until(lambda: table.counts() == {"done": 8})
+    assert set(table.frame()["attempt"]) == {1}
+
+
+def test_a_transaction_whose_commit_was_not_answered_is_written_once(two, planned, result_of, monkeypatch):
+    """The server commits and the connection breaks: what is tried again finds all of it there."""
+    made, (table, _) = planned(seeds="2", width="16"), two
+    first, _ = made.runs
+    table.enqueue(made)
+    tokens, results = table.claim([run.run_id for run in made.runs]), [result_of(run) for run in made.runs]
+    journal = Journal(tokens=tokens, records=list(results[1].history))
+    journal.ends = [End(first.run_id, tokens[first.run_id], "done", "done", result=results[0])]
+    commit, cuts = table.engine.dialect.do_commit, [True]
+
+    def commits_and_breaks(connection):
+        commit(connection)
+        if cuts and cuts.pop():
+            raise psycopg.OperationalError("server closed the connection unexpectedly")
+
+    monkeypatch.setattr(table.engine.dialect, "do_commit", commits_and_breaks)
+    said = []
+    Patience(said.append, lambda _: None, lambda: False)(lambda: journal.write(table, []))
+    assert said == ["the database does not answer: waiting, nothing is lost", "the table can be written again"]
+    assert table.counts() == {"done": 1, "running": 1}
+    assert len(table.frame("history")) == sum(len(result.history) for result in results)
+    assert table.frame()["charged_flops"].dropna().tolist() == [results[0].flops]
+
+
+@pytest.mark.slow
+def test_kills_of_coordinators_that_share_a_table_lose_no_finished_run_and_change_no_number(store, sweep, tmp_path):
+    file, dice, done = sweep(width="[8, 16, 24, 32]", seeds="40", epochs="16"), random.Random(3), set()
+    text = "from orchestrator.cli.main import main; main()"
+    how = [
+        "--executor",
+        "inline",
+        "--no-canary",
+        "--checkpoints",
+        str(tmp_path / "saved"),
+        "--checkpoint-every",
+        "0.1",
+    ]
+
+    def work(store):
+        words = [sys.executable, "-c", text, "run", file, *how, "--store", store]
+        return subprocess.Popen(words, cwd=tmp_path, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+
+    with Table(store, writable=True) as table:
+        table.speed = asdict(ONE_EACH)
+        both, kills = [work(store), work(store)], 0
+        while kills < 15 and table.counts().get("queued", 1):
+            one = dice.randrange(2)
+            until(lambda one=one: both[one].pid in coordinators_of(table) or both[one].poll() is not None, 60)
+            time.sleep(dice.expovariate(1.0))
+            both[one].kill()
+            both[one].wait()
+            now = {row["run_id"] for row in table.listed(None, ["done"])}
+            assert done <= now
+            done, kills, both[one] = now, kills + 1, work(store)
+        assert [process.wait(240) for process in both] == [0, 0]
+        assert work(store).wait(240) == 0  # what the last to die had in training
+        attempts, killed = table.frame("attempts"), table.frame().set_index("run_id")
+    assert kills == 15
+    assert len(done) > 15
+    assert (attempts[attempts["outcome"] == "done"]["run_id"].value_counts() == 1).all()
+    assert work(str(tmp_path / "quiet.db")).wait(240) == 0
+    quiet = orchestrator.results(tmp_path / "quiet.db").set_index("run_id")
+    assert (killed["state"] == "done").all()
+    for name in ("error", "loss", "train_loss", "steps", "flops"):
+        assert killed[name].equals(quiet.loc[killed.index, name])
+
+
+def coordinators_of(table):
+    """Processes that have runs in training."""
+    attempts = table.frame("attempts")
+    return {int(said.split("/")[2]) for said in attempts[attempts["ended"].isna()]["coordinator"]}
+
+
+def test_commands_that_meet_coordinators_in_the_same_rows_get_through(store, planned, result_of):
+    """Four terminals cancel and retry everything while two coordinators claim and finish: none fails."""
+    made = planned(seeds="20")
+    ids = [run.run_id for run in made.runs]
+    with Table(store, writable=True) as table:
+        table.enqueue(made)
+
+    def terminal(number):
+        return [ask(store, Request("cancel" if i % 2 else "retry", (made.sweep,))) for i in range(4)]
+
+    def coordinator(number):
+        with Table(store, writable=True) as table:
+            for i in range(60):
+                with table.together():
+                    mine = table.claim(ids[(7 * i + number) % 30 :][:8])
+                table.finish([result_of(run) for run in made.runs if run.run_id in mine][::-1], mine)
+
+    with ThreadPoolExecutor(6) as pool:
+        at_work = [pool.submit(coordinator, n) for n in range(2)] + [pool.submit(terminal, n) for n in range(4)]
+        for one in at_work:
+            one.result(60)
+    with Table(store) as table:
+        assert sum(table.counts().values()) == 40
+        done = table.frame("attempts")["run_id"]
+        assert not done.duplicated().any()
+
+
+@pytest.mark.parametrize("verb", ["cancel", "prioritise", "move"])
+def test_who_waits_for_a_row_holds_none_that_another_may_want_next(store, planned, verb):
+    """Rows are locked in the order of their ids: nobody waits in a circle."""
+    first, *rest = sorted(run.run_id for run in planned(seeds="20").runs)
+    free = sa.select(runs.c.run_id).where(runs.c.run_id.in_(rest)).with_for_update(nowait=True)
+    waiting = sa.text("SELECT count(*) FROM pg_stat_activity WHERE wait_event_type = 'Lock'")
+    with Table(store, writable=True) as table, Table(store, writable=True) as other, ThreadPoolExecutor(1) as one:
+        table.enqueue(planned(seeds="20"))
+        said = {"cancel": (), "prioritise": (3,), "move": ("failed",)}[verb]
+        of = {"of": ("queued",)} if verb == "move" else {}
+        with table.engine.begin() as mine:
+            mine.execute(sa.select(runs.c.run_id).where(runs.c.run_id == first).with_for_update())
+            asked = one.submit(getattr(other, verb), [first, *rest], *said, **of)
+            while not mine.execute(waiting).scalar():
+                assert not asked.done()
+                time.sleep(0.01)
+            assert len(mine.execute(free).all()) == len(rest)
+        asked.result(60)
+
+
+def test_a_table_of_the_version_before_is_upgraded_once_by_whoever_comes_first(store, planned):
+    with Table(store, writable=True) as table:
+        table.enqueue(planned())
+        with table.engine.begin() as connection:
+            connection.exec_driver_sql("ALTER TABLE runs DROP COLUMN asked")
+            connection.exec_driver_sql("ALTER TABLE sweeps DROP COLUMN changed, DROP COLUMN added")
+            connection.execute(schema.meta.update().values(version=6))
+
+    def come(_):
+        with Table(store, writable=True) as table:
+            return table.cancel([run.run_id for run in planned().runs[:1]])[0]
+
+    with ThreadPoolExecutor(4) as four:
+        assert sorted(four.map(come, range(4))) == [0, 0, 0, 1]
+
+
+@pytest.mark.parametrize("url", ["mysql://u@h/d", "http://x", "://", "postgresql://"])
+def test_another_database_is_refused_in_a_line(url, monkeypatch):
+    monkeypatch.setenv("PGHOST", "/nowhere")
+    with pytest.raises(TableError) as caught, Table(url, writable=True):
+        pass
+    assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    "url",
+    [
+        *("postgresql://u:s3cret@/gone?host=/nowhere", "postgresql://u@/gone?host=/nowhere&password=s3cret"),
+        *("postgresql://u:pass@s3cret@/gone", "postgresql://u:s3/cret@h:x/gone", "postgresql://:s3cret@h:1/gone"),
+        *("mysql://u:s3cret@h/d", "post gres://u:s3cret@h/d", "postgresql://u:a s3cret@/gone?host=/nowhere"),
+    ],
+)
+def test_a_password_is_not_said_in_any_complaint(isoflop, url):
+    for words in [("status",), ("results",), ("queue", "pause"), ("queue", "show", "abcd"), ("work",), ("report",)]:
+        ended = isoflop(*words, "--store", url)
+        assert ended.code == 2
+        assert len(ended.err.splitlines()) == 1
+        assert not re.search("s3|cret", ended.out + ended.err)
+
+
+def test_no_command_says_the_password_nor_writes_it_down(isoflop, store, sweep, tmp_path):
+    """The server takes any; a second sweep makes commands complain that one is to be named."""
+    secret = store.replace("isoflop@", "isoflop:s3cret@")
+    make = ("--executor", "inline", "--store", secret)
+    first, second = sweep(epochs="2", seeds="4", width="[8, 16, 32]"), sweep("b.yaml", sweep="second", epochs="1")
+    said = [isoflop("run", first, *make), isoflop("run", second, *make, "--json")]
+    assert [ended.code for ended in said] == [0, 0]
+    assert '"done": 4' in said[1].out
+    words = "status --json|watch --once|results|results small --format csv|queue list|queue show f|queue cancel x"
+    words += "|queue pause|queue resume|work|fit|fit small|verdict small|report small --out page.html"
+    words += "|plot small --out plots"
+    said += [isoflop(*one.split(), "--store", secret) for one in words.split("|")]
+    written = [path.read_bytes() for path in tmp_path.rglob("*") if path.is_file()]
+    assert any(b"isoflop:***@" in content for content in written), "the page says where its table is"
+    assert not any(b"s3cret" in content for content in written)
+    assert not any("s3cret" in ended.out + ended.err for ended in said)

@@ -1,0 +1,315 @@
+"""Mistaken sweep files: where, what was found, what would be right."""
+
+import pytest
+
+from orchestrator import SweepError, load_sweep, plan, read_sweep
+from orchestrator.sweep.sweep import Data, Train
+
+HEAD = "sweep: a\ndata: {dataset: digits}\nmodel: {width: 16}\nbudget: {epochs: 1}\n"
+SECTIONS = "data, model, train, budget, sweep, seeds, limits, search, cells, then"
+TRAIN_KEYS = ", ".join(Train.model_fields)
+DATA_KEYS = ", ".join(Data.model_fields)
+STEP = "batch_size 64, which takes 64 examples, 1.9e+06 FLOPs"
+
+
+def with_data(data):
+    return f"sweep: a\ndata: {data}\nmodel: {{width: 16}}\nbudget: {{epochs: 1}}\n"
+
+
+def with_model(model):
+    return f"sweep: a\ndata: {{dataset: digits}}\nmodel: {model}\nbudget: {{epochs: 1}}\n"
+
+
+def with_budget(budget):
+    return f"sweep: a\ndata: {{dataset: digits}}\nmodel: {{width: 16}}\nbudget: {budget}\n"
+
+
+MISTAKES = {
+    # keys
+    "unknown-section": (HEAD + "limit: {hours: 1}\n", "5: unknown key 'limit'; did you mean 'limits'?"),
+    "unknown-key": (with_model("{widht: 16}"), "3: unknown key 'widht'; did you mean 'width'?"),
+    "key-like-no-other": (HEAD + "colour: red\n", f"5: unknown key 'colour'; valid keys are {SECTIONS}"),
+    "key-like-no-other-of-its-section": (
+        HEAD + "train:\n  lr: 1e-3\n  colour: 0.1\n",
+        f"7: unknown key 'colour'; valid keys are {TRAIN_KEYS}",
+    ),
+    "key-in-another-section": (with_model("{width: 16, lr: 1e-3}"), "3: unknown key 'lr'; it belongs to 'train'"),
+    "key-without-its-section": (HEAD + "lr: 1e-3\n", "5: unknown key 'lr'; it belongs to 'train'"),
+    "key-of-a-cell": (HEAD + "cells:\n  - train: {lrr: 1}\n", "6: unknown key 'lrr'; did you mean 'lr'?"),
+    "section-of-a-cell": (
+        HEAD + "cells:\n  - seeds: 3\n",
+        "6: unknown key 'seeds'; valid keys are data, model, train, budget",
+    ),
+    "repeated-section": (HEAD + "seeds: 1\nseeds: 2\n", "6: key 'seeds' stands twice; the first is in line 5"),
+    "repeated-key": (
+        with_model("\n  width: 16\n  width: 32"),
+        "5: key 'width' stands twice; the first is in line 4",
+    ),
+    "sweep-missing": (HEAD.partition("\n")[2], "1: 'sweep' is missing"),
+    "dataset-missing": (with_data("{dataset_size: 180}"), "2: data: 'dataset' is missing"),
+    "width-missing": (with_model("{depth: 2}"), "3: model: 'width' is missing"),
+    "budget-missing": (HEAD.partition("budget")[0], "1: budget: flops, epochs or examples is missing"),
+    # stages
+    "stage-without-a-budget": (
+        HEAD + "then: [{stage: probe}]\n",
+        "5: stage 'probe': budget: flops, epochs or examples is missing",
+    ),
+    "stage-twice": (
+        HEAD + "then:\n  - {stage: a, budget: {epochs: 1}}\n  - {stage: a, budget: {epochs: 2}}\n",
+        "7: stage: 'a' is a stage above already",
+    ),
+    "stage-after-none": (
+        HEAD + "then:\n  - {stage: probe, after: tran, budget: {epochs: 1}}\n",
+        "6: after: no stage 'tran' stands above; did you mean 'train'?",
+    ),
+    "stage-of-another-size": (
+        HEAD
+        + "then:\n  - {stage: z, data: {dataset: zipf, zipf_tokens: 10}, train: {tta: 2}, budget: {epochs: 1}}\n",
+        "6: tta: averages over augmented copies of an image, and augment is none; write flip+resized-crop",
+    ),
+    "stage-key": (
+        HEAD + "then:\n  - {stage: a, model: {width: 8}}\n",
+        "6: unknown key 'model'; valid keys are stage, after, data, train, budget",
+    ),
+    # values
+    "word-for-number": (with_model("{width: wide}"), "3: width: found 'wide'; it must be a whole number"),
+    "part-of-a-neuron": (with_model("{width: 16.5}"), "3: width: found 16.5; it must be a whole number"),
+    "empty-axis": (with_model("{width: []}"), "3: width: an empty list; an axis needs at least one value"),
+    "python-number": (
+        with_data("{dataset: digits, dataset_size: 1_000}"),
+        "2: dataset_size: found '1_000'; it must be a whole number, without '_': 1000",
+    ),
+    "no-is-a-word": (HEAD + "train: {lr: no}\n", "5: lr: found 'no'; it must be a number"),
+    "true-is-no-number": (HEAD + "train: {lr: true}\n", "5: lr: found true; it must be a number"),
+    "quoted-number": (
+        HEAD + 'train: {lr: "1e-3"}\n',
+        "5: lr: found '1e-3'; it must be a number, without quotes",
+    ),
+    "number-for-word": (
+        "sweep: 12\n" + HEAD.partition("\n")[2],
+        "1: sweep: found 12; it must be a word (put it in quotes)",
+    ),
+    "bad-sweep-name": (
+        "sweep: a/b c\n" + HEAD.partition("\n")[2],
+        "1: sweep: found 'a/b c'; use letters, digits, '.', '_' and '-', at most 64",
+    ),
+    "two-datasets": (
+        with_data("{dataset: [digits, zipf]}"),
+        "2: dataset: found ['digits', 'zipf']; it must be one word",
+    ),
+    "empty-word": (with_data("{dataset: ''}"), "2: dataset: found ''; it must not be empty"),
+    "section-is-a-word": (
+        with_data("digits"),
+        f"2: data: found 'digits'; it must be a mapping with keys of {DATA_KEYS}",
+    ),
+    "section-is-empty": (with_data(""), f"2: data: found nothing; it must be a mapping with keys of {DATA_KEYS}"),
+    "cells-are-a-mapping": (HEAD + "cells: {a: 1}\n", "5: cells: found {'a': 1}; it must be a list"),
+    "twice-in-an-axis": (with_model("{width: [16, 32, 16]}"), "3: width: 16 stands twice in this list"),
+    "twice-in-other-words": (HEAD + "train: {lr: [1e-3, 0.001]}\n", "5: lr: 0.001 stands twice in this list"),
+    "negative-lr": (HEAD + "train: {lr: -1e-3}\n", "5: lr: found -0.001; it must be above 0"),
+    "infinite-lr": (HEAD + "train: {lr: .inf}\n", "5: lr: found inf; it must be finite"),
+    "not-a-lr": (HEAD + "train: {lr: .nan}\n", "5: lr: found nan; it must be finite"),
+    "share-of-one": (HEAD + "train: {warmup: 1}\n", "5: warmup: found 1; it must be below 1"),
+    "no-hours": (HEAD + "limits: {hours: 0}\n", "5: hours: found 0; it must be above 0"),
+    "optimizer-nearly-known": (
+        HEAD + "train: {optimizer: adam}\n",
+        "5: optimizer: 'adam' is unknown; did you mean 'adamw'?",
+    ),
+    "optimizer-unknown": (
+        HEAD + "train:\n  optimizer:\n    - adamw\n    - xyz\n",
+        "8: optimizer: 'xyz' is unknown; it is one of adamw, sgd, lion",
+    ),
+    "seeds-none": (HEAD + "seeds: 0\n", "5: seeds: found 0; give a number of at least 1, or seeds of at least 0"),
+    "seeds-negative": (
+        HEAD + "seeds: [-1]\n",
+        "5: seeds: found [-1]; give a number of at least 1, or seeds of at least 0",
+    ),
+    "seeds-twice": (HEAD + "seeds: [0, 1, 0]\n", "5: seeds: a seed stands twice in this list"),
+    "seeds-a-word": (HEAD + "seeds: many\n", "5: seeds: found 'many'; it must be a whole number"),
+    "seeds-with-a-word": (HEAD + "seeds: [0, b]\n", "5: seeds: found 'b'; it must be a whole number"),
+    "seeds-mistyped": (HEAD + "seeds: 100000000\n", "5: seeds: found 100000000; it must be at most 10000"),
+    "long-number": (with_model("{width: " + "9" * 5000 + "}"), "3: a number of 5,000 digits is too long"),
+    # what one key says about another
+    "two-budgets": (
+        with_budget("\n  epochs: 1\n  flops: 1e9"),
+        "5: budget: flops and epochs at once; give one of them",
+    ),
+    "two-budgets-in-a-cell": (
+        HEAD + "cells:\n  - budget: {flops: 1e9, examples: 640}\n",
+        "6: budget: flops and examples at once; give one of them",
+    ),
+    "name-and-width": (
+        with_model("{name: B-2/Wi-64, width: 32, depth: 2}"),
+        "3: model: name says it already; leave out depth, width",
+    ),
+    "cell-with-an-axis": (
+        HEAD + "cells:\n  - train: {lr: [1e-2, 1e-3]}\n",
+        "6: lr: a cell has one value a key, found 2",
+    ),
+    "cell-that-leaves-an-axis-open": (
+        with_model("{width: [16, 32]}") + "cells:\n  - train: {lr: 1e-2}\n",
+        "6: this cell must choose one width; the grid has 2",
+    ),
+    "cell-without-a-model": (
+        "sweep: a\ndata: {dataset: digits}\nbudget: {epochs: 1}\ncells:\n  - train: {lr: 1e-2}\n",
+        "5: 'width' is missing here and in 'model'",
+    ),
+    # what the data set, the model and the budget say about each other
+    "budget-below-a-step": (
+        with_budget("\n  flops:\n    - 1e9\n    - 1e3"),
+        f"7: budget: 1e+03 FLOPs buy less than one step of B-2/Wi-16 at {STEP}",
+    ),
+    "epochs-below-a-step": (
+        with_budget("{epochs: 0.001}"),
+        f"4: epochs: 0.001 epochs buy less than one step of B-2/Wi-16 at {STEP}",
+    ),
+    "more-than-the-data": (
+        with_data("{dataset: digits, dataset_size: [100, 5000]}"),
+        "2: dataset_size: 5,000 examples asked, digits has 1,437",
+    ),
+    "no-model-name": (
+        with_model("{name: [B-2/Wi-64, B2Wi64]}"),
+        "3: name: 'B2Wi64' is no model name; write it like B-12/Wi-1024 or S-6/Wi-2048",
+    ),
+    "cooldown-without-wsd": (
+        HEAD + "train: {cooldown: 0.1}\n",
+        "5: cooldown does nothing here: it belongs to schedule wsd, found constant",
+    ),
+    "momentum-without-sgd": (
+        HEAD + "train: {optimizer: adamw, momentum: 0.5}\n",
+        "5: momentum does nothing here: it belongs to optimizer sgd, found adamw",
+    ),
+    "expansion-of-an-s-mlp": (
+        with_model("{family: s-mlp, width: 16, expansion: 2}"),
+        "3: expansion does nothing here: it belongs to family b-mlp, found s-mlp",
+    ),
+    "warmup-into-cooldown": (
+        HEAD + "train: {schedule: wsd, warmup: 0.9, cooldown: 0.3}\n",
+        "5: cooldown: 0.3 is not in (0, 1 - warmup]",
+    ),
+    "path-missing": (
+        with_data("{dataset: mnits}"),
+        "2: dataset: 'mnits' is unknown; did you mean 'mnist'? Or give a path, or register it: isoflop data add",
+    ),
+    "path-not-found": (
+        with_data("{dataset: mnist, path: no-such.npz}"),
+        "2: path: 'no-such.npz' is in none of ., data; set ISOFLOP_DATA to the folder that holds it",
+    ),
+    "path-of-an-embedded-set": (
+        with_data("{dataset: digits, path: x}"),
+        "2: path: digits is embedded and has no path; give the data set another name",
+    ),
+    "resolution-of-an-embedded-set": (
+        with_data("{dataset: digits, resolution: 16}"),
+        "2: resolution: digits has no resolution 16; 8, or leave it out",
+    ),
+    "augmented-tokens": (
+        with_data("{dataset: zipf, augment: flip}"),
+        "2: augment: zipf holds no images to flip; use none",
+    ),
+    "grid-beyond-reason": (
+        with_model(f"{{width: {list(range(1, 101))}, depth: {list(range(1, 101))}}}") + "seeds: 100\n",
+        "1: the axes multiply to 1,000,000 runs; at most 100,000 are planned",
+    ),
+    # what is no sweep file at all
+    "tab": (
+        "sweep: a\ndata:\n\tdataset: digits\n",
+        "3: not YAML: the line begins with a tab; indent with spaces",
+    ),
+    "bracket-open": (
+        "sweep: a\ndata: {dataset: digits\nmodel: {width: 16}\n",
+        "3: not YAML: did not find expected ',' or '}'",
+    ),
+    "empty-file": ("", "1: the file is empty"),
+    "only-a-comment": ("# header\n", "1: the file is empty"),
+    "list-at-the-top": ("- sweep: a\n", f"1: a sweep file is a mapping of {SECTIONS}"),
+    "two-documents": (HEAD + "---\nsweep: b\n", "5: not YAML: but found another document"),
+    "tag": ("sweep: !mine a\n", "1: tags like !mine mean nothing here"),
+    "key-of-keys": ("? [a, b]\n: 1\n", "1: a key must be a word"),
+    "deep": ("sweep:\n  " + "[" * 30 + "]" * 30, "2: nested deeper than 20 levels"),
+    "so-deep-that-c-recursion-ends": ("sweep: " + "[" * 50_000 + "]" * 50_000, "1: nested deeper than 20 levels"),
+    "anchor-in-itself": ("a: &a [*a]\n", "1: nested deeper than 20 levels"),
+    "anchor-unknown": ("sweep: *a\n", "1: not YAML: found undefined alias"),
+    "nul": ("sweep: a\x00b\n", "1: not YAML: unacceptable character #x0000: control characters are not allowed"),
+}
+
+
+@pytest.mark.parametrize(("text", "complaint"), MISTAKES.values(), ids=MISTAKES)
+def test_a_mistake_is_one_line_that_says_what_to_do(text, complaint):
+    with pytest.raises(SweepError) as caught:
+        plan(read_sweep(text, name="x.yaml"))
+    assert caught.value.complaints == [f"x.yaml:{complaint}"]
+
+
+def test_aliases_cannot_make_a_small_file_endless():
+    bomb = "a: &a [1,1,1,1,1,1,1,1,1,1]\n"
+    for before, name in zip("abcde", "bcdef", strict=True):
+        bomb += f"{name}: &{name} [{','.join([f'*{before}'] * 10)}]\n"
+    with pytest.raises(SweepError, match=r"x\.yaml:1: more than 100,000 values"):
+        read_sweep(bomb, name="x.yaml")
+
+
+def test_all_mistakes_of_a_file_come_at_once_in_the_order_of_its_lines():
+    text = (
+        "sweep: a b\n"
+        "data: {dataset: digits, dataset_size: -5}\n"
+        "model: {width: [16, x], depht: 2}\n"
+        "train:\n"
+        "  lr: 0\n"
+        "  optimizer: adma\n"
+        "budget: {epochs: []}\n"
+        "limits: {hour: 2}\n"
+    )
+    with pytest.raises(SweepError) as caught:
+        read_sweep(text, name="x.yaml")
+    assert [int(line.split(":")[1]) for line in caught.value.complaints] == [1, 2, 3, 3, 5, 6, 7, 8]
+    assert str(caught.value).splitlines() == caught.value.complaints
+
+
+def test_all_that_does_not_fit_comes_at_once():
+    text = (
+        "sweep: a\n"
+        "data: {dataset: digits, dataset_size: [100, 5000]}\n"
+        "model: {name: [B-1/Wi-16, nonsense]}\n"
+        "budget:\n"
+        "  flops: [1e9, 10]\n"
+    )
+    with pytest.raises(SweepError) as caught:
+        plan(read_sweep(text, name="x.yaml"))
+    assert [int(line.split(":")[1]) for line in caught.value.complaints] == [2, 3, 5]
+
+
+def test_a_file_is_named_as_it_was_asked_for(tmp_path):
+    file = tmp_path / "näh'men #1.yaml"
+    file.write_text(HEAD + "seed: 3\n")
+    with pytest.raises(SweepError) as caught:
+        load_sweep(file)
+    assert str(caught.value) == f"{file}:5: unknown key 'seed'; did you mean 'seeds'?"
+
+
+@pytest.mark.parametrize("encoding", ["utf-8", "utf-8-sig"])
+@pytest.mark.parametrize("newline", ["\n", "\r\n"])
+def test_a_file_from_any_editor_is_read(tmp_path, encoding, newline):
+    file = tmp_path / "x.yaml"
+    file.write_bytes((HEAD + "# größer\nseeds: [3, 5]\n").replace("\n", newline).encode(encoding))
+    assert load_sweep(file).seed_list == [3, 5]
+
+
+def test_a_file_in_no_encoding_of_ours_is_still_told_its_mistakes(tmp_path):
+    file = tmp_path / "x.yaml"
+    file.write_bytes(HEAD.encode() + b"lr: gr\xf6\xdfer\n")
+    with pytest.raises(SweepError, match="unknown key 'lr'; it belongs to 'train'"):
+        load_sweep(file)
+
+
+def test_a_file_that_is_not_there_is_an_os_error(tmp_path):
+    with pytest.raises(FileNotFoundError):
+        load_sweep(tmp_path / "none.yaml")
+
+
+def test_a_scalar_is_an_axis_of_one_value():
+    assert read_sweep(HEAD).model.width == read_sweep(with_model("{width: [16]}")).model.width == [16]
+
+
+def test_a_whole_number_may_be_written_as_a_power_of_ten():
+    assert read_sweep(with_data("{dataset: digits, dataset_size: 1e3}")).data.dataset_size == [1000]

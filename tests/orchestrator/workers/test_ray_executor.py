@@ -1,0 +1,148 @@
+"""What goes wrong in silence, on two logical GPUs: workers that hang or stop, a machine short of memory."""
+
+import os
+import signal
+import time
+from dataclasses import replace
+
+import pytest
+
+from orchestrator.host.heartbeat import LOADING, STEPS, Pulse, Signs
+from orchestrator.workers.executor import Finished, Lost, Recorded
+from orchestrator.workers.ray_executor import RayExecutor
+from orchestrator.workers.worker import Worker
+
+
+class Troubled(Worker):
+    """Does what the stage of a run says."""
+
+    def train(self, specs, keep=()):
+        self.stage = specs[0].stage
+        for item in super().train(specs, keep):
+            yield item
+            while self.stage == "stuck" and self.pulse().median is not None:
+                time.sleep(0.1)
+
+    def pulse(self):
+        return super().pulse()._replace(available=0.01 if self.stage == "pressed" else 0.5)
+
+
+@pytest.fixture(scope="module")
+def executor():
+    made = RayExecutor(slots=2, gpus=2, still=1.0, worker=Troubled)
+    while len(made.open) < 2:
+        made.poll(0.5)
+    yield made
+    made.close()
+
+
+@pytest.fixture(scope="module")
+def run(planned):
+    return planned(width="64", seeds="1", epochs="5000").runs[0]
+
+
+def ends(executor, bundle, seconds=60):
+    deadline = time.monotonic() + seconds
+    while time.monotonic() < deadline:
+        for event in executor.poll(0.2):
+            if event.bundle == bundle and isinstance(event, Finished | Lost):
+                return event
+    raise AssertionError("it never ended")
+
+
+def until_recorded(executor):
+    while not any(isinstance(event, Recorded) for event in executor.poll(0.5)):
+        pass
+
+
+def ready(executor):
+    while len(executor.open) < executor.slots:
+        executor.poll(0.5)
+
+
+def test_a_gpu_is_held_whole_by_its_slots(executor):
+    import ray
+
+    names = sorted(place.name for place in executor.places)
+    assert len(names) == 2
+    assert sorted(executor.open) == names
+    assert [name[-6:] for name in names] == [" GPU 0", " GPU 1"]
+    assert ray.available_resources().get("GPU", 0) == 0
+
+
+def test_a_worker_that_makes_no_step_is_killed_and_its_slot_works_again(executor, run):
+    executor.submit(1, [replace(run, stage="stuck")])
+    end = ends(executor, 1)
+    assert isinstance(end, Lost)
+    assert "no step for" in end.reason
+    assert executor.slots == 2
+
+
+def test_a_worker_that_does_not_answer_is_killed_but_not_for_one_missed_answer(executor, run):
+    ready(executor)
+    executor.submit(2, [replace(run, stage="fine")])
+    until_recorded(executor)
+    (slot,) = [slot for slot in executor._slots if slot.bundle == 2]
+    while slot.patience >= LOADING:  # it has not yet told how long its steps take
+        executor.poll(0.2)
+    process = slot.process
+    pid = process.pid
+    os.kill(pid, signal.SIGSTOP)
+    time.sleep(0.6)
+    assert not [event for event in executor.poll(0.1) if isinstance(event, Lost)]
+    os.kill(pid, signal.SIGCONT)
+    until_recorded(executor)
+    os.kill(pid, signal.SIGSTOP)
+    end = ends(executor, 2)
+    assert isinstance(end, Lost)
+    assert "no answer for" in end.reason
+    assert not process.alive()
+
+
+def test_a_machine_short_of_memory_has_one_slot_less_and_never_none(executor, run):
+    ready(executor)
+    for bundle in (3, 4):
+        executor.submit(bundle, [replace(run, stage="pressed")])
+    lost = []
+    while not lost:
+        lost = [event for event in executor.poll(0.2) if isinstance(event, Lost)]
+    (event,) = lost
+    assert "memory was left" in event.reason
+    assert executor.slots == 1
+    deadline = time.monotonic() + 3
+    while time.monotonic() < deadline:
+        assert not [event for event in executor.poll(0.2) if isinstance(event, Lost)]
+    executor.stop()
+    assert isinstance(ends(executor, 7 - event.bundle), Finished)
+
+
+# the rule
+
+
+def test_patience_is_sixty_seconds_or_twenty_median_steps_and_longer_before_the_first(monkeypatch):
+    assert Pulse(0, 0.1, 1).patience() == 60
+    assert Pulse(0, 10.0, 1).patience() == 10 * STEPS
+    assert Pulse(0, None, 1).patience() == LOADING
+    now = [0.0]
+    monkeypatch.setattr("orchestrator.host.heartbeat.time.monotonic", lambda: now[0])
+    signs = Signs()
+    for seconds in (5, 1, 1, 30, 1):
+        now[0] += seconds
+        signs()
+    now[0] += 7
+    assert (signs.pulse().still, signs.pulse().median) == (7, 1)
+    signs.begin()
+    assert (signs.pulse().still, signs.pulse().median) == (0, None)
+
+
+@pytest.mark.slow
+def test_slots_of_a_gpu_are_as_many_as_pay(executor, run):
+    executor.close()
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("orchestrator.workers.ray_executor.PACE", 0.5)
+        made = RayExecutor(gpus=2, probe=[run])
+    try:
+        assert made.per_gpu in (1, 2, 4)  # there are two cores behind these GPUs
+        assert made.slots == 2 * made.per_gpu
+    finally:
+        made.close()

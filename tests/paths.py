@@ -1,0 +1,6 @@
+"""Places that tests read: the root of the checkout, and the shared data that may or may not lie beside it."""
+
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parents[1]
+SHARED = ROOT.parent / "shared" / "data"

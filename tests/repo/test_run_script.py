@@ -1,0 +1,165 @@
+"""The script `run`, in a copy of its own: no test here touches the network or this checkout's .venv."""
+
+import os
+import re
+import shutil
+import subprocess
+
+import pytest
+
+from tests.paths import ROOT
+
+VERBS = ("demo", "isoflop", "python", "test", "lint", "ffcv", "lock", "help")
+
+
+@pytest.fixture
+def checkout(tmp_path):
+    """A folder with a space in its name that holds what the script reads."""
+    folder = tmp_path / "a checkout"
+    folder.mkdir()
+    for name in ("run", "pyproject.toml", "constraints.txt"):
+        shutil.copy2(ROOT / name, folder / name)
+    return folder
+
+
+@pytest.fixture
+def offline(tmp_path):
+    """A folder for the front of PATH in which Debian's installer fails, as without a network, and sudo."""
+    folder = tmp_path / "offline"
+    folder.mkdir()
+    for name in ("apt-get", "sudo"):
+        program(folder / name, "exit 100")
+    return folder
+
+
+def program(path, body):
+    """Writes a small executable and returns its path."""
+    path.write_text(f"#!/bin/sh\n{body}\n")
+    path.chmod(0o755)
+    return path
+
+
+def call(script, *arguments, path=None, cwd=None, **variables):
+    """Runs the script with these variables and, in front of PATH, this folder."""
+    environment = {name: value for name, value in os.environ.items() if name != "PYTHON"} | variables
+    if path:
+        environment["PATH"] = f"{path}{os.pathsep}{environment['PATH']}"
+    return subprocess.run(
+        [str(script), *arguments],
+        env=environment,
+        cwd=cwd,
+        stdin=subprocess.DEVNULL,
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+
+
+def assert_refused(answer, *wanted):
+    """Exit status 2, nothing on stdout, one line on stderr that holds each of these."""
+    assert answer.returncode == 2, answer.stderr
+    assert answer.stdout == ""
+    (line,) = answer.stderr.splitlines()
+    for word in wanted:
+        assert word in line
+
+
+def planted(checkout):
+    """Plants a finished .venv: a Python that tells its arguments, and the stamp of an installation."""
+    site = checkout / ".venv/lib/python3.11/site-packages/pip"
+    site.mkdir(parents=True)
+    (site / "__init__.py").touch()
+    (checkout / ".venv/bin").mkdir()
+    (checkout / ".venv/bin/activate").write_text(f"VIRTUAL_ENV={checkout}/.venv\n")
+    answer = 'case "$*" in *version_info*) echo 3.11.9 ;; "-m pip"*) echo pip >&2; exit 1 ;; *) echo "$@" ;; esac'
+    program(checkout / ".venv/bin/python", answer)
+    files = b"".join((checkout / name).read_bytes() for name in ("pyproject.toml", "constraints.txt"))
+    checksum = subprocess.run(["cksum"], input=files, capture_output=True, check=True).stdout.decode().strip()
+    (checkout / ".venv/isoflop.stamp").write_text(f"{checksum} 3.11.9 {checkout}\n")
+
+
+@pytest.mark.parametrize("shell", ["sh", "dash", "bash", "busybox"])
+def test_script_is_posix(shell):
+    if not shutil.which(shell):
+        pytest.skip(f"no {shell} here")
+    command = [shell, "sh", "-n"] if shell == "busybox" else [shell, "-n"]
+    subprocess.run([*command, ROOT / "run"], check=True)
+
+
+def test_help_lists_every_verb(checkout):
+    answer = call(checkout / "run", "help")
+    assert answer.returncode == 0
+    assert set(VERBS) == set(re.findall(r"^  ([a-z]+)  ", answer.stdout, re.MULTILINE))
+
+
+def test_every_verb_of_help_exists():
+    verbs = (ROOT / "run").read_text().split("\ncase $verb in\n")[1]
+    assert all(re.search(rf"^    {verb}( \|.*)?\)", verbs, re.MULTILINE) for verb in VERBS)
+
+
+def test_no_verb_is_help(checkout):
+    assert call(checkout / "run").stdout == call(checkout / "run", "help").stdout
+
+
+def test_unknown_verb_is_one_line(checkout):
+    assert_refused(call(checkout / "run", "dmeo"), "dmeo", "./run help")
+    assert not (checkout / ".venv").exists()
+
+
+def test_python_that_is_not_there_is_one_line(checkout):
+    assert_refused(call(checkout / "run", "demo", PYTHON="/no/such/python"), "/no/such/python", "3.11 to 3.13")
+
+
+@pytest.mark.parametrize("version", ["3.9", "3.14"])
+def test_python_outside_the_range_is_one_line(checkout, tmp_path, version):
+    python = program(tmp_path / "python", f"echo {version}; exit 3")
+    assert_refused(call(checkout / "run", "isoflop", PYTHON=str(python)), f"is {version}", "3.11 to 3.13")
+    assert not (checkout / ".venv").exists()
+
+
+def test_python_that_cannot_make_environments_is_one_line_with_the_package(checkout, offline):
+    python = program(offline / "python", "echo 3.12; exit 4")
+    answer = call(checkout / "run", "test", path=offline, PYTHON=str(python))
+    answer.stderr = re.sub("^.*installing.*\n", "", answer.stderr)  # root tries first
+    assert_refused(answer, "apt install python3.12-venv")
+
+
+def test_first_python_that_will_do_is_taken(checkout, tmp_path):
+    shelf = tmp_path / "shelf"
+    shelf.mkdir()
+    program(shelf / "python3.11", "exit 127")
+    program(shelf / "python3.12", "echo 3.12; exit 4")
+    program(shelf / "python3.13", 'case "$*" in "-m venv"*) exit 1 ;; *) echo 3.13 ;; esac')
+    assert_refused(call(checkout / "run", "python", path=shelf), "python3.13 cannot make", "/.venv")
+
+
+def test_second_call_installs_nothing(checkout):
+    planted(checkout)
+    answer = call(checkout / "run", "python", "one", "two words")
+    assert (answer.returncode, answer.stdout, answer.stderr) == (0, "one two words\n", "")
+
+
+def test_changed_pins_are_installed(checkout):
+    planted(checkout)
+    with (checkout / "constraints.txt").open("a") as file:
+        file.write("six==1.16.0\n")
+    answer = call(checkout / "run", "python", "one")
+    assert answer.returncode == 1
+    assert "pip" in answer.stderr
+    assert answer.stdout == ""
+
+
+@pytest.mark.parametrize("target", ["absolute", "relative"])
+def test_script_works_through_a_symlink_from_elsewhere(checkout, tmp_path, target):
+    planted(checkout)
+    link = tmp_path / "go"
+    link.symlink_to(checkout / "run" if target == "absolute" else "a checkout/run")
+    answer = call(link, "python", "here", cwd="/")
+    assert (answer.stdout, answer.stderr) == ("here\n", "")
+
+
+def test_every_pin_is_exact_and_names_no_build():
+    lines = (ROOT / "constraints.txt").read_text().splitlines()
+    pins = [line for line in lines if not line.startswith("#")]
+    assert all(re.fullmatch(r"[A-Za-z0-9._-]+==[0-9A-Za-z.]+", pin) for pin in pins)

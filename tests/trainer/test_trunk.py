@@ -1,0 +1,120 @@
+"""Runs that differ in length only: what they share is trained once, and changes no number."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from tests.trainer.reference import numbers, resolved
+from trainer import RunSpec, train
+from trainer import trunk as ladder
+from trainer.data import datasets
+from trainer.result import Resumed
+from trainer.training.loop import training
+from trainer.training.optimise import lr_factor
+
+SHARING = [{"schedule": "constant"}, {"schedule": "wsd"}, {"schedule": "wsd", "cooldown": 0.5}]
+
+
+def quick(steps, **said):
+    return RunSpec(**{"width": 16, "batch_size": 32, "examples": 32 * steps, **said})
+
+
+def of_lengths(*steps, **said):
+    return [resolved(batch_size=32, examples=32 * n, **said) for n in steps]
+
+
+@pytest.mark.parametrize("recipe", SHARING)
+@given(short=st.integers(1, 400), more=st.integers(1, 400))
+@settings(deadline=None, max_examples=30)
+def test_up_to_the_stem_all_longer_runs_have_one_learning_rate(recipe, short, more):
+    low, high = of_lengths(short, short + more, **recipe)
+    stem = ladder.stem(low)
+    assert [lr_factor(low, i) for i in range(stem)] == [lr_factor(high, i) for i in range(stem)]
+    assert low.trunk_id == high.trunk_id
+    assert low.run_id != high.run_id
+
+
+@pytest.mark.parametrize("said", [{"schedule": "cosine"}, {"schedule": "linear"}, {"warmup": 0.1}])
+def test_what_depends_on_the_length_from_the_start_shares_nothing(said):
+    runs = of_lengths(10, 20, **said)
+    assert [ladder.stem(run) for run in runs] == [0, 0]
+    assert ladder.families(runs) == [[run] for run in runs]
+    assert [rung.begin for rung in ladder.rungs(runs)] == [0, 0]
+
+
+def test_rungs_are_runs_of_one_length_each_after_its_shorter_ones():
+    runs = [run for seed in (0, 1) for run in of_lengths(100, 25, 50, schedule="wsd", seed=seed)]
+    made = ladder.rungs(runs)
+    assert [(rung.begin, rung.runs[0].steps, len(rung.runs)) for rung in made] == [
+        (0, 25, 2),
+        (20, 50, 2),
+        (40, 100, 2),
+    ]
+
+
+def test_doubling_budgets_save_what_the_arithmetic_says():
+    """Five of them at a cool-down of a fifth: 0.8 + 0.2 x 1.9375 of the longest instead of 1.9375."""
+    runs = of_lengths(*(100 * 2**i for i in range(5)), schedule="wsd")
+    alone = sum(sum(ladder.charged_flops([run]).values()) for run in runs)
+    assert alone / sum(ladder.charged_flops(runs).values()) == pytest.approx(1.9375 / 1.1875)
+
+
+@pytest.mark.parametrize("recipe", [*SHARING, {"schedule": "cosine"}])
+@pytest.mark.parametrize("own", [{}, {"optimizer": "lion", "lr": 1e-4, "augment": "crop"}, {"mixup": 0.5}])
+def test_a_ladder_changes_no_number(recipe, own):
+    specs = [quick(steps, seed=seed, **recipe, **own) for seed in (0, 1) for steps in (130, 20, 65)]
+    alone = [numbers(train(spec, device="cpu")) for spec in specs]
+    assert [numbers(result) for result in train(specs, device="cpu")] == alone
+
+
+def test_families_of_unlike_schedules_may_share_a_stack():
+    """They part at different steps."""
+    recipes = [*SHARING, {"schedule": "cosine"}]
+    specs = [quick(steps, seed=seed, **recipe) for seed, recipe in enumerate(recipes) for steps in (40, 80)]
+    alone = [numbers(train(spec, device="cpu")) for spec in specs]
+    assert [numbers(result) for result in train(specs, device="cpu")] == alone
+
+
+def test_a_length_that_is_a_step_of_the_grid_changes_no_number():
+    """The shared record stands in both histories; one past it does not."""
+    from trainer.training.loop import evaluation_steps
+
+    grid = [step for step in evaluation_steps(200, 12) if 20 < step < 150]
+    specs = [quick(steps) for steps in (grid[0], grid[1] - 1, grid[-1] + 1, 200)]
+    alone = [numbers(train(spec, device="cpu")) for spec in specs]
+    assert [numbers(result) for result in train(specs, device="cpu")] == alone
+
+
+def test_only_what_is_new_is_trained():
+    asked = [quick(steps, schedule="wsd") for steps in (20, 65, 130)]
+    specs = [datasets.resolve(spec, datasets.describe(spec)) for spec in asked]
+    went_on = {e.run_id: e.step for e in training(specs, device="cpu") if isinstance(e, Resumed)}
+    assert went_on == {specs[1].run_id: 16, specs[2].run_id: 52}
+
+
+def test_a_run_that_diverges_leaves_nothing_and_its_heir_diverges_by_itself():
+    specs = [quick(steps, lr=1e30) for steps in (70, 140)]
+    results = train(specs, device="cpu")
+    assert [result.state for result in results] == ["diverged", "diverged"]
+
+
+def test_the_same_run_asked_twice_is_trained_once():
+    one, other = train([quick(20), quick(20)], device="cpu")
+    assert one == other
+    assert np.isfinite(one.loss)
+
+
+def test_a_ladder_that_is_cut_off_goes_on_from_its_files_to_the_last_bit(tmp_path, monkeypatch):
+    monkeypatch.setattr("trainer.training.loop.SOON", np.inf)
+    specs = [quick(steps, schedule="wsd") for steps in (100, 200, 400)]
+    expected = [numbers(result) for result in train(specs, device="cpu")]
+    looks = iter(range(1000))
+    cut = train(specs, device="cpu", checkpoints=tmp_path, should_stop=lambda: next(looks) >= 3)
+    assert {result.state for result in cut} == {"done", "cancelled"}
+    steps = [e.step for e in training(specs, device="cpu", checkpoints=tmp_path) if isinstance(e, Resumed)]
+    assert max(steps) > 100
+    assert not list(tmp_path.glob("*/*"))
+    assert [numbers(result) for result in train(specs, device="cpu", checkpoints=tmp_path)] == expected

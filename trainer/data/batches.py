@@ -1,0 +1,202 @@
+"""A data set on a device, and the minibatches that each run of a stack reads from it."""
+
+from __future__ import annotations
+
+import functools
+import os
+from concurrent.futures import Future, ThreadPoolExecutor
+from typing import TYPE_CHECKING
+
+import numpy as np
+import torch
+
+from trainer.data.augment import augment
+from trainer.data.datasets import normalised_width
+from trainer.host.limits import memory
+from trainer.rng import stream
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from trainer.data.datasets import Arrays, Split
+    from trainer.data.ffcv import Betons
+    from trainer.spec import RunSpec
+
+BLOCK = 64
+"""Steps whose row numbers go to the device at once."""
+SHARE = 0.5
+"""Share of a device's free memory, or of this machine's (or container's), that a resident data set may take."""
+PAGE, WINDOW = 64, 256
+"""Quasi-random order: examples that are read together, and pages that are shuffled together."""
+
+
+class Resident:
+    """The whole data set on one device: uint8 or fp32 as it came, normalised as it is read."""
+
+    def __init__(self, arrays: Arrays, device: torch.device) -> None:
+        self.info, self.device = arrays.info, device
+        self.rows_on = device
+        self._keep(arrays.inputs)
+        self.labels = torch.from_numpy(arrays.labels).to(device)
+        self.real = None if arrays.real is None else torch.from_numpy(arrays.real).to(device)
+        repeats = arrays.info.inputs // len(arrays.mean)
+        self._mean = torch.from_numpy(np.tile(arrays.mean, repeats)).to(device)
+        self._scale = torch.from_numpy(np.tile(1 / arrays.std, repeats)).to(device)
+        self._whole: dict[torch.dtype, torch.Tensor] = {}
+
+    def _keep(self, inputs: np.ndarray | Betons) -> None:
+        self._inputs = torch.from_numpy(inputs[:]).to(self.device)
+
+    def expect(self, rows_KB: torch.Tensor) -> None:
+        """Say which rows will be read next."""
+
+    def read(
+        self, rows_KB: torch.Tensor, augmented: Sequence[RunSpec] = (), step: int | str = 0
+    ) -> tuple[torch.Tensor, torch.Tensor]:
+        """Inputs [K, B, inputs] fp32, normalised, and labels [K, B] of given rows.
+
+        `augmented` names the run of each K where its images are to be augmented as at `step`.
+        """
+        raw = self._raw(rows_KB)
+        if augmented:
+            assert self.info.image is not None, "resolve() lets only images be augmented"
+            images = raw.view(*rows_KB.shape, *self.info.image)
+            raw = torch.stack([augment(images[k], spec, step) for k, spec in enumerate(augmented)])
+        x = raw.reshape(*rows_KB.shape, -1).float().sub_(self._mean).mul_(self._scale)
+        return x, self.labels[rows_KB.to(self.device)]
+
+    def _raw(self, rows_KB: torch.Tensor) -> torch.Tensor:
+        return self._inputs.index_select(0, rows_KB.flatten())
+
+    def whole(self, kind: torch.dtype) -> torch.Tensor:
+        """All examples [n, inputs] as `read` gives them, in a precision; kept."""
+        if kind not in self._whole:
+            rows = torch.arange(len(self.labels), device=self.device)
+            parts = [self.read(rows[i : i + 4096])[0].to(kind) for i in range(0, len(rows), 4096)]
+            self._whole[kind] = torch.cat(parts)
+        return self._whole[kind]
+
+
+class Mapped(Resident):
+    """The data set in its file, memory-mapped or in .beton files: a thread reads the rows that are expected next.
+
+    To a CUDA device they go through pinned memory, while the device computes.
+    """
+
+    def __init__(self, arrays: Arrays, device: torch.device) -> None:
+        super().__init__(arrays, device)
+        self.rows_on = torch.device("cpu")
+        self._reader = ThreadPoolExecutor(1, thread_name_prefix="isoflop-data")
+        self._expected: tuple[torch.Tensor, Future[torch.Tensor]] | None = None
+
+    def _keep(self, inputs: np.ndarray | Betons) -> None:
+        self._held = np.asarray(inputs) if isinstance(inputs, np.ndarray) else inputs
+
+    def expect(self, rows_KB: torch.Tensor) -> None:
+        """Begin to read these rows."""
+        self._expected = rows_KB, self._reader.submit(self._gather, rows_KB)
+
+    def _gather(self, rows_KB: torch.Tensor) -> torch.Tensor:
+        found = torch.from_numpy(self._held[rows_KB.flatten().cpu().numpy()])
+        return found.pin_memory() if self.device.type == "cuda" else found
+
+    def _raw(self, rows_KB: torch.Tensor) -> torch.Tensor:
+        expected, self._expected = self._expected, None
+        if expected is not None and expected[0] is rows_KB:
+            found = expected[1].result()
+        else:
+            found = self._gather(rows_KB)
+            self._expected = expected
+        return found.to(self.device, non_blocking=True)
+
+
+def loader_of(spec: RunSpec, arrays: Arrays, device: torch.device) -> str:
+    """How a run's data is read: what it asks for, or resident where the set takes at most SHARE of what is free."""
+    if spec.loader != "auto":
+        return spec.loader
+    if device.type == "cuda":
+        free = torch.cuda.mem_get_info(device)[0]
+    else:
+        here = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+        free = min((level.total for level in memory()), default=here)
+    return "resident" if arrays.inputs.nbytes <= SHARE * free else "mmap"
+
+
+@functools.lru_cache(maxsize=2)
+def on_device(arrays: Arrays, device: torch.device, loader: str) -> Resident:
+    """The data set as the device reads it; kept from run to run, so that a worker loads it once."""
+    return Resident(arrays, device) if loader == "resident" else Mapped(arrays, device)
+
+
+class Order:
+    """Which rows a run trains on at each step: an endless sequence of epochs, each a seeded permutation.
+
+    A batch may span two epochs, so every batch is full and no example is dropped. The rows of a step are a
+    function of (seed, step) alone.
+    """
+
+    def __init__(self, spec: RunSpec, rows: np.ndarray) -> None:
+        self._seed, self._batch, self._rows = spec.seed, spec.batch_size, rows
+        if spec.order == "quasi-random":
+            self._rows = np.sort(rows)
+            self._permutation = self._quasi_random  # type: ignore[method-assign]
+        self._epoch = functools.lru_cache(maxsize=2)(self._permutation)
+
+    def _permutation(self, epoch: int) -> np.ndarray:
+        return np.random.default_rng(stream(self._seed, "order", epoch)).permutation(self._rows)
+
+    def _quasi_random(self, epoch: int) -> np.ndarray:
+        """Pages of neighbours in a seeded order, WINDOW pages shuffled together: reads stay local."""
+        draw = np.random.default_rng(stream(self._seed, "order", epoch))
+        pages = np.array_split(self._rows, -(-len(self._rows) // PAGE))
+        order = draw.permutation(len(pages))
+        windows = [order[i : i + WINDOW] for i in range(0, len(order), WINDOW)]
+        return np.concatenate([draw.permutation(np.concatenate([pages[p] for p in w])) for w in windows])
+
+    def block(self, step: int, steps: int) -> np.ndarray:
+        """Rows [steps, batch_size] of consecutive steps."""
+        size = len(self._rows)
+        at, end = step * self._batch, (step + steps) * self._batch
+        parts = []
+        while at < end:
+            epoch, offset = divmod(at, size)
+            parts.append(self._epoch(epoch)[offset : offset + end - at])
+            at += len(parts[-1])
+        return np.concatenate(parts).reshape(steps, self._batch)
+
+
+class Batches:
+    """The minibatches of a stack, step by step."""
+
+    def __init__(self, data: Resident, specs: Sequence[RunSpec], splits: Sequence[Split]) -> None:
+        self._data = data
+        self._orders = [Order(spec, s.train) for spec, s in zip(specs, splits, strict=True)]
+        self._augmented = specs if specs[0].augment != "none" else ()
+        self._block: Sequence[torch.Tensor] = ()
+        self._first = -BLOCK
+        self.plain = type(data) is Resident and not self._augmented
+        """Whether a batch depends on its rows alone, and all that it takes lies on the device."""
+        width = normalised_width(specs[0], len(data.labels) * data.info.inputs)
+        whole = self.plain and width and data.device.type == "cuda"
+        self._whole = data.whole(torch.bfloat16 if width == 2 else torch.float32) if whole else None
+
+    def rows(self, step: int) -> torch.Tensor:
+        """Row numbers [K, B] of a step."""
+        if not self._first <= step < self._first + BLOCK:
+            rows = np.stack([order.block(step, BLOCK) for order in self._orders], axis=1)
+            self._block, self._first = torch.from_numpy(rows).to(self._data.rows_on).unbind(), step
+        return self._block[step - self._first]
+
+    def read(self, rows_KB: torch.Tensor, step: int = 0) -> tuple[torch.Tensor, torch.Tensor]:
+        """Inputs [K, B, inputs] and labels [K, B] of rows, as they are at a step."""
+        if self._whole is None:
+            return self._data.read(rows_KB, self._augmented, step)
+        x = self._whole.index_select(0, rows_KB.flatten())
+        return x.view(*rows_KB.shape, -1), self._data.labels[rows_KB]
+
+    def at(self, step: int) -> tuple[torch.Tensor, torch.Tensor]:
+        """Inputs [K, B, inputs] and labels [K, B] of a step."""
+        batch = self.read(self.rows(step), step)
+        if step + 1 < self._first + BLOCK:
+            self._data.expect(self._block[step + 1 - self._first])
+        return batch

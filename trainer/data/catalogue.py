@@ -1,0 +1,180 @@
+"""Data sets by name: what each holds, where it is to be had, and where it is looked for. No torch.
+
+A set is found in a data root ($ISOFLOP_DATA, then ./data) under any of its names, as a folder, an archive or an
+.npz file, read by `trainer.data.array_files` and `trainer.data.image_folders`. `isoflop data add` registers others.
+"""
+
+from __future__ import annotations
+
+import difflib
+import hashlib
+import json
+import os
+from dataclasses import dataclass
+from pathlib import Path
+
+from trainer.data.archives import ARCHIVES
+from trainer.data.cache import cache_root
+from trainer.spec import SpecError
+
+
+@dataclass(frozen=True)
+class Known:
+    """A data set that planning knows without its files. `side` is the native one, in pixels."""
+
+    train: int
+    test: int | None
+    classes: int
+    side: int
+    channels: int
+    names: tuple[str, ...]
+    home: str
+    expects: str
+    md5: tuple[tuple[str, str], ...] = ()
+    resolution: int | None = None
+    """The side to which images are scaled where none is asked for: where theirs differ."""
+
+
+_FOLDERS = "train/<class>/<image> and val/<class>/<image>"
+KNOWN: dict[str, Known] = {
+    "mnist": Known(
+        *(60_000, 10_000, 10, 28, 1),
+        names=("mnist", "MNIST", "MNIST/raw"),
+        home="yann.lecun.com/exdb/mnist (LeCun, Cortes, Burges)",
+        expects="train-images-idx3-ubyte, train-labels-idx1-ubyte, t10k-..., each as it is or .gz; or an .npz",
+        md5=(
+            ("train-images-idx3-ubyte.gz", "f68b3c2dcbeaaa9fbdd348bbdeb94873"),
+            ("train-labels-idx1-ubyte.gz", "d53e105ee54ea40749a09fcbcd1e9432"),
+            ("t10k-images-idx3-ubyte.gz", "9fb629c4189551a2d022fa330f9573f3"),
+            ("t10k-labels-idx1-ubyte.gz", "ec29112dd5afa0611ce80d1b7f02629c"),
+        ),
+    ),
+    "cifar10": Known(
+        *(50_000, 10_000, 10, 32, 3),
+        names=("cifar10", "cifar-10-batches-py", "cifar-10-python"),
+        home="www.cs.toronto.edu/~kriz/cifar.html (python version)",
+        expects="cifar-10-python.tar.gz or cifar-10-batches-py/; or train/<class>/<image> and test/<class>/<image>",
+        md5=(("cifar-10-python.tar.gz", "c58f30108f718f92721af3b95e74349a"),),
+    ),
+    "cifar100": Known(
+        *(50_000, 10_000, 100, 32, 3),
+        names=("cifar100", "cifar-100-python"),
+        home="www.cs.toronto.edu/~kriz/cifar.html (python version)",
+        expects="cifar-100-python.tar.gz or cifar-100-python/; or train/<class>/<image> and test/<class>/<image>",
+        md5=(("cifar-100-python.tar.gz", "eb9058c3a382ffc7106e4002c42a8d85"),),
+    ),
+    "stl10": Known(
+        *(5_000, 8_000, 10, 96, 3),
+        names=("stl10", "stl10_binary"),
+        home="cs.stanford.edu/~acoates/stl10",
+        expects="stl10_binary.tar.gz or stl10_binary/ with train_X.bin, train_y.bin, test_X.bin, test_y.bin",
+        md5=(("stl10_binary.tar.gz", "91f7769df0f17e558f3565bffb0c7dfb"),),
+    ),
+    "tinyimagenet": Known(
+        *(100_000, 10_000, 200, 64, 3),
+        names=("tinyimagenet", "tiny-imagenet-200"),
+        home="cs231n.stanford.edu (tiny-imagenet-200.zip)",
+        expects="tiny-imagenet-200.zip or tiny-imagenet-200/ with train/, val/images/ and val/val_annotations.txt",
+        md5=(("tiny-imagenet-200.zip", "90528d7ca1a48142e341f4ef8d21d0de"),),
+    ),
+    "imagenet1k": Known(
+        *(1_281_167, 50_000, 1000, 64, 3),
+        names=("imagenet1k", "imagenet", "ILSVRC2012"),
+        home="image-net.org (ILSVRC 2012, after registration)",
+        expects=f"a folder of {_FOLDERS}; for ReaL labels real.json beside them (google-research)",
+        resolution=64,
+    ),
+    "imagenet21k": Known(
+        *(11_801_680, None, 11_230, 64, 3),
+        names=("imagenet21k", "imagenet21k_resized"),
+        home="image-net.org (winter21, cleaned as by Ridnik et al. 2021)",
+        expects="a folder of imagenet21k_train/<class>/<image> and imagenet21k_val/<class>/<image>",
+        resolution=64,
+    ),
+}
+
+
+def find(name: str, roots: list[Path] | None = None) -> str | None:
+    """Where a registered or catalogued set lies, a path or a URL; None: nowhere. `roots` go before `data_roots`."""
+    if (registered := registered_sets().get(name)) is not None:
+        return registered
+    known = KNOWN.get(name)
+    for root in [*(roots or []), *data_roots()]:
+        for stem in known.names if known else ():
+            for suffix in ("", *ARCHIVES, ".npz"):
+                path = root / f"{stem}{suffix}"
+                if path.exists() and (suffix or not _only_holds_another(path, known)):
+                    return str(path.absolute())
+    return None
+
+
+def _only_holds_another(path: Path, known: Known | None) -> bool:
+    """Whether a folder is torchvision's `MNIST` around `MNIST/raw`, which is the set itself."""
+    inner = [Path(name).name for name in known.names if name.startswith(f"{path.name}/")] if known else []
+    return any((path / name).is_dir() for name in inner)
+
+
+def data_roots() -> list[Path]:
+    """Folders in which data is looked for: those of $ISOFLOP_DATA, then ./data."""
+    said = os.environ.get("ISOFLOP_DATA", "")
+    return [Path(root) for root in said.split(os.pathsep) if root] + [Path("data")]
+
+
+def missing(name: str) -> SpecError:
+    """The line for a set that is not here: what it would be, where it is to be had, where it is looked for."""
+    known = KNOWN.get(name)
+    if known is None:
+        words = ["digits", "zipf", *KNOWN, *registered_sets()]
+        close = difflib.get_close_matches(name, words, n=1)
+        hint = f"did you mean {close[0]!r}?" if close else f"it is one of {', '.join(words)}"
+        return SpecError("dataset", f"{name!r} is unknown; {hint} Or give a path, or register it: isoflop data add")
+    where = ", ".join(map(str, data_roots()))
+    return SpecError("dataset", f"{name} is not in {where}; get it from {known.home}; expected: {known.expects}")
+
+
+def check(name: str, source: Path, train: int, test: int, classes: int) -> None:
+    """SpecError where a source is not what the catalogue says of the set."""
+    known = KNOWN.get(name)
+    if known is None:
+        return
+    expected = (known.train, test if known.test is None else known.test, known.classes)
+    if (train, test, classes) != expected:
+        raise SpecError(
+            "dataset",
+            f"{source} holds {train:,} + {test:,} examples of {classes:,} classes; {name} has {expected[0]:,} + "
+            f"{expected[1]:,} of {expected[2]:,}; call another set by another name",
+        )
+
+
+def check_sums(name: str, source: Path) -> None:
+    """SpecError where a file with an official name has not the official content."""
+    known = KNOWN.get(name)
+    for file, md5 in known.md5 if known else ():
+        path = source / file if source.is_dir() else source
+        if path.name == file and path.is_file():
+            with path.open("rb") as content:
+                found = hashlib.file_digest(content, "md5").hexdigest()
+            if found != md5:
+                raise SpecError("path", f"{path} has the md5 checksum {found}, expected {md5}; get it anew")
+
+
+def registered_sets() -> dict[str, str]:
+    """Data sets of one's own: name -> path or URL."""
+    try:
+        found = json.loads(_registry().read_text())
+    except (OSError, ValueError):
+        return {}
+    return found if isinstance(found, dict) else {}
+
+
+def register(name: str, place: str) -> None:
+    """Remember where a data set lies: an absolute path, or a URL."""
+    file = _registry()
+    file.parent.mkdir(parents=True, exist_ok=True)
+    aside = file.with_suffix(f".{os.getpid()}")
+    aside.write_text(json.dumps({**registered_sets(), name: place}, indent=1))
+    aside.replace(file)
+
+
+def _registry() -> Path:
+    return cache_root() / "data.json"

@@ -1,0 +1,1 @@
+"""Limits of this machine or container, fsync, URLs."""

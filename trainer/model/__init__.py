@@ -1,0 +1,1 @@
+"""Model families and official checkpoints. Read `mlp.py` first."""

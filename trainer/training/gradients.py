@@ -1,0 +1,96 @@
+"""One training step up to the gradients: batch, mixing, forward, loss, backward."""
+
+from __future__ import annotations
+
+import contextlib
+from typing import TYPE_CHECKING, Any
+
+import torch
+
+from trainer.data.augment import dropout, mix
+from trainer.spec import RunSpec, SpecError
+from trainer.training.cuda_graphs import faster
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
+    from trainer.data.batches import Batches
+    from trainer.training.cuda_graphs import Batch, Compute, Engine
+    from trainer.training.stack import Stack
+
+
+class Gradients:
+    """One training step up to the gradients, step by step: called, it puts them into the stack.
+
+    On CUDA the forward and backward pass is a CUDA graph where that is faster on the first batch; `engine` says
+    which it is. With dropout, whose masks are drawn anew for every step, it stays eager.
+    """
+
+    def __init__(
+        self,
+        stack: Stack,
+        batches: Batches,
+        runs: Sequence[RunSpec],
+        cast: Callable[[], contextlib.AbstractContextManager[Any]],
+    ) -> None:
+        self._stack, self._batches, self._runs, self._cast = stack, batches, runs, cast
+        device = stack.rows[0].device
+        self._smoothing = torch.tensor([[run.label_smoothing] for run in runs], device=device)
+        self._compute: Compute | None = None
+        self.engine: Engine = "eager"
+        self._may_capture = device.type == "cuda" and not runs[0].dropout
+        self._by_rows = batches.plain and not runs[0].mixup
+
+    def __call__(self, step: int) -> torch.Tensor:
+        """The training losses [K] of a step, whose gradients are in the stack then."""
+        batch = self._batch(step)
+        if not self._may_capture:
+            return self._eager(batch, step)
+        if self._compute is None:
+            self.engine, self._compute = faster(self._eager, batch)
+        return self._compute(batch)
+
+    def _batch(self, step: int) -> Batch:
+        """What `_eager` takes: where it can read the data itself only the row numbers, all that a graph copies."""
+        if self._by_rows:
+            return (self._batches.rows(step),)
+        x, y = self._batches.at(step)
+        return mix(x, y, self._runs, step) if self._runs[0].mixup else (x, y)
+
+    def _eager(self, batch: Batch, step: int = 0) -> torch.Tensor:
+        """Losses and gradients of inputs, labels and, with MixUp, second labels and the share of the first ones."""
+        x, y, *mixed = self._batches.read(batch[0]) if self._by_rows else batch
+        first = self._runs[0]
+        total = torch.zeros(len(self._runs), device=x.device)
+        size = first.batch_size // first.accumulate
+        with self._cast():
+            for part in range(first.accumulate):
+                rows = slice(part * size, (part + 1) * size)
+                logits = self._stack.logits(x[:, rows], dropout(self._runs, step, rows))
+                loss = batch_loss(logits, y[:, rows], self._smoothing)
+                if mixed:
+                    second_labels, share = mixed
+                    second = batch_loss(logits, second_labels[:, rows], self._smoothing)
+                    loss = torch.lerp(second, loss, share[:, rows])
+                losses = loss.mean(1)
+                self._stack.backward(losses.sum() / first.accumulate, add=part > 0)
+                total += losses.detach()
+        return total / first.accumulate
+
+
+def batch_loss(logits_KBC: torch.Tensor, y_KB: torch.Tensor, smoothing_K1: torch.Tensor) -> torch.Tensor:
+    """Training loss [K, B] of each example in nats, its target smoothed by the run's share."""
+    log_p = torch.log_softmax(logits_KBC.float(), -1)
+    nll = -log_p.gather(-1, y_KB.unsqueeze(-1)).squeeze(-1)
+    return torch.where(smoothing_K1 > 0, torch.lerp(nll, -log_p.mean(-1), smoothing_K1), nll)
+
+
+def precision(spec: RunSpec, device: torch.device) -> Callable[[], contextlib.AbstractContextManager[Any]]:
+    """The context of training: fp32 weights always; bf16 and tf32 are those of the matrix products."""
+    if spec.precision == "tf32" and device.type != "cuda":
+        raise SpecError("precision", f"tf32 is of CUDA devices, this is {device.type}; write fp32 or bf16")
+    if device.type == "cuda":
+        torch.backends.cuda.matmul.allow_tf32 = spec.precision == "tf32"
+    if spec.precision == "bf16":
+        return lambda: torch.autocast(device.type, torch.bfloat16)
+    return contextlib.nullcontext

@@ -1,0 +1,75 @@
+"""Begin a run with the parameters of another: of a run that was kept, or of an official checkpoint.
+
+The chain of the paper is pretrain, then a linear probe (`trains: head`) or fine-tuning, then test-time augmentation
+(a run on 0 examples). The head is taken over where it belongs to the same classes: of a kept run where that was
+trained on the same data set, of a file where the number of classes agrees. Else it starts anew from the run's seed.
+"""
+
+from __future__ import annotations
+
+import math
+from typing import TYPE_CHECKING
+
+from safetensors import SafetensorError
+
+from trainer import cost
+from trainer.data import datasets
+from trainer.data.download import local_copy
+from trainer.model.mlp import initial_row, slots
+from trainer.model.official import load_official
+from trainer.spec import RunSpec, SpecError
+from trainer.training.optimise import head_gain
+
+if TYPE_CHECKING:
+    import torch
+
+    from trainer.checkpoints.folder import Storage
+
+
+def start_row(run: RunSpec, storage: Storage | None) -> torch.Tensor:
+    """Parameters [n] with which a resolved run begins, fp32, on the CPU; `storage` holds the checkpoints.
+
+    Raises SpecError where its parent's are not there, are damaged, or are of another shape.
+    """
+    shape = cost.shape_of(run)
+    row = initial_row(shape, run.seed, head_gain(run))
+    if not run.parent:
+        return row
+    weights, keeps_head = _of_file(run) if run.start else _of_run(run, storage)
+    wanted = {slot.name: slot.shape for slot in slots(shape) if keeps_head or not slot.name.startswith("head.")}
+    found = {name: tuple(w.shape) for name, w in weights.items() if keeps_head or not name.startswith("head.")}
+    if strange := [name for name in (*wanted, *found) if wanted.get(name) != found.get(name)]:
+        name = strange[0]
+        theirs, ours = found.get(name, "absent"), wanted.get(name, "absent")
+        raise SpecError(
+            "start" if run.start else "parent",
+            f"{name} is {theirs} there and {ours} in this run; model and resolution must be the parent's",
+        )
+    for slot in slots(shape):
+        if slot.name in wanted:
+            row[slot.start : slot.start + math.prod(slot.shape)] = weights[slot.name].flatten()
+    return row
+
+
+def _of_run(run: RunSpec, storage: Storage | None) -> tuple[dict[str, torch.Tensor], bool]:
+    if storage is None:
+        raise SpecError(
+            "parent", "a run with a parent needs the folder of checkpoints in which it was kept, or its URL"
+        )
+    try:
+        said, weights = storage.kept(run.parent)
+    except (OSError, SafetensorError, ValueError, KeyError) as error:
+        raise SpecError(
+            "parent", f"the parameters of run {run.parent[:8]} in {storage} can't be read: {error}"
+        ) from error
+    return weights, said["spec"]["fingerprint"] == run.fingerprint
+
+
+def _of_file(run: RunSpec) -> tuple[dict[str, torch.Tensor], bool]:
+    assert run.start is not None
+    image = datasets.describe(run).image
+    try:
+        shape, weights = load_official(local_copy(run.start, "start"), channels=image[2] if image else 1)
+    except ValueError as error:
+        raise SpecError("start", str(error)) from error
+    return weights, shape.classes == run.classes

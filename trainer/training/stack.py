@@ -1,0 +1,71 @@
+"""The batched parameters of a stack: one buffer [K, n], a row a run.
+
+A parameter is a strided view over all rows, which is what batched matrix products read; a row is contiguous,
+which is what a stock optimiser updates. Nothing ever mixes two rows, so a run's numbers do not depend on who
+shares its stack (on CPU bit for bit: tests/trainer/training/test_stack.py).
+"""
+
+from __future__ import annotations
+
+import math
+from typing import TYPE_CHECKING
+
+import torch
+import torch.nn.functional as F  # noqa: N812
+
+from trainer.cost import shape_of
+from trainer.model.mlp import forward, initial_row, slots
+from trainer.training.optimise import head_gain
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from trainer.model.mlp import Drop
+    from trainer.spec import RunSpec
+
+
+ALIGNMENT = 16
+"""Rows start at multiples of this many floats (64 bytes): matrix products choose their kernel by alignment."""
+
+
+class Stack:
+    """K models of one shape on one device.
+
+    `rows` holds a contiguous tensor [n] for each run, over the shared buffer, with its gradient [n] likewise, which
+    is 0 wherever nothing is trained. `starts` are the parameters [n] that runs begin with, by default their seeds'.
+    """
+
+    def __init__(
+        self, specs: Sequence[RunSpec], device: torch.device, starts: Sequence[torch.Tensor] | None = None
+    ) -> None:
+        self.shape, self.activation = shape_of(specs[0]), specs[0].activation
+        if starts is None:
+            starts = [initial_row(self.shape, spec.seed, head_gain(spec)) for spec in specs]
+        values = torch.stack(list(starts))
+        values = F.pad(values, (0, -values.shape[1] % ALIGNMENT)).to(device)
+        gradients = torch.zeros_like(values)
+        self.weights: dict[str, torch.Tensor] = {}
+        self._trained: list[tuple[torch.Tensor, torch.Tensor]] = []
+        for slot in slots(self.shape):
+            columns = slice(slot.start, slot.start + math.prod(slot.shape))
+            self.weights[slot.name] = values[:, columns].view(-1, *slot.shape)
+            if slot.name.startswith("head.") or not self.shape.probe:
+                trained = self.weights[slot.name].requires_grad_()
+                self._trained.append((trained, gradients[:, columns].view(-1, *slot.shape)))
+        self.rows = list(values.unbind())
+        for row, gradient in zip(self.rows, gradients.unbind(), strict=True):
+            row.grad = gradient
+
+    def logits(self, x_KBI: torch.Tensor, drop: Drop | None = None) -> torch.Tensor:
+        """Logits [K, B, classes] of a batch [K, B, inputs]."""
+        return forward(self.weights, x_KBI, self.shape, self.activation, drop)
+
+    def backward(self, loss: torch.Tensor, *, add: bool = False) -> None:
+        """Put the gradient of a scalar loss into the buffer behind `rows`, or add it there.
+
+        Copied there and not accumulated by autograd, which would need the buffer zeroed first and would warn
+        that strided views are slow to add to.
+        """
+        found = torch.autograd.grad(loss, [weight for weight, _ in self._trained])
+        for (_, held), gradient in zip(self._trained, found, strict=True):
+            held.add_(gradient) if add else held.copy_(gradient)

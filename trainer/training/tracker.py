@@ -1,0 +1,220 @@
+"""What happened to each run of a stack: its records, how it ended, what it leaves behind."""
+
+from __future__ import annotations
+
+import time
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+import numpy as np
+import torch
+
+from trainer import cost
+from trainer.checkpoints import checkpoints as checkpoint
+from trainer.result import Outcome, Record, RunResult
+from trainer.training.evaluate import Metrics
+from trainer.trunk import stem
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Collection, Iterator, Sequence
+
+    from trainer.spec import RunSpec
+    from trainer.training.cuda_graphs import Engine
+    from trainer.training.optimise import Optimizer
+
+    _Tensors = tuple[Sequence[torch.Tensor], Optimizer, torch.Tensor]
+
+
+class Stops(NamedTuple):
+    """What is asked as a stack trains: whether all of it is to stop, and which runs are to leave it."""
+
+    all: Callable[[], bool]
+    some: Callable[[], Collection[str]]
+
+
+class Book:
+    """What happened to each run of a stack so far: its records, its state, the seconds spent training."""
+
+    def __init__(self, runs: Sequence[RunSpec], device: torch.device, loader: str) -> None:
+        self._runs, self._device, self._loader = runs, device, loader
+        self._history: list[list[Record]] = [[] for _ in runs]
+        self._ended: list[tuple[Outcome, int] | None] = [None if run.steps else ("done", 0) for run in runs]
+        self._watched: Metrics | None = None
+        self._tested: Metrics | None = None
+        self._since_step = np.zeros(len(runs), int)
+        self._before = [0.0] * len(runs)  # seconds of each run up to the checkpoint that it goes on from
+        self._seconds, self._started = 0.0, time.perf_counter()
+        self._looked = self._started
+
+    @property
+    def running(self) -> list[int]:
+        """Numbers of the runs that have not ended."""
+        return [k for k, ended in enumerate(self._ended) if ended is None]
+
+    def record(self, step: int, loss_sum: torch.Tensor, evaluate: Callable[[], Metrics]) -> Iterator[Record]:
+        """Records of an evaluation after `step`; ends what has diverged or is at its last step."""
+        train_loss = loss_sum.cpu().double().numpy() / (step - self._since_step)  # waits for the device
+        self._seconds += time.perf_counter() - self._started
+        self._watched = evaluate()
+        error, loss, _, _ = self._watched
+        for k in self.running:
+            if not np.isfinite([train_loss[k], loss[k]]).all():
+                self._ended[k] = ("diverged", step)
+                continue
+            made = Record(
+                step=step,
+                train_loss=float(train_loss[k]),
+                loss=float(loss[k]),
+                error=float(error[k]),
+                seconds=self._seconds_of(k),
+                run_id=self._runs[k].run_id,
+                **_spent(self._runs[k], step),
+            )
+            self._history[k].append(made)
+            yield made
+            if step == self._runs[k].steps:
+                self._ended[k] = ("done", step)
+        self._since_step[:], self._started = step, time.perf_counter()
+
+    @property
+    def unseen(self) -> float:
+        """Seconds since the last look."""
+        return time.perf_counter() - self._looked
+
+    @property
+    def finished(self) -> bool:
+        """Whether any run has come to its end."""
+        return any(ended is not None and ended[0] == "done" for ended in self._ended)
+
+    def test(self, metrics: Metrics) -> None:
+        """Take what the final evaluation on the test split found, where that is another than the records'."""
+        self._tested = metrics
+
+    def look(
+        self,
+        step: int,
+        files: checkpoint.Checkpoints,
+        stops: Stops,
+        *tensors: *_Tensors,
+    ) -> None:
+        """Note what has diverged, save what is due, stop where that is asked."""
+        for k in np.flatnonzero(~np.isfinite(tensors[-1].cpu().numpy())):
+            self._ended[k] = self._ended[k] or ("diverged", step)
+        stop = stops.all()
+        if stop or files.due:
+            self._save(self.running, step, files, *tensors)
+        if stop:
+            self._ended = [ended or ("cancelled", step) for ended in self._ended]
+
+    def part(self, step: int, files: checkpoint.Checkpoints, stops: Stops, *tensors: *_Tensors) -> None:
+        """Save and cancel the runs that are asked to leave."""
+        self._looked = time.perf_counter()
+        asked = stops.some()
+        if leaving := [k for k in self.running if self._runs[k].run_id in asked]:
+            self._save(leaving, step, files, *tensors)
+            for k in leaving:
+                self._ended[k] = ("cancelled", step)
+
+    def resume(self, states: Sequence[checkpoint.State | None]) -> None:
+        """Go on from checkpoints, None where a run begins."""
+        for k, state in enumerate(states):
+            if state is not None:
+                self._history[k], self._since_step[k] = list(state.history), state.since
+                self._before[k] = state.seconds
+        self._started = time.perf_counter()
+
+    def _save(self, which: Sequence[int], step: int, files: checkpoint.Checkpoints, *tensors: *_Tensors) -> None:
+        self._seconds += time.perf_counter() - self._started
+        files.save([(self._runs[k], self._state(k, step, *tensors)) for k in which])
+        self._started = time.perf_counter()
+
+    def states(self, step: int, *tensors: *_Tensors) -> dict[RunSpec, checkpoint.State | None]:
+        """The runs that have not ended, as checkpoints would have them."""
+        self._seconds += time.perf_counter() - self._started
+        self._started = time.perf_counter()
+        return {self._runs[k]: self._state(k, step, *tensors) for k in self.running}
+
+    def leave(
+        self, heirs: Sequence[RunSpec | None], step: int, files: checkpoint.Checkpoints, *tensors: *_Tensors
+    ) -> None:
+        """Checkpoints of longer runs, which are these runs up to here; none of one that has diverged."""
+        self._seconds += time.perf_counter() - self._started
+        for k, heir in enumerate(heirs):
+            if heir and stem(self._runs[k]) == step and self._ended[k] in (None, ("done", step)):
+                state = self._state(k, step, *tensors)
+                history = tuple(replace(record, run_id=heir.run_id) for record in state.history)
+                files.leave(heir, replace(state, history=history))
+        self._started = time.perf_counter()
+
+    def _state(
+        self,
+        k: int,
+        step: int,
+        rows: Sequence[torch.Tensor],
+        optimizer: Optimizer,
+        loss_sum: torch.Tensor,
+    ) -> checkpoint.State:
+        since, history = int(self._since_step[k]), tuple(self._history[k])
+        tensors = checkpoint.tensors_of(rows[k], optimizer, loss_sum[k])
+        return checkpoint.State(step, since, self._seconds_of(k), history, tensors)
+
+    def _seconds_of(self, k: int) -> float:
+        return self._before[k] + self._seconds / len(self._runs)
+
+    def results(self, engine: Engine, besides: Collection[str] = ()) -> list[RunResult]:
+        """The ends of all runs that have ended, besides some by their run_ids."""
+        return [
+            self._result(k, engine)
+            for k, ended in enumerate(self._ended)
+            if ended is not None and self._runs[k].run_id not in besides
+        ]
+
+    def _result(self, k: int, engine: Engine) -> RunResult:
+        run, ended, history = self._runs[k], self._ended[k], self._history[k]
+        assert ended is not None
+        state, step = ended
+        shape, examples = cost.shape_of(run), step * run.batch_size
+        return RunResult(
+            run_id=run.run_id,
+            state=state,
+            train_loss=history[-1].train_loss if history else np.nan,
+            steps=step,
+            flops_paper=examples * cost.flops_paper_per_example(shape),
+            flops_6nd=examples * cost.flops_6nd_per_example(shape),
+            params=cost.params(shape).total,
+            seconds=self._seconds_of(k),
+            device=device_name(self._device),
+            loader=self._loader,
+            engine=engine,
+            accumulate=run.accumulate,
+            threads=torch.get_num_threads(),
+            stack=len(self._runs),
+            history=tuple(history),
+            **self._held_out(k),
+            **_spent(run, step),
+        )
+
+    def _held_out(self, k: int) -> dict[str, Any]:
+        """The metrics of a run's end, by column."""
+        run, ended = self._runs[k], self._ended[k]
+        done = ended is not None and ended[0] == "done"
+        last = self._history[k][-1] if self._history[k] else None
+        error, loss = (last.error, last.loss) if last else (np.nan, np.nan)
+        found = dict.fromkeys(("val_error", "val_loss", "top5_error", "real_error"), np.nan)
+        if run.validation:
+            found |= {"val_error": error, "val_loss": loss}
+        tested = self._tested or (None if run.validation else self._watched)
+        if done and tested is not None:
+            values = [float(metric[k]) for metric in tested]
+            return found | dict(zip(Metrics._fields, values, strict=True))
+        return found | ({"error": np.nan, "loss": np.nan} if run.validation else {"error": error, "loss": loss})
+
+
+def _spent(run: RunSpec, step: int) -> dict[str, int]:
+    examples = step * run.batch_size
+    return {"examples": examples, "flops": examples * cost.flops_per_example(cost.shape_of(run))}
+
+
+def device_name(device: torch.device) -> str:
+    """The column `device`: the GPU's name, or cpu, or mps."""
+    return torch.cuda.get_device_name(device) if device.type == "cuda" else device.type
