@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 
 import analysis
 from analysis import FitError, fit_power_law
+from analysis.fits.power_law_fit import quote
 from tests.analysis.planted import law, records
 from tests.paths import ROOT, SHARED
 
@@ -208,9 +209,9 @@ def test_notebook_form_is_escaped():
 
 
 def test_digits_printed_are_those_the_interval_justifies():
-    assert analysis.law.quote(0.34912, (0.3361, 0.3612)) == "0.349"
-    assert analysis.law.quote(0.34912, (0.2, 0.5)) == "0.35"
-    assert analysis.law.quote(123456.0, (120000.0, 130000.0)) == "1.23e+05"
+    assert quote(0.34912, (0.3361, 0.3612)) == "0.349"
+    assert quote(0.34912, (0.2, 0.5)) == "0.35"
+    assert quote(123456.0, (120000.0, 130000.0)) == "1.23e+05"
 
 
 @pytest.mark.parametrize(

@@ -13,7 +13,8 @@ PROGRAM = """
 import ctypes, sys
 from pathlib import Path
 import safetensors.torch, torch
-from trainer import RunSpec, datasets
+from trainer import RunSpec
+from trainer.data import datasets
 from trainer.checkpoints.checkpoints import Checkpoints, State
 
 # safetensors calls the kernel without libc, past the recorder; it does not sync either
