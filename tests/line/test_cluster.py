@@ -233,7 +233,7 @@ def test_a_scheduler_of_ray_tune_uses_the_machines_and_outlives_one_that_leaves(
     assert "lost" in set(attempts["outcome"])
     assert attempts["pid"].nunique() > 2
     assert not list((folder / "tuned.db.checkpoints").glob(".tune-*"))
-    process = subprocess.run(
+    refused = subprocess.run(
         command(folder, "search", "tuned.yaml", *options, "--checkpoints", "none"),
         cwd=folder,
         env=env,
@@ -241,5 +241,5 @@ def test_a_scheduler_of_ray_tune_uses_the_machines_and_outlives_one_that_leaves(
         capture_output=True,
         check=False,
     )
-    assert process.returncode == 2
-    assert "give a folder that all nodes share" in process.stderr
+    assert refused.returncode == 2
+    assert "give a folder that all nodes share" in refused.stderr

@@ -266,8 +266,8 @@ def test_a_long_run_goes_on_when_its_worker_and_then_its_driver_is_killed(folder
     assert first <= steps[1] < second <= steps[2]
     assert 0 < attempts["flops"].iloc[-1] < flops
     columns = ["step", "train_loss", "loss", "error", "flops"]
-    histories = [orchestrator.history(folder / store)[columns] for store in ("long.db", "peace.db")]
-    pd.testing.assert_frame_equal(*histories, check_exact=True)
+    killed, undisturbed = (orchestrator.history(folder / store)[columns] for store in ("long.db", "peace.db"))
+    pd.testing.assert_frame_equal(killed, undisturbed, check_exact=True)
     assert not list(folder.glob("long.db.checkpoints/*"))
 
 

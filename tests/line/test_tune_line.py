@@ -1,5 +1,6 @@
 """Searches under schedulers of Ray Tune, through the real command; each starts Ray and a Tuner."""
 
+import dataclasses
 import json
 import os
 import signal
@@ -50,9 +51,9 @@ def check(best, frame):
     assert pruned["val_error"].notna().all()
     assert best["value"] == done["val_error"].min()
     torch.set_num_threads(1)
-    spec = {"dataset": "digits", "validation": 0.2, "family": "b-mlp", "depth": 1, "width": 16, "batch_size": 32}
+    spec = RunSpec(dataset="digits", validation=0.2, family="b-mlp", depth=1, width=16, batch_size=32, epochs=20)
     for row in done.itertuples():
-        alone = train(RunSpec(**spec, lr=row.lr, epochs=20), device="cpu")
+        alone = train(dataclasses.replace(spec, lr=row.lr), device="cpu")
         assert (row.run_id, row.val_error, row.val_loss, row.error) == (
             alone.run_id,
             alone.val_error,

@@ -96,7 +96,7 @@ class Disk:
                     self._name(None, text, File())
                 self._open[a] = text.rstrip("/"), self._now[text]
                 if b:
-                    self._now[text].since.append((0, None))
+                    self._open[a][1].since.append((0, None))
             case "w":
                 self._open[a][1].since += [(b + i, data[i:end]) for i, end in _sectors(b, len(data))]
             case "t":
