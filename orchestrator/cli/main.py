@@ -118,12 +118,13 @@ def run(  # noqa: PLR0913 - an option each
 
     Where another isoflop works on the table, it trains the sweep as well, and this one looks on.
     """
-    from orchestrator.coordinator import How, attach, coordinate
+    from orchestrator.cli.terminal import shown_progress
+    from orchestrator.session import Settings, follow, train
     from orchestrator.store.engine import TableBusyError
     from orchestrator.store.table import Table
 
-    how = How(executor, slots, device, checkpoint_every, keep, canary, address, checkpoints)
-    how.check()
+    settings = Settings(executor, slots, device, checkpoint_every, keep, canary, address, checkpoints)
+    settings.check()
     planned = _planned(file)
     if planned.trials is not None:
         stop(f"{file} declares a search; `isoflop search {file}` runs it")
@@ -134,9 +135,11 @@ def run(  # noqa: PLR0913 - an option each
         try:
             with Table(store, writable=True) as table:
                 say(_beginning(table, planned, retry_failed=retry_failed))
-                scheduler, ended = coordinate(table, [planned.sweep], how), True
+                with shown_progress() as show:
+                    scheduler, ended = train(table, [planned.sweep], settings, show, say), True
         except TableBusyError:
-            ended = attach(store, planned, retry_failed=retry_failed)
+            with shown_progress() as show:
+                ended = follow(store, planned, show, say, retry_failed=retry_failed)
     with Table(store) as table:
         (row,) = [row for row in table.sweeps() if row["sweep"] == planned.sweep]
         counts, failures = table.counts(planned.sweep), table.failures(planned.sweep)
@@ -268,6 +271,9 @@ def main() -> None:
             sys.exit(1)
         if not _misuse(error):
             raise
+        if type(error).__name__ == "OptionError":
+            say(f"--{error.option.replace('_', '-')} {error.why}")  # type: ignore[attr-defined]
+            sys.exit(2)
         absent = isinstance(error, OSError) and error.filename is not None
         say(f"{error.filename}: {error.strerror}" if absent else str(error))  # type: ignore[attr-defined]
         sys.exit(2)
@@ -278,6 +284,7 @@ def _misuse(error: Exception) -> bool:
     return (isinstance(error, OSError) and error.filename is not None) or type(error).__name__ in (
         *("SweepError", "TableError", "TableBusyError", "SpecError", "ExportError", "ReportError", "ClusterError"),
         "RemoteError",
+        "OptionError",
     )
 
 

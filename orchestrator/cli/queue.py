@@ -157,13 +157,14 @@ def work(  # noqa: PLR0913 - an option each
     canary: Canary = True,
 ) -> None:
     """Drain the queue: train everything that is queued in the table, sweep by sweep."""
-    from orchestrator.coordinator import How, coordinate
+    from orchestrator.cli.terminal import shown_progress
+    from orchestrator.session import Settings, train
     from orchestrator.store.engine import name_of
     from orchestrator.store.requests import inbox_of
     from orchestrator.store.table import Table
 
-    how = How(executor, slots, device, checkpoint_every, keep, canary, address, checkpoints)
-    how.check()
+    settings = Settings(executor, slots, device, checkpoint_every, keep, canary, address, checkpoints)
+    settings.check()
     with Table(store, writable=True) as table:
         lost = table.recover()
         if (inbox := inbox_of(store)) is not None:
@@ -173,7 +174,8 @@ def work(  # noqa: PLR0913 - an option each
             stop(f"no sweep {unknown[0]!r} in {name_of(store)}; it holds {', '.join(known) or 'none'}")
         if lost:
             say(f"{lost} runs taken back from a coordinator that was cut off")
-        scheduler = coordinate(table, sweeps or known, how)
+        with shown_progress() as show:
+            scheduler = train(table, sweeps or known, settings, show, say)
         rows = table.sweeps()
     _print_status(rows, store)
     if scheduler is not None and scheduler.interrupted:

@@ -14,8 +14,8 @@ from orchestrator.cli.options import STORE, AsJson, Store, say, stop
 
 if TYPE_CHECKING:
     from analysis import LearningRates
-    from orchestrator.coordinator import How
     from orchestrator.search.sweep_search import Best
+    from orchestrator.session import Settings
     from orchestrator.store.table import Table
     from orchestrator.sweep.sweep import Sweep
 
@@ -33,8 +33,8 @@ def search(  # noqa: PLR0913 - an option each
     as_json: AsJson = False,
 ) -> None:
     """Search the hyper-parameters of every cell. The same command resumes; no trial is trained twice."""
-    from orchestrator.coordinator import How, tune
     from orchestrator.search.sweep_search import best_of, learning_rates
+    from orchestrator.session import Settings, tune
     from orchestrator.store.engine import name_of
     from orchestrator.store.table import Table
     from orchestrator.store.trials import declare
@@ -42,8 +42,8 @@ def search(  # noqa: PLR0913 - an option each
     from orchestrator.sweep.reader import load_sweep
 
     said = {"canary": False, "address": address, "checkpoints": checkpoints}  # a search begins with a small batch
-    how = How(executor, slots, device, checkpoint_every, **said)  # type: ignore[arg-type]
-    how.check()
+    settings = Settings(executor, slots, device, checkpoint_every, **said)  # type: ignore[arg-type]
+    settings.check()
     sweep = load_sweep(file)
     if sweep.search is None:
         stop(f"{file} declares no search, like lr: {{search: {{values: [1e-3, 1e-2]}}}}; `isoflop run` runs it")
@@ -55,7 +55,7 @@ def search(  # noqa: PLR0913 - an option each
         if lost := table.recover():
             say(f"{lost} runs taken back from a search that was cut off")
         table.tell(planned.sweep, paused=None, message=None)
-        over = tune(table, sweep, how) if sweep.search.scheduler else _searched(table, sweep, how)
+        over = tune(table, sweep, settings, say) if sweep.search.scheduler else _searched(table, sweep, settings)
         rows = [row for row in table.sweeps() if row["sweep"] == planned.sweep]
         counts, failures = table.counts(planned.sweep), table.failures(planned.sweep)
         best, rates = best_of(table, sweep), learning_rates(table, sweep)
@@ -72,15 +72,17 @@ def search(  # noqa: PLR0913 - an option each
     queue_cli.leave(rows, failures, interrupted=not over)
 
 
-def _searched(table: Table, sweep: Sweep, how: How) -> bool:
+def _searched(table: Table, sweep: Sweep, settings: Settings) -> bool:
     """Train what is missing of a search by Optuna; whether it came to its end."""
-    from orchestrator.coordinator import coordinate
+    from orchestrator.cli.terminal import shown_progress
     from orchestrator.search.sweep_search import SweepSearch
+    from orchestrator.session import train
 
     made = SweepSearch(table, sweep)
     say(f"{sweep.sweep}: {made.known} of at most {made.wanted} trials known")
     made.more()
-    scheduler = coordinate(table, [sweep.sweep], how, search=made)
+    with shown_progress() as show:
+        scheduler = train(table, [sweep.sweep], settings, show, say, search=made)
     return scheduler is None or not scheduler.interrupted
 
 

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import contextlib
 import shutil
 import sys
 import time
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Iterator, Mapping, Sequence
 
     from orchestrator.scheduling.progress import Progress
 
@@ -112,6 +113,16 @@ class ProgressLine:
         """Clear the line."""
         if self._on:
             print("\r\x1b[K", end="", file=sys.stderr, flush=True)
+
+
+@contextlib.contextmanager
+def shown_progress() -> Iterator[ProgressLine]:
+    """A progress line that is cleared at the end."""
+    show = ProgressLine()
+    try:
+        yield show
+    finally:
+        show.end()
 
 
 def line(progress: Progress) -> str:
