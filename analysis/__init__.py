@@ -16,10 +16,8 @@ from analysis.checks.design_bias import DesignBias, design_bias
 from analysis.checks.sensitivity import Sensitivity, sensitivity
 from analysis.checks.validate import Validation, validate
 from analysis.checks.verdict import Claim, Verdict, verdict
-from analysis.decisions.allocate import allocate
-from analysis.decisions.allocation import Allocation
-from analysis.decisions.suggest import suggest
-from analysis.decisions.suggestion import Suggestion
+from analysis.decisions.allocate import Allocation, allocate
+from analysis.decisions.suggest import Suggestion, suggest
 from analysis.figures.chart import Chart, Line
 from analysis.figures.law import describe_law
 from analysis.figures.optima import describe_isoflop, describe_learning_rates, describe_optima

@@ -19,10 +19,10 @@ import numpy as np
 import pandas as pd
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
-from analysis.report.page import report
+from analysis.report.page import render
 from orchestrator import plan, read_sweep
 from orchestrator.reporting.figures import Findings
-from orchestrator.reporting.page import story_of
+from orchestrator.reporting.page import page_of
 from orchestrator.store.schema import row_of
 from tests.analysis.report.browser import CHROMIUM, Browser
 
@@ -63,11 +63,11 @@ def planted() -> tuple[pd.DataFrame, pd.DataFrame]:
 def made(frame: pd.DataFrame, history: pd.DataFrame) -> tuple[str, dict[str, float]]:
     """The page, and the CPU seconds of its fits and figures and of its HTML."""
     begun = time.process_time()
-    story = story_of("bench", SWEEP, "", "bench.db", Findings(frame, history))
+    page = page_of("bench", SWEEP, "", "bench.db", Findings(frame, history))
     fitted = time.process_time()
-    page = report(frame, story)
+    document = render(frame, page)
     ended = time.process_time()
-    return page, {"fits and figures": fitted - begun, "the page itself": ended - fitted, "both": ended - begun}
+    return document, {"fits and figures": fitted - begun, "the page itself": ended - fitted, "both": ended - begun}
 
 
 def rendered(path: Path, rounds: int) -> list[float]:

@@ -10,8 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from analysis.figures.palette import INK, PLAIN, Palette
-from analysis.figures.ticks import log_ticks
+from analysis.figures.style import DASHES, INK, MARKERS, PLAIN, Palette, log_ticks
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -20,8 +19,6 @@ if TYPE_CHECKING:
 
     from analysis.figures.chart import Chart, Line
 
-_SYMBOLS = ("circle", "square", "triangle-up", "diamond", "triangle-down", "pentagon", "triangle-left", "star")
-_DASHES = ("solid", "dot", "dashdot", "dash", "longdash")
 _MOST_KEYS = 12
 _GREY = "#8a8a86"
 
@@ -64,7 +61,7 @@ def _line(line: Line, palette: Palette) -> Iterable[dict[str, Any]]:
     colour = palette.hex(line.shade, {"law": INK, "guide": _GREY}.get(line.style, PLAIN))
     plain = {"type": "scatter", "mode": "lines", "hoverinfo": "skip", "showlegend": False, "meta": line.group}
     if line.style != "law":
-        pen = {"color": colour, "width": 1.2, "dash": _DASHES[line.dash]}
+        pen = {"color": colour, "width": 1.2, "dash": DASHES[line.dash][1]}
         yield {**plain, "x": numbers(line.x), "y": numbers(line.y), "line": pen, "opacity": 0.8}
         return
     if np.isfinite(line.low).any():
@@ -107,7 +104,7 @@ def _trace(group: str, part: pd.DataFrame, figure: Chart, palette: Palette) -> d
     strong = part["strong"].to_numpy(dtype=bool)
     marker = {
         "color": [palette.hex(float(shade)) for shade in part["shade"]],
-        "symbol": [_SYMBOLS[int(kind)] for kind in part["marker"]],
+        "symbol": [MARKERS[int(kind)][1] for kind in part["marker"]],
         "size": np.where(strong, 9, 6).tolist(),
         "opacity": np.where(strong, 1.0, 0.6).tolist(),
         "line": {"color": INK, "width": np.where(strong, 1, 0).tolist()},
@@ -149,12 +146,12 @@ def _keys(figure: Chart, palette: Palette) -> list[dict[str, Any]]:
         keys[0]["legendgrouptitle"] = {"text": escaped(figure.shade_label)}
         keys = [{**key, "legendgroup": "shade"} for key in keys]
     if len(figure.markers) > 1:
-        signs = [{"symbol": _SYMBOLS[k], "color": _GREY, "size": 8} for k in range(len(figure.markers))]
+        signs = [{"symbol": MARKERS[k][1], "color": _GREY, "size": 8} for k in range(len(figure.markers))]
         kinds = [_key(nothing, "markers", n, marker=s) for n, s in zip(figure.markers, signs, strict=True)]
         kinds[0]["legendgrouptitle"] = {"text": escaped(figure.marker_label)}
         keys += [{**key, "legendgroup": "marker"} for key in kinds]
     if len(figure.dashes) > 1:
-        pens = [{"dash": _DASHES[k], "color": _GREY, "width": 1.5} for k in range(len(figure.dashes))]
+        pens = [{"dash": DASHES[k][1], "color": _GREY, "width": 1.5} for k in range(len(figure.dashes))]
         kinds = [_key(nothing, "lines", n, line=p) for n, p in zip(figure.dashes, pens, strict=True)]
         kinds[0]["legendgrouptitle"] = {"text": escaped(figure.dash_label)}
         keys += [{**key, "legendgroup": "dash"} for key in kinds]

@@ -10,8 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from analysis.figures.palette import INK, Palette
-from analysis.figures.ticks import log_ticks, tick_text
+from analysis.figures.style import DASHES, INK, MARKERS, Palette, log_ticks, tick_text
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -34,10 +33,8 @@ _STYLE: Any = {
     "pdf.fonttype": 42,
     "legend.fontsize": 7,
 }
-_MARKERS = "os^Dvp<>"
 _LEGEND: Any = {"frameon": False, "handlelength": 1.6, "handletextpad": 0.5, "labelspacing": 0.25}
 _BEYOND = (0, (4, 2.5))
-_DASHES: tuple[Any, ...] = ("-", (0, (1, 1.2)), (0, (5, 1.5, 1, 1.5)), (0, (3, 1)), (0, (7, 2)))
 
 
 def draw(figure: Chart, ax: Axes) -> Axes:
@@ -89,11 +86,11 @@ def save(
 def _draw_line(line: Line, palette: Palette, ax: Axes) -> None:
     if line.style in ("curve", "link"):
         width, alpha = (0.5, 0.35) if line.style == "curve" else (0.8, 0.8)
-        colour, dash = palette.of(line.shade), _DASHES[line.dash]
+        colour, dash = palette.of(line.shade), DASHES[line.dash][0]
         ax.plot(line.x, line.y, color=colour, linestyle=dash, linewidth=width, alpha=alpha, zorder=1)
         return
     if line.style == "guide":
-        ax.plot(line.x, line.y, color="#888888", linewidth=0.8, linestyle=_DASHES[line.dash], zorder=1.5)
+        ax.plot(line.x, line.y, color="#888888", linewidth=0.8, linestyle=DASHES[line.dash][0], zorder=1.5)
         return
     colour = palette.of(line.shade, INK)
     if np.isfinite(line.low).any():
@@ -119,7 +116,7 @@ def _draw_points(figure: Chart, palette: Palette, ax: Axes) -> None:
             part["x"],
             part["y"],
             linestyle="",
-            marker=_MARKERS[int(marker)],
+            marker=MARKERS[int(marker)][0],
             markersize=4.2 if strong else 2.8,
             markerfacecolor=colour,
             markeredgecolor=INK if strong else colour,
@@ -194,8 +191,8 @@ def _free_place(figure: Chart, ax: Axes, *, width: float, height: float) -> tupl
 
 def _set_head(figure: Chart, ax: Axes) -> None:
     """The annotation above the axes, and under it what dashes and markers stand for, a row each."""
-    dashes = [_key(name, linestyle=_DASHES[k]) for k, name in enumerate(figure.dashes)]
-    markers = [_key(name, marker=_MARKERS[k], linestyle="") for k, name in enumerate(figure.markers)]
+    dashes = [_key(name, linestyle=DASHES[k][0]) for k, name in enumerate(figure.dashes)]
+    markers = [_key(name, marker=MARKERS[k][0], linestyle="") for k, name in enumerate(figure.markers)]
     rows = [row for row in ((figure.dash_label, dashes), (figure.marker_label, markers)) if len(row[1]) > 1]
     place: Any = {"loc": "lower left", "borderpad": 0, "borderaxespad": 0.3, "columnspacing": 0.8, **_LEGEND}
     for k, (label, row) in enumerate(rows):

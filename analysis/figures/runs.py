@@ -11,6 +11,7 @@ from analysis.figures import chart
 from analysis.figures.cells import cell_points
 from analysis.figures.chart import Chart, Line
 from analysis.figures.law import law_line
+from analysis.figures.style import DASHES, MARKERS
 from analysis.table import columns, seeds
 
 if TYPE_CHECKING:
@@ -20,7 +21,7 @@ if TYPE_CHECKING:
 
     from analysis.fits.power_law_fit import PowerLawFit
 
-MOST_MARKERS, MOST_LINES = 8, 5
+MOST_MARKERS, MOST_LINES = len(MARKERS), len(DASHES)
 """Kinds of points and of lines that an eye tells apart."""
 _MOST_NAMES = 8
 

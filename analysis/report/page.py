@@ -55,7 +55,7 @@ class Answer:
 
 
 @dataclass(frozen=True)
-class Story:
+class Page:
     """What a page says besides its table.
 
     Attributes:
@@ -79,14 +79,14 @@ class Story:
     provenance: Mapping[str, str] = field(default_factory=dict)
 
 
-def report(
-    frame: pd.DataFrame, story: Story, *, y: str = "error", group: str = "model", paid: pd.DataFrame | None = None
+def render(
+    frame: pd.DataFrame, page: Page, *, y: str = "error", group: str = "model", paid: pd.DataFrame | None = None
 ) -> str:
     """The page as HTML.
 
     Args:
         frame: one row a run, any columns; `state`, `flops` and `seconds` give the cost.
-        story: what is said about it.
+        page: what is said about it.
         y: the column that was measured, by which the runs are ranked.
         group: the column that a reader can filter by.
         paid: the runs that the cost is of, where `frame` holds only some of them.
@@ -94,7 +94,7 @@ def report(
     Raises:
         ReportError: plotly is not installed.
     """
-    code = (_plotly(), resources.files("analysis.report").joinpath("report.js").read_text())
+    code = (_plotly(), resources.files("analysis.report").joinpath("page.js").read_text())
     scripts = [script(source) for source in code]
     policy = (
         f"default-src 'none'; script-src {' '.join(digest for _, digest in scripts)}; style-src 'unsafe-inline'; "
@@ -104,21 +104,21 @@ def report(
         Html('<meta charset="utf-8">'),
         Html(f'<meta http-equiv="Content-Security-Policy" content="{policy}">'),
         Html('<meta name="viewport" content="width=device-width, initial-scale=1">'),
-        tag("title", story.title),
-        tag("style", Html(resources.files("analysis.report").joinpath("report.css").read_text())),
+        tag("title", page.title),
+        tag("style", Html(resources.files("analysis.report").joinpath("page.css").read_text())),
     ]
     parts = [
-        *_answer(story, frame, y),
-        *_figures(story, frame, group),
-        *(part for heading, table in story.tables.items() for part in _table(heading, table)),
+        *_answer(page, frame, y),
+        *_figures(page, frame, group),
+        *(part for heading, table in page.tables.items() for part in _table(heading, table)),
         *_runs(frame, y, group),
         *_cost(frame if paid is None else paid),
-        *_provenance(story),
+        *_provenance(page),
     ]
-    drawn = json_block("charts", {"charts": [to_plotly(chart) for chart in story.charts.values()]})
+    drawn = json_block("charts", {"charts": [to_plotly(chart) for chart in page.charts.values()]})
     body = [tag("main", *parts), drawn, *(markup for markup, _ in scripts)]
-    page = tag("html", tag("head", *head), tag("body", *body), lang="en")
-    return f"<!doctype html>\n{page}\n"
+    document = tag("html", tag("head", *head), tag("body", *body), lang="en")
+    return f"<!doctype html>\n{document}\n"
 
 
 def _plotly() -> str:
@@ -129,19 +129,19 @@ def _plotly() -> str:
     return str(get_plotlyjs())
 
 
-def _answer(story: Story, frame: pd.DataFrame, y: str) -> list[Html]:
-    cards = [_card(name, fit) for name, fit in story.fits.items()]
-    said = [tag("li", answer.sentence, class_=None if answer.supported else "refused") for answer in story.answers]
-    notes = [(name, text) for name, fit in story.fits.items() for text in fit.warnings if text not in fit.reasons]
+def _answer(page: Page, frame: pd.DataFrame, y: str) -> list[Html]:
+    cards = [_card(name, fit) for name, fit in page.fits.items()]
+    said = [tag("li", answer.sentence, class_=None if answer.supported else "refused") for answer in page.answers]
+    notes = [(name, text) for name, fit in page.fits.items() for text in fit.warnings if text not in fit.reasons]
     caveats = [f"{name}: {text}" for name, text in notes]
-    caveats += [text for answer in story.answers for text in answer.caveats]
+    caveats += [text for answer in page.answers for text in answer.caveats]
     return [
-        tag("h1", story.title),
+        tag("h1", page.title),
         tag("p", _lead(frame, y), class_="lead"),
         *([tag("section", *cards, class_="answers")] if cards else []),
         *([tag("ul", *said, class_="plain")] if said else []),
         *_caveats(caveats),
-        *([tag("h2", "The question"), tag("pre", story.question)] if story.question else []),
+        *([tag("h2", "The question"), tag("pre", page.question)] if page.question else []),
     ]
 
 
@@ -190,18 +190,18 @@ def _caveats(caveats: list[str]) -> list[Html]:
     return [tag("div", *said, class_="caveats")]
 
 
-def _figures(story: Story, frame: pd.DataFrame, group: str) -> list[Html]:
-    if not story.charts:
+def _figures(page: Page, frame: pd.DataFrame, group: str) -> list[Html]:
+    if not page.charts:
         return []
     drawn = [
-        tag("figure", tag("h3", heading), tag("div", class_="chart", id=f"chart-{k}"), _caption(story, heading))
-        for k, heading in enumerate(story.charts)
+        tag("figure", tag("h3", heading), tag("div", class_="chart", id=f"chart-{k}"), _caption(page, heading))
+        for k, heading in enumerate(page.charts)
     ]
     return [tag("h2", "The figures"), _filter(frame, group), *drawn]
 
 
-def _caption(story: Story, heading: str) -> Html:
-    said = story.captions.get(heading, "")
+def _caption(page: Page, heading: str) -> Html:
+    said = page.captions.get(heading, "")
     return tag("figcaption", said) if said else Html("")
 
 
@@ -265,8 +265,8 @@ def _table(heading: str, table: pd.DataFrame) -> list[Html]:
     return [tag("h2", heading), tag("div", drawn, class_="scroll")]
 
 
-def _provenance(story: Story) -> list[Html]:
-    said = [part for key, value in story.provenance.items() for part in (tag("dt", key), tag("dd", value))]
+def _provenance(page: Page) -> list[Html]:
+    said = [part for key, value in page.provenance.items() for part in (tag("dt", key), tag("dd", value))]
     made = "Made by isoflop. This page holds all that it shows and asks no network."
     head = [tag("h2", "Where the numbers come from"), tag("dl", *said)] if said else []
     return [*head, tag("footer", made)]

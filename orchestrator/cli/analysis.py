@@ -137,18 +137,18 @@ def report(
     resamples: Resamples = 1000,
 ) -> None:
     """One self-contained HTML page: the question, the answer, interactive figures, runs, cost, provenance."""
-    from analysis.report.page import report as page_of
-    from orchestrator.reporting.page import story_of
+    from analysis.report.page import render
+    from orchestrator.reporting.page import page_of
     from orchestrator.store.table import Table
 
     findings = findings_of(store, which, stage, resamples)
     sweep = str(findings.frame["sweep"].iloc[0])
     with Table(store) as held:
         declared, question = held.declaration(sweep)
-    story = story_of(sweep, question, declared, store, findings)
-    page = page_of(findings.frame, story, paid=frame_of(store, which))  # every stage of a chain was paid for
+    page = page_of(sweep, question, declared, store, findings)
+    document = render(findings.frame, page, paid=frame_of(store, which))  # every stage of a chain was paid for
     out.parent.mkdir(parents=True, exist_ok=True)
-    out.write_text(page, encoding="utf-8")
+    out.write_text(document, encoding="utf-8")
     print(out)
 
 

@@ -60,12 +60,12 @@ def allocate(
     """How many params and examples are best at a budget, and the models of the sweep's family nearest to that."""
     from analysis import FitError
     from analysis import allocate as allocate_budget
-    from orchestrator.reporting.model_grid import candidates
+    from orchestrator.reporting.model_grid import model_grid
 
     findings = findings_of(store, which, stage, resamples, history=False)
     try:
         law = findings.isoflop if approach == 2 else findings.surface
-        found = allocate_budget(law, budget, candidates=candidates(findings.done))
+        found = allocate_budget(law, budget, candidates=model_grid(findings.done))
     except (FitError, ValueError) as error:
         stop(f"no allocation: {error}")
     print(json.dumps(found.to_dict(), indent=1) if as_json else found.summary())
@@ -119,7 +119,7 @@ def suggest(
     """The next runs worth their FLOPs: what narrows the interval of a target most; and missing learning rates."""
     from analysis import FitError
     from analysis import suggest as suggest_runs
-    from orchestrator.reporting.model_grid import runnable
+    from orchestrator.reporting.model_grid import run_grid
 
     what, _, where = target.partition("@")
     if what not in ("exponent", "error", "optimum") or bool(where) != (what != "exponent"):
@@ -133,7 +133,7 @@ def suggest(
             budget,
             what,  # type: ignore[arg-type]
             at=at[0] if at else None,
-            candidates=runnable(findings.best),
+            candidates=run_grid(findings.best),
             most=most,
         )
     except (FitError, ValueError) as error:

@@ -18,7 +18,7 @@ _BEYOND = 4.0
 _SHAPE = ("family", "depth", "inputs", "classes", "expansion")
 
 
-def candidates(frame: pd.DataFrame) -> pd.DataFrame:
+def model_grid(frame: pd.DataFrame) -> pd.DataFrame:
     """Models of the families, depths and data of a table's runs, at eight widths an octave from 4 to 32768.
 
     Columns `model`, `family`, `depth`, `width`, `params` and its groups, `flops_per_example` (rule `exact`).
@@ -55,7 +55,7 @@ def _row(said: dict[str, Any], width: int) -> dict[str, Any]:
     }
 
 
-def runnable(frame: pd.DataFrame) -> pd.DataFrame:
+def run_grid(frame: pd.DataFrame) -> pd.DataFrame:
     """Runs that would extend a table: its models and those between and beside them, at examples about those seen.
 
     Columns `model`, `params`, `examples`, `flops`: sizes and examples reach a factor of 4 beyond those of the runs,
@@ -63,7 +63,7 @@ def runnable(frame: pd.DataFrame) -> pd.DataFrame:
     """
     import numpy as np
 
-    table = candidates(frame)
+    table = model_grid(frame)
     low, high = frame["params"].min() / _BEYOND, frame["params"].max() * _BEYOND
     table = table[(table["params"] >= low) & (table["params"] <= high)].sort_values("params")
     step = np.floor(np.log2(table["params"].to_numpy(dtype=float)) * 2)

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 from orchestrator.reporting.figures import HEADINGS, Findings, figures
 from orchestrator.reporting.laws import calibration
-from orchestrator.reporting.model_grid import candidates
+from orchestrator.reporting.model_grid import model_grid
 from orchestrator.store.engine import name_of
 from trainer.host.limits import cores
 
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     import pandas as pd
 
     from analysis import IsoflopFit, PowerLawFit, SurfaceFit
-    from analysis.report.page import Answer, Story
+    from analysis.report.page import Answer, Page
 
     AnyFit = PowerLawFit | SurfaceFit | IsoflopFit
 
@@ -28,12 +28,12 @@ _AHEAD = 10.0
 """The allocation is given for the largest compute of the runs, and for this many times as much."""
 
 
-def story_of(sweep: str, question: str, declared: str, store: str, findings: Findings) -> Story:
-    """The story of a sweep's page from its table."""
-    from analysis.report.page import Story
+def page_of(sweep: str, question: str, declared: str, store: str, findings: Findings) -> Page:
+    """What the page of a sweep says, from its table."""
+    from analysis.report.page import Page
 
     charts, _ = figures(findings)
-    return Story(
+    return Page(
         title=sweep,
         question=question,
         fits=_fits(findings),
@@ -141,7 +141,7 @@ def _allocations(findings: Findings) -> list[Answer]:
     by, fit = next(((name, fit) for name, fit in laws.items() if fit is not None and fit.supported), ("", None))
     if fit is None:
         return []
-    models, answers, largest = candidates(findings.done), [], float(findings.done["flops"].max())
+    models, answers, largest = model_grid(findings.done), [], float(findings.done["flops"].max())
     for budget in (largest, _AHEAD * largest):
         try:
             best = allocate(fit, budget, candidates=models)

@@ -4,7 +4,7 @@ import pandas as pd
 import pytest
 
 from analysis import average_seeds, describe_law, draw, fit_frontier, fit_power_law, save
-from analysis.figures.ticks import log_ticks
+from analysis.figures.style import log_ticks
 from tests.analysis.planted import law, sweep
 
 

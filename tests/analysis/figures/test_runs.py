@@ -8,8 +8,7 @@ import pytest
 from scipy.stats import binomtest
 
 from analysis import draw, fit_frontier, fit_power_law, validate
-from analysis.figures import plotly as plotly_figure
-from analysis.figures import plots
+from analysis.figures import style
 from analysis.figures.residuals import describe_coverage, describe_held_out, describe_residuals
 from analysis.figures.runs import MOST_LINES, MOST_MARKERS, describe_families, describe_runs
 from tests.analysis.planted import law, sweep
@@ -67,9 +66,9 @@ def test_more_kinds_than_an_eye_tells_apart_are_refused():
         describe_runs(table, line=None, marker="dataset_sizes")
 
 
-def test_as_many_kinds_as_are_promised_can_be_drawn_on_paper_and_on_a_page():
-    assert len(plots._MARKERS) == len(plotly_figure._SYMBOLS) == MOST_MARKERS
-    assert len(plots._DASHES) == len(plotly_figure._DASHES) == MOST_LINES
+def test_kinds_that_a_figure_tells_apart_look_different_on_paper_and_on_a_page():
+    assert all(len(set(kinds)) == MOST_MARKERS for kinds in zip(*style.MARKERS, strict=True))
+    assert all(len(set(kinds)) == MOST_LINES for kinds in zip(*style.DASHES, strict=True))
 
 
 def test_families_stand_side_by_side_with_their_laws():

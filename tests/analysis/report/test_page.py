@@ -17,7 +17,7 @@ from analysis.figures.optima import describe_isoflop
 from analysis.figures.plotly import to_plotly
 from analysis.figures.runs import describe_runs
 from analysis.report.html import json_block, script, tag
-from analysis.report.page import Answer, ReportError, Story, cost, report
+from analysis.report.page import Answer, Page, ReportError, cost, render
 from tests.analysis.planted import law, sweep
 from tests.analysis.report.browser import CHROMIUM, Browser
 
@@ -49,10 +49,10 @@ def hostile_runs():
     )
 
 
-def story_of(frame, **said):
+def page_of(frame, **said):
     fit = fit_frontier(frame, floor=False, resamples=100)
     charts = {"Runs": describe_runs(frame, line=None), "Law": describe_law(frame, fit, x="flops", colour="params")}
-    return Story("a sweep", fits={"error against FLOPs": fit}, charts=charts, **said)
+    return Page("a sweep", fits={"error against FLOPs": fit}, charts=charts, **said)
 
 
 class Elements(HTMLParser):
@@ -79,7 +79,7 @@ def page():
     frame = runs()
     answers = (Answer("This table supports no floor.", caveats=("few seeds",)),)
     said = {"question": "sweep: x\n# why <not>", "answers": answers, "provenance": {"python": "3.11"}}
-    return report(frame, story_of(frame, **said))
+    return render(frame, page_of(frame, **said))
 
 
 def test_the_page_answers_first_then_asks_then_shows(page):
@@ -94,7 +94,7 @@ def test_an_exponent_stands_with_its_interval_and_a_refusal_with_its_reason():
     weak = fit_power_law(law(n=8, high=5e9, noise=0.3, seed=3), resamples=100)
     strong = fit_frontier(sweep(), floor=False, resamples=100)
     curves = fit_isoflop(sweep(widths=(4, 16, 64, 256, 512), budgets=4), resamples=100)
-    text = Elements(report(sweep(), Story("s", fits={"weak": weak, "strong": strong, "curves": curves}))).text
+    text = Elements(render(sweep(), Page("s", fits={"weak": weak, "strong": strong, "curves": curves}))).text
     assert "no exponent claimed" in text
     assert weak.reasons[0] in text
     assert strong.quoted("exponent") in text
@@ -104,7 +104,7 @@ def test_an_exponent_stands_with_its_interval_and_a_refusal_with_its_reason():
 
 def test_caveats_are_said_once_and_the_many_after_a_click():
     answers = [Answer("x", caveats=tuple(f"caveat {k % 8}" for k in range(16)))]
-    page = report(runs(), Story("s", answers=answers))
+    page = render(runs(), Page("s", answers=answers))
     assert page.count("<li>caveat ") == 8
     assert "<summary>2 more</summary>" in page
 
@@ -121,7 +121,7 @@ def test_runs_have_a_row_each_best_first_and_those_without_a_result_last(page):
 
 def test_more_runs_than_a_page_carries_are_the_best_of_all():
     many = pd.DataFrame({"error": np.linspace(0.9, 0.1, 1500)})
-    page = report(many, Story("many"))
+    page = render(many, Page("many"))
     assert page.count("<tr>") == 1001
     assert "of 1,500, the best by error" in Elements(page).text
 
@@ -135,7 +135,7 @@ def test_cost_is_summed_by_state():
 
 
 def test_tables_stand_under_their_headings_and_hold_text():
-    page = report(runs(), Story("s", tables={"A <heading>": pd.DataFrame({"<b>": ["<i>"], "n": [0.5]})}))
+    page = render(runs(), Page("s", tables={"A <heading>": pd.DataFrame({"<b>": ["<i>"], "n": [0.5]})}))
     assert "<h2>A &lt;heading&gt;</h2>" in page
     assert '<th>&lt;b&gt;</th><th class="number">n</th>' in page
     assert '<td>&lt;i&gt;</td><td class="number" data-value="0.5">0.5</td>' in page
@@ -144,13 +144,13 @@ def test_tables_stand_under_their_headings_and_hold_text():
 def test_more_models_than_buttons_are_said():
     frame = pd.DataFrame({"model": [f"m{k}" for k in range(61)], "error": 0.5})
     chart = describe_runs(frame.assign(flops=1.0), marker=None, line=None, colour=None)
-    page = report(frame, Story("s", charts={"Runs": chart}))
+    page = render(frame, Page("s", charts={"Runs": chart}))
     assert "61 values of model are too many for a button each." in page
     assert "<button" not in page
 
 
 def test_what_was_paid_for_may_be_more_than_what_is_shown():
-    page = report(runs().head(3), Story("s"), paid=runs())
+    page = render(runs().head(3), Page("s"), paid=runs())
     assert "<td>all</td>" in page
     assert re.search(r"<td>all</td><td[^>]*>36</td>", page)
 
@@ -178,14 +178,14 @@ def test_hostile_names_are_text_everywhere():
         "provenance": {HOSTILE: HOSTILE},
     }
     charts = {HOSTILE: describe_law(frame, fit, x="flops"), "runs": describe_runs(frame, line=None)}
-    story = Story(
+    page = Page(
         HOSTILE,
         fits={HOSTILE: fit},
         charts=charts,
         captions={HOSTILE: HOSTILE},
         **said,
     )
-    found = Elements(report(frame, story)).found
+    found = Elements(render(frame, page)).found
     assert [name for name, _ in found if name in ("img", "b", "iframe", "object")] == []
     assert len([1 for name, _ in found if name == "script"]) == 3
     assert not [a for _, a in found if any(key.startswith("on") for key in a)]
@@ -201,12 +201,12 @@ def test_hostile_names_are_text_everywhere():
 def test_a_page_without_plotly_says_what_to_install(monkeypatch):
     monkeypatch.setitem(sys.modules, "plotly.offline", None)
     with pytest.raises(ReportError, match=r"a report needs plotly: pip install 'isoflop\[report\]'"):
-        report(runs(), Story("s"))
+        render(runs(), Page("s"))
 
 
 def test_the_same_table_makes_the_same_page():
     frame = runs()
-    assert report(frame, story_of(frame)) == report(frame, story_of(frame))
+    assert render(frame, page_of(frame)) == render(frame, page_of(frame))
 
 
 def test_300_runs_and_100_curves_stay_under_six_megabytes():
@@ -215,7 +215,7 @@ def test_300_runs_and_100_curves_stay_under_six_megabytes():
     history = pd.concat([frame.head(100).assign(step=k, flops=frame["flops"] * k / 20) for k in range(1, 21)])
     fit = fit_frontier(frame, floor=False, resamples=100)
     charts = {str(k): describe_law(frame, fit, x="flops", colour="params", history=history) for k in range(4)}
-    assert len(report(frame, Story("s", charts=charts)).encode()) < 6e6
+    assert len(render(frame, Page("s", charts=charts)).encode()) < 6e6
 
 
 def test_tags_escape_what_is_not_markup_and_blocks_hold_their_data():
@@ -307,8 +307,8 @@ def test_hostile_names_stay_inert_and_nothing_is_asked_of_a_network(browser, tmp
     frame = hostile_runs()
     fit = fit_frontier(frame, floor=False, resamples=100)
     charts = {HOSTILE: describe_runs(frame, line=None), "law": describe_law(frame, fit, x="flops", colour="params")}
-    story = Story(HOSTILE, question=HOSTILE, fits={HOSTILE: fit}, charts=charts, provenance={"name": HOSTILE})
-    (tmp_path / "hostile.html").write_text(report(frame, story))
+    page = Page(HOSTILE, question=HOSTILE, fits={HOSTILE: fit}, charts=charts, provenance={"name": HOSTILE})
+    (tmp_path / "hostile.html").write_text(render(frame, page))
     browser.events.clear()
     browser.open(f"file://{tmp_path}/hostile.html")
     place = browser.middle("#chart-0 .points path")

@@ -11,7 +11,7 @@ import pytest
 from orchestrator import plan, read_sweep
 from orchestrator.cli import main as cli
 from orchestrator.reporting.figures import FIGURES, HEADINGS, FigureError, Findings, figure
-from orchestrator.reporting.model_grid import candidates
+from orchestrator.reporting.model_grid import model_grid
 from orchestrator.store.table import Table
 from tests.paths import ROOT
 from trainer import cost
@@ -149,9 +149,9 @@ def test_families_and_batch_sizes_are_drawn_where_they_vary(tmp_path, result_of)
     assert any("needs" in line for line in families.annotation)
     batches = figure("batch-size", two)
     assert set(batches.points["x"]) == {32, 64}
-    from orchestrator.reporting.page import story_of
+    from orchestrator.reporting.page import page_of
 
-    said = [answer.sentence for answer in story_of("two", "", "", "two.db", two).answers]
+    said = [answer.sentence for answer in page_of("two", "", "", "two.db", two).answers]
     assert any(line.startswith("b-mlp needs ") for line in said)
 
 
@@ -195,14 +195,14 @@ def test_the_page_holds_the_sweep_file_the_answers_and_no_password(isoflop, tmp_
 
 
 def test_the_password_of_a_database_stays_out_of_the_page(findings, monkeypatch):
-    from orchestrator.reporting.page import story_of
+    from orchestrator.reporting.page import page_of
 
     address = "postgresql://me:secret@host/db"
     monkeypatch.setattr(sys, "argv", ["isoflop", "report", "--store", address])
     waiting = Findings(findings.frame.assign(state="queued"), resamples=100)
-    story = story_of("grid", "", "today", address, waiting)
-    assert "secret" not in str(story.provenance)
-    assert story.provenance["table"] == "postgresql://me:***@host/db"
+    page = page_of("grid", "", "today", address, waiting)
+    assert "secret" not in str(page.provenance)
+    assert page.provenance["table"] == "postgresql://me:***@host/db"
 
 
 # verdict
@@ -341,7 +341,7 @@ def test_a_target_that_is_none_is_refused(isoflop, target):
 
 
 def test_candidates_are_priced_in_closed_form(findings):
-    table = candidates(findings.done)
+    table = model_grid(findings.done)
     assert table["model"].is_unique
     assert (table["width"].min(), table["width"].max()) == (4, 1 << 15)
     row = table[table["model"] == "B-1/Wi-64"].iloc[0]

@@ -1,4 +1,4 @@
-"""The colours of a chart: one perceptual map over the logarithm of its shades; steps where they are few."""
+"""Colours and ticks of a chart, shared by the paper and the page."""
 
 from __future__ import annotations
 
@@ -6,8 +6,6 @@ import math
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-
-from analysis.figures.ticks import log_ticks, tick_text
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -17,6 +15,16 @@ if TYPE_CHECKING:
     from analysis.figures.chart import Chart
 
 INK, PLAIN = "#222222", "#4C6A92"
+MARKERS = (
+    *(("o", "circle"), ("s", "square"), ("^", "triangle-up"), ("D", "diamond"), ("v", "triangle-down")),
+    *(("p", "pentagon"), ("<", "triangle-left"), (">", "star")),
+)
+"""Markers that a reader can tell apart: names in matplotlib and in plotly."""
+DASHES: tuple[tuple[Any, str], ...] = (
+    *(("-", "solid"), ((0, (1, 1.2)), "dot"), ((0, (5, 1.5, 1, 1.5)), "dashdot"), ((0, (3, 1)), "dash")),
+    ((0, (7, 2)), "longdash"),
+)
+"""Line styles that a reader can tell apart: in matplotlib and in plotly; the first is solid."""
 _FEW = 8
 _LIGHTEST = 0.88  # of viridis: its yellow end vanishes on white paper
 
@@ -86,3 +94,31 @@ def _edges(values: NDArray[np.float64]) -> NDArray[np.float64]:
     middle = (logs[1:] + logs[:-1]) / 2
     first, last = (middle[0] - logs[0], logs[-1] - middle[-1]) if values.size > 1 else (0.5, 0.5)
     return np.asarray(np.exp(np.concatenate([[logs[0] - first], middle, [logs[-1] + last]])))
+
+
+def log_ticks(low: float, high: float, most: int = 7) -> list[float]:
+    """Three to `most` round ticks for a log axis from `low` to `high`, also when it is under one decade."""
+    first, last = math.floor(math.log10(low)), math.ceil(math.log10(high))
+    for mantissas in ((1,), (1, 3), (1, 2, 5), (1, 1.5, 2, 3, 4, 6, 8)):
+        every = [round(m * 10.0**e, 15 - e) for e in range(first, last + 1) for m in mantissas]
+        ticks = [tick for tick in every if low <= tick <= high]
+        if len(ticks) >= 3:
+            return ticks[:: -(-len(ticks) // most)]
+    return _linear_ticks(low, high)
+
+
+def _linear_ticks(low: float, high: float) -> list[float]:
+    rough = (high - low) / 4
+    unit = 10.0 ** math.floor(math.log10(rough))
+    step = unit * max(m for m in (1, 2, 5) if m * unit <= rough)
+    return [float(f"{k * step:.10g}") for k in range(math.ceil(low / step), math.floor(high / step) + 1)]
+
+
+def tick_text(value: float) -> str:
+    """A tick as mathtext: plain from 0.001 to 9999, otherwise 3 x 10^9."""
+    exponent = math.floor(math.log10(value) + 1e-9)
+    if -4 < exponent < 4:
+        return f"{value:.10g}"
+    mantissa = value / 10.0**exponent
+    power = f"10^{{{exponent}}}"
+    return f"${power}$" if abs(mantissa - 1) < 1e-6 else rf"${mantissa:.6g}{{\times}}{power}$"
