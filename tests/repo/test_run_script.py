@@ -1,4 +1,4 @@
-"""The script `run`, in a copy of its own: no test here touches the network or this checkout's .venv."""
+"""Tests of the script `run`, on a copy of it: no test touches the network or this checkout's .venv."""
 
 import os
 import re
@@ -14,17 +14,18 @@ VERBS = ("demo", "isoflop", "python", "test", "lint", "ffcv", "lock", "help")
 
 @pytest.fixture
 def checkout(tmp_path):
-    """A folder with a space in its name that holds what the script reads."""
+    """A folder with a space in its name that holds the files the script reads."""
     folder = tmp_path / "a checkout"
     folder.mkdir()
     for name in ("run", "pyproject.toml", "constraints.txt"):
         shutil.copy2(ROOT / name, folder / name)
+    shutil.copytree(ROOT / "scripts", folder / "scripts")
     return folder
 
 
 @pytest.fixture
 def offline(tmp_path):
-    """A folder for the front of PATH in which Debian's installer fails, as without a network, and sudo."""
+    """A folder for the front of PATH whose apt-get fails, as without a network, and whose sudo fails."""
     folder = tmp_path / "offline"
     folder.mkdir()
     for name in ("apt-get", "sudo"):
@@ -40,7 +41,7 @@ def program(path, body):
 
 
 def call(script, *arguments, path=None, cwd=None, **variables):
-    """Runs the script with these variables and, in front of PATH, this folder."""
+    """Runs the script with these environment variables and with `path` in front of PATH."""
     environment = {name: value for name, value in os.environ.items() if name != "PYTHON"} | variables
     if path:
         environment["PATH"] = f"{path}{os.pathsep}{environment['PATH']}"
@@ -57,7 +58,7 @@ def call(script, *arguments, path=None, cwd=None, **variables):
 
 
 def assert_refused(answer, *wanted):
-    """Exit status 2, nothing on stdout, one line on stderr that holds each of these."""
+    """Asserts exit status 2, nothing on stdout, and one line on stderr that contains each word."""
     assert answer.returncode == 2, answer.stderr
     assert answer.stdout == ""
     (line,) = answer.stderr.splitlines()
@@ -66,7 +67,7 @@ def assert_refused(answer, *wanted):
 
 
 def planted(checkout):
-    """Plants a finished .venv: a Python that tells its arguments, and the stamp of an installation."""
+    """Creates a complete .venv: a Python that prints its arguments, and the stamp of an installation."""
     site = checkout / ".venv/lib/python3.11/site-packages/pip"
     site.mkdir(parents=True)
     (site / "__init__.py").touch()
@@ -74,23 +75,33 @@ def planted(checkout):
     (checkout / ".venv/bin/activate").write_text(f"VIRTUAL_ENV={checkout}/.venv\n")
     answer = 'case "$*" in *version_info*) echo 3.11.9 ;; "-m pip"*) echo pip >&2; exit 1 ;; *) echo "$@" ;; esac'
     program(checkout / ".venv/bin/python", answer)
-    files = b"".join((checkout / name).read_bytes() for name in ("pyproject.toml", "constraints.txt"))
-    checksum = subprocess.run(["cksum"], input=files, capture_output=True, check=True).stdout.decode().strip()
-    (checkout / ".venv/isoflop.stamp").write_text(f"{checksum} 3.11.9 {checkout}\n")
+    stamp(checkout, "isoflop", "pyproject.toml", "constraints.txt")
 
 
+def stamp(checkout, name, *files):
+    """Writes the stamp that an installation which depends on these files leaves."""
+    content = b"".join((checkout / file).read_bytes() for file in files)
+    checksum = subprocess.run(["cksum"], input=content, capture_output=True, check=True).stdout.decode().strip()
+    (checkout / f".venv/{name}.stamp").write_text(f"{checksum} 3.11.9 {checkout}\n")
+
+
+@pytest.mark.parametrize("script", ["run", "scripts/ffcv.sh"])
 @pytest.mark.parametrize("shell", ["sh", "dash", "bash", "busybox"])
-def test_script_is_posix(shell):
+def test_script_is_posix(shell, script):
     if not shutil.which(shell):
         pytest.skip(f"no {shell} here")
     command = [shell, "sh", "-n"] if shell == "busybox" else [shell, "-n"]
-    subprocess.run([*command, ROOT / "run"], check=True)
+    subprocess.run([*command, ROOT / script], check=True)
 
 
 def test_help_lists_every_verb(checkout):
     answer = call(checkout / "run", "help")
     assert answer.returncode == 0
     assert set(VERBS) == set(re.findall(r"^  ([a-z]+)  ", answer.stdout, re.MULTILINE))
+
+
+def test_help_says_how_to_have_the_command_on_path(checkout):
+    assert ". .venv/bin/activate" in call(checkout / "run", "help").stdout
 
 
 def test_every_verb_of_help_exists():
@@ -138,6 +149,23 @@ def test_second_call_installs_nothing(checkout):
     planted(checkout)
     answer = call(checkout / "run", "python", "one", "two words")
     assert (answer.returncode, answer.stdout, answer.stderr) == (0, "one two words\n", "")
+
+
+def test_installed_ffcv_is_left_alone(checkout):
+    planted(checkout)
+    stamp(checkout, "ffcv", "constraints.txt")
+    answer = call(checkout / "run", "ffcv")
+    assert (answer.returncode, answer.stdout, answer.stderr) == (0, "", "")
+
+
+def test_failed_ffcv_is_not_tried_again_before_the_tests(checkout, offline):
+    planted(checkout)
+    stamp(checkout, "isoflop-test", "pyproject.toml", "constraints.txt")
+    stamp(checkout, "ffcv-failed", "constraints.txt")
+    program(offline / "initdb", "exit 0")
+    answer = call(checkout / "run", "test", "-k", "cost", path=offline)
+    assert (answer.returncode, answer.stdout) == (0, "-m pytest -k cost\n")
+    assert "./run ffcv" in answer.stderr
 
 
 def test_changed_pins_are_installed(checkout):
