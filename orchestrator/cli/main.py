@@ -208,13 +208,13 @@ for verb in (queue_cli.work, queue_cli.status, queue_cli.watch, *analysis_cli.VE
 @app.command()
 def new(file: File) -> None:
     """Write a small sweep file to begin with."""
-    from orchestrator.sweep.template import starter
+    from orchestrator.sweep.template import template
 
     if file.suffix not in (".yaml", ".yml"):
         stop(f"{file}: a sweep file ends in .yaml")
     try:
         with file.open("x") as out:
-            out.write(starter(file))
+            out.write(template(file))
     except FileExistsError:
         stop(f"{file} is there already; take another name")
     except OSError as error:
@@ -225,9 +225,9 @@ def new(file: File) -> None:
 @app.command()
 def schema() -> None:
     """The JSON Schema of a sweep file, for editors to complete from."""
-    from orchestrator.sweep import search_space as search_file
+    from orchestrator.sweep.search_space import schema
 
-    print(json.dumps(search_file.schema(), indent=1))
+    print(json.dumps(schema(), indent=1))
 
 
 @app.command()

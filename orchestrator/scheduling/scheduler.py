@@ -17,7 +17,7 @@ from orchestrator.scheduling.running import Flight, failed, finished, lost
 from orchestrator.scheduling.smoke_test import Canaries
 from orchestrator.scheduling.write_buffer import Journal
 from orchestrator.store.requests import BY_HAND
-from orchestrator.store.retry import Patience
+from orchestrator.store.retry import Retry
 from orchestrator.store.table import LEASE, End
 from orchestrator.workers.executor import (
     Began,
@@ -46,7 +46,7 @@ if TYPE_CHECKING:
     from trainer.spec import RunSpec
 
 
-class Search(Protocol):
+class RunSource(Protocol):
     """Where a sweep's further runs come from as it goes, and who ends some of them before their time."""
 
     def more(self) -> bool:
@@ -95,7 +95,7 @@ class Scheduler:
         keep_all: bool = False,
         speed: Speed | None = None,
         inbox: Inbox | Changes | None = None,
-        search: Search | None = None,
+        search: RunSource | None = None,
         canary: bool = False,
         sleep: Callable[[float], None] = time.sleep,
     ) -> None:
@@ -113,7 +113,7 @@ class Scheduler:
         self._kept: set[str] = set()
         self._next = 0
         self._interrupts = Interrupts(clock, self._wind)
-        self._patiently = Patience(self._say, sleep, lambda: self.interrupted)
+        self._patiently = Retry(self._say, sleep, lambda: self.interrupted)
         self._stale = True
 
     def drain(self) -> Progress:

@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 
     from orchestrator.store.trials import Standing
     from orchestrator.sweep.planner import Make
-    from orchestrator.sweep.sweep import Parameter, Search
+    from orchestrator.sweep.sweep import Parameter, SearchSection
     from trainer.result import Record
     from trainer.spec import RunSpec
 
@@ -53,7 +53,7 @@ class _Asked:
 class CellSearch:
     """The trials of one cell. `make` gives its run of some values and seed; `seeds` are those of every trial."""
 
-    def __init__(self, search: Search, said: RunSpec, make: Make, seeds: Sequence[int]) -> None:
+    def __init__(self, search: SearchSection, said: RunSpec, make: Make, seeds: Sequence[int]) -> None:
         self.search, self.make, self._seeds = search, make, seeds
         self.said, self.dearest = said, make({}, seeds[0])
         self.cell_id = _cell_id(said, self.dearest.fingerprint, search.parameters)

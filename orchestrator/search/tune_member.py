@@ -90,7 +90,7 @@ class TuneMember(tune.Trainable):
         self._parent_cell = checkpoint["parent_cell"]
 
 
-class PopulationCoordinator(Writer):
+class PartWriter(Writer):
     """Writes parts as they end: until then nobody knows them but the member that trains them."""
 
     def __init__(self, table: Table, interrupted: Callable[[], bool], sweep: str, cell_id: str) -> None:

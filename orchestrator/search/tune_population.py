@@ -55,13 +55,13 @@ class PopulationSearch(TuneSearch):
         """Have Tune train the parts that are left; `runs` hold the values with which members begin."""
         from ray import tune
 
-        from orchestrator.search.tune_member import PopulationCoordinator, TuneMember
+        from orchestrator.search.tune_member import PartWriter, TuneMember
 
         def first(name: str) -> Any:
             return tune.sample_from(lambda config: getattr(runs[config["number"]], name))
 
         said = {"template": self._template(cell), "parts": PARTS, "begun": self._begun(part, runs)}
-        writer = PopulationCoordinator(self._table, self._asked_to_stop, self._sweep.sweep, cell.cell_id)
+        writer = PartWriter(self._table, self._asked_to_stop, self._sweep.sweep, cell.cell_id)
         values = {name: first(name) for name in self._search.parameters}
         seed = int(cell.cell_id[:8], 16) + self._search.seed
         random.seed(seed)  # Tune draws its mutations from the global streams

@@ -21,7 +21,7 @@ from orchestrator.search.sweep_search import cells_of
 from orchestrator.store.trials import ENDED, FINITE_WORST, Task, curves, known, propose, standings
 from orchestrator.sweep.search_space import drawn_beforehand, trials_of
 from orchestrator.sweep.sweep import SweepError
-from orchestrator.workers import ray_cluster as cluster
+from orchestrator.workers import ray_cluster
 from trainer.host.limits import cores
 
 if TYPE_CHECKING:
@@ -84,10 +84,10 @@ class TuneSearch:
         if self._ray is not None:
             return
         if self._address is None:
-            self._ray = cluster.start(self._slots or cores(), None)
+            self._ray = ray_cluster.start(self._slots or cores(), None)
             return
-        self._ray = cluster.join(self._address)
-        cluster.check_shared(self._ray, cluster.nodes(self._ray), self._data, self._files.where)
+        self._ray = ray_cluster.join(self._address)
+        ray_cluster.check_shared(self._ray, ray_cluster.nodes(self._ray), self._data, self._files.where)
 
     def _fit(self, cell: CellSearch, trainable: Any, said: Mapping[str, Any], writer: Any, **options: Any) -> None:
         """Have Tune run a trainable with the arguments `said`. The first Ctrl-C ends it soon, the second now."""
@@ -99,7 +99,7 @@ class TuneSearch:
                     trainable,
                     said,
                     writer,
-                    share=_share(cluster.nodes(self._ray), self._slots, self._device),
+                    share=_share(ray_cluster.nodes(self._ray), self._slots, self._device),
                     where=(folder, cell.cell_id),
                     **options,
                 ).fit()
@@ -139,10 +139,10 @@ class TrialSearch(TuneSearch):
         self._start()
         from orchestrator.search.tune_schedulers import scheduler_of
         from orchestrator.search.tune_trial import TuneTrial
-        from orchestrator.search.tune_writer import Coordinator
+        from orchestrator.search.tune_writer import TrialWriter
 
         steps = max((task.runs[0].steps or 1 for task in tasks.values()), default=1)
-        writer = Coordinator(self._table, self._asked_to_stop, self._files)
+        writer = TrialWriter(self._table, self._asked_to_stop, self._files)
         given = self._proposed(cell, tasks) if proposed else _drawn(tasks)
         self._fit(cell, TuneTrial, {}, writer, scheduler=scheduler_of(str(self._search.scheduler), steps), **given)
         cell.settle(standings(self._table, cell.pending))

@@ -88,7 +88,7 @@ class Writer(tune.Callback):
         return {}
 
 
-class Coordinator(Writer):
+class TrialWriter(Writer):
     """Claims the runs of trials that Tune starts, and ends them as it ends those."""
 
     def __init__(self, table: Table, interrupted: Callable[[], bool], files: Files) -> None:

@@ -17,8 +17,8 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 
-class Store:
-    """A store at a path or postgresql:// URL. `writable` takes a file's lock: one coordinator at a time.
+class StoreConnection:
+    """An open store, at a path or postgresql:// URL. `writable` takes a file's lock: one coordinator at a time.
 
     On PostgreSQL (`shared`) several coordinators write: claims skip what others have locked. Raises TableError
     where it is no table of ours, or of another version; TableBusyError where another coordinator holds it.

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 import sqlalchemy as sa
 
 from orchestrator.host.process import Process, this_process
-from orchestrator.store.connection import Store
+from orchestrator.store.connection import StoreConnection
 from orchestrator.store.engine import TableError, alone
 from orchestrator.store.schema import (
     BLOCKED,
@@ -30,11 +30,11 @@ from orchestrator.store.schema import (
     STATES,
     attempts,
     members,
+    records,
     row_of,
     runs,
     sweeps,
 )
-from orchestrator.store.schema import history as recorded
 from trainer.data.datasets import UNSEEN
 
 if TYPE_CHECKING:
@@ -73,7 +73,7 @@ class End:
     used: Mapping[str, Any] = field(default_factory=dict)
 
 
-class Transitions(Store):
+class Transitions(StoreConnection):
     """A store whose runs can change their states."""
 
     def enqueue(self, planned: Plan) -> int:
@@ -158,7 +158,7 @@ class Transitions(Store):
         with self.together() as connection:
             claimed = {run_id: attempt for run_id, attempt in connection.execute(taking)}  # noqa: C416 - rows, not pairs
             if claimed:
-                connection.execute(recorded.delete().where(recorded.c.run_id.in_(claimed)))
+                connection.execute(records.delete().where(records.c.run_id.in_(claimed)))
                 price, stack, alike = reserved or {}, stacks or {}, len(claimed)
                 rows = [
                     {**who, "run_id": run, "attempt": n, "reserved": price.get(run), "stack": stack.get(run, alike)}
@@ -224,10 +224,10 @@ class Transitions(Store):
                 connection.execute(runs.update().where(runs.c.run_id == end.run_id).values(**run))
             whole = [end.result for end in mine if end.result is not None and end.state in KEPT]
             if whole:
-                gone = recorded.c.run_id.in_([result.run_id for result in whole])
-                connection.execute(recorded.delete().where(gone))
-                if records := [asdict(record) for result in whole for record in result.history]:
-                    connection.execute(recorded.insert(), records)
+                gone = records.c.run_id.in_([result.run_id for result in whole])
+                connection.execute(records.delete().where(gone))
+                if rows := [asdict(record) for result in whole for record in result.history]:
+                    connection.execute(records.insert(), rows)
         return {end.run_id for end in mine}
 
     def finish(self, results: Sequence[RunResult], claimed: dict[str, int]) -> None:
@@ -315,14 +315,14 @@ def _locked(
         yield there
 
 
-def _append(connection: sa.Connection, records: list[dict[str, Any]]) -> None:
+def _append(connection: sa.Connection, rows: list[dict[str, Any]]) -> None:
     """Insert records. A server may commit, and its answer be lost: what is tried again is there already."""
-    insert: Any = recorded.insert()
+    insert: Any = records.insert()
     if connection.dialect.name == "postgresql":
         from sqlalchemy.dialects import postgresql
 
-        insert = postgresql.insert(recorded).on_conflict_do_nothing()
-    connection.execute(insert, records)
+        insert = postgresql.insert(records).on_conflict_do_nothing()
+    connection.execute(insert, rows)
 
 
 def in_parts(run_ids: Iterable[str]) -> Iterator[list[str]]:
@@ -351,7 +351,7 @@ def _current() -> sa.ColumnElement[bool]:
 
 def _last_records(connection: sa.Connection, run_ids: Sequence[str]) -> dict[str, Any]:
     """The last record of runs that have any, by run_id."""
-    found = sa.select(recorded).where(recorded.c.run_id.in_(run_ids)).order_by(recorded.c.step)
+    found = sa.select(records).where(records.c.run_id.in_(run_ids)).order_by(records.c.step)
     return {row.run_id: row for row in connection.execute(found)}
 
 

@@ -16,7 +16,7 @@ AGAIN = 1.0
 """Seconds after which it is tried again."""
 
 
-class Patience:
+class Retry:
     """Does what is to be written however long that takes, and says so; not once `hurry` says True."""
 
     def __init__(

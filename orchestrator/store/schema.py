@@ -91,7 +91,7 @@ sweeps = sa.Table(
     sa.Column("message", sa.Text),
     *(sa.Column(name, sa.BigInteger, nullable=False, server_default="0") for name in ("changed", "added")),
 )
-history = sa.Table(
+records = sa.Table(
     "history",
     metadata,
     sa.Column("run_id", sa.Text, sa.ForeignKey("runs.run_id"), primary_key=True),

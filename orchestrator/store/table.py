@@ -26,10 +26,10 @@ from orchestrator.store.schema import (
     STATES,
     attempts,
     members,
+    records,
     runs,
     sweeps,
 )
-from orchestrator.store.schema import history as recorded
 from orchestrator.sweep.sweep import Limits
 from trainer.spec import RunSpec
 
@@ -173,18 +173,18 @@ class Table(Transitions):
 
     def running(self) -> list[dict[str, Any]]:
         """Runs in training: who trains them, since when, and their last record."""
-        last = sa.select(recorded.c.run_id, sa.func.max(recorded.c.step).label("step")).group_by(recorded.c.run_id)
+        last = sa.select(records.c.run_id, sa.func.max(records.c.step).label("step")).group_by(records.c.run_id)
         newest = last.where(
-            recorded.c.run_id.in_(sa.select(runs.c.run_id).where(runs.c.state == RUNNING))
+            records.c.run_id.in_(sa.select(runs.c.run_id).where(runs.c.state == RUNNING))
         ).subquery()
         of_run = [runs.c[name] for name in ("run_id", "attempt", "model", "lr", "seed", "planned_flops")]
         of_attempt = [attempts.c[name] for name in ("stack", "started", "host", "pid")]
-        of_record = [recorded.c[name] for name in ("step", "flops", "error")]
+        of_record = [records.c[name] for name in ("step", "flops", "error")]
         query = (
             sa.select(*of_run, *of_attempt, *of_record)
             .join(attempts, (attempts.c.run_id == runs.c.run_id) & (attempts.c.attempt == runs.c.attempt))
             .outerjoin(newest, newest.c.run_id == runs.c.run_id)
-            .outerjoin(recorded, (recorded.c.run_id == newest.c.run_id) & (recorded.c.step == newest.c.step))
+            .outerjoin(records, (records.c.run_id == newest.c.run_id) & (records.c.step == newest.c.step))
             .where(runs.c.state == RUNNING)
             .order_by(attempts.c.started)
         )
@@ -228,7 +228,7 @@ class Table(Transitions):
         """`runs`, `history` or `attempts` as a DataFrame; runs with a `sweep` column, in the order of the plan."""
         import pandas as pd
 
-        table = {"runs": runs, "history": recorded, "attempts": attempts}[what]
+        table = {"runs": runs, "history": records, "attempts": attempts}[what]
         columns: list[Any] = [column for column in table.c if column.name != "spec"]
         place = members
         if what == "runs":
@@ -238,7 +238,7 @@ class Table(Transitions):
         query = sa.select(*columns).outerjoin(place, place.c.run_id == table.c.run_id)
         if sweep is not None:
             query = query.where(members.c.sweep == sweep)
-        order = {"history": [recorded.c.step], "attempts": [attempts.c.attempt]}.get(what, [])
+        order = {"history": [records.c.step], "attempts": [attempts.c.attempt]}.get(what, [])
         query = query.order_by(place.c.sweep, place.c.position, *order)
         with self._reading() as connection:
             compiled = str(query.compile(self._engine, compile_kwargs={"literal_binds": True}))

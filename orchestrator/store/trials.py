@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, NamedTuple
 import sqlalchemy as sa
 
 from orchestrator.store.queue import in_parts
-from orchestrator.store.schema import history, members, row_of, runs
+from orchestrator.store.schema import members, records, row_of, runs
 from trainer.spec import RunSpec
 
 if TYPE_CHECKING:
@@ -116,11 +116,11 @@ def standings(table: Table, run_ids: Iterable[str]) -> dict[str, Standing]:
 
 def curves(table: Table, run_ids: Iterable[str], metric: str) -> dict[str, dict[int, float]]:
     """What runs recorded on their validation split: the metric by step."""
-    value = {"val_error": history.c.error, "val_loss": history.c.loss}[metric]
-    query = sa.select(history.c.run_id, history.c.step, value).order_by(history.c.step)
+    value = {"val_error": records.c.error, "val_loss": records.c.loss}[metric]
+    query = sa.select(records.c.run_id, records.c.step, value).order_by(records.c.step)
     found: dict[str, dict[int, float]] = {}
     with table.engine.begin() as connection:
         for some in in_parts(run_ids):
-            for run_id, step, measured in connection.execute(query.where(history.c.run_id.in_(some))):
+            for run_id, step, measured in connection.execute(query.where(records.c.run_id.in_(some))):
                 found.setdefault(run_id, {})[step] = measured
     return found

@@ -13,11 +13,11 @@ from typing import TYPE_CHECKING, Any
 from orchestrator.sweep.search_space import dearest, trials_of
 from orchestrator.sweep.sweep import FIRST_STAGE, CellSections, Limits, Stage, Sweep, SweepError
 from trainer import cost
-from trainer import trunk as ladder
 from trainer.data import catalogue, datasets
 from trainer.host.urls import is_url, local, shown
 from trainer.presets import PRESETS
 from trainer.spec import OWNERS, RunSpec, SpecError, parse_model_name
+from trainer.trunk import charged_flops
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
@@ -48,7 +48,7 @@ class Plan:
     @property
     def flops(self) -> int:
         """Training FLOPs that all runs cost together, by the rule `exact`: what they share is counted once."""
-        return sum(ladder.charged_flops(self.runs).values())
+        return sum(charged_flops(self.runs).values())
 
     @property
     def cells(self) -> dict[str, list[RunSpec]]:

@@ -11,17 +11,17 @@ from pydantic import BaseModel, ValidationError
 from orchestrator.sweep.search_space import complaints_of, gathered
 from orchestrator.sweep.sweep import (
     FIRST_STAGE,
-    Budget,
+    BudgetSection,
     CellSections,
-    Data,
+    DataSection,
     Limits,
-    Model,
+    ModelSection,
     Parameter,
-    Search,
+    SearchSection,
     Stage,
     Sweep,
     SweepError,
-    Train,
+    TrainSection,
 )
 from orchestrator.sweep.yaml_source import Location, Source, YAMLError, parse
 
@@ -32,12 +32,12 @@ _UNION = ("constrained-int", "list[int]")
 """How pydantic calls the two kinds of `seeds`."""
 
 _SECTIONS: dict[str, type[BaseModel]] = {
-    "data": Data,
-    "model": Model,
-    "train": Train,
-    "budget": Budget,
+    "data": DataSection,
+    "model": ModelSection,
+    "train": TrainSection,
+    "budget": BudgetSection,
     "limits": Limits,
-    "search": Search,
+    "search": SearchSection,
 }
 
 
@@ -184,7 +184,7 @@ def _cross_checks(sweep: Sweep) -> list[tuple[Location, str]]:
         *((("then", i), stage) for i, stage in enumerate(sweep.then)),
     ]
     for where, sections in whole:
-        said = [key for key in Budget.model_fields if getattr(sections.budget, key) is not None]
+        said = [key for key in BudgetSection.model_fields if getattr(sections.budget, key) is not None]
         if len(said) > 1:
             found.append(((*where, "budget", said[1]), f"budget: {' and '.join(said)} at once; give one of them"))
         if isinstance(sections, Stage):

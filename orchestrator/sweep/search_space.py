@@ -10,7 +10,15 @@ from typing import TYPE_CHECKING, Any
 
 from pydantic import BaseModel, ValidationError
 
-from orchestrator.sweep.sweep import Data, Method, Model, Parameter, Search, Sweep, Train
+from orchestrator.sweep.sweep import (
+    DataSection,
+    Method,
+    ModelSection,
+    Parameter,
+    SearchSection,
+    Sweep,
+    TrainSection,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -21,7 +29,7 @@ if TYPE_CHECKING:
 
     Complaint = tuple[Location, str]
 
-_SECTIONS: dict[str, type[BaseModel]] = {"data": Data, "model": Model, "train": Train}
+_SECTIONS: dict[str, type[BaseModel]] = {"data": DataSection, "model": ModelSection, "train": TrainSection}
 _FIXED = {
     *("dataset", "path", "loader", "resolution", "dataset_size", "validation", "zipf_alpha", "zipf_tokens"),
     *("name", "start", "preset", "trains", "tta", "tta_average"),
@@ -126,7 +134,7 @@ def _nearest(name: str) -> str:
 
 
 def _of_parameter(
-    name: str, parameter: Parameter, search: Search, explain: Callable[[ErrorDetails], Complaint]
+    name: str, parameter: Parameter, search: SearchSection, explain: Callable[[ErrorDetails], Complaint]
 ) -> Iterator[Complaint]:
     where = (*_PLACE, name)
     ends = {"min": parameter.min, "max": parameter.max}
@@ -147,7 +155,7 @@ def _of_parameter(
         yield from _misfits(name, list(ends.values()), [(*where, "min"), (*where, "max")], explain)
 
 
-def _of_range(name: str, parameter: Parameter, search: Search) -> Iterator[tuple[str, str]]:
+def _of_range(name: str, parameter: Parameter, search: SearchSection) -> Iterator[tuple[str, str]]:
     low, high, distribution = parameter.min or 0.0, parameter.max or 0.0, parameter.distribution
     if low >= high:
         yield "max", f"found min {low:g} and max {high:g}; max must be above min"
@@ -177,7 +185,7 @@ def _misfits(
             yield where, explain(details)[1]
 
 
-def _of_method(search: Search) -> Iterator[Complaint]:
+def _of_method(search: SearchSection) -> Iterator[Complaint]:
     ranges = [name for name, parameter in search.parameters.items() if parameter.values is None]
     if search.method == "cmaes" and (len(ranges) < 2 or len(ranges) < len(search.parameters)):
         yield (
@@ -188,7 +196,7 @@ def _of_method(search: Search) -> Iterator[Complaint]:
         yield ("search", "method"), "method: cmaes needs a package: pip install 'isoflop[cmaes]'"
 
 
-def _of_scheduler(sweep: Sweep, search: Search) -> Iterator[Complaint]:
+def _of_scheduler(sweep: Sweep, search: SearchSection) -> Iterator[Complaint]:
     """A scheduler of Ray Tune has trials of its own kind, each alone, and knows nothing of the ledger."""
     if search.scheduler is None:
         return
@@ -211,7 +219,7 @@ def _of_scheduler(sweep: Sweep, search: Search) -> Iterator[Complaint]:
         yield from _of_population(sweep, search)
 
 
-def _of_population(sweep: Sweep, search: Search) -> Iterator[Complaint]:
+def _of_population(sweep: Sweep, search: SearchSection) -> Iterator[Complaint]:
     """Members train in parts, each a run that begins with another's parameters: not all recipes can be cut so."""
     for name in search.parameters:
         if name in SEARCHED and name not in MUTABLE:
@@ -232,7 +240,7 @@ TRIALS = 20
 """Trials a cell where the file says no number, and no grid has one of its own."""
 
 
-def trials_of(search: Search) -> int:
+def trials_of(search: SearchSection) -> int:
     """How many trials a cell gets."""
     if search.method != "grid":
         return search.trials or TRIALS
@@ -262,7 +270,7 @@ def choices(name: str, parameter: Parameter) -> list[Any]:
     return list(dict.fromkeys(round(v) if name in WHOLE else float(f"{v:.6g}") for v in found))
 
 
-def drawn_beforehand(search: Search) -> Search:
+def drawn_beforehand(search: SearchSection) -> SearchSection:
     """The search whose trials a scheduler of Ray Tune is given: all of them at once."""
     method: Method = "grid" if search.method == "grid" else "random"
     drawn = search.model_copy(update={"method": method})

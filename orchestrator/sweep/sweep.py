@@ -74,7 +74,7 @@ class _Section(BaseModel):
     model_config = ConfigDict(extra="forbid", strict=True, frozen=True)
 
 
-class Data(_Section):
+class DataSection(_Section):
     """The data set, by name (`isoflop data list`), or with a `path`: class folders, an archive, or an .npz file."""
 
     dataset: str | None = Field(
@@ -102,7 +102,7 @@ class Data(_Section):
     zipf_tokens: Axis[Whole] | None = None
 
 
-class Model(_Section):
+class ModelSection(_Section):
     """The models: by `name` (B-6/Wi-256), or by family, depth and width."""
 
     name: Axis[str] | None = Field(None, description="the paper's names, e.g. B-6/Wi-256, S-6/Wi-1024")
@@ -117,7 +117,7 @@ class Model(_Section):
     dropout: Axis[Share] | None = Field(None, description="share of the hidden activations set to 0 in training")
 
 
-class Train(_Section):
+class TrainSection(_Section):
     """The recipe, by a preset's name or piece by piece; what is said beside a preset overrides it."""
 
     preset: Preset | None = Field(None, description="a recipe of the paper: sets data.augment and mixup as well")
@@ -145,7 +145,7 @@ class Train(_Section):
     tta_average: Axis[Average] | None = None
 
 
-class Budget(_Section):
+class BudgetSection(_Section):
     """How long every run trains: one of three."""
 
     flops: Axis[Positive] | None = Field(None, description="training FLOPs a run may spend")
@@ -173,7 +173,7 @@ class Parameter(_Section):
     points: Whole | None = Field(None, description="grid only: how many between min and max, both included")
 
 
-class Search(_Section):
+class SearchSection(_Section):
     """Hyper-parameters by trial: Optuna's samplers and pruners, or a scheduler of Ray Tune."""
 
     method: Method = Field("tpe", description="grid tries every combination")
@@ -191,10 +191,10 @@ class Search(_Section):
 class CellSections(_Section):
     """One explicit cell: sections as above with one value a key; what it leaves out is taken from the top."""
 
-    data: Data = Data()  # type: ignore[call-arg]
-    model: Model = Model()  # type: ignore[call-arg]
-    train: Train = Train()  # type: ignore[call-arg]
-    budget: Budget = Budget()  # type: ignore[call-arg]
+    data: DataSection = DataSection()  # type: ignore[call-arg]
+    model: ModelSection = ModelSection()  # type: ignore[call-arg]
+    train: TrainSection = TrainSection()  # type: ignore[call-arg]
+    budget: BudgetSection = BudgetSection()  # type: ignore[call-arg]
 
 
 _NAME = r"^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$"
@@ -208,9 +208,9 @@ class Stage(_Section):
 
     stage: str = Field(pattern=_NAME, description="its name, in the column `stage`")
     after: str | None = Field(None, description="the stage that it follows; default: the one above, first `train`")
-    data: Data = Data()  # type: ignore[call-arg]
-    train: Train = Train()  # type: ignore[call-arg]
-    budget: Budget = Budget()  # type: ignore[call-arg]
+    data: DataSection = DataSection()  # type: ignore[call-arg]
+    train: TrainSection = TrainSection()  # type: ignore[call-arg]
+    budget: BudgetSection = BudgetSection()  # type: ignore[call-arg]
 
 
 class Sweep(CellSections):
@@ -221,7 +221,7 @@ class Sweep(CellSections):
         1, description="how many seeds, from 0, or a list of them"
     )
     limits: Limits = Limits()  # type: ignore[call-arg]
-    search: Search | None = Field(None, description="what `isoflop search` varies in every cell")
+    search: SearchSection | None = Field(None, description="what `isoflop search` varies in every cell")
     cells: list[CellSections] = Field([], description="cells beside the grid")
     then: list[Stage] = Field([], description="what is trained on from every run")
 

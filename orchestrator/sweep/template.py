@@ -20,7 +20,7 @@ seeds: 3
 """
 
 
-def starter(file: Path) -> str:
+def template(file: Path) -> str:
     """The text of a sweep file, whose sweep is named like the file."""
     name = re.sub(r"[^a-z0-9-]+", "-", file.stem.lower()).strip("-") or "sweep"
     return _TEXT.format(file=file, name=name)

@@ -18,7 +18,7 @@ def _documented(section: str) -> set[str]:
 
 @pytest.mark.parametrize(
     ("section", "columns"),
-    [("Runs", schema.runs.c), ("History", schema.history.c), ("Attempts", schema.attempts.c)],
+    [("Runs", schema.runs.c), ("History", schema.records.c), ("Attempts", schema.attempts.c)],
 )
 def test_every_column_of_the_table_is_documented(section, columns):
     extra = {"sweep", "search_cell", "trial"} if section == "Runs" else set()

@@ -11,7 +11,7 @@ import pytest
 
 from orchestrator.host import speed as device
 from orchestrator.host.speed import Speed
-from orchestrator.sweep import yaml_source as source
+from orchestrator.sweep.yaml_source import parse
 from tests.paths import ROOT
 
 SHIPPED = sorted((ROOT / "sweeps").glob("*.yaml"))
@@ -168,7 +168,7 @@ def test_results_leave_in_any_format(isoflop, trained, tmp_path):
 def test_the_schema_accepts_the_sweeps_that_ship(isoflop, path):
     schema = json.loads(isoflop("schema").out)
     jsonschema.Draft202012Validator.check_schema(schema)
-    jsonschema.validate(source.parse(path.name, path.read_text())[0], schema)
+    jsonschema.validate(parse(path.name, path.read_text())[0], schema)
 
 
 def test_the_schema_refuses_what_the_reader_refuses(isoflop):

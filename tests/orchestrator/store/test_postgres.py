@@ -26,7 +26,7 @@ from orchestrator.scheduling.write_buffer import Journal
 from orchestrator.store import schema
 from orchestrator.store.engine import TableError
 from orchestrator.store.requests import BY_HAND, Changes, Request, add, ask
-from orchestrator.store.retry import Patience
+from orchestrator.store.retry import Retry
 from orchestrator.store.schema import attempts, runs
 from orchestrator.store.table import End, Table
 from orchestrator.workers.executor import Finished, InlineExecutor
@@ -421,7 +421,7 @@ def test_a_transaction_whose_commit_was_not_answered_is_written_once(two, planne
 
     monkeypatch.setattr(table.engine.dialect, "do_commit", commits_and_breaks)
     said = []
-    Patience(said.append, lambda _: None, lambda: False)(lambda: journal.write(table, []))
+    Retry(said.append, lambda _: None, lambda: False)(lambda: journal.write(table, []))
     assert said == ["the database does not answer: waiting, nothing is lost", "the table can be written again"]
     assert table.counts() == {"done": 1, "running": 1}
     assert len(table.frame("history")) == sum(len(result.history) for result in results)

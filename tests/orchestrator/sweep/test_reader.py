@@ -3,12 +3,12 @@
 import pytest
 
 from orchestrator import SweepError, load_sweep, plan, read_sweep
-from orchestrator.sweep.sweep import Data, Train
+from orchestrator.sweep.sweep import DataSection, TrainSection
 
 HEAD = "sweep: a\ndata: {dataset: digits}\nmodel: {width: 16}\nbudget: {epochs: 1}\n"
 SECTIONS = "data, model, train, budget, sweep, seeds, limits, search, cells, then"
-TRAIN_KEYS = ", ".join(Train.model_fields)
-DATA_KEYS = ", ".join(Data.model_fields)
+TRAIN_KEYS = ", ".join(TrainSection.model_fields)
+DATA_KEYS = ", ".join(DataSection.model_fields)
 STEP = "batch_size 64, which takes 64 examples, 1.9e+06 FLOPs"
 
 
