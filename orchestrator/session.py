@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
     from orchestrator.host.speed import Speed
     from orchestrator.scheduling.progress import Progress
-    from orchestrator.scheduling.scheduler import Scheduler, Search
+    from orchestrator.scheduling.scheduler import RunSource, Scheduler
     from orchestrator.store.table import Table
     from orchestrator.sweep.planner import Plan
     from orchestrator.sweep.sweep import Sweep
@@ -78,7 +78,7 @@ def train(
     settings: Settings,
     on_progress: Callable[[Progress], None],
     say: Say,
-    search: Search | None = None,
+    search: RunSource | None = None,
 ) -> Scheduler | None:
     """Train the queued runs of sweeps and those that a search adds; None where nothing is queued.
 
