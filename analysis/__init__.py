@@ -26,13 +26,12 @@ from analysis.figures.residuals import describe_coverage, describe_held_out, des
 from analysis.figures.runs import describe_families, describe_runs
 from analysis.fits.law import fit_law
 from analysis.fits.law_fit import LawFit
-from analysis.fits.law_set import LawSet
-from analysis.fits.laws import fit_laws
+from analysis.fits.law_set import LawSet, fit_laws
 from analysis.fits.power_law import fit_power_law
 from analysis.fits.power_law_fit import PowerLawFit
 from analysis.fits.profile import Profile, profile
 from analysis.report.tables import fits_table, runs_table, to_latex, to_markdown
-from analysis.solver.power_law import FitError
+from analysis.solver.fitting import FitError
 from analysis.table.seeds import average_seeds
 
 __all__ = [

@@ -77,7 +77,7 @@ def addition(folder: Path) -> None:
         found, seconds = timed(lambda n=name: fit_laws(known, "examples", "loss", resamples=0, loss=n), 10)
         off = np.log(found.predict(later["examples"])["y"].to_numpy() / later["loss"].to_numpy())
         print(
-            f"\nFour-digit addition, {name}: {found.best.form} of {len(found.fits) + len(found.left_out)} laws, "
+            f"\nFour-digit addition, {name}: {found.best.name} of {len(found.fits) + len(found.left_out)} laws, "
             f"log RMSE {np.sqrt(np.mean(off**2)):.4f} on the last 3, {seconds:.3f} s (median of 10)"
         )
 

@@ -16,7 +16,7 @@ from analysis.approaches.optimum import fit_price
 from analysis.approaches.surface import fit_surface
 from analysis.fits.power_law import check_options
 from analysis.fits.quantity import quantity
-from analysis.solver import intervals
+from analysis.solver import bootstrap
 from analysis.table import columns, seeds
 
 if TYPE_CHECKING:
@@ -156,7 +156,7 @@ def _joint(curves: tuple[IsoflopCurve, ...], found: Curves, resamples: int, leve
     fit = fit_surface(points, "x", "d", "y", resamples=resamples, level=level, seed=seed)
 
     of_a_run = fit.rms * float(np.sqrt(found.repeats))  # the points are means of cells
-    misfit = found.misfit(of_a_run, fit.n, fit.found.theta.size)
+    misfit = found.misfit(of_a_run, fit.n, fit.solution.theta.size)
 
     def together(curve: IsoflopCurve) -> tuple[Array, Array]:
         price = fit_price({"x": curve.x, "d": curve.d, "flops": np.full(curve.x.size, curve.budget)}, "x", "d")
@@ -187,7 +187,7 @@ def _optimum(curve: IsoflopCurve, find: _Finder, level: float) -> tuple[dict[str
         tried = find.find(curve)
         refusal = _refusal(curve, tried[0])
         found = found if refusal else tried
-    wider = intervals.stretch(curve.spare, 0, level) if find.wider is None else find.wider
+    wider = bootstrap.widening(curve.spare, 0, level) if find.wider is None else find.wider
     return row | _numbers(curve, *found, level, wider) | {"refused": refusal}, found[0][1:]
 
 

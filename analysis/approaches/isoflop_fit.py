@@ -10,8 +10,8 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from analysis.approaches.curves import Curve
-from analysis.fits.power_law_fit import plain
-from analysis.solver import intervals
+from analysis.fits.quantity import plain
+from analysis.solver import bootstrap
 
 if TYPE_CHECKING:
     from analysis.fits.quantity import Quantity
@@ -141,5 +141,5 @@ class Growth:
         replicates = replicates[np.all(np.isfinite(replicates), axis=1)]
         if not replicates.size:
             return np.exp(middle), np.full(reach.shape, np.nan), np.full(reach.shape, np.nan)
-        low, high = np.exp(intervals.percentile(replicates, middle, level, self.wider))
+        low, high = np.exp(bootstrap.percentile(replicates, middle, level, self.wider))
         return np.exp(middle), low, high

@@ -13,7 +13,7 @@ from analysis.approaches import minima
 from analysis.approaches.curves import Curve, draw_curves
 from analysis.fits.power_law import check_options
 from analysis.fits.quantity import quantity
-from analysis.solver import intervals
+from analysis.solver import bootstrap
 from analysis.table import columns
 
 if TYPE_CHECKING:
@@ -184,7 +184,7 @@ def _best(curve: Curve, lost: Array, level: float) -> tuple[dict[str, Any], list
         return tried | {
             "flag": f"noise leaves the minimum open (inside in {100 * sure:.0f} % of resamples)"
         }, between
-    wider = intervals.stretch(curve.spare, 0, level)
+    wider = bootstrap.widening(curve.spare, 0, level)
     at = quantity(float(np.exp(log_lr[0])), np.exp(log_lr[1:]), level, wider=wider, log=True)
     found = {"lr": at.value, "lr_low": at.low, "lr_high": at.high, "y": float(np.exp(log_y[0]))}
     return row | found | {"flag": ""}, []

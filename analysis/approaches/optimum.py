@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from analysis.fits.quantity import Quantity, quantity
-from analysis.solver.power_law import FitError
+from analysis.solver.fitting import FitError
 from analysis.table import columns
 
 if TYPE_CHECKING:
@@ -106,7 +106,7 @@ def optima(fit: SurfaceFit, log_c: Array, price: Price, dataset_size: float | No
     Raises:
         ValueError: `dataset_size` is missing or not asked for.
     """
-    if fit.form == "chinchilla" and dataset_size is None:
+    if fit.name == "chinchilla" and dataset_size is None:
         own = {name: np.array([fit[name]]) for name in ("A", "alpha", "B", "beta", "floor")}
         return solve_chinchilla(own, log_c, price)[:, 0], solve_chinchilla(fit.replicates, log_c, price)
     return _searched(fit, log_c, price, dataset_size)
@@ -120,7 +120,7 @@ def inputs(fit: SurfaceFit, n: Array, d: Array, dataset_size: float | None = Non
     """
     if (len(fit.x) == 3) != (dataset_size is not None):
         wanted = "needs a dataset_size" if dataset_size is None else "knows nothing of a dataset_size"
-        raise ValueError(f"the surface {fit.form!r} {wanted}")
+        raise ValueError(f"the surface {fit.name!r} {wanted}")
     return (n, d) if dataset_size is None else (n, dataset_size, d)
 
 

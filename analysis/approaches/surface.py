@@ -18,11 +18,11 @@ from analysis.table.options import Options
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from analysis.laws.base import Form
+    from analysis.laws.base import Law
     from analysis.table.data import Data
     from analysis.table.options import OptionNames
 
-FORMS: dict[str, type[Form]] = {
+LAWS: dict[str, type[Law]] = {
     "chinchilla": Additive,
     "kaplan": Joint,
     "repeated": Repeated,
@@ -34,7 +34,7 @@ Surface = Literal["chinchilla", "kaplan", "repeated", "repeated-examples"]
 class SurfaceFit(LawFit):
     """A law of params N and examples D; with repeated examples of N, unique examples U and D, in this order.
 
-    The estimates are the parameters of the form (A, alpha, B, beta, floor; Nc, alpha, Dc, beta for "kaplan";
+    The estimates are the parameters of the law (A, alpha, B, beta, floor; Nc, alpha, Dc, beta for "kaplan";
     `examples_decay`, `params_decay` in repeats) and what follows at the optimum under C = k N D, no example
     repeated, whatever k: `params_exponent` (N* ~ C^.), `examples_exponent` (D* ~ C^.), `frontier_exponent`
     (y - floor ~ C^-.).
@@ -63,12 +63,12 @@ def fit_surface(
     y: str = "loss",
     *,
     u: str = "dataset_size",
-    form: Surface = "chinchilla",
+    law: Surface = "chinchilla",
     **options: Unpack[OptionNames],
 ) -> SurfaceFit:
     """The surface through all rows of `frame`, with bootstrap intervals.
 
-    Forms: "chinchilla", y = floor + A N^-alpha + B D^-beta (Hoffmann et al. 2022, equation 10, appendix D.3);
+    Laws: "chinchilla", y = floor + A N^-alpha + B D^-beta (Hoffmann et al. 2022, equation 10, appendix D.3);
     "kaplan", y = [(Nc / N)^(alpha / beta) + Dc / D]^beta (Kaplan et al. 2020, equation 1.5); "repeated", the
     first with N and D replaced by what they are worth when U unique examples are seen D / U times (Muennighoff
     et al. 2023, equations 5 and 6; all parameters at once where they fix those of the first); and
@@ -84,23 +84,23 @@ def fit_surface(
             `epochs` in its place, D is `u` times that.
         y: positive column that was measured.
         u: positive column of the unique examples U; read by the "repeated" forms only.
-        form: which law.
+        law: which law.
         **options: see `Options`.
 
     Raises:
         ValueError: a column or an option is missing or unfit, or there are too few distinct points.
     """
-    if form not in FORMS:
-        raise ValueError(f"form is {form!r}; expected {' or '.join(map(repr, FORMS))}")
+    if law not in LAWS:
+        raise ValueError(f"law is {law!r}; expected {' or '.join(map(repr, LAWS))}")
     chosen = Options(**options)
-    names = (n, u, d) if FORMS[form].inputs == ("N", "U", "D") else (n, d)
+    names = (n, u, d) if LAWS[law].inputs == ("N", "U", "D") else (n, d)
     data = read(_with_examples(frame, u, d), names, y, chosen)
-    law = FORMS[form](data.logs, data.centre_x)
-    _check_design(data, names, (n, d), law)
+    placed = LAWS[law](data.logs, data.centre_x)
+    _check_design(data, names, (n, d), placed)
     groups = [(np.unique(data.x[names.index(name)], return_inverse=True)[1], 3) for name in (n, d)]
-    groups.append((np.unique(data.x, axis=1, return_inverse=True)[1].ravel(), law.free.size))
-    found = fitting.estimate(law, data, chosen, groups)
-    return conclusion.conclude(SurfaceFit, form, names, y, law, data, found, chosen)
+    groups.append((np.unique(data.x, axis=1, return_inverse=True)[1].ravel(), placed.free.size))
+    found = fitting.estimate(placed, data, chosen, groups)
+    return conclusion.conclude(SurfaceFit, law, names, y, placed, data, found, chosen)
 
 
 def _with_examples(frame: pd.DataFrame | Mapping[str, Any], u: str, d: str) -> pd.DataFrame | Mapping[str, Any]:
@@ -110,7 +110,7 @@ def _with_examples(frame: pd.DataFrame | Mapping[str, Any], u: str, d: str) -> p
     return table.assign(**{d: table[u] * table["epochs"]})
 
 
-def _check_design(data: Data, names: tuple[str, ...], pair: tuple[str, str], law: Form) -> None:
+def _check_design(data: Data, names: tuple[str, ...], pair: tuple[str, str], law: Law) -> None:
     """Raise a ValueError where the design cannot carry the law."""
     for name in pair:
         axis = data.x[names.index(name)]

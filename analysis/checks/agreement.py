@@ -21,8 +21,8 @@ from analysis.approaches.optimum import exponents, fit_price
 from analysis.approaches.surface import fit_surface
 from analysis.fits.power_law import fit_power_law
 from analysis.fits.quantity import Draws, Quantity, quantity
-from analysis.solver import intervals
-from analysis.solver.power_law import FitError
+from analysis.solver import bootstrap
+from analysis.solver.fitting import FitError
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -159,8 +159,8 @@ def _frontier(
     fit = fit_frontier(table, x=budget, y=y, **options)
     log_c, count = np.log(points[budget].to_numpy(dtype=float)), len(points)
     rng = np.random.default_rng(options["seed"])
-    weights = intervals.resample(np.arange(count), log_c, options["resamples"], rng, 2)
-    every, wider = np.concatenate([np.ones((1, count)), weights]), intervals.stretch(count, 2, options["level"])
+    weights = bootstrap.resample(np.arange(count), log_c, options["resamples"], rng, 2)
+    every, wider = np.concatenate([np.ones((1, count)), weights]), bootstrap.widening(count, 2, options["level"])
     off = _grid_step(table, n, budget) * rng.uniform(-0.5, 0.5, every.shape)
     off[0] = 0.0
     out = {}

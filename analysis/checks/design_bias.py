@@ -13,7 +13,7 @@ from analysis.approaches.isoflop import prepare
 from analysis.approaches.optimum import exponents, fit_price
 from analysis.approaches.surface import fit_surface
 from analysis.checks.agreement import QUANTITIES, approaches
-from analysis.solver.power_law import FitError
+from analysis.solver.fitting import FitError
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -99,8 +99,8 @@ def design_bias(
     """
     table, budget, _ = prepare(frame, n, y, d, budget)
     fit = fit or fit_surface(table, n, d, y, resamples=0)
-    if fit.form != "chinchilla":
-        raise ValueError(f"form is {fit.form!r}; design bias knows the exponents of 'chinchilla' only")
+    if fit.name != "chinchilla":
+        raise ValueError(f"the law is {fit.name!r}; design bias knows the exponents of 'chinchilla' only")
     if set(fit.at_bounds) - {"floor"}:
         raise FitError(f"{y!r} does not fall with both {n!r} and {d!r}: {'; '.join(fit.warnings)}")
     clean = table.assign(**{y: fit.predict(table[n].to_numpy(), table[d].to_numpy())["y"].to_numpy()})

@@ -12,9 +12,9 @@ from scipy.special import ndtri, stdtrit
 
 from analysis.approaches.surface import fit_surface
 from analysis.fits.law import fit_law
-from analysis.fits.laws import fit_laws
+from analysis.fits.law_set import fit_laws
 from analysis.fits.power_law import fit_power_law
-from analysis.solver.power_law import FitError
+from analysis.solver.fitting import FitError
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -84,7 +84,7 @@ def surface(form: Surface) -> Callable[[pd.DataFrame, Question], Predict]:
     """A surface of params and examples."""
 
     def fit(train: pd.DataFrame, q: Question) -> Predict:
-        law = fit_surface(train, q.x[0], q.x[1], q.y, form=form, **q.draws)
+        law = fit_surface(train, q.x[0], q.x[1], q.y, law=form, **q.draws)
         noise = law.rms * np.sqrt(law.n / max(law.n - law.law.free.size, 1))
 
         def predict(test: pd.DataFrame) -> tuple[Array, Array, Array]:

@@ -12,7 +12,7 @@ from analysis.approaches.surface import fit_surface
 from analysis.checks.validate import levels, ordered
 from analysis.fits.power_law import fit_power_law
 from analysis.fits.quantity import Quantity
-from analysis.solver.power_law import FitError
+from analysis.solver.fitting import FitError
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence

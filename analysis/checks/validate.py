@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from analysis.approaches.curves import by_budget
 from analysis.checks.predictors import Question, log_linear, power, surface
 from analysis.fits.power_law import check_options
-from analysis.solver.power_law import FitError
+from analysis.solver.fitting import FitError
 from analysis.table import columns
 
 if TYPE_CHECKING:

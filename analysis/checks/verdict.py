@@ -14,7 +14,7 @@ from analysis.checks.design_bias import design_bias
 from analysis.checks.sensitivity import sensitivity
 from analysis.checks.validate import COVERED, ordered, validate
 from analysis.fits.power_law import fit_power_law
-from analysis.solver.power_law import FitError
+from analysis.solver.fitting import FitError
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
@@ -169,7 +169,7 @@ def _exponent(against: tuple[str, ...], said: str, moved: Sensitivity | None, na
 def _misfit(table: pd.DataFrame, fit: SurfaceFit, order: str) -> list[str]:
     """Whether the runs leave the surface by more than the noise that curves through neighbours show."""
     found = draw_curves(table, by_budget(table, order), fit.x[0], fit.y, resamples=0, seed=0)
-    ratio = found.misfit(fit.rms, fit.n, fit.found.theta.size)
+    ratio = found.misfit(fit.rms, fit.n, fit.solution.theta.size)
     return [f"the runs leave the surface by {ratio:.1f} x their noise: it is not the law of this table"][
         : ratio > 1
     ]

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from analysis.approaches.isoflop_fit import IsoflopFit
 from analysis.approaches.optimum import SIX_N_D, Price, fit_price, inputs, optima, optimum
 from analysis.fits.quantity import Quantity, quantity
-from analysis.solver.power_law import FitError
+from analysis.solver.fitting import FitError
 from analysis.table import columns
 
 if TYPE_CHECKING:

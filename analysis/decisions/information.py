@@ -54,12 +54,12 @@ class Information:
 
 def places(fit: SurfaceFit) -> Array:
     """The parameter values at which a design is judged, [K, P], scaled as the law has them."""
-    return np.concatenate([fit.found.theta[None], fit.found.replicates[: PLACES - 1]])
+    return np.concatenate([fit.solution.theta[None], fit.solution.replicates[: PLACES - 1]])
 
 
 def noise(fit: SurfaceFit) -> float:
     """Sd of log y of one run about the law: Huber's threshold over its tuning, or the rms of the residuals."""
-    robust = fit.delta / newton.TUNING if fit.found.loss.residuals == "log" else np.inf
+    robust = fit.delta / newton.TUNING if fit.solution.loss.residuals == "log" else np.inf
     return float(max(robust if np.isfinite(robust) else fit.rms, 1e-6))
 
 

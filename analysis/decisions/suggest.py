@@ -13,7 +13,7 @@ from analysis.approaches.optimum import SIX_N_D, Price, fit_price, solve_chinchi
 from analysis.approaches.surface import fit_surface
 from analysis.decisions import information
 from analysis.fits.quantity import Quantity, quantity
-from analysis.solver.power_law import FitError
+from analysis.solver.fitting import FitError
 from analysis.table import columns
 
 if TYPE_CHECKING:
@@ -157,7 +157,7 @@ def suggest(  # noqa: PLR0913 - the columns, the question and its limits
     grid = grid[grid[flops] <= budget].reset_index(drop=True)
     if not len(grid):
         raise ValueError(f"no candidate costs at most {budget:.3g} FLOPs")
-    if not np.isfinite(ask(fit.found.theta[None])[0]):
+    if not np.isfinite(ask(fit.solution.theta[None])[0]):
         raise FitError(f"{_words(target, where, n, y, flops)} is not determined by the runs so far")
     known = information.inform(fit, ask)
     slopes = information.gradients(fit, information.places(fit), grid[n].to_numpy(float), grid[d].to_numpy(float))
@@ -264,7 +264,7 @@ def _score(known: Information, slopes: Array, chosen: list[int]) -> float:
 
 
 def _now(fit: SurfaceFit, ask: Callable[[Array], Array], target: Target, level: float) -> Quantity:
-    value, drawn = float(ask(fit.found.theta[None])[0]), ask(fit.found.replicates)
+    value, drawn = float(ask(fit.solution.theta[None])[0]), ask(fit.solution.replicates)
     if target == "exponent":
         return quantity(value, drawn, level, wider=fit.wider)
     return quantity(float(np.exp(value)), np.exp(drawn), level, wider=fit.wider, log=True)

@@ -13,7 +13,7 @@ from analysis.approaches.frontier import frontier
 from analysis.figures import chart
 from analysis.figures.cells import cell_points
 from analysis.figures.chart import Chart, Line
-from analysis.fits.power_law_fit import quote
+from analysis.fits.quantity import quote
 from analysis.table import columns
 
 if TYPE_CHECKING:

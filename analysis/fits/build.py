@@ -10,10 +10,10 @@ from numpy.typing import NDArray
 from analysis.fits import diagnostics as doubts
 from analysis.fits.law_fit import LawFit
 from analysis.laws.base import EXPONENT_BOUNDS
-from analysis.solver import bootstrap, intervals
+from analysis.solver import bootstrap
 
 if TYPE_CHECKING:
-    from analysis.laws.base import Form
+    from analysis.laws.base import Law
     from analysis.solver.fitting import Found
     from analysis.table.data import Data
     from analysis.table.options import Options
@@ -24,10 +24,10 @@ Fit = TypeVar("Fit", bound=LawFit)
 
 def conclude(
     kind: type[Fit],
-    form: str,
+    name: str,
     x: tuple[str, ...],
     y: str,
-    law: Form,
+    law: Law,
     data: Data,
     found: Found,
     options: Options,
@@ -54,7 +54,7 @@ def conclude(
     unit = float(np.exp(data.centre_y)) if options.residuals == "raw" else 1.0
     logs = data.log_y - law.value(found.theta[None, :])[0]
     return kind(
-        form=form,
+        name=name,
         x=x,
         y=y,
         estimates=estimates,
@@ -77,7 +77,7 @@ def conclude(
         reasons=reasons,
         law=law,
         data=data,
-        found=found,
+        solution=found,
         wider=wider,
     )
 
@@ -89,9 +89,9 @@ def interval(
     if not replicates.size:
         return (np.nan, np.nan)
     if linear:
-        ends = intervals.percentile(replicates, estimate, level, wider)
+        ends = bootstrap.percentile(replicates, estimate, level, wider)
     else:
         with np.errstate(divide="ignore", over="ignore", invalid="ignore"):
-            ends = np.exp(intervals.percentile(np.log(replicates), np.log(estimate), level, wider))
+            ends = np.exp(bootstrap.percentile(np.log(replicates), np.log(estimate), level, wider))
     low, high = np.clip(ends, *within)
     return float(low), float(high)

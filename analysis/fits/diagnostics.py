@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from analysis.laws.base import EXPONENT_BOUNDS
 
 if TYPE_CHECKING:
-    from analysis.laws.base import Form
+    from analysis.laws.base import Law
     from analysis.solver.fitting import Found
     from analysis.table.data import Data
 
@@ -35,13 +35,13 @@ class Evidence:
 
     x: tuple[str, ...]
     y: str
-    law: Form
+    law: Law
     data: Data
     found: Found
     intervals: dict[str, tuple[float, float]]
 
 
-def at_bounds(law: Form, theta: Array) -> tuple[str, ...]:
+def at_bounds(law: Law, theta: Array) -> tuple[str, ...]:
     """Names of the parameters that ended at a bound."""
     margin = 1e-6 * np.maximum(np.abs(theta), 1e-6)
     ended = (theta - law.low <= margin) | (law.high - theta <= margin)

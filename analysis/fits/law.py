@@ -20,12 +20,12 @@ if TYPE_CHECKING:
 
     import pandas as pd
 
-    from analysis.laws.base import Form
+    from analysis.laws.base import Law
     from analysis.solver.fitting import Fitted
     from analysis.table.data import Data
     from analysis.table.options import OptionNames
 
-LAWS: dict[str, Callable[..., Form]] = {
+LAWS: dict[str, Callable[..., Law]] = {
     "power": partial(Power, floor=False),
     "power-floor": partial(Power, floor=True),
     "power-shift": partial(Power, floor=False, shift=True),
@@ -77,7 +77,7 @@ def fit_law(
     return answer(data, form, law, x, y, chosen)
 
 
-def place(data: Data, law: str, chance: float | None) -> Form:
+def place(data: Data, law: str, chance: float | None) -> Law:
     """The law placed at the data.
 
     Raises:
@@ -93,7 +93,7 @@ def place(data: Data, law: str, chance: float | None) -> Form:
 
 
 def answer(
-    data: Data, form: Form, law: str, x: str, y: str, options: Options, *, fitted: Fitted | None = None
+    data: Data, form: Law, law: str, x: str, y: str, options: Options, *, fitted: Fitted | None = None
 ) -> LawFit:
     """Fit a law that was placed at the data, unless it is `fitted`, and draw the conclusions."""
     groups = [(np.unique(data.x[0], return_inverse=True)[1], form.free.size)]

@@ -11,11 +11,11 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from analysis.fits.power_law_fit import plain, quote
-from analysis.solver import intervals
+from analysis.fits.quantity import plain, quote
+from analysis.solver import bootstrap
 
 if TYPE_CHECKING:
-    from analysis.laws.base import Form
+    from analysis.laws.base import Law
     from analysis.solver.fitting import Found
     from analysis.table.data import Data
 
@@ -27,7 +27,7 @@ class LawFit:
     """A law fitted to a table.
 
     Attributes:
-        form: name of the law; `formula()` writes it out.
+        name: name of the law; `formula()` writes it out.
         x: names of the input columns; y: name of the measured one.
         estimates: value of each parameter and of each quantity that follows from them, in the units of the data.
         intervals: name -> (low, high) at `level`, for all of them.
@@ -48,7 +48,7 @@ class LawFit:
         reasons: why no exponent is claimed; empty when `supported`.
     """
 
-    form: str
+    name: str
     x: tuple[str, ...]
     y: str
     estimates: dict[str, float]
@@ -69,9 +69,9 @@ class LawFit:
     points: pd.DataFrame = field(repr=False)
     warnings: tuple[str, ...]
     reasons: tuple[str, ...]
-    law: Form = field(repr=False)
+    law: Law = field(repr=False)
     data: Data = field(repr=False)
-    found: Found = field(repr=False)
+    solution: Found = field(repr=False)
     wider: float = field(repr=False, default=1.0)
 
     @property
@@ -86,7 +86,7 @@ class LawFit:
             KeyError: the law has none of that name.
         """
         if name not in self.estimates:
-            raise KeyError(f"the law {self.form!r} has no {name!r}; it has {', '.join(self.estimates)}")
+            raise KeyError(f"the law {self.name!r} has no {name!r}; it has {', '.join(self.estimates)}")
         return self.estimates[name]
 
     def predict(self, *x: Any) -> pd.DataFrame:
@@ -99,10 +99,13 @@ class LawFit:
             ValueError: another number of inputs, or some of them not positive and finite.
         """
         at = self._inputs(x)
-        logs, drawn = self._log_law(at, self.found.theta[None, :])[0], self._log_law(at, self.found.replicates)
+        logs, drawn = (
+            self._log_law(at, self.solution.theta[None, :])[0],
+            self._log_law(at, self.solution.replicates),
+        )
         band = np.full((2, logs.size), np.nan)
         if self.resamples:
-            band = np.exp(intervals.percentile(drawn, logs, self.level, self.wider))
+            band = np.exp(bootstrap.percentile(drawn, logs, self.level, self.wider))
         columns = dict(zip(self.law.inputs, at, strict=True))
         return pd.DataFrame({**columns, "y": np.exp(logs), "low": band[0], "high": band[1]})
 
@@ -112,7 +115,7 @@ class LawFit:
         Raises:
             ValueError: as for `predict`.
         """
-        return np.asarray(np.exp(self._log_law(self._inputs(x), self.found.replicates)))
+        return np.asarray(np.exp(self._log_law(self._inputs(x), self.solution.replicates)))
 
     def formula(self) -> str:
         """The law as one line of text with its numbers."""
@@ -130,7 +133,7 @@ class LawFit:
     def summary(self) -> str:
         """A few lines of text. Where the data do not support the exponents they say why."""
         spans = ", ".join(f"{name} {low:.3g} to {high:.3g}" for name, (low, high) in self.ranges.items())
-        head = [self.formula()] if self.supported else [f"{self.y}: no exponent claimed of the law {self.form!r}"]
+        head = [self.formula()] if self.supported else [f"{self.y}: no exponent claimed of {self.name!r}"]
         head += [f"  because {text}" for text in self.reasons]
         sure = f"{100 * self.level:g} % over {self.resamples} resamples of {self.n_clusters} clusters"
         body = [f"  {name} {self.quoted(name)}" for name in self.estimates] if self.supported else []
@@ -140,9 +143,9 @@ class LawFit:
 
     def to_dict(self) -> dict[str, Any]:
         """Everything but the replicates, as JSON can hold it: infinite and undefined numbers are None."""
-        names = ("form", "y", "level", "n", "n_clusters", "resamples", "objective", "delta", "rms", "condition")
+        names = ("y", "level", "n", "n_clusters", "resamples", "objective", "delta", "rms", "condition")
         out: dict[str, Any] = {name: plain(getattr(self, name)) for name in names}
-        out |= {"x": list(self.x), "converged": self.converged, "supported": self.supported}
+        out |= {"law": self.name, "x": list(self.x), "converged": self.converged, "supported": self.supported}
         out |= {"estimates": {name: plain(value) for name, value in self.estimates.items()}}
         for name in ("intervals", "ranges"):
             out[name] = {key: [plain(end) for end in ends] for key, ends in getattr(self, name).items()}

@@ -12,9 +12,10 @@ from analysis.fits import power_law_diagnostics as caveats
 from analysis.fits.power_law_fit import PowerLawFit
 from analysis.laws.base import EXPONENT_BOUNDS
 from analysis.laws.power import Power
-from analysis.solver import bootstrap, fitting, intervals
+from analysis.solver import bootstrap, fitting
 from analysis.solver import power_law as solver
-from analysis.solver.power_law import FitError, Form, Points, Solution
+from analysis.solver.fitting import FitError
+from analysis.solver.power_law import Form, Points, Solution
 from analysis.table.data import read
 from analysis.table.options import Options
 
@@ -150,7 +151,7 @@ def conclude(drawn: Sample, x: str, y: str, form: Form, level: float) -> PowerLa
     if len(drawn.drawn_weights):
         places = Points(drawn.drawn_x, loss, drawn.precision)
         replicates = solver.solve(places, drawn.drawn_y, drawn.drawn_weights, form, warm=law)
-    wider = drawn.wider or intervals.stretch(drawn.clusters, form.count, level)
+    wider = drawn.wider or bootstrap.widening(drawn.clusters, form.count, level)
     ends = _intervals(law, replicates, form, level, wider)
     evidence = _evidence(drawn, x, y, form, law, replicates, ends["exponent"], loss)
     warnings, reasons = caveats.examine(evidence)
@@ -208,14 +209,14 @@ def _intervals(
     ]
     if not replicates.exponent.size:
         return dict.fromkeys(names, (np.nan, np.nan))
-    logs = intervals.percentile(np.log(replicates.exponent), np.log(law.exponent[0]), level, wider)
+    logs = bootstrap.percentile(np.log(replicates.exponent), np.log(law.exponent[0]), level, wider)
     ends = {
         "exponent": np.clip(np.exp(logs), *EXPONENT_BOUNDS),
-        "floor": np.maximum(intervals.percentile(replicates.floor, law.floor[0], level, wider), 0.0),
-        "shift": np.maximum(intervals.percentile(replicates.shift, law.shift[0], level, wider), 0.0),
+        "floor": np.maximum(bootstrap.percentile(replicates.floor, law.floor[0], level, wider), 0.0),
+        "shift": np.maximum(bootstrap.percentile(replicates.shift, law.shift[0], level, wider), 0.0),
     }
     with np.errstate(over="ignore"):
-        logs = intervals.percentile(replicates.log_coefficient, law.log_coefficient[0], level, wider)
+        logs = bootstrap.percentile(replicates.log_coefficient, law.log_coefficient[0], level, wider)
         ends["coefficient"] = np.exp(logs)
     return {name: (float(ends[name][0]), float(ends[name][1])) for name in names}
 

@@ -11,7 +11,8 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from analysis.solver import intervals
+from analysis.fits.quantity import plain, quote
+from analysis.solver import bootstrap
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -85,7 +86,7 @@ class PowerLawFit:
         band = np.full((2, at.size), np.nan)
         if self.resamples:
             logs = np.log(self.replicates.predict(at))
-            band = np.exp(intervals.percentile(logs, np.log(y), self.level, self.wider))
+            band = np.exp(bootstrap.percentile(logs, np.log(y), self.level, self.wider))
         return pd.DataFrame({"x": at, "y": y, "low": band[0], "high": band[1]})
 
     def formula(self) -> str:
@@ -153,22 +154,3 @@ class PowerLawFit:
         low, high = (f"{end:.2g}" for end in self.compatible)
         head = f"{self.y} against {self.x}: no exponent claimed; these points allow {low} to {high}"
         return [head, *(f"  because {text}" for text in self.reasons)]
-
-
-def quote(value: float, interval: tuple[float, float]) -> str:
-    """`value` with as many digits as the width of its interval justifies: two of the width's own."""
-    width = interval[1] - interval[0]
-    if not math.isfinite(width) or width <= 0:
-        return f"{value:.3g}"
-    size = max(abs(value), abs(interval[0]), abs(interval[1]))
-    digits = max(math.floor(math.log10(size)) - math.floor(math.log10(width)) + 2, 1)
-    if 1e-4 <= size < 1e5:
-        return f"{value:.{min(max(1 - math.floor(math.log10(width)), 0), 12)}f}"
-    return f"{value:.{min(digits, 12)}g}"
-
-
-def plain(value: float) -> float | None:
-    """A number as JSON can hold it; texts and whole numbers pass."""
-    if isinstance(value, str | int):
-        return value
-    return float(value) if math.isfinite(value) else None

@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 
 from analysis.laws import newton
 from analysis.laws.base import Smooth
-from analysis.solver import fitting, intervals
+from analysis.solver import bootstrap, fitting
 
 if TYPE_CHECKING:
     from analysis.fits.law_fit import LawFit
@@ -70,9 +70,9 @@ def profile(fit: LawFit, name: str | None = None, *, at: tuple[float, ...] | Non
             f"{fit.n} rows are {fit.n_clusters} runs: a profile needs independent rows; use the bootstrap"
         )
     quantity, linear = _quantity(fit, name, at)
-    found, spare = fit.found, max(fit.n - fit.law.free.size, 1)
+    found, spare = fit.solution, max(fit.n - fit.law.free.size, 1)
     problem = fitting.pose(fit.law, fit.data, found.loss, fit.data.weights[None, :])
-    limit = intervals.student(spare, fit.level) * intervals.gauss(fit.level)
+    limit = bootstrap.student(spare, fit.level) * bootstrap.gauss(fit.level)
     step = _first_step(problem, found.theta, quantity, spare)
     for _ in range(_ROUNDS):
         values, roots = _walk(problem, found.theta, quantity, step, spare)

@@ -9,8 +9,7 @@ from typing import TypedDict
 import numpy as np
 from numpy.typing import NDArray
 
-from analysis.fits.power_law_fit import quote
-from analysis.solver import intervals
+from analysis.solver import bootstrap
 
 Array = NDArray[np.float64]
 
@@ -59,7 +58,26 @@ def quantity(value: float, replicates: Array, level: float, *, wider: float = 1.
     if kept.size < 20 or not math.isfinite(value):
         return Quantity(value, math.nan, math.nan, kept)
     if log:
-        ends = np.exp(intervals.percentile(np.log(kept), math.log(value), level, wider))
+        ends = np.exp(bootstrap.percentile(np.log(kept), math.log(value), level, wider))
     else:
-        ends = intervals.percentile(kept, value, level, wider)
+        ends = bootstrap.percentile(kept, value, level, wider)
     return Quantity(value, float(ends[0]), float(ends[1]), kept)
+
+
+def quote(value: float, interval: tuple[float, float]) -> str:
+    """`value` with as many digits as the width of its interval justifies: two of the width's own."""
+    width = interval[1] - interval[0]
+    if not math.isfinite(width) or width <= 0:
+        return f"{value:.3g}"
+    size = max(abs(value), abs(interval[0]), abs(interval[1]))
+    digits = max(math.floor(math.log10(size)) - math.floor(math.log10(width)) + 2, 1)
+    if 1e-4 <= size < 1e5:
+        return f"{value:.{min(max(1 - math.floor(math.log10(width)), 0), 12)}f}"
+    return f"{value:.{min(digits, 12)}g}"
+
+
+def plain(value: float) -> float | None:
+    """A number as JSON can hold it; texts and whole numbers pass."""
+    if isinstance(value, str | int):
+        return value
+    return float(value) if math.isfinite(value) else None

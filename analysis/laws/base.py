@@ -45,7 +45,7 @@ class Smooth(ABC):
         """Logarithm of the law [B, n] and its derivatives [B, P, n]."""
 
 
-class Form(Smooth):
+class Law(Smooth):
     """A law with P parameters theta, placed at n inputs.
 
     Inputs are logarithms [k, n] from `centre` [k], that of the data, and y is divided by its median: an exponent

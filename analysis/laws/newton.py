@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 if TYPE_CHECKING:
-    from analysis.laws.base import Form, Smooth
+    from analysis.laws.base import Law, Smooth
 
 Array = NDArray[np.float64]
 Residuals = Literal["log", "raw"]
@@ -119,7 +119,7 @@ def threshold(residuals: Array, parameters: int) -> float:
 
 
 def search(
-    form: Form, problem: Problem, warm: Array | None = None, count: int = 1
+    form: Law, problem: Problem, warm: Array | None = None, count: int = 1
 ) -> tuple[Array, Array, NDArray[np.bool_]]:
     """The best of `count` refined starts of each data set, `warm` [P] or [K, P] among the candidates.
 

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, ClassVar, Self
 import numpy as np
 from numpy.typing import NDArray
 
-from analysis.laws.base import ABSENT, LOG_EXPONENT, Form
+from analysis.laws.base import ABSENT, LOG_EXPONENT, Law
 from analysis.laws.newton import choose
 from analysis.laws.nonnegative import nonnegative
 
@@ -20,7 +20,7 @@ Ends = tuple[float, float]
 _FEW_FROM = 32
 
 
-class Power(Form):
+class Power(Law):
     """y = floor + coefficient (shift + x)^-exponent (Bachmann et al. 2023, section 4).
 
     In scaled units y = phi + exp(q) ((s + u) / (s + 1))^-exp(p), s = (exp(tau) - 1) min(u): centred, so that the
@@ -113,7 +113,7 @@ class Power(Form):
         return term, log_base, s
 
 
-class Broken(Form):
+class Broken(Law):
     """y = floor + b x^-c0 prod_i (1 + (x / d_i)^(1 / f_i))^(-c_i f_i) (Caballero et al. 2023, equation 1).
 
     Breaks are ordered and lie within the data; f is their width in log x. theta = (c0, log b at the centre,

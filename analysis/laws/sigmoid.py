@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Self
 import numpy as np
 from numpy.typing import NDArray
 
-from analysis.laws.base import ABSENT, LOG_EXPONENT, Form
+from analysis.laws.base import ABSENT, LOG_EXPONENT, Law
 from analysis.laws.newton import choose
 
 if TYPE_CHECKING:
@@ -17,7 +17,7 @@ Array = NDArray[np.float64]
 _FEW_FROM = 32
 
 
-class Sigmoid(Form):
+class Sigmoid(Law):
     """(y - floor) / (chance - y)^gamma = coefficient x^-exponent (Alabdulmohsin et al. 2022, M4).
 
     y is chance for small x and a power law above the floor for large x. In scaled units y = phi + height S(w),

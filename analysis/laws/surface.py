@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, ClassVar
 import numpy as np
 from numpy.typing import NDArray
 
-from analysis.laws.base import ABSENT, LOG_EXPONENT, Form
+from analysis.laws.base import ABSENT, LOG_EXPONENT, Law
 from analysis.laws.nonnegative import nonnegative
 
 if TYPE_CHECKING:
@@ -22,7 +22,7 @@ _FEW, _MANY = 10, 24
 _FEW_FROM = 32
 
 
-class Additive(Form):
+class Additive(Law):
     """y = floor + A N^-alpha + B D^-beta (Hoffmann et al. 2022, equation 10).
 
     theta = (log alpha, log of A N^-alpha at the centre, log beta, log of B D^-beta at the centre, floor).
@@ -98,7 +98,7 @@ class Additive(Form):
         return np.log(model), parts
 
 
-class Joint(Form):
+class Joint(Law):
     """y = [(Nc / N)^(alpha / beta) + Dc / D]^beta (Kaplan et al. 2020, equation 1.5), their alpha_N and alpha_D.
 
     theta = (log alpha, log of (Nc / N)^alpha at the centre, log beta, log of (Dc / D)^beta at the centre).

@@ -1,23 +1,26 @@
-"""The data sets of the bootstrap: which rows are drawn how often, or what is measured anew at the same places."""
+"""The bootstrap: which rows a resample draws, how often, and intervals from the replicates."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
+from scipy.special import ndtri, stdtrit
 
 from analysis.laws import newton
-from analysis.solver import intervals
 from analysis.table import seeds
 
 if TYPE_CHECKING:
     from analysis.laws.newton import Problem
-    from analysis.solver.intervals import Groups
     from analysis.table.data import Data
     from analysis.table.options import Options
 
 Array = NDArray[np.float64]
+Groups = Sequence[tuple[NDArray[np.intp], int]]
+"""Pairs: the group of each row [rows] from 0, and how many distinct groups a resample must hold."""
+_DRAWS = 50
 
 
 def draw(data: Data, options: Options, problem: Problem, theta: Array, groups: Groups) -> tuple[Array, Array]:
@@ -31,7 +34,7 @@ def draw(data: Data, options: Options, problem: Problem, theta: Array, groups: G
     if options.by == "seed":
         return within_cells(data, options.resamples, rng), np.broadcast_to(same, even.shape)
     if options.bootstrap == "pairs":
-        return intervals.draw(data.cluster, groups, options.resamples, rng), np.broadcast_to(same, even.shape)
+        return draw_clusters(data.cluster, groups, options.resamples, rng), np.broadcast_to(same, even.shape)
     return even, _redrawn(data, options, problem, theta, rng)
 
 
@@ -61,10 +64,10 @@ def stretch(data: Data, options: Options, parameters: int) -> float:
     covered up to 1.00 of 200 planted surfaces of 20 points, Student's alone 0.94 to 0.99.
     """
     if options.by == "seed":
-        return intervals.student(data.clusters - int(seeds.cell_index(data.points).max()) - 1, options.level)
+        return student(data.clusters - int(seeds.cell_index(data.points).max()) - 1, options.level)
     if options.bootstrap == "pairs" and len(data.x) == 1:
-        return intervals.stretch(data.clusters, parameters, options.level)
-    return intervals.student(data.clusters - parameters, options.level)
+        return widening(data.clusters, parameters, options.level)
+    return student(data.clusters - parameters, options.level)
 
 
 def _redrawn(data: Data, options: Options, problem: Problem, theta: Array, rng: np.random.Generator) -> Array:
@@ -82,3 +85,67 @@ def _redrawn(data: Data, options: Options, problem: Problem, theta: Array, rng: 
     if options.residuals == "log":
         return np.asarray(log_law + noise)
     return np.asarray(np.log(np.maximum(np.exp(log_law) + noise, 1e-3 * np.exp(data.log_y.min()))))
+
+
+def resample(cluster: NDArray[np.intp], x: Array, resamples: int, rng: np.random.Generator, least: int) -> Array:
+    """Weights [resamples, rows] as from `draw_clusters`, each with at least `least` distinct x."""
+    return draw_clusters(cluster, [(np.unique(x, return_inverse=True)[1], least)], resamples, rng)
+
+
+def draw_clusters(
+    cluster: NDArray[np.intp],
+    groups: Groups,
+    resamples: int,
+    rng: np.random.Generator,
+) -> Array:
+    """Weights [resamples, rows]: how often each row was drawn when clusters are drawn with replacement.
+
+    A resample that holds fewer than a law's `groups` is drawn again; where fifty draws do not help it becomes the
+    data themselves.
+    """
+    count = int(cluster.max()) + 1
+    even = np.full(count, 1.0 / count)
+    members = [((group[:, None] == np.arange(group.max() + 1)).astype(float), least) for group, least in groups]
+    weights = np.ones((resamples, cluster.size))
+    poor = np.arange(resamples)
+    for _ in range(_DRAWS):
+        drawn = rng.multinomial(count, even, size=poor.size).astype(float)[:, cluster]
+        rich = np.ones(poor.size, dtype=bool)
+        for member, least in members:
+            rich &= (drawn @ member > 0).sum(axis=1) >= least
+        weights[poor[rich]] = drawn[rich]
+        poor = poor[~rich]
+        if poor.size == 0:
+            break
+    return weights
+
+
+def widening(count: int, parameters: int, level: float) -> float:
+    """How much wider than the percentiles an interval from few clusters must be; tends to 1 for many.
+
+    The percentile bootstrap draws from residuals that are too small by sqrt((n - p) / n) and takes Gaussian
+    quantiles where Student's are due. Both are undone by this factor about the estimate.
+    """
+    spare = max(count - parameters, 1)
+    return min(student(spare, level) * float(np.sqrt(count / spare)), 4.0)
+
+
+def student(spare: int, level: float) -> float:
+    """Student's quantile at `spare` degrees of freedom, at least one, over the Gaussian one; at most 4."""
+    return min(float(stdtrit(max(spare, 1), 0.5 + level / 2)) / gauss(level), 4.0)
+
+
+def gauss(level: float) -> float:
+    """Half-width of the Gaussian interval at `level` in standard deviations."""
+    return float(ndtri(0.5 + level / 2))
+
+
+def percentile(replicates: Array, estimate: Array | float, level: float, wider: float = 1.0) -> Array:
+    """Percentile interval of replicates [B, ...], stretched about the estimate [...]: array [2, ...].
+
+    The estimate always lies inside: bootstrap replicates of a minimum are biased, and an interval that
+    leaves out its own estimate cannot be quoted.
+    """
+    ends = np.quantile(replicates, [0.5 - level / 2, 0.5 + level / 2], axis=0)
+    ends = estimate + wider * (ends - estimate)
+    return np.stack([np.minimum(ends[0], estimate), np.maximum(ends[1], estimate)])

@@ -13,14 +13,18 @@ from analysis.laws.newton import Loss, Problem
 from analysis.solver import bootstrap
 
 if TYPE_CHECKING:
-    from analysis.laws.base import Form
-    from analysis.solver.intervals import Groups
+    from analysis.laws.base import Law
+    from analysis.solver.bootstrap import Groups
     from analysis.table.data import Data
     from analysis.table.options import Options
 
 Array = NDArray[np.float64]
 _CHUNK, _STARTS, _KEPT = 256, 8, 3
 _ROUNDS, _SETTLED = 4, 0.01
+
+
+class FitError(RuntimeError):
+    """The data are well formed, and no law answers them."""
 
 
 class Fitted(NamedTuple):
@@ -46,8 +50,8 @@ class Found:
     replicates_converged: NDArray[np.bool_]
 
 
-def estimate(form: Form, data: Data, options: Options, groups: Groups, fitted: Fitted | None = None) -> Found:
-    """Fit the law to the data, unless it is `fitted`, and to every resample; `groups` as for `intervals.draw`."""
+def estimate(form: Law, data: Data, options: Options, groups: Groups, fitted: Fitted | None = None) -> Found:
+    """Fit the law to the data, unless it is `fitted`, and to every resample, with `groups` of `draw_clusters`."""
     one = fitted or fit(form, data, options)
     problem = pose(form, data, one.loss, data.weights[None, :])
     number, weakest = condition(problem, one.theta)
@@ -66,7 +70,7 @@ def estimate(form: Form, data: Data, options: Options, groups: Groups, fitted: F
 
 
 def refit(
-    form: Form, problem: Problem, weights: Array, log_y: Array, warm: Array
+    form: Law, problem: Problem, weights: Array, log_y: Array, warm: Array
 ) -> tuple[Array, NDArray[np.bool_]]:
     """Refit to every row of `weights` and `log_y` [B, n]: theta [B, P] and whether each converged."""
     chunks = [slice(at, at + _CHUNK) for at in range(0, len(weights), _CHUNK)]
@@ -76,7 +80,7 @@ def refit(
     return np.concatenate([part[0] for part in parts]), np.concatenate([part[2] for part in parts])
 
 
-def pose(form: Form, data: Data, loss: Loss, weights: Array) -> Problem:
+def pose(form: Law, data: Data, loss: Loss, weights: Array) -> Problem:
     """The problem of the data under each row of `weights` [B, n]."""
     return Problem(form, np.broadcast_to(data.log_y, weights.shape), weights, data.precision, loss)
 
@@ -92,7 +96,7 @@ def condition(problem: Problem, theta: Array) -> tuple[float, Array]:
     return float(singular[0] / max(singular[-1], 1e-300)), directions[:, -1] ** 2
 
 
-def fit(form: Form, data: Data, options: Options) -> Fitted:
+def fit(form: Law, data: Data, options: Options) -> Fitted:
     """One fit; a threshold from the data is taken anew until it settles, since an outlier moves the pilot."""
     scale = np.exp(data.centre_y) if options.residuals == "raw" else 1.0
     delta = np.inf if options.delta is None else options.delta / scale

@@ -19,10 +19,6 @@ Array = NDArray[np.float64]
 _CHUNK, _STARTS = 256, 8
 
 
-class FitError(RuntimeError):
-    """The data are well formed, and no law answers them."""
-
-
 @dataclass(frozen=True)
 class Solution:
     """What the solver found for B data sets, in the units of the data.

@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from analysis.solver import intervals
 from analysis.table import columns, seeds
 
 if TYPE_CHECKING:
@@ -100,7 +99,7 @@ def read(frame: pd.DataFrame | Mapping[str, Any], x: Sequence[str], y: str, opti
 
 def _clusters(table: pd.DataFrame, by: str) -> tuple[NDArray[np.intp], tuple[str, ...]]:
     """What is drawn together, [n] from 0, and what a reader must know about it."""
-    runs = intervals.clusters(table)
+    runs = seeds.cluster_index(table)
     if by == "seed":
         return runs, _single(table)
     if by == "auto":

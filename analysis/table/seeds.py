@@ -64,6 +64,18 @@ def has_records(frame: pd.DataFrame) -> bool:
     return columns.RUN in frame and bool(frame[columns.RUN].duplicated().any())
 
 
+def cluster_index(frame: pd.DataFrame) -> NDArray[np.intp]:
+    """The cluster of each row, [rows], from 0: rows sharing a `run_id` are one, else each row is its own.
+
+    Records of one run share its seed, its data and its luck. Drawing them one by one as if they were
+    independent covers the truth in half to three quarters of the cases instead of 95 % (measured on planted
+    surfaces with eight records a run).
+    """
+    if not has_records(frame):
+        return np.arange(len(frame))
+    return np.asarray(frame.groupby(columns.RUN, sort=False, dropna=False).ngroup().to_numpy(), dtype=np.intp)
+
+
 def _default_cell(frame: pd.DataFrame) -> list[str]:
     if columns.CELL not in frame:
         return []

@@ -109,7 +109,7 @@ def _agreement(findings: Findings) -> dict[str, pd.DataFrame]:
 
     from analysis import FitError
     from analysis.checks.agreement import QUANTITIES
-    from analysis.fits.power_law_fit import quote
+    from analysis.fits.quantity import quote
 
     try:
         found = findings.verdict.agreement

@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from analysis import fit_surface
-from analysis.approaches.surface import FORMS
+from analysis.approaches.surface import LAWS
 from tests.analysis.planted import surface
 from tests.paths import SHARED
 
@@ -175,7 +175,7 @@ def test_dictionary_is_strict_json_and_the_notebook_form_is_escaped():
         (lambda t: t, {"quantile": 1}, "quantile is 1; expected a fraction"),
         (lambda t: t, {"delta": -1}, "delta is -1 with loss 'huber'; a threshold > 0"),
         (lambda t: t, {"sd": "loss_sd"}, "no column 'loss_sd'; did you mean 'loss'?"),
-        (lambda t: t, {"form": "plane"}, "form is 'plane'; expected 'chinchilla'"),
+        (lambda t: t, {"law": "plane"}, "law is 'plane'; expected 'chinchilla'"),
     ],
 )
 def test_bad_tables_and_options_are_refused_in_one_line(change, options, message):
@@ -200,13 +200,13 @@ def placed(form):
     logs = np.log(repeats(n=20)[["params", "dataset_size", "examples"]].to_numpy().T)
     logs = logs if form.startswith("repeated") else logs[[0, 2]]
     centre = logs.mean(axis=1)
-    return FORMS[form](logs - centre[:, None], centre)
+    return LAWS[form](logs - centre[:, None], centre)
 
 
 def test_exact_joint_law_of_kaplan_is_recovered():
     table = surface()
     table["loss"] = ((1e5 / table["params"]) ** (0.08 / 0.1) + 1e7 / table["examples"]) ** 0.1
-    fit = fit_surface(table, form="kaplan", resamples=0)
+    fit = fit_surface(table, law="kaplan", resamples=0)
     found = [fit[name] for name in ("Nc", "alpha", "Dc", "beta", "params_exponent")]
     assert found == pytest.approx([1e5, 0.08, 1e7, 0.1, 0.1 / 0.18], rel=1e-5)
 
@@ -229,7 +229,7 @@ def repeats(n=80, noise=0.0, seed=0, examples_decay=15.0, params_decay=5.0):
 def test_exact_law_of_repeated_examples_is_recovered_from_examples_or_epochs():
     table = repeats()
     epochs = table.assign(epochs=table["examples"] / table["dataset_size"]).drop(columns="examples")
-    for fit in (fit_surface(t, form="repeated", resamples=0) for t in (table, epochs)):
+    for fit in (fit_surface(t, law="repeated", resamples=0) for t in (table, epochs)):
         found = [fit[name] for name in ("A", "alpha", "B", "beta", "floor", "examples_decay", "params_decay")]
         assert found == pytest.approx([60, 0.35, 60, 0.37, 1.8, 15, 5], rel=1e-4)
 
@@ -237,12 +237,12 @@ def test_exact_law_of_repeated_examples_is_recovered_from_examples_or_epochs():
 def test_without_repeats_the_law_of_repeats_is_refused():
     table = repeats().assign(examples=lambda t: t["dataset_size"])
     with pytest.raises(ValueError, match="no row has more 'examples' than 'dataset_size'; without repeats fit"):
-        fit_surface(table, form="repeated")
+        fit_surface(table, law="repeated")
 
 
 def test_rates_that_the_data_do_not_show_are_told_and_forbid_no_exponent():
     table = surface(n=60, noise=0.01).assign(dataset_size=lambda t: t["examples"] / np.linspace(1, 1.2, 60))
-    fit = fit_surface(table, form="repeated-examples", resamples=100)
+    fit = fit_surface(table, law="repeated-examples", resamples=100)
     assert fit.supported
     assert "examples_decay" in (*fit.unidentified, *fit.at_bounds)
     assert fit["alpha"] == pytest.approx(0.35, rel=0.05)

@@ -114,7 +114,7 @@ def test_few_distinct_examples_are_worth_a_larger_model_and_a_law_must_know_of_t
                 rows.append({"params": n, "dataset_size": unique, "examples": unique * epochs, "error": error})
     table = pd.DataFrame(rows)
     table["error"] *= np.exp(0.002 * rng.normal(size=len(table)))
-    fit = fit_surface(table, y="error", form="repeated-examples", resamples=30)
+    fit = fit_surface(table, y="error", law="repeated-examples", resamples=30)
     plenty, few = (allocate(fit, 1e14, dataset_size=size) for size in (1e12, 1e6))
     assert plenty.params.value == pytest.approx(planted(1e14)[0], rel=0.1)
     assert few.params.value > 1.3 * plenty.params.value
@@ -127,7 +127,7 @@ def test_few_distinct_examples_are_worth_a_larger_model_and_a_law_must_know_of_t
 
 
 def test_any_surface_of_params_and_examples_can_be_allocated():
-    spent = allocate(fit_surface(isoflop(floor=0.0), y="error", form="kaplan", resamples=20), 1e14)
+    spent = allocate(fit_surface(isoflop(floor=0.0), y="error", law="kaplan", resamples=20), 1e14)
     n = spent.params.value
     assert spent.params.low <= n <= spent.params.high
     assert n * spent.examples.value * 6 == pytest.approx(1e14)

@@ -94,7 +94,7 @@ def test_published_addition_table_is_a_broken_law_and_its_end_is_foretold():
     known, later = table[table["training"] == 1], table[table["training"] == 0]
     found = fit_laws(known, x="examples", y="loss", resamples=0)
     off = np.log(found.predict(later["examples"])["y"].to_numpy() / later["loss"].to_numpy())
-    assert found.best.form == "broken-1"
+    assert found.best.name == "broken-1"
     assert np.sqrt(np.mean(off**2)) < 0.013
 
 
@@ -109,7 +109,7 @@ def test_published_addition_table_is_a_broken_law_and_its_end_is_foretold():
 )
 def test_the_planted_law_is_chosen_or_as_good_as_the_chosen_one(table, best):
     found = fit_laws(table.rename(columns={"flops": "examples"}), resamples=0)
-    assert found.aicc[best] < found.aicc[found.best.form] + 2
+    assert found.aicc[best] < found.aicc[found.best.name] + 2
     assert sum(found.weights.values()) == pytest.approx(1)
     assert list(found.table()["aicc"]) == sorted(found.aicc.values())
 
@@ -145,7 +145,7 @@ def test_the_band_widens_with_the_distance_from_the_data():
 
 def test_comparison_is_strict_json_and_escaped():
     found = fit_laws(law(n=12, noise=0.02).rename(columns={"flops": "<b>x"}), x="<b>x", resamples=20)
-    assert json.loads(json.dumps(found.to_dict(), allow_nan=False))["laws"][0]["law"] == found.best.form
+    assert json.loads(json.dumps(found.to_dict(), allow_nan=False))["laws"][0]["law"] == found.best.name
     assert "<b>" not in found._repr_html_()
 
 

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 import analysis
 from analysis import FitError, fit_power_law
-from analysis.fits.power_law_fit import quote
+from analysis.fits.quantity import quote
 from tests.analysis.planted import law, records
 from tests.paths import ROOT, SHARED
 
