@@ -107,8 +107,8 @@ def train(
 
 def tune(table: Table, sweep: Sweep, settings: Settings, say: Say) -> bool:
     """Train the missing trials of a search under a Ray Tune scheduler; returns whether it reached its end."""
-    from orchestrator.search.tune_population import PopulationSearch
-    from orchestrator.search.tune_search import TrialSearch
+    from orchestrator.searching.tune_population import PopulationSearch
+    from orchestrator.searching.tune_search import TrialSearch
 
     assert sweep.search is not None
     if settings.executor == "inline":

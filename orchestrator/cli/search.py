@@ -14,7 +14,7 @@ from orchestrator.cli.options import STORE, AsJson, Store, say, stop
 
 if TYPE_CHECKING:
     from analysis import LearningRates
-    from orchestrator.search.sweep_search import Best
+    from orchestrator.searching.sweep_search import Best
     from orchestrator.session import Settings
     from orchestrator.store.table import Table
     from orchestrator.sweep.sweep import Sweep
@@ -33,7 +33,7 @@ def search(  # noqa: PLR0913 - an option each
     as_json: AsJson = False,
 ) -> None:
     """Search the hyper-parameters of every cell. The same command resumes; no trial is trained twice."""
-    from orchestrator.search.sweep_search import best_of, learning_rates
+    from orchestrator.searching.sweep_search import best_of, learning_rates
     from orchestrator.session import Settings, tune
     from orchestrator.store.engine import name_of
     from orchestrator.store.table import Table
@@ -75,7 +75,7 @@ def search(  # noqa: PLR0913 - an option each
 def _searched(table: Table, sweep: Sweep, settings: Settings) -> bool:
     """Train what is missing of a search by Optuna; whether it came to its end."""
     from orchestrator.cli.terminal import shown_progress
-    from orchestrator.search.sweep_search import SweepSearch
+    from orchestrator.searching.sweep_search import SweepSearch
     from orchestrator.session import train
 
     made = SweepSearch(table, sweep)

@@ -6,7 +6,7 @@ import pytest
 from orchestrator import Table, plan, read_sweep
 from orchestrator.reporting.laws import laws
 from orchestrator.scheduling.scheduler import Scheduler
-from orchestrator.search.sweep_search import SweepSearch, best_of, learning_rates
+from orchestrator.searching.sweep_search import SweepSearch, best_of, learning_rates
 from orchestrator.store.trials import declare
 from orchestrator.workers.executor import InlineExecutor
 

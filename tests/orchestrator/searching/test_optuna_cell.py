@@ -6,7 +6,7 @@ import math
 import pytest
 
 from orchestrator import read_sweep
-from orchestrator.search.optuna_cell import CellSearch
+from orchestrator.searching.optuna_cell import CellSearch
 from orchestrator.store.trials import Standing
 from orchestrator.sweep.planner import makers
 from trainer.result import Record

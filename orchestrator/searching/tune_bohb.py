@@ -21,7 +21,7 @@ from orchestrator.sweep.search_space import WHOLE, is_log, values_of
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
-    from orchestrator.search.optuna_cell import CellSearch
+    from orchestrator.searching.optuna_cell import CellSearch
     from orchestrator.store.trials import Task, Trial
     from orchestrator.sweep.sweep import Parameter
 

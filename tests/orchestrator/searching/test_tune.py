@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from orchestrator import read_sweep
-from orchestrator.search.sweep_search import cells_of
+from orchestrator.searching.sweep_search import cells_of
 from orchestrator.store.trials import Task, Trial
 from orchestrator.sweep.sweep import SweepError
 from orchestrator.workers.ray_cluster import imported
@@ -34,7 +34,7 @@ def bohb():
     imported()
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # of a package of 2018, as it is compiled
-        from orchestrator.search import tune_bohb
+        from orchestrator.searching import tune_bohb
 
     return tune_bohb
 
@@ -187,7 +187,7 @@ class Controller:
 @pytest.mark.parametrize("kind", ["all diverge", "few evaluations", "many evaluations"])
 def test_brackets_come_to_their_end(name, kind):
     imported()  # others of this process start Ray
-    from orchestrator.search.tune_schedulers import scheduler_of
+    from orchestrator.searching.tune_schedulers import scheduler_of
 
     clocks = {"all diverge": [27], "few evaluations": [2, 11, 27], "many evaluations": range(28)}[kind]
     controller = Controller(scheduler_of(name, 100))

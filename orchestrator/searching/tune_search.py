@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any
 
 from orchestrator.host.interrupts import Interrupts
 from orchestrator.host.speed import SLOTS_PER_GPU
-from orchestrator.search.sweep_search import cells_of
+from orchestrator.searching.sweep_search import cells_of
 from orchestrator.store.trials import ENDED, FINITE_WORST, Task, curves, known, propose, standings
 from orchestrator.sweep.search_space import drawn_beforehand, trials_of
 from orchestrator.sweep.sweep import SweepError
@@ -27,7 +27,7 @@ from trainer.host.limits import cores
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
 
-    from orchestrator.search.optuna_cell import CellSearch
+    from orchestrator.searching.optuna_cell import CellSearch
     from orchestrator.store.table import Table
     from orchestrator.store.trials import Trial
     from orchestrator.sweep.sweep import Sweep
@@ -137,9 +137,9 @@ class TrialSearch(TuneSearch):
             return True
         say(f"{cell.cell_id[:8]}: {trials_of(self._search)} trials under {self._search.scheduler} of Ray Tune")
         self._start()
-        from orchestrator.search.tune_schedulers import scheduler_of
-        from orchestrator.search.tune_trial import TuneTrial
-        from orchestrator.search.tune_writer import TrialWriter
+        from orchestrator.searching.tune_schedulers import scheduler_of
+        from orchestrator.searching.tune_trial import TuneTrial
+        from orchestrator.searching.tune_writer import TrialWriter
 
         steps = max((task.runs[0].steps or 1 for task in tasks.values()), default=1)
         writer = TrialWriter(self._table, self._asked_to_stop, self._files)
@@ -149,7 +149,7 @@ class TrialSearch(TuneSearch):
         return not (self._interrupts.count or cell.pending)
 
     def _proposed(self, cell: CellSearch, tasks: dict[int, Task]) -> dict[str, Any]:
-        from orchestrator.search.tune_bohb import Proposer
+        from orchestrator.searching.tune_bohb import Proposer
 
         return {"search_alg": Proposer(cell, tasks, lambda trial: self._entered([trial])), "num_samples": -1}
 

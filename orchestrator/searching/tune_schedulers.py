@@ -6,7 +6,7 @@ from typing import Any
 
 from ray.tune.schedulers import ASHAScheduler, HyperBandForBOHB, HyperBandScheduler, TrialScheduler
 
-from orchestrator.search.tune_trial import CLOCK
+from orchestrator.searching.tune_trial import CLOCK
 
 
 def scheduler_of(name: str, steps: int) -> Any:

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 from ray import tune
 
-from orchestrator.search.tune_writer import Writer
+from orchestrator.searching.tune_writer import Writer
 from orchestrator.store.trials import FINITE_WORST, Trial, propose
 from orchestrator.workers.worker import Files, Worker
 

@@ -7,14 +7,14 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from orchestrator.search.tune_search import TuneSearch
+from orchestrator.searching.tune_search import TuneSearch
 from orchestrator.store.trials import known, standings
 from orchestrator.sweep.search_space import is_log
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
-    from orchestrator.search.optuna_cell import CellSearch
+    from orchestrator.searching.optuna_cell import CellSearch
     from orchestrator.sweep.sweep import Parameter
     from trainer.spec import RunSpec
 
@@ -55,7 +55,7 @@ class PopulationSearch(TuneSearch):
         """Have Tune train the parts that are left; `runs` hold the values with which members begin."""
         from ray import tune
 
-        from orchestrator.search.tune_member import PartWriter, TuneMember
+        from orchestrator.searching.tune_member import PartWriter, TuneMember
 
         def first(name: str) -> Any:
             return tune.sample_from(lambda config: getattr(runs[config["number"]], name))

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from orchestrator.search.optuna_cell import CellSearch
+from orchestrator.searching.optuna_cell import CellSearch
 from orchestrator.store.trials import curves, known, propose, standings
 from orchestrator.sweep.planner import makers
 from orchestrator.sweep.search_space import choices, is_log, trials_of
