@@ -70,9 +70,9 @@ def convert(
     force: Annotated[bool, typer.Option("--force", help="overwrite")] = False,
 ) -> None:
     """Write a data set as FFCV's .beton files."""
-    from trainer.data.cache import prepare
+    from trainer.data.cache import load_decoded
     from trainer.data.download import local_copy
-    from trainer.data.ffcv import write_betons
+    from trainer.data.formats.ffcv import write_betons
     from trainer.host.limits import cores
     from trainer.spec import SpecError
 
@@ -80,7 +80,7 @@ def convert(
         raise SpecError("mode", f"{mode!r} is unknown; it is one of raw, jpg, smart")
     if not force and (there := sorted(folder.glob("*.beton"))):
         raise SpecError("folder", f"{there[0]} is there already; --force overwrites it")
-    held = prepare(str(local_copy(source)), resolution)
+    held = load_decoded(str(local_copy(source)), resolution)
     if held.image is None:
         raise SpecError("source", f"{source} holds no images")
     images = held.inputs[:].reshape(-1, *held.image)
@@ -91,7 +91,7 @@ def convert(
 def _card(name: str) -> dict[str, Any]:
     """What is known of a data set without decoding it."""
     from trainer.data import catalogue
-    from trainer.data.cache import is_prepared
+    from trainer.data.cache import is_decoded
     from trainer.data.datasets import EMBEDDED, describe, load
     from trainer.data.download import copy_here
     from trainer.host.urls import shown
@@ -103,7 +103,7 @@ def _card(name: str) -> dict[str, Any]:
     here = name in EMBEDDED or place is not None
     side = known.resolution if known else None
     card: dict[str, Any] = {"dataset": name, "here": here, "path": place and shown(place)}
-    if name == "zipf" or (copy and is_prepared(str(copy), side)) or name == "digits":
+    if name == "zipf" or (copy and is_decoded(str(copy), side)) or name == "digits":
         info, arrays = describe(spec), load(spec)
         card |= {"train": info.train_examples, "test": len(arrays.labels) - arrays.train, "classes": info.classes}
         if name == "digits":

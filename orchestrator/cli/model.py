@@ -114,7 +114,7 @@ def _of_file(said: str) -> tuple[str, tuple[int, int, int], torch.Tensor]:
 
 def _of_run(which: str, checkpoints: str | None, store: str) -> tuple[str, tuple[int, int, int], Any]:
     from orchestrator.store.engine import TableError, checkpoints_of
-    from trainer.checkpoints.checkpoints import kept, storage_of
+    from trainer.checkpoints.checkpoints import kept_parameters, storage_of
     from trainer.data.datasets import describe
     from trainer.host.urls import shown
     from trainer.spec import RunSpec, SpecError, model_name
@@ -126,7 +126,7 @@ def _of_run(which: str, checkpoints: str | None, store: str) -> tuple[str, tuple
         why = f"{len(found)} kept runs begin so" if found else absent
         raise TableError(f"{which!r}: {why}")
     try:
-        said, held = kept(where, found[0])
+        said, held = kept_parameters(where, found[0])
     except ValueError as error:
         raise TableError(str(error)) from error
     spec = RunSpec(**said)

@@ -131,7 +131,7 @@ def calibration(results: pd.DataFrame, found: list[Law]) -> Calibration | None:
     The exact curve is fitted by the same estimator at the same numbers of examples.
     """
     from analysis import fit_power_law
-    from trainer.data import zipf
+    from trainer.data.sets import zipf
 
     done = results[results["state"] == "done"]
     fit = next((law.fit for law in found if law.x == "examples"), None)

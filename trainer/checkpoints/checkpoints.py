@@ -9,7 +9,7 @@ from __future__ import annotations
 import logging
 import time
 from dataclasses import asdict, dataclass, replace
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Protocol
 
 from safetensors import SafetensorError
 
@@ -26,7 +26,6 @@ if TYPE_CHECKING:
 
     from trainer.checkpoints.folder import Storage
     from trainer.spec import RunSpec
-    from trainer.training.optimise import Optimizer
 
 SHARE, LATEST = 0.05, 10
 """Share of the time that saving may take; where one save takes long, the next waits up to so many times longer."""
@@ -35,6 +34,13 @@ NEEDED = {"adamw": ("step", "exp_avg", "exp_avg_sq"), "sgd": ("momentum_buffer",
 """What each optimiser must find again. It makes anew what it misses, so nobody else would notice."""
 
 log = logging.getLogger("isoflop")
+
+
+class OptimizerState(Protocol):
+    """What is saved of an optimiser: its parameter groups, and the state tensors of each parameter by name."""
+
+    param_groups: list[dict[str, Any]]
+    state: dict[torch.Tensor, dict[str, torch.Tensor]]
 
 
 @dataclass(frozen=True)
@@ -134,7 +140,7 @@ class Checkpoints:
         }
 
     def keep(self, run: RunSpec, weights: dict[str, torch.Tensor]) -> None:
-        """Keep a run's final parameters, by the names of `trainer.model.mlp.slots`, for `kept` to read."""
+        """Keep a run's final parameters, by the names of `mlp.slots`, for `kept_parameters` to read."""
         assert self.storage is not None
         try:
             self.storage.keep(run.run_id, {"run_id": run.run_id, "spec": asdict(run)}, weights)
@@ -153,7 +159,7 @@ def storage_of(where: Path | str) -> Storage:
     return Bucket(str(where)) if is_url(where) else Folder(local(where))
 
 
-def kept(where: Path | str, run_id: str) -> tuple[dict[str, Any], dict[str, torch.Tensor]]:
+def kept_parameters(where: Path | str, run_id: str) -> tuple[dict[str, Any], dict[str, torch.Tensor]]:
     """A run's spec as a mapping, and its final parameters by the names of `mlp.slots`, fp32, on the CPU.
 
     Raises OSError where there are none, ValueError where they are damaged or another run's.
@@ -167,7 +173,7 @@ def saved_steps(where: Path | str | None, run_id: str) -> list[int]:
     return [] if where is None else storage_of(where).steps(run_id)
 
 
-def tensors_of(row: torch.Tensor, optimizer: Optimizer, loss_sum: torch.Tensor) -> dict[str, torch.Tensor]:
+def tensors_of(row: torch.Tensor, optimizer: OptimizerState, loss_sum: torch.Tensor) -> dict[str, torch.Tensor]:
     """What `State.tensors` holds of a run, on the CPU (where it is there already, not copied)."""
     found = {"row": row, "loss_sum": loss_sum}
     for i, parameter in enumerate(_of(row, optimizer)):
@@ -179,7 +185,7 @@ def tensors_of(row: torch.Tensor, optimizer: Optimizer, loss_sum: torch.Tensor) 
 def restore(
     states: Sequence[State | None],
     rows: Sequence[torch.Tensor],
-    optimizer: Optimizer,
+    optimizer: OptimizerState,
     loss_sum: torch.Tensor,
 ) -> int:
     """Put a stack back to where its members were saved, the inverse of `tensors_of`; returns their one step.
@@ -200,7 +206,7 @@ def restore(
     return step
 
 
-def _of(row: torch.Tensor, optimizer: Optimizer) -> Iterator[torch.Tensor]:
+def _of(row: torch.Tensor, optimizer: OptimizerState) -> Iterator[torch.Tensor]:
     """The optimiser's tensors that lie in a run's row."""
     begin, end = row.data_ptr(), row.data_ptr() + row.nbytes
     everything = (parameter for group in optimizer.param_groups for parameter in group["params"])

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from trainer.data.datasets import Arrays, Split
-    from trainer.data.ffcv import Betons
+    from trainer.data.formats.ffcv import Betons
     from trainer.spec import RunSpec
 
 BLOCK = 64

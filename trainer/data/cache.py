@@ -26,10 +26,10 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
-from trainer.data.archives import names_in
-from trainer.data.array_files import from_npz, reader_of
-from trainer.data.ffcv import Betons, betons_in, open_betons
-from trainer.data.image_folders import arrange, decode, real_labels, rescale
+from trainer.data.formats.archives import names_in
+from trainer.data.formats.array_files import from_npz, reader_of
+from trainer.data.formats.ffcv import Betons, betons_in, open_betons
+from trainer.data.formats.image_folders import arrange, decode, real_labels, rescale
 from trainer.spec import SpecError
 
 if TYPE_CHECKING:
@@ -43,7 +43,7 @@ _CHUNK = 4096
 
 
 @dataclass(frozen=True)
-class Prepared:
+class DecodedSet:
     """A data set: labels [n], the first `train` rows for training; inputs [n, d] memory-mapped, or .beton files."""
 
     inputs: np.ndarray | Betons
@@ -86,7 +86,7 @@ def one_at_a_time(entry: str) -> Iterator[None]:
         yield
 
 
-def prepare(path: str, resolution: int | None, *, stream: bool = False) -> Prepared:
+def load_decoded(path: str, resolution: int | None, *, stream: bool = False) -> DecodedSet:
     """Decode the data set at `path`, or open it where that was done before.
 
     `resolution` is the side in pixels that images are scaled to; None keeps theirs. With `stream` the images stay
@@ -113,7 +113,7 @@ def _prepare(entry: Path, source: Path, resolution: int | None, *, stream: bool)
     _write(entry, source, resolution, stream=stream)
 
 
-def is_prepared(path: str, resolution: int | None, *, stream: bool = False) -> bool:
+def is_decoded(path: str, resolution: int | None, *, stream: bool = False) -> bool:
     """Whether the data set at `path` was decoded before."""
     source = Path(path).expanduser()
     if not source.exists():
@@ -241,14 +241,14 @@ def _statistics(inputs: np.ndarray | Betons, train: int) -> tuple[np.ndarray, np
     return mean, np.where(std > 0, std, 1.0)
 
 
-def _open(entry: Path, source: Path, resolution: int | None) -> Prepared:
+def _open(entry: Path, source: Path, resolution: int | None) -> DecodedSet:
     card = json.loads((entry / "card.json").read_text())
     inputs: np.ndarray | Betons
     if (entry / "inputs.npy").exists():
         inputs = np.load(entry / "inputs.npy", mmap_mode="c")  # c: torch wants a writable array; none is written
     else:
         inputs = open_betons(source, names_in(source), resolution)[0]
-    return Prepared(
+    return DecodedSet(
         inputs=inputs,
         labels=np.load(entry / "labels.npy"),
         train=card["train"],

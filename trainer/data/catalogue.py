@@ -1,7 +1,7 @@
 """Data sets by name: what each holds, where it is to be had, and where it is looked for. No torch.
 
 A set is found in a data root ($ISOFLOP_DATA, then ./data) under any of its names, as a folder, an archive or an
-.npz file, read by `trainer.data.array_files` and `trainer.data.image_folders`. `isoflop data add` registers others.
+.npz file, read by `trainer.data.formats`. `isoflop data add` registers others.
 """
 
 from __future__ import annotations
@@ -13,8 +13,8 @@ import os
 from dataclasses import dataclass
 from pathlib import Path
 
-from trainer.data.archives import ARCHIVES
 from trainer.data.cache import cache_root
+from trainer.data.formats.archives import ARCHIVES
 from trainer.spec import SpecError
 
 

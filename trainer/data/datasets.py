@@ -1,7 +1,7 @@
 """Data sets as arrays: what is known of one (DatasetInfo), its images and labels, its splits. No torch.
 
 Two sets are embedded, `digits` (scikit-learn's) and `zipf`. Others are found by name (`catalogue`) or come with a
-`path`; `fetched` copies what lies behind a URL, `prepared` decodes it once into a memory-mapped array in the cache.
+`path`; `download` copies what lies behind a URL, `cache` decodes it once into a memory-mapped array.
 """
 
 from __future__ import annotations
@@ -16,15 +16,16 @@ from typing import TYPE_CHECKING, Literal
 import numpy as np
 
 from trainer import cost
-from trainer.data import catalogue, zipf
-from trainer.data.cache import is_prepared, prepare
+from trainer.data import catalogue
+from trainer.data.cache import is_decoded, load_decoded
 from trainer.data.download import copy_here, local_copy
+from trainer.data.sets import zipf
 from trainer.data.subsets import nested
 from trainer.rng import stream
 from trainer.spec import RunSpec, SpecError, model_name
 
 if TYPE_CHECKING:
-    from trainer.data.ffcv import Betons
+    from trainer.data.formats.ffcv import Betons
 
 EMBEDDED = ("digits", "zipf")
 UNSEEN = "not-seen"
@@ -106,7 +107,7 @@ def describe(spec: RunSpec, *, decode: bool = True) -> DatasetInfo:
         return DatasetInfo("zipf", zipf.MOST_EXAMPLES, zipf.INPUTS, zipf.CLASSES, None, fingerprint)
     known, place = catalogue.KNOWN.get(spec.dataset), _place(spec)
     here = place and copy_here(place)
-    if known and not decode and not (here and is_prepared(str(here), _side(spec))):
+    if known and not decode and not (here and is_decoded(str(here), _side(spec))):
         side = spec.resolution or known.side
         image = (side, side, known.channels)
         return DatasetInfo(spec.dataset, known.train, math.prod(image), known.classes, image, UNSEEN)
@@ -296,9 +297,9 @@ def _load(
         codes, labels = zipf.table(tokens)
         return Arrays(info, codes, labels, 0, np.zeros(1, np.float32), np.ones(1, np.float32))
     assert path is not None
-    if not is_prepared(path, resolution, stream=stream) and Path(path).exists():
+    if not is_decoded(path, resolution, stream=stream) and Path(path).exists():
         catalogue.check_sums(dataset, Path(path))
-    ready = prepare(path, resolution, stream=stream)
+    ready = load_decoded(path, resolution, stream=stream)
     catalogue.check(dataset, Path(path), ready.train, len(ready.labels) - ready.train, ready.classes)
     length = math.prod(ready.inputs.shape[1:])
     info = DatasetInfo(dataset, ready.train, length, ready.classes, ready.image, ready.fingerprint)

@@ -35,7 +35,7 @@ def local_copy(said: str, field: str = "path") -> Path:
     if not is_url(said):
         return local(said)
     try:
-        return _copy(said)
+        return newest_copy(said)
     except RemoteError as error:
         raise SpecError(field, str(error)) from error
 
@@ -46,7 +46,8 @@ def copy_here(said: str) -> Path | None:
 
 
 @functools.lru_cache(maxsize=64)
-def _copy(url: str) -> Path:
+def newest_copy(url: str) -> Path:
+    """The copy of the newest version behind a URL, asked once a process; RemoteError where there is none."""
     root, remote = _root(url), Remote(url)
     try:
         files = remote.tree()

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, overload
 import torch
 
 from trainer import cost
-from trainer.checkpoints import checkpoints as checkpoint
+from trainer.checkpoints.checkpoints import Checkpoints, State, restore
 from trainer.data import datasets
 from trainer.data.batches import Batches, loader_of, on_device
 from trainer.model.mlp import slots
@@ -87,7 +87,7 @@ def train(
     the last bit on a CPU with as many threads, of a run that was never stopped. `on_record` is handed what is new.
     Runs of a stack that were saved at different steps train one step's group after the other. A checkpoint goes
     when its run has ended; `keep` (True, or run_ids) leaves the final parameters of runs that are done
-    (`trainer.checkpoints.checkpoints.kept`), with which runs of that `parent` begin.
+    (`trainer.checkpoints.checkpoints.kept_parameters`), with which runs of that `parent` begin.
 
     Where there is a validation split, records are of that split; the test split is looked at once, at the end.
 
@@ -147,7 +147,7 @@ def training(  # noqa: PLR0913 - what `train` takes, and two signals
         raise ValueError(
             "a stack needs runs that differ in seed, lr, weight_decay, momentum, schedule or dataset_size only"
         )
-    files = checkpoint.Checkpoints(checkpoints, every, (device_name(where), torch.get_num_threads()))
+    files = Checkpoints(checkpoints, every, (device_name(where), torch.get_num_threads()))
     every_run, runs = runs, list({run.run_id: run for run in runs}.values())
     kept = {run.run_id for run in runs} if keep is True else set(keep or ())
     heirs = {below.run_id: run for family in families(runs) for below, run in pairwise(family)}
@@ -169,15 +169,15 @@ def training(  # noqa: PLR0913 - what `train` takes, and two signals
     return [ended[run.run_id] for run in every_run]
 
 
-def _by_step(states: dict[RunSpec, checkpoint.State | None]) -> list[dict[RunSpec, checkpoint.State | None]]:
+def _by_step(states: dict[RunSpec, State | None]) -> list[dict[RunSpec, State | None]]:
     """Runs and their states, grouped by the step that they go on from."""
-    groups: dict[int, dict[RunSpec, checkpoint.State | None]] = {}
+    groups: dict[int, dict[RunSpec, State | None]] = {}
     for run, state in states.items():
         groups.setdefault(state.step if state else 0, {})[run] = state
     return list(groups.values())
 
 
-def _resumed(states: dict[RunSpec, checkpoint.State | None]) -> Iterator[Resumed]:
+def _resumed(states: dict[RunSpec, State | None]) -> Iterator[Resumed]:
     for run, state in states.items():
         if state is not None:
             flops = state.step * run.batch_size * cost.flops_per_example(cost.shape_of(run))
@@ -185,17 +185,17 @@ def _resumed(states: dict[RunSpec, checkpoint.State | None]) -> Iterator[Resumed
 
 
 def _together(  # noqa: PLR0913 - what all stacks of a call have in common
-    members: dict[RunSpec, checkpoint.State | None],
+    members: dict[RunSpec, State | None],
     heirs: Sequence[RunSpec | None],
     where: torch.device,
     stops: Stops,
     evaluations: int,
-    files: checkpoint.Checkpoints,
+    files: Checkpoints,
     ended: dict[str, RunResult],
     *,
     keep: Collection[str],
     on_step: Callable[[], None],
-) -> Generator[Record | RunResult, None, tuple[list[RunResult], dict[RunSpec, checkpoint.State | None]]]:
+) -> Generator[Record | RunResult, None, tuple[list[RunResult], dict[RunSpec, State | None]]]:
     """Train runs of one shape and length as one stack, from the one step at which they were saved, or from 0.
 
     The heir of a run, a longer one, is left a checkpoint where their ways part. What ends goes into `ended`; yields
@@ -222,7 +222,7 @@ def _together(  # noqa: PLR0913 - what all stacks of a call have in common
     partings = {stem(run) for run, heir in zip(runs, heirs, strict=True) if heir}
 
     loss_sum = torch.zeros(len(runs), device=where)
-    begin = checkpoint.restore(saved, stack.rows, optimizer, loss_sum)
+    begin = restore(saved, stack.rows, optimizer, loss_sum)
     book.resume(saved)
     members.clear()
     del saved  # it holds open what is soon deleted
@@ -263,9 +263,7 @@ def _entered(results: Iterable[RunResult], ended: dict[str, RunResult]) -> list[
     return fresh
 
 
-def _keep(
-    wanted: Sequence[RunSpec | None], results: Sequence[RunResult], files: checkpoint.Checkpoints, stack: Stack
-) -> None:
+def _keep(wanted: Sequence[RunSpec | None], results: Sequence[RunResult], files: Checkpoints, stack: Stack) -> None:
     """Keep the final parameters of the wanted runs that are done; where any is, all of the stack have ended."""
     for k, result in enumerate(results):
         if result.state == "done" and (run := wanted[k]) is not None:

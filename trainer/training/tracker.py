@@ -10,7 +10,7 @@ import numpy as np
 import torch
 
 from trainer import cost
-from trainer.checkpoints import checkpoints as checkpoint
+from trainer.checkpoints.checkpoints import Checkpoints, State, tensors_of
 from trainer.result import Outcome, Record, RunResult
 from trainer.training.evaluate import Metrics
 from trainer.trunk import stem
@@ -93,7 +93,7 @@ class Book:
     def look(
         self,
         step: int,
-        files: checkpoint.Checkpoints,
+        files: Checkpoints,
         stops: Stops,
         *tensors: *_Tensors,
     ) -> None:
@@ -106,7 +106,7 @@ class Book:
         if stop:
             self._ended = [ended or ("cancelled", step) for ended in self._ended]
 
-    def part(self, step: int, files: checkpoint.Checkpoints, stops: Stops, *tensors: *_Tensors) -> None:
+    def part(self, step: int, files: Checkpoints, stops: Stops, *tensors: *_Tensors) -> None:
         """Save and cancel the runs that are asked to leave."""
         self._looked = time.perf_counter()
         asked = stops.some()
@@ -115,7 +115,7 @@ class Book:
             for k in leaving:
                 self._ended[k] = ("cancelled", step)
 
-    def resume(self, states: Sequence[checkpoint.State | None]) -> None:
+    def resume(self, states: Sequence[State | None]) -> None:
         """Go on from checkpoints, None where a run begins."""
         for k, state in enumerate(states):
             if state is not None:
@@ -123,20 +123,18 @@ class Book:
                 self._before[k] = state.seconds
         self._started = time.perf_counter()
 
-    def _save(self, which: Sequence[int], step: int, files: checkpoint.Checkpoints, *tensors: *_Tensors) -> None:
+    def _save(self, which: Sequence[int], step: int, files: Checkpoints, *tensors: *_Tensors) -> None:
         self._seconds += time.perf_counter() - self._started
         files.save([(self._runs[k], self._state(k, step, *tensors)) for k in which])
         self._started = time.perf_counter()
 
-    def states(self, step: int, *tensors: *_Tensors) -> dict[RunSpec, checkpoint.State | None]:
+    def states(self, step: int, *tensors: *_Tensors) -> dict[RunSpec, State | None]:
         """The runs that have not ended, as checkpoints would have them."""
         self._seconds += time.perf_counter() - self._started
         self._started = time.perf_counter()
         return {self._runs[k]: self._state(k, step, *tensors) for k in self.running}
 
-    def leave(
-        self, heirs: Sequence[RunSpec | None], step: int, files: checkpoint.Checkpoints, *tensors: *_Tensors
-    ) -> None:
+    def leave(self, heirs: Sequence[RunSpec | None], step: int, files: Checkpoints, *tensors: *_Tensors) -> None:
         """Checkpoints of longer runs, which are these runs up to here; none of one that has diverged."""
         self._seconds += time.perf_counter() - self._started
         for k, heir in enumerate(heirs):
@@ -153,10 +151,10 @@ class Book:
         rows: Sequence[torch.Tensor],
         optimizer: Optimizer,
         loss_sum: torch.Tensor,
-    ) -> checkpoint.State:
+    ) -> State:
         since, history = int(self._since_step[k]), tuple(self._history[k])
-        tensors = checkpoint.tensors_of(rows[k], optimizer, loss_sum[k])
-        return checkpoint.State(step, since, self._seconds_of(k), history, tensors)
+        tensors = tensors_of(rows[k], optimizer, loss_sum[k])
+        return State(step, since, self._seconds_of(k), history, tensors)
 
     def _seconds_of(self, k: int) -> float:
         return self._before[k] + self._seconds / len(self._runs)

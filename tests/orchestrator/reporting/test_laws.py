@@ -7,7 +7,7 @@ import pandas as pd
 import pytest
 
 from orchestrator.reporting.laws import at_stage, calibration, laws
-from trainer.data import zipf
+from trainer.data.sets import zipf
 
 
 def table_of(widths, sizes, error, seeds=2, budget=None, noise=0.01, **columns):

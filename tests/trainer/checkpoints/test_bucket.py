@@ -15,8 +15,8 @@ from orchestrator.workers.worker import Files
 from tests.servers.ftp import Ftp
 from tests.trainer.reference import numbers, running
 from trainer import RunSpec, train
-from trainer.checkpoints import checkpoints as checkpoint
 from trainer.checkpoints.bucket import Bucket
+from trainer.checkpoints.checkpoints import kept_parameters
 from trainer.host.urls import Remote
 from trainer.result import Resumed
 from trainer.training.loop import training
@@ -307,14 +307,14 @@ def test_a_run_begins_with_parameters_that_were_kept_there(server, place, tmp_pa
     probes = [replace(RUN, parent=parent.run_id, trains="head", lr=1e-2) for parent in parents]
     far, here = go(probes, url), go(probes, tmp_path)
     assert [numbers(result) for result in far] == [numbers(result) for result in here]
-    said, weights = checkpoint.kept(url, parents[0].run_id)
+    said, weights = kept_parameters(url, parents[0].run_id)
     assert said["seed"] == 0
     assert all(
-        (weights[name] == value).all() for name, value in checkpoint.kept(tmp_path, parents[0].run_id)[1].items()
+        (weights[name] == value).all() for name, value in kept_parameters(tmp_path, parents[0].run_id)[1].items()
     )
     assert not caplog.records
     with pytest.raises(OSError, match="holds none that is whole"):
-        checkpoint.kept(url, "f" * 32)
+        kept_parameters(url, "f" * 32)
     kept = server.folder / "data" / place / "kept"
     for path in kept.iterdir():
         path.write_bytes(path.read_bytes()[:-1])

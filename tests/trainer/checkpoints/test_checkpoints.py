@@ -20,8 +20,8 @@ from hypothesis import strategies as st
 
 from tests.trainer.reference import numbers, running
 from trainer import RunSpec, cost, train
-from trainer.checkpoints import checkpoints as checkpoint
-from trainer.checkpoints import folder as storage
+from trainer.checkpoints import checkpoints
+from trainer.checkpoints.checkpoints import Checkpoints, State, kept_parameters, saved_steps
 from trainer.data import datasets
 from trainer.data.batches import on_device
 from trainer.model.mlp import forward, slots
@@ -151,7 +151,7 @@ def test_a_killed_process_loses_the_time_since_its_last_checkpoint_and_nothing_e
             process.stdout.readline()
         os.kill(process.pid, signal.SIGKILL)
     run_id = json.loads(undisturbed.split("run_id=")[1].split(",")[0].replace("'", '"'))
-    assert checkpoint.saved_steps(tmp_path, run_id) == [2 * LOOK, LOOK]
+    assert saved_steps(tmp_path, run_id) == [2 * LOOK, LOOK]
     assert numbers(go(RUN, tmp_path)) == undisturbed
 
 
@@ -182,7 +182,7 @@ def test_the_checkpoint_before_is_kept_and_older_ones_go(tmp_path):
     run_id = stopped(tmp_path)
     two = [f"{run_id}/{step}.{kind}" for step in (3 * LOOK, 4 * LOOK) for kind in ("json", "safetensors")]
     assert files(tmp_path) == sorted(two)
-    assert checkpoint.saved_steps(tmp_path, run_id) == [4 * LOOK, 3 * LOOK]
+    assert saved_steps(tmp_path, run_id) == [4 * LOOK, 3 * LOOK]
 
 
 def newest_step(folder, run_id, caplog):
@@ -224,7 +224,7 @@ def test_a_flipped_bit_anywhere_is_noticed(tmp_path, data):
     whole = path.read_bytes()
     place, bit = data.draw(st.integers(0, len(whole) - 1)), data.draw(st.integers(0, 7))
     path.write_bytes(whole[:place] + bytes([whole[place] ^ 1 << bit]) + whole[place + 1 :])
-    saved = checkpoint.Checkpoints(tmp_path, 60, ("cpu", 1))
+    saved = Checkpoints(tmp_path, 60, ("cpu", 1))
     assert saved.newest(run) is None
     path.write_bytes(whole)
     assert saved.newest(run).step == LOOK
@@ -259,7 +259,7 @@ def test_a_checkpoint_that_lacks_a_tensor_is_refused(tmp_path, caplog, missing):
     tensors = {name: value.clone() for name, value in safetensors.torch.load_file(data).items()}
     del tensors[missing]
     safetensors.torch.save_file(tensors, data)
-    rewrite(data.with_suffix(".json"), sha256=storage._sha256(data))
+    rewrite(data.with_suffix(".json"), sha256=hashlib.sha256(data.read_bytes()).hexdigest())
     step, said = newest_step(tmp_path, run_id, caplog)
     assert step == 3 * LOOK
     assert f"it lacks {missing}" in said[0]
@@ -292,7 +292,7 @@ def test_a_full_disk_costs_a_warning_and_no_number(tmp_path, monkeypatch, caplog
     assert warnings
     assert all("No space left on device; training goes on" in warning for warning in warnings)
     assert files(tmp_path) == before  # the last good one is still there, and nothing half-written
-    assert checkpoint.saved_steps(tmp_path, run_id)[0] == 2 * LOOK
+    assert saved_steps(tmp_path, run_id)[0] == 2 * LOOK
     assert numbers(go(RUN, tmp_path)) == undisturbed
 
 
@@ -313,15 +313,13 @@ def test_a_stack_is_saved_as_one_or_not_at_all(tmp_path, monkeypatch):
 
 def test_a_slow_disk_is_asked_less_often(tmp_path, monkeypatch):
     now = [0.0]
-    monkeypatch.setattr(checkpoint.time, "monotonic", lambda: now[0])
-    saver = checkpoint.Checkpoints(tmp_path, 60, ("cpu", 1))
-    monkeypatch.setattr(storage, "_prune", lambda *_: now.__setitem__(0, now[0] + 30))
-    monkeypatch.setattr(storage, "_write_aside", lambda *_: None)
-    monkeypatch.setattr(storage, "_publish", lambda *_: None)
+    monkeypatch.setattr(checkpoints.time, "monotonic", lambda: now[0])
+    saver = Checkpoints(tmp_path, 60, ("cpu", 1))
+    monkeypatch.setattr(saver.storage, "write", lambda _: now.__setitem__(0, now[0] + 30))
     assert not saver.due
     now[0] = 60
     assert saver.due
-    saver.save([(resolved_run(), checkpoint.State(1, 0, 0.0, (), {}))])
+    saver.save([(resolved_run(), State(1, 0, 0.0, (), {}))])
     now[0] = 90 + 599
     assert not saver.due
     now[0] = 90 + 601
@@ -336,14 +334,14 @@ def test_kept_parameters_are_those_that_the_run_ended_with(tmp_path):
     results = go(specs, tmp_path, keep=True)
     assert len(files(tmp_path)) == 2 * len(specs)
     for spec, result in zip(specs, results, strict=True):
-        said, weights = checkpoint.kept(tmp_path, result.run_id)
+        said, weights = kept_parameters(tmp_path, result.run_id)
         assert said["seed"] == spec.seed
         assert weights.keys() == {slot.name for slot in slots(cost.shape_of(resolved_run()))}
         assert error_of(weights, spec) == result.error
     again = go(specs, tmp_path, keep=True)
     assert [numbers(r) for r in again] == [numbers(r) for r in results]
     with pytest.raises(OSError, match="No such file"):
-        checkpoint.kept(tmp_path, "f" * 32)
+        kept_parameters(tmp_path, "f" * 32)
 
 
 def error_of(weights, spec):

@@ -6,7 +6,7 @@ import pytest
 
 from tests.power.disk import Disk, recorded
 from trainer import RunSpec
-from trainer.checkpoints import checkpoints as checkpoint
+from trainer.checkpoints.checkpoints import Checkpoints, kept_parameters
 from trainer.data import datasets
 
 PROGRAM = """
@@ -56,12 +56,12 @@ def test_after_a_power_cut_a_run_goes_on_where_it_was_saved(entries, tmp_path):
         disk.take(*call)
         disk.cut(dice, tmp_path / "left")
         left = tmp_path / "left" / "t.db.checkpoints"
-        state = checkpoint.Checkpoints(left, 0, ("cpu", 1)).newest(run)
+        state = Checkpoints(left, 0, ("cpu", 1)).newest(run)
         step = 0 if state is None else state.step
         seen.add(step)
         assert step >= max((int(said.split()[1]) for said in disk.promised), default=0)
         assert state is None or {value.item() for t in state.tensors.values() for value in t} == {step}
         if "kept 8" in disk.promised:
-            _, weights = checkpoint.kept(left, run.run_id)
+            _, weights = kept_parameters(left, run.run_id)
             assert weights["head"].tolist() == [8.0] * 700
     assert seen == set(range(9))

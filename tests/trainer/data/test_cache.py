@@ -11,7 +11,7 @@ import pytest
 from PIL import Image
 
 from tests.paths import SHARED
-from trainer.data.cache import cache_root, prepare
+from trainer.data.cache import cache_root, load_decoded
 from trainer.spec import SpecError
 
 CIFAR = SHARED / "cifar10.tar.gz"
@@ -53,7 +53,7 @@ def _entries(cache):
 @pytest.mark.parametrize("mode", ["RGB", "L"])
 def test_class_folders_become_rows_of_pixels_training_first(tmp_path, held_out, mode):
     drawn = _tree(tmp_path / "set", {"train": 6, held_out: 2}, mode)
-    ready = prepare(str(tmp_path / "set"), None)
+    ready = load_decoded(str(tmp_path / "set"), None)
     assert (ready.train, ready.classes, len(ready.inputs)) == (18, 3, 24)
     assert ready.image == (6, 6, 3 if mode == "RGB" else 1)
     found = {
@@ -66,7 +66,7 @@ def test_class_folders_become_rows_of_pixels_training_first(tmp_path, held_out, 
 
 def test_classes_without_a_split_keep_every_fifth_image_of_each_for_testing(tmp_path):
     drawn = _tree(tmp_path, {"set": 10})
-    ready = prepare(str(tmp_path / "set"), None)
+    ready = load_decoded(str(tmp_path / "set"), None)
     assert ready.train == 24
     assert np.bincount(ready.labels[24:]).tolist() == [2, 2, 2]
     tested = {row.tobytes() for row in ready.inputs[24:]}
@@ -75,7 +75,7 @@ def test_classes_without_a_split_keep_every_fifth_image_of_each_for_testing(tmp_
 
 def test_statistics_are_those_of_the_training_images_alone(tmp_path):
     drawn = _tree(tmp_path / "set")
-    ready = prepare(str(tmp_path / "set"), None)
+    ready = load_decoded(str(tmp_path / "set"), None)
     pixels = np.concatenate([p.reshape(-1, 3) for name, p in drawn.items() if name.parts[0] == "train"])
     assert ready.mean == pytest.approx(pixels.mean(0), rel=1e-6)
     assert ready.std == pytest.approx(pixels.std(0), rel=1e-6)
@@ -84,8 +84,8 @@ def test_statistics_are_those_of_the_training_images_alone(tmp_path):
 @pytest.mark.parametrize("suffix", [".tar", ".tar.gz"])
 def test_a_tar_is_the_folder_that_it_was_made_of(tmp_path, suffix):
     _tree(tmp_path / "set")
-    folder = prepare(str(tmp_path / "set"), None)
-    packed = prepare(str(_tar(tmp_path / "set", tmp_path / f"set{suffix}")), None)
+    folder = load_decoded(str(tmp_path / "set"), None)
+    packed = load_decoded(str(_tar(tmp_path / "set", tmp_path / f"set{suffix}")), None)
     assert packed.fingerprint == folder.fingerprint
     assert np.array_equal(packed.inputs, folder.inputs)
     assert np.array_equal(packed.labels, folder.labels)
@@ -93,10 +93,10 @@ def test_a_tar_is_the_folder_that_it_was_made_of(tmp_path, suffix):
 
 def test_a_set_is_decoded_once(tmp_path, cache):
     _tree(tmp_path / "set")
-    prepare(str(tmp_path / "set"), None)
+    load_decoded(str(tmp_path / "set"), None)
     (entry,) = _entries(cache)
     before = [(f.name, f.stat().st_ino, f.stat().st_mtime_ns) for f in sorted(entry.iterdir())]
-    again = prepare(str(tmp_path / "set"), None)
+    again = load_decoded(str(tmp_path / "set"), None)
     assert _entries(cache) == [entry]
     assert [(f.name, f.stat().st_ino, f.stat().st_mtime_ns) for f in sorted(entry.iterdir())] == before
     assert isinstance(again.inputs, np.memmap)
@@ -104,32 +104,32 @@ def test_a_set_is_decoded_once(tmp_path, cache):
 
 def test_a_changed_set_is_decoded_again_and_has_another_fingerprint(tmp_path, cache):
     _tree(tmp_path / "set")
-    before = prepare(str(tmp_path / "set"), None)
+    before = load_decoded(str(tmp_path / "set"), None)
     _draw(tmp_path / "set/train/cat/00.png", seed=99)
-    after = prepare(str(tmp_path / "set"), None)
+    after = load_decoded(str(tmp_path / "set"), None)
     assert after.fingerprint != before.fingerprint
     assert len(_entries(cache)) == 2
 
 
 def test_a_label_is_part_of_the_fingerprint(tmp_path):
     _tree(tmp_path / "set")
-    before = prepare(str(tmp_path / "set"), None)
+    before = load_decoded(str(tmp_path / "set"), None)
     for old, new in (("cat", "x"), ("dog", "cat"), ("x", "dog")):
         (tmp_path / "set/train" / old).rename(tmp_path / "set/train" / new)
-    assert prepare(str(tmp_path / "set"), None).fingerprint != before.fingerprint
+    assert load_decoded(str(tmp_path / "set"), None).fingerprint != before.fingerprint
 
 
 def test_a_moved_set_keeps_its_fingerprint(tmp_path):
     _tree(tmp_path / "set")
-    before = prepare(str(tmp_path / "set"), None)
+    before = load_decoded(str(tmp_path / "set"), None)
     shutil.move(tmp_path / "set", tmp_path / "moved")
-    assert prepare(str(tmp_path / "moved"), None).fingerprint == before.fingerprint
+    assert load_decoded(str(tmp_path / "moved"), None).fingerprint == before.fingerprint
 
 
 def test_images_are_scaled_where_a_resolution_is_asked(tmp_path):
     _tree(tmp_path / "set", side=8)
     Image.new("RGB", (20, 10), (200, 100, 50)).save(tmp_path / "set/train/cat/00.png")
-    ready = prepare(str(tmp_path / "set"), 4)
+    ready = load_decoded(str(tmp_path / "set"), 4)
     assert ready.image == (4, 4, 3)
     assert (ready.inputs.reshape(-1, 16, 3) == [200, 100, 50]).all((1, 2)).sum() == 1
 
@@ -149,7 +149,7 @@ def test_arrays_come_back_as_they_were_saved(tmp_path, dims, kind, image):
     rng = np.random.default_rng(0)
     x, y = rng.integers(0, 256, (30, *dims)).astype(kind), np.arange(30) % 3
     np.savez(tmp_path / "a.npz", x_train=x[:20], y_train=y[:20, None], x_test=x[20:], y_test=y[20:, None])
-    ready = prepare(str(tmp_path / "a.npz"), None)
+    ready = load_decoded(str(tmp_path / "a.npz"), None)
     assert np.array_equal(ready.inputs, x.reshape(30, -1))
     assert ready.inputs.dtype == (np.uint8 if kind == np.uint8 else np.float32)
     assert np.array_equal(ready.labels, y)
@@ -162,7 +162,7 @@ def test_arrays_come_back_as_they_were_saved(tmp_path, dims, kind, image):
 def test_a_pixel_that_never_changes_is_not_divided_by_nothing(tmp_path):
     x, y = np.full((4, 2, 2), 7, np.uint8), np.array([0, 1, 0, 1])
     np.savez(tmp_path / "a.npz", x_train=x, y_train=y, x_test=x, y_test=y)
-    assert prepare(str(tmp_path / "a.npz"), None).std.tolist() == [1.0]
+    assert load_decoded(str(tmp_path / "a.npz"), None).std.tolist() == [1.0]
 
 
 X, Y = np.zeros((4, 3), np.float32), np.array([0, 1, 0, 1])
@@ -197,7 +197,7 @@ def test_vectors_are_not_rescaled(tmp_path):
 
 def _refused(source, about, field="path", resolution=None):
     with pytest.raises(SpecError) as caught:
-        prepare(str(source), resolution)
+        load_decoded(str(source), resolution)
     assert caught.value.field == field
     assert about in str(caught.value)
     assert "\n" not in str(caught.value)
@@ -278,7 +278,7 @@ def test_the_cache_stands_where_the_environment_says(tmp_path, monkeypatch):
 @pytest.mark.slow
 @pytest.mark.skipif(not CIFAR.exists(), reason="needs ../shared/data/cifar10.tar.gz")
 def test_cifar_10_comes_in_by_the_same_door():
-    ready = prepare(str(CIFAR), None)
+    ready = load_decoded(str(CIFAR), None)
     assert (ready.train, len(ready.labels) - ready.train, ready.classes) == (50_000, 10_000, 10)
     assert ready.image == (32, 32, 3)
     assert np.bincount(ready.labels[:50_000]).tolist() == [5000] * 10
@@ -290,9 +290,9 @@ def test_processes_that_need_a_set_at_once_decode_it_once(tmp_path):
     text = f"""
 import logging
 logging.basicConfig(level=logging.INFO)
-from trainer.data.cache import prepare
+from trainer.data.cache import load_decoded
 from tests.paths import SHARED
-print(prepare({str(tmp_path / "set")!r}, None).fingerprint)
+print(load_decoded({str(tmp_path / "set")!r}, None).fingerprint)
 """
     pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True}
     both = [subprocess.Popen([sys.executable, "-c", text], **pipes) for _ in range(2)]

@@ -7,8 +7,8 @@ import numpy as np
 import pytest
 from sklearn.datasets import load_digits
 
-from trainer.data import zipf
 from trainer.data.datasets import describe, load, resolve, split
+from trainer.data.sets import zipf
 from trainer.spec import RunSpec, SpecError
 
 

@@ -10,9 +10,9 @@ import pytest
 from PIL import Image
 
 from trainer import RunSpec, SpecError, train
-from trainer.data import datasets
-from trainer.data import download as fetched
+from trainer.data import datasets, download
 from trainer.data.download import copy_here, local_copy
+from trainer.host.urls import Remote
 
 RUN = RunSpec(dataset="pictures", width=8, batch_size=16, examples=64)
 
@@ -58,7 +58,7 @@ def test_what_has_changed_is_fetched_anew_and_is_other_runs(ftp, pictures):
     write(pictures, seed=1)
     os.utime(pictures, (0, pictures.stat().st_mtime + 5))  # FTP tells times in seconds
     assert resolved(ftp.url("p.npz")).run_id == before.run_id  # a process asks once
-    fetched._copy.cache_clear()
+    download.newest_copy.cache_clear()
     assert resolved(ftp.url("p.npz")).run_id != before.run_id
 
 
@@ -66,11 +66,11 @@ def test_a_copy_serves_while_the_server_is_gone_and_not_where_the_file_is(ftp, p
     url = ftp.url("p.npz")
     before = resolved(url)
     ftp.stop()
-    fetched._copy.cache_clear()
+    download.newest_copy.cache_clear()
     assert resolved(url).run_id == before.run_id
     assert caplog.records[-1].getMessage().endswith("; the copy of it that is here is used")
     ftp.start()
-    fetched._copy.cache_clear()
+    download.newest_copy.cache_clear()
     pictures.unlink()
     with pytest.raises(SpecError, match=r"^path: ftp://me:\*\*\*@127.0.0.1:\d+/data/p.npz: there is nothing$"):
         local_copy(url)
@@ -79,12 +79,12 @@ def test_a_copy_serves_while_the_server_is_gone_and_not_where_the_file_is(ftp, p
 def test_a_transfer_that_was_cut_short_leaves_no_copy(ftp, pictures, cache, monkeypatch):
     url = ftp.url("p.npz")
 
-    def shrunk(self, act, real=fetched.Remote._try):
-        if act.__name__ == "fetch":
-            pictures.write_bytes(pictures.read_bytes()[:100])
-        return real(self, act)
+    def cut_after_listing(self, real=Remote.tree):
+        files = real(self)
+        pictures.write_bytes(pictures.read_bytes()[:100])
+        return files
 
-    monkeypatch.setattr(fetched.Remote, "_try", shrunk)
+    monkeypatch.setattr(Remote, "tree", cut_after_listing)
     with pytest.raises(SpecError, match="came with 100 bytes of "):
         local_copy(url)
     assert copy_here(url) is None

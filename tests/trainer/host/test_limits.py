@@ -6,9 +6,8 @@ import pytest
 import torch
 
 from trainer import RunSpec
-from trainer.data import batches as data
-from trainer.data import datasets
-from trainer.host import limits as machine
+from trainer.data import batches, datasets
+from trainer.host import limits
 from trainer.host.limits import Memory, cores, memory
 
 GIB = 2**30
@@ -113,12 +112,12 @@ def test_what_is_used_beyond_the_limit_leaves_nothing(root):
     ],
 )
 def test_the_time_that_a_container_has_is_so_many_cores(root, monkeypatch, groups, files, wanted):
-    monkeypatch.setattr(machine.os, "sched_getaffinity", lambda _: set(range(64)))
+    monkeypatch.setattr(limits.os, "sched_getaffinity", lambda _: set(range(64)))
     assert cores(root(groups, files)) == wanted
 
 
 def test_a_process_bound_to_few_cores_has_no_more(root, monkeypatch):
-    monkeypatch.setattr(machine.os, "sched_getaffinity", lambda _: {3})
+    monkeypatch.setattr(limits.os, "sched_getaffinity", lambda _: {3})
     assert cores(root("0::/\n", v2("", "max", cpu="800000 100000"))) == 1
 
 
@@ -127,5 +126,5 @@ def test_a_data_set_that_a_container_cannot_hold_is_mapped(monkeypatch):
     arrays = datasets.load(spec)
     half = Memory(2 * arrays.inputs.nbytes, 0)
     for levels, loader in [([HOST, half], "resident"), ([HOST, half._replace(total=half.total - 2)], "mmap")]:
-        monkeypatch.setattr(data, "memory", lambda levels=levels: levels)
-        assert data.loader_of(spec, arrays, torch.device("cpu")) == loader
+        monkeypatch.setattr(batches, "memory", lambda levels=levels: levels)
+        assert batches.loader_of(spec, arrays, torch.device("cpu")) == loader

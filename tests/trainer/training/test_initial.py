@@ -11,7 +11,7 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from tests.trainer.reference import numbers
 from trainer import RunSpec, SpecError, cost, train
-from trainer.checkpoints import checkpoints as checkpoint
+from trainer.checkpoints.checkpoints import kept_parameters
 from trainer.data import datasets
 from trainer.data.augment import augment, augment_copy
 from trainer.data.batches import Resident
@@ -65,8 +65,8 @@ def test_another_data_set_gets_a_head_of_its_own(kept, tmp_path):
     x, y = rng.integers(0, 16, (80, 8, 8), dtype=np.uint8), np.arange(80) % 10
     np.savez(tmp_path / "own.npz", x_train=x, y_train=y, x_test=x, y_test=y)
     spec = child(kept, examples=64, dataset="own", path=str(tmp_path / "own.npz"), trains="head", lr=1e-30)
-    weights = checkpoint.kept(kept[0], go(spec, kept[0], keep=True).run_id)[1]
-    theirs, shape = checkpoint.kept(kept[0], kept[1].run_id)[1], cost.shape_of(resolved(spec))
+    weights = kept_parameters(kept[0], go(spec, kept[0], keep=True).run_id)[1]
+    theirs, shape = kept_parameters(kept[0], kept[1].run_id)[1], cost.shape_of(resolved(spec))
     fresh = initial_row(shape, spec.seed)
     for slot in slots(shape):
         end = slot.start + weights[slot.name].numel()
@@ -95,7 +95,7 @@ def test_nothing_to_train_needs_a_parent():
 
 def test_an_official_checkpoint_is_a_start(kept, tmp_path):
     file, shape = tmp_path / "B_2-Wi_16", cost.shape_of(resolved(PARENT))
-    save_official(file, shape, checkpoint.kept(kept[0], kept[1].run_id)[1], channels=1)
+    save_official(file, shape, kept_parameters(kept[0], kept[1].run_id)[1], channels=1)
     spec = replace(PARENT, start=str(file), examples=0)
     assert train(spec, device="cpu").error == kept[1].error
     moved = file.rename(tmp_path / "elsewhere")
@@ -106,7 +106,7 @@ def test_an_official_checkpoint_is_a_start(kept, tmp_path):
 
 def test_an_official_checkpoint_may_lie_behind_a_url(kept, ftp):
     file, shape = ftp.folder / "data" / "B_2-Wi_16", cost.shape_of(resolved(PARENT))
-    save_official(file, shape, checkpoint.kept(kept[0], kept[1].run_id)[1], channels=1)
+    save_official(file, shape, kept_parameters(kept[0], kept[1].run_id)[1], channels=1)
     far = replace(PARENT, start=ftp.url(file.name), examples=0)
     assert train(far, device="cpu").error == kept[1].error
     ftp.stop()
@@ -123,8 +123,8 @@ def spec_at(spec, file):
 @pytest.mark.parametrize("optimizer", ["lion", "sgd", "adamw"])
 def test_a_probe_trains_its_head_and_nothing_else(kept, optimizer):
     said = {"optimizer": optimizer, "trains": "head", "weight_decay": 0.1, "lr": 1e-2}
-    weights = checkpoint.kept(kept[0], go(child(kept, **said), kept[0], keep=True).run_id)[1]
-    before = checkpoint.kept(kept[0], kept[1].run_id)[1]
+    weights = kept_parameters(kept[0], go(child(kept, **said), kept[0], keep=True).run_id)[1]
+    before = kept_parameters(kept[0], kept[1].run_id)[1]
     changed = {name for name in weights if not torch.equal(weights[name], before[name])}
     assert changed == {"head.weight", "head.bias"}
 
@@ -165,7 +165,7 @@ def test_tta_averages_the_outputs_of_augmented_copies(kept, average):
     arrays = datasets.load(run)
     test = datasets.split(arrays, run).test
     padded = np.pad(test, (0, -len(test) % 32))
-    weights = {name: w[None] for name, w in checkpoint.kept(kept[0], kept[1].run_id)[1].items()}
+    weights = {name: w[None] for name, w in kept_parameters(kept[0], kept[1].run_id)[1].items()}
     images = torch.from_numpy(arrays.inputs[padded]).view(-1, 8, 8, 1)
     assert len(test) < CHUNK
     outputs = []

@@ -12,9 +12,9 @@ import torch
 
 from tests.trainer.reference import numbers
 from trainer import RunSpec, SpecError, train
-from trainer.data.cache import prepare
+from trainer.data.cache import load_decoded
 from trainer.data.datasets import describe, load
-from trainer.data.ffcv import open_betons, write_betons
+from trainer.data.formats.ffcv import open_betons, write_betons
 
 
 @pytest.fixture(scope="module")
@@ -40,7 +40,7 @@ def as_npz(made, path):
 def test_what_was_written_is_read_again(ffcv, made, tmp_path, mode, tolerance):
     threads = torch.get_num_threads()
     paths = write_betons(*made, 45, tmp_path / "set", mode, 95, 1)
-    held = prepare(str(tmp_path / "set"), None)
+    held = load_decoded(str(tmp_path / "set"), None)
     assert sorted(p.name for p in (tmp_path / "set").iterdir()) == sorted(p.name for p in paths)
     assert held.train == 45
     assert np.array_equal(held.labels, made[1])
@@ -89,7 +89,7 @@ def test_compiled_and_interpreted_decoding_agree(ffcv, made, tmp_path, monkeypat
     rows = np.array([59, 0, 44, 45, 3, 3])
     found = []
     for least in (0, 10**9):
-        monkeypatch.setattr("trainer.data.ffcv._WORTH_COMPILING", least)
+        monkeypatch.setattr("trainer.data.formats.ffcv._WORTH_COMPILING", least)
         found += [open_betons(tmp_path / "set", ["train.beton", "test.beton"], side)[0] for side in (16, 12)]
     for one, other in zip(found[:2], found[2:], strict=True):
         assert np.array_equal(one[rows], other[rows])
@@ -115,19 +115,19 @@ def test_images_are_scaled_and_files_of_several_sizes_are_told_apart(ffcv, made,
     for name in ("train", "test"):
         (tmp_path / "set" / name).mkdir(parents=True)
         (tmp_path / "a" / f"{name}.beton").rename(tmp_path / "set" / name / f"{name}_16.beton")
-    assert prepare(str(tmp_path / "set"), 8).image == (8, 8, 3)
+    assert load_decoded(str(tmp_path / "set"), 8).image == (8, 8, 3)
     write_betons(made[0][:, ::2, ::2], made[1], 45, tmp_path / "b", "raw", 90, 1)
     for name in ("train", "test"):
         (tmp_path / "b" / f"{name}.beton").rename(tmp_path / "set" / name / f"{name}_8.beton")
-    assert np.array_equal(prepare(str(tmp_path / "set"), 8).inputs.reshape(60, 8, 8, 3), made[0][:, ::2, ::2])
+    assert np.array_equal(load_decoded(str(tmp_path / "set"), 8).inputs.reshape(60, 8, 8, 3), made[0][:, ::2, ::2])
     with pytest.raises(SpecError, match="2 of them"):
-        prepare(str(tmp_path / "set"), None)
+        load_decoded(str(tmp_path / "set"), None)
 
 
 def test_grey_images_are_written_in_three_channels(ffcv, made, tmp_path):
     write_betons(made[0][..., :1], made[1], 45, tmp_path / "set", "raw", 90, 1)
     assert np.array_equal(
-        prepare(str(tmp_path / "set"), None).inputs.reshape(made[0].shape)[..., 2], made[0][..., 0]
+        load_decoded(str(tmp_path / "set"), None).inputs.reshape(made[0].shape)[..., 2], made[0][..., 0]
     )
 
 
@@ -140,7 +140,7 @@ def test_files_with_other_fields_and_another_order_are_read(ffcv, made, tmp_path
         fields = {"y": IntField(), "weight": FloatField(), "x": RGBImageField(write_mode="raw")}
         writer = DatasetWriter(str(tmp_path / "set" / f"{name}.beton"), fields, num_workers=1)
         writer.from_indexed_dataset([(int(made[1][i]), 0.5, made[0][i]) for i in rows])
-    held = prepare(str(tmp_path / "set"), None)
+    held = load_decoded(str(tmp_path / "set"), None)
     assert np.array_equal(held.inputs.reshape(made[0].shape), made[0])
     assert np.array_equal(held.labels, made[1])
 
@@ -149,13 +149,13 @@ def test_a_damaged_file_is_refused(ffcv, made, tmp_path):
     paths = write_betons(*made, 45, tmp_path / "set", "raw", 90, 1)
     paths[0].write_bytes(paths[0].read_bytes()[:40])
     with pytest.raises(SpecError, match=r"train.beton is no .beton file, or was cut short"):
-        prepare(str(tmp_path / "set"), None)
+        load_decoded(str(tmp_path / "set"), None)
 
 
 def test_a_set_without_a_test_file_is_refused(ffcv, made, tmp_path):
     write_betons(*made, 45, tmp_path / "set", "raw", 90, 1)[1].unlink()
     with pytest.raises(SpecError, match=r"one .beton file with val or test in its name; found none"):
-        prepare(str(tmp_path / "set"), None)
+        load_decoded(str(tmp_path / "set"), None)
 
 
 def test_without_ffcv_the_line_says_how_to_get_it(tmp_path, monkeypatch):

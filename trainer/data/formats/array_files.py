@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from trainer.data.archives import contents_of
+from trainer.data.formats.archives import contents_of
 from trainer.spec import SpecError
 
 if TYPE_CHECKING:

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
-from trainer.data.archives import contents_of
+from trainer.data.formats.archives import contents_of
 from trainer.host.limits import cores
 from trainer.spec import SpecError
 

@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from trainer.data import zipf
+from trainer.data.sets import zipf
 
 QUICK = settings(deadline=None, max_examples=40)
 

@@ -1,0 +1,1 @@
+"""Data sets that code makes, one a file. Read `zipf.py` first."""
