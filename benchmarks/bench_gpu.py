@@ -26,8 +26,8 @@ from bench_throughput import plain
 from torch import nn
 
 from orchestrator.host.speed import measure
-from orchestrator.host.usage import Meter
-from orchestrator.scheduling.memory import Admission, data_bytes, form
+from orchestrator.host.usage import UsageMeter
+from orchestrator.scheduling.memory import DeviceMemory, data_bytes, form
 from orchestrator.workers import ray_cluster as cluster
 from orchestrator.workers.ray_executor import PACE
 from orchestrator.workers.worker import Worker
@@ -193,14 +193,14 @@ def memory_of(path: str, width: int, size: int, precision: str) -> dict[str, flo
         "allocated": torch.cuda.max_memory_allocated(),
         "held": held,
         "cuda": in_use() - before - own,
-        "admitted": Admission(list).bytes(runs, "cuda"),
+        "admitted": DeviceMemory(list).bytes(runs, "cuda"),
     }
 
 
 def memory(path: str) -> None:
     """`held` and `cuda` are what a worker takes of the GPU, `admitted` what admission sets aside for the first."""
     names = ("form", "data", "allocated", "held", "cuda", "admitted")
-    print("Memory, MiB\n\n| width | runs | precision |", " | ".join(names), "| admitted / taken |")
+    print("DeviceMemory, MiB\n\n| width | runs | precision |", " | ".join(names), "| admitted / taken |")
     print("|---" * (4 + len(names)) + "|")
     for arm in [(64, 1, "bf16"), (64, 16, "bf16"), (64, 64, "bf16"), (1024, 4, "bf16"), (4096, 1, "fp32")]:
         command = [sys.executable, __file__, "--memory", json.dumps([path, *arm])]
@@ -266,7 +266,7 @@ def energy(path: str) -> None:
     for width, size in ((64, 1), (64, 64), (4096, 1)):
         watch = subprocess.Popen(query, stdout=subprocess.PIPE, text=True)
         runs = [spec(path, width, "bf16", steps=100_000, seed=k) for k in range(size)]
-        meter, began = Meter(), time.perf_counter()
+        meter, began = UsageMeter(), time.perf_counter()
         until = began + 4
         results = train(runs, device="cuda", evaluations=2, should_stop=lambda end=until: time.perf_counter() > end)
         seconds, joules = time.perf_counter() - began, meter.read().energy or float("nan")

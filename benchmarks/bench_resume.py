@@ -26,7 +26,7 @@ STEPS = ("typed", "executor up", "worker ready", "claimed")
 def command(file: str, store: str, marks: str, *, profile: bool) -> None:
     """The command, in this process, with its steps written to a file as they are reached."""
     from orchestrator.cli import main as cli
-    from orchestrator.scheduling.write_buffer import Journal
+    from orchestrator.scheduling.write_buffer import WriteBuffer
     from orchestrator.workers.ray_executor import RayExecutor
 
     profiler = cProfile.Profile()
@@ -50,7 +50,7 @@ def command(file: str, store: str, marks: str, *, profile: bool) -> None:
 
     marking(RayExecutor, "__init__", "executor up")
     marking(RayExecutor, "_warmed", "worker ready")
-    marking(Journal, "write", "claimed")
+    marking(WriteBuffer, "write", "claimed")
     sys.argv = ["isoflop", "run", file, "--store", store, "--slots", "2", "--no-canary"]
     cli.main()
 

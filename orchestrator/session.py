@@ -97,7 +97,7 @@ def train(
         say("limits.gpu_hours is ignored: no worker has a GPU")
     try:
         inbox = inbox_of(table.store) or Changes(table)
-        options = {"keep_all": settings.keep, "speed": speed, "inbox": inbox, "canary": settings.canary}
+        options = {"keep_all": settings.keep, "speed": speed, "inbox": inbox, "smoke_test": settings.canary}
         scheduler = Scheduler(table, executor, sweeps, on_progress, files=files, search=search, **options)  # type: ignore[arg-type]
         scheduler.drain()
     finally:
@@ -203,16 +203,16 @@ def _executor_of(settings: Settings, files: Files, runs: Sequence[RunSpec], tabl
 
 def _probe(runs: Sequence[RunSpec]) -> list[RunSpec]:
     """A stack of medium price, to measure with."""
-    from orchestrator.scheduling.bundles import bundles
+    from orchestrator.scheduling.stacks import group_into_stacks
 
-    stacks = bundles([run for run in runs if not run.parent])
+    stacks = group_into_stacks([run for run in runs if not run.parent])
     return stacks[len(stacks) // 2] if stacks else []
 
 
 def _speed_of(table: Table, runs: Sequence[RunSpec], device: str, say: Say) -> Speed | None:
     """The speed kept with the table, else this machine's, measured where training takes long; None: not known."""
     from orchestrator.host.speed import TYPICAL, Speed, keep, known_speed, measure
-    from orchestrator.scheduling.bundles import predicted_seconds
+    from orchestrator.scheduling.stacks import predicted_seconds
     from trainer.host.limits import cores
 
     if table.speed is not None:

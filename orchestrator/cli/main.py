@@ -44,11 +44,11 @@ def plan(file: File, *, as_json: AsJson = False) -> None:
     """Price a sweep: its cells, FLOPs, parameters, memory and time. Nothing runs."""
     from orchestrator.cli import terminal
     from orchestrator.host.speed import known_speed
-    from orchestrator.scheduling.bundles import predicted_seconds, table_of
+    from orchestrator.scheduling.stacks import plan_rows, predicted_seconds
     from trainer.host.limits import cores
 
     planned, speed = _planned(file, decode=False), known_speed()
-    rows = table_of(planned, speed, cores())
+    rows = plan_rows(planned, speed, cores())
     seconds = None if speed is None else predicted_seconds(planned.runs, speed, cores())
     if as_json:
         whole = {"runs": len(planned.runs), "flops": planned.flops, "seconds": seconds}

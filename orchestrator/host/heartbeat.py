@@ -1,4 +1,4 @@
-"""Signs of life of a worker, and how long one may be without."""
+"""StepTimes of life of a worker, and how long one may be without."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ LOW = 0.06
 """Share of a machine's memory that is to stay available; Ray itself kills at 0.05."""
 
 
-class Pulse(NamedTuple):
+class Heartbeat(NamedTuple):
     """A worker's answer: seconds since its last sign of life, the median step, the share of memory available.
 
     `median` is None before the second step of a stack.
@@ -28,12 +28,12 @@ class Pulse(NamedTuple):
     median: float | None
     available: float
 
-    def patience(self, still: float = STILL) -> float:
+    def limit(self, still: float = STILL) -> float:
         """Seconds that it may go on without a step."""
         return LOADING if self.median is None else max(still, STEPS * self.median)
 
 
-class Signs:
+class StepTimes:
     """What a stack in training calls after every step and every forward pass of an evaluation."""
 
     def __init__(self) -> None:
@@ -49,12 +49,12 @@ class Signs:
         """A step has been made."""
         self._times.append(time.monotonic())
 
-    def pulse(self) -> Pulse:
+    def heartbeat(self) -> Heartbeat:
         """How it stands; safe from another thread."""
         times = self._times.copy()
         steps = [after - before for before, after in pairwise(times)]
         last = times[-1] if times else self._began
-        return Pulse(time.monotonic() - last, statistics.median(steps) if steps else None, available()[0])
+        return Heartbeat(time.monotonic() - last, statistics.median(steps) if steps else None, available()[0])
 
 
 def available() -> tuple[float, int]:

@@ -24,7 +24,7 @@ class Process(NamedTuple):
         """Whether it runs on this machine."""
         return self[:2] == _here() and _started(self.pid) == self.started
 
-    def kill(self, patience: float = 1.0) -> bool:
+    def kill(self, timeout: float = 1.0) -> bool:
         """End it now, if it runs here and is not this process; True once it is gone, which takes milliseconds."""
         if self.pid == os.getpid() or not self.alive():
             return False
@@ -34,7 +34,7 @@ class Process(NamedTuple):
             return True
         except PermissionError:
             return False
-        deadline = time.monotonic() + patience
+        deadline = time.monotonic() + timeout
         while self.alive() and time.monotonic() < deadline:
             time.sleep(0.005)
         return not self.alive()

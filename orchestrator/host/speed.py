@@ -18,15 +18,17 @@ from trainer.spec import RunSpec
 from trainer.trunk import rungs
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Callable, Mapping, Sequence
     from pathlib import Path
 
     from trainer.spec import Device, Precision
 
 SLOTS_PER_GPU, MOST_SLOTS_PER_GPU = 4, 8
-"""Slots where nothing was measured, and where they stop to grow (orchestrator.scheduling.memory.calibrated)."""
+"""Slots where nothing was measured, and where they stop to grow (slots_that_pay)."""
 MOST = 64
 """Runs in a stack: beyond it nothing was gained in any measurement (benchmarks/bench_stacks.py)."""
+GROWTH = 1.1
+"""Aggregate FLOP/s that twice the slots must reach, in units of what there was."""
 NEARLY = 1.1
 
 
@@ -148,6 +150,18 @@ _GPU_PROBES = [
     *((16, 32, 2, 64), (64, 512, 2, 16), (256, 512, 2, 8)),
 ]
 """Width, batch size, depth and number of runs."""
+
+
+def slots_that_pay(rate: Callable[[int], float], most: int) -> int:
+    """The number of slots of a device: doubled while that makes the aggregate FLOP/s, `rate(slots)`, grow."""
+    slots, best = 1, rate(1)
+    while slots < most:
+        more = min(most, 2 * slots)
+        found = rate(more)
+        if found < GROWTH * best:
+            break
+        slots, best = more, found
+    return slots
 
 
 def known_speed() -> Speed | None:

@@ -11,14 +11,14 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 
-class Used(NamedTuple):
+class Usage(NamedTuple):
     """Of one stack: its worker's peak of bytes (on a GPU: what torch held), and the GPU's joules where known."""
 
     peak_memory: int | None = None
     energy: float | None = None
 
 
-class Meter:
+class UsageMeter:
     """Reads what was used since it was made. Energy is of the whole GPU, whoever shares it."""
 
     def __init__(self) -> None:
@@ -33,11 +33,11 @@ class Meter:
                 Path("/proc/self/clear_refs").write_text("5")
         self._began = self._joules()
 
-    def read(self) -> Used:
+    def read(self) -> Usage:
         """What was used so far."""
         now = self._joules()
         energy = None if now is None or self._began is None else now - self._began
-        return Used(self._torch.cuda.max_memory_reserved() if self._gpu else peak_resident(), energy)
+        return Usage(self._torch.cuda.max_memory_reserved() if self._gpu else peak_resident(), energy)
 
     def _joules(self) -> float | None:
         if not self._gpu:

@@ -47,7 +47,7 @@ class Account:
         return None
 
 
-class Ledger:
+class Budget:
     """The accounts of the sweeps that a coordinator drains."""
 
     def __init__(self) -> None:
@@ -65,15 +65,15 @@ class Ledger:
             fresh = Account(limits, row["charged_flops"], row["seconds"], row["gpu_seconds"])
             self._accounts.setdefault(row["sweep"], fresh).limits = limits
 
-    def affordable(self, bundle: Sequence[RunSpec]) -> tuple[list[RunSpec], str]:
-        """What of a bundle all its sweeps still pay for, shorter runs first, and why the rest must wait."""
-        price, reason = charged_flops(bundle), ""
+    def affordable(self, stack: Sequence[RunSpec]) -> tuple[list[RunSpec], str]:
+        """What of a stack all its sweeps still pay for, shorter runs first, and why the rest must wait."""
+        price, reason = charged_flops(stack), ""
         kept: list[RunSpec] = []
-        left = {name: account.left for name, account in self._of(bundle).items()}
-        late = [said for account in self._of(bundle).values() if (said := account.out_of_time())]
+        left = {name: account.left for name, account in self._of(stack).items()}
+        late = [said for account in self._of(stack).values() if (said := account.out_of_time())]
         if late:
             return [], late[0]
-        for run in sorted(bundle, key=lambda run: run.steps or 0):
+        for run in sorted(stack, key=lambda run: run.steps or 0):
             mine = self._owners.get(run.run_id, ())
             poor = [name for name in mine if left[name] < price[run.run_id]]
             if poor:
@@ -84,8 +84,8 @@ class Ledger:
                 left[name] -= price[run.run_id]
         return kept, reason
 
-    def _of(self, bundle: Iterable[RunSpec]) -> dict[str, Account]:
-        return {name: self._accounts[name] for run in bundle for name in self._owners.get(run.run_id, ())}
+    def _of(self, stack: Iterable[RunSpec]) -> dict[str, Account]:
+        return {name: self._accounts[name] for run in stack for name in self._owners.get(run.run_id, ())}
 
     def reserve(self, prices: Mapping[str, int]) -> None:
         """Set FLOPs aside for runs that are claimed."""
@@ -102,11 +102,11 @@ class Ledger:
             account.charged += spent
         return back
 
-    def pass_time(self, seconds: float, flights: Iterable[Iterable[RunSpec]], gpu_share: float) -> None:
-        """Let seconds pass in which bundles were in training, each on a share of a GPU."""
+    def pass_time(self, seconds: float, running_stacks: Iterable[Iterable[RunSpec]], gpu_share: float) -> None:
+        """Let seconds pass in which stacks were in training, each on a share of a GPU."""
         held: defaultdict[str, float] = defaultdict(float)
-        for bundle in flights:
-            for name in self._of(bundle):
+        for stack in running_stacks:
+            for name in self._of(stack):
                 held[name] += gpu_share * seconds
         for name, gpu_seconds in held.items():
             self._accounts[name].seconds += seconds

@@ -1,6 +1,6 @@
-"""Which bundle may go to which device now, by bytes, and what to do when they were not enough.
+"""Which stack may go to which device now, by bytes, and what to do when they were not enough.
 
-A place is a device that slots share: a GPU, or the memory of a machine. What a bundle will take there is its closed
+A place is a device that slots share: a GPU, or the memory of a machine. What a stack will take there is its closed
 form (`trainer.cost`) times a factor, and the context of its process; both are learned from measured peaks.
 """
 
@@ -17,6 +17,7 @@ from trainer.trunk import rungs
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
 
+    from orchestrator.workers.executor import Place
     from trainer.spec import RunSpec
 
 MARGIN = 1.5
@@ -36,18 +37,7 @@ AGAIN = 1.5
 """What a run that ran out of memory is estimated at when it is tried again, in units of the estimate before."""
 PARTS = 4
 """A run that ran out of memory alone goes on with a micro-batch so many times smaller."""
-GROWTH = 1.1
-"""Aggregate FLOP/s that twice the slots must reach, in units of what there was."""
 _CHUNK = 1024  # trainer.evaluate.CHUNK, which imports torch
-
-
-@dataclass(frozen=True)
-class Place:
-    """A device that slots share. `kind` is its type as torch names it, `bytes` None until a worker has looked."""
-
-    name: str
-    kind: str = "cpu"
-    bytes: float | None = None
 
 
 @dataclass(frozen=True)
@@ -64,14 +54,14 @@ class Learned:
         return SURE * self.ratio if self.n >= ENOUGH else max(MARGIN, SURE * self.ratio)
 
     def after(self, form: int, peak: int) -> Learned:
-        """What is known after one more peak, of a bundle of `form` bytes by closed form."""
+        """What is known after one more peak, of a stack of `form` bytes by closed form."""
         if form < TELLING:  # all of it is the process
             return replace(self, context=float(peak) if self.context is None else min(self.context, peak))
         return replace(self, ratio=max(self.ratio, (peak - (self.context or 0)) / form), n=self.n + 1)
 
 
 def form(runs: Sequence[RunSpec]) -> int:
-    """Bytes that a bundle takes by closed form: of its widest stack, in training or while it is evaluated."""
+    """Bytes that a stack takes by closed form: of its widest stack, in training or while it is evaluated."""
     return max(len(rung.runs) * _form(rung.runs[0]) for rung in rungs(runs))
 
 
@@ -92,8 +82,8 @@ def data_bytes(run: RunSpec, kind: str) -> int:
     return inputs.nbytes + values * (datasets.normalised_width(run, values) if kind == "cuda" else 0)
 
 
-class Admission:
-    """Gives bundles places, by bytes, and takes them back; learns from what they took.
+class DeviceMemory:
+    """Gives stacks places, by bytes, and takes them back; learns from what they took.
 
     `data` tells the bytes that a run's data set takes on a device of a kind. `learned` is what `to_dict`
     gave before.
@@ -112,7 +102,7 @@ class Admission:
         self._parts: dict[str, int] = {}
 
     def bytes(self, runs: Sequence[RunSpec], kind: str) -> float:
-        """What a bundle is estimated to take on a device of a kind, its process and data set included."""
+        """What a stack is estimated to take on a device of a kind, its process and data set included."""
         known = self._learned.get(kind, Learned())
         scale = max(self._scale.get(run.run_id, 1.0) for run in runs)
         context = (CUDA if kind == "cuda" else 0) + (CONTEXT if known.context is None else known.context)
@@ -123,13 +113,13 @@ class Admission:
         return [replace(run, accumulate=self._parts.get(run.run_id, run.accumulate)) for run in runs]
 
     def fits(self, runs: Sequence[RunSpec]) -> bool:
-        """Whether any place, empty, would hold the bundle. One that nobody has looked at yet might."""
+        """Whether any place, empty, would hold the stack. One that nobody has looked at yet might."""
         return any(self.bytes(runs, place.kind) <= _room(place) for place in self._places())
 
-    def give(self, bundle: int, runs: Sequence[RunSpec], open_places: Sequence[str]) -> str | None:
-        """The place of a bundle, one of those with a free slot; None where it has to wait.
+    def give(self, stack: int, runs: Sequence[RunSpec], open_places: Sequence[str]) -> str | None:
+        """The place of a stack, one of those with a free slot; None where it has to wait.
 
-        The emptiest that holds it. An empty place takes any bundle: estimates may be wrong, and nothing else helps.
+        The emptiest that holds it. An empty place takes any stack: estimates may be wrong, and nothing else helps.
         What ran out of memory alone has a place to itself, so that no neighbour is to blame.
         """
         best: tuple[float, Place, float] | None = None
@@ -143,12 +133,12 @@ class Admission:
                 best = left, place, needs
         if best is None:
             return None
-        self._given[bundle] = best[1:]
+        self._given[stack] = best[1:]
         return best[1].name
 
-    def take_back(self, bundle: int, runs: Sequence[RunSpec] = (), peak: int | None = None) -> None:
-        """A bundle has ended; `peak` bytes is what its process took at most, where that was measured."""
-        place, _ = self._given.pop(bundle)
+    def take_back(self, stack: int, runs: Sequence[RunSpec] = (), peak: int | None = None) -> None:
+        """A stack has ended; `peak` bytes is what its process took at most, where that was measured."""
+        place, _ = self._given.pop(stack)
         if peak is not None and runs:
             known = self._learned.get(place.kind, Learned())
             own = max(0, peak - self._data(runs[0], place.kind))
@@ -181,18 +171,6 @@ class Admission:
     def to_dict(self) -> dict[str, dict[str, Any]]:
         """What was learned, by kind of device."""
         return {kind: asdict(known) for kind, known in self._learned.items()}
-
-
-def calibrated(rate: Callable[[int], float], most: int) -> int:
-    """The number of slots of a device: doubled while that makes the aggregate FLOP/s, `rate(slots)`, grow."""
-    slots, best = 1, rate(1)
-    while slots < most:
-        more = min(most, 2 * slots)
-        found = rate(more)
-        if found < GROWTH * best:
-            break
-        slots, best = more, found
-    return slots
 
 
 def _room(place: Place) -> float:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterable, Mapping
 
-    from orchestrator.scheduling.running import Flight
+    from orchestrator.scheduling.running import RunningStack
     from trainer.result import RunResult
 
 
@@ -84,7 +84,10 @@ class Pace:
         self._given += self._left.get(run_id, 0.0) * share
 
     def seconds_left(self, flying: Mapping[str, float], seconds: float) -> float | None:
-        """With shares of runs in flight done, `seconds` after the first event; None where nothing was done yet."""
+        """Seconds left, `seconds` after the first event; None where nothing was done yet.
+
+        `flying` are shares done of the runs in training.
+        """
         left = sum(self._left.values()) - sum(self._left.get(r, 0.0) * share for r, share in flying.items())
         done = self._work - left - self._given
         return seconds * left / done if done > 0 else None
@@ -109,18 +112,18 @@ class Tally:
         message, self.progress = self.progress.message, progress_of(rows)
         self.progress.message, self._settled = message, self.progress.spent
 
-    def expect(self, predicted: Mapping[str, float], flights: Iterable[Flight]) -> None:
+    def expect(self, predicted: Mapping[str, float], running_stacks: Iterable[RunningStack]) -> None:
         """Take in how long what waits will take, by run_id."""
-        self._pace.expect(predicted, {run_id for flight in flights for run_id in flight.runs})
+        self._pace.expect(predicted, {run_id for running in running_stacks for run_id in running.runs})
 
     def heard(self, now: float) -> None:
         """A worker trains: from here on the pace is measured."""
         if self._first is None:
             self._first = now
 
-    def went_on(self, run_id: str, flight: Flight) -> None:
+    def went_on(self, run_id: str, running: RunningStack) -> None:
         """A run goes on from a checkpoint."""
-        self._pace.went_on(run_id, flight.share(run_id))
+        self._pace.went_on(run_id, running.share(run_id))
 
     def ended(self, run_id: str, state: str, result: RunResult | None = None) -> None:
         """A run has come to a state from which it does not go on by itself."""
@@ -130,11 +133,11 @@ class Tally:
         self._pace.ended(run_id)
         setattr(self.progress, state, getattr(self.progress, state) + 1)
 
-    def now(self, flights: Iterable[Flight], now: float) -> Progress:
-        """The progress with what is in flight."""
-        flights = [flight for flight in flights if not flight.canary]
-        flying = {run_id: flight.share(run_id) for flight in flights for run_id in flight.runs}
-        self.progress.spent = self._settled + sum(sum(flight.spent.values()) for flight in flights)
+    def now(self, running_stacks: Iterable[RunningStack], now: float) -> Progress:
+        """The progress with what is in training."""
+        running_stacks = [running for running in running_stacks if not running.smoke_test]
+        flying = {run_id: running.share(run_id) for running in running_stacks for run_id in running.runs}
+        self.progress.spent = self._settled + sum(sum(running.spent.values()) for running in running_stacks)
         self.progress.running, self.progress.seconds = len(flying), now - self._started
         if self._first is not None:
             self.progress.seconds_left = self._pace.seconds_left(flying, now - self._first)

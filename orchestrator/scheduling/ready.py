@@ -1,11 +1,11 @@
-"""What waits: bundles of queued runs in the order in which to start them, and runs behind their parents."""
+"""What waits: stacks of queued runs in the order in which to start them, and runs behind their parents."""
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from orchestrator.host.speed import TYPICAL, Speed
-from orchestrator.scheduling.bundles import bundles
+from orchestrator.scheduling.stacks import group_into_stacks
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
@@ -22,10 +22,10 @@ class Orphan(NamedTuple):
     reason: str
 
 
-class Backlog:
+class ReadyQueue:
     """Queued runs of some sweeps, read from the table whenever somebody has changed the queue.
 
-    Sweeps go in the order given, each by `bundles`; a higher priority goes before all of it.
+    Sweeps go in the order given, each by `stacks`; a higher priority goes before all of it.
     """
 
     def __init__(self, table: Table, files: Files, speed: Speed | None, slots: int) -> None:
@@ -75,18 +75,18 @@ class Backlog:
         runs = list(runs)
         alone = [[run] for run in runs if run.run_id in self._alone]
         together = [run for run in runs if run.run_id not in self._alone]
-        self.waiting += self.bundled(together) + alone
-        self.waiting.sort(key=lambda bundle: -self._priority(bundle[0]))  # stable
+        self.waiting += self.in_stacks(together) + alone
+        self.waiting.sort(key=lambda stack: -self._priority(stack[0]))  # stable
 
-    def bundled(self, runs: Sequence[RunSpec]) -> list[list[RunSpec]]:
-        """Runs in bundles of one priority, in the order in which to start them."""
+    def in_stacks(self, runs: Sequence[RunSpec]) -> list[list[RunSpec]]:
+        """Runs in stacks of one priority, in the order in which to start them."""
         by_priority: dict[int, list[RunSpec]] = {}
         for run in runs:
             by_priority.setdefault(self._priority(run), []).append(run)
         return [
-            bundle
+            stack
             for some in by_priority.values()
-            for bundle in bundles(some, self._step, self._speed, self._slots)
+            for stack in group_into_stacks(some, self._step, self._speed, self._slots)
         ]
 
     def _step(self, run: RunSpec) -> int:
@@ -100,7 +100,7 @@ class Backlog:
     def predicted(self) -> dict[str, float]:
         """Seconds of training of every run that waits, by run_id."""
         speed = self._speed or TYPICAL
-        behind = self.bundled([run for children in self._children.values() for run in children])
+        behind = self.in_stacks([run for children in self._children.values() for run in children])
         return {run.run_id: speed.seconds(b) / len(b) for b in [*self.waiting, *behind] for run in b}
 
     def again(self, runs: Iterable[RunSpec]) -> None:

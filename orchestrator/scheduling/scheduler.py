@@ -1,4 +1,4 @@
-"""The coordinator: hands bundles of queued runs to an executor and writes what comes back. No ray in it."""
+"""The coordinator: hands stacks of queued runs to an executor and writes what comes back. No ray in it."""
 
 from __future__ import annotations
 
@@ -8,14 +8,14 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 
 from orchestrator.host.interrupts import Interrupts
-from orchestrator.scheduling.budget import Ledger
+from orchestrator.scheduling.budget import Budget
 from orchestrator.scheduling.failures import ALIKE, MOST_LOSSES, Failures, is_lost
-from orchestrator.scheduling.memory import Admission
+from orchestrator.scheduling.memory import DeviceMemory
 from orchestrator.scheduling.progress import Progress, Tally
-from orchestrator.scheduling.ready import Backlog
-from orchestrator.scheduling.running import Flight, failed, finished, lost
-from orchestrator.scheduling.smoke_test import Canaries
-from orchestrator.scheduling.write_buffer import Journal
+from orchestrator.scheduling.ready import ReadyQueue
+from orchestrator.scheduling.running import RunningStack, failed, finished, lost
+from orchestrator.scheduling.smoke_test import SmokeTests
+from orchestrator.scheduling.write_buffer import WriteBuffer
 from orchestrator.store.requests import BY_HAND
 from orchestrator.store.retry import Retry
 from orchestrator.store.table import LEASE, End
@@ -26,7 +26,7 @@ from orchestrator.workers.executor import (
     Finished,
     Left,
     Lost,
-    Metered,
+    Measured,
     Noted,
     Recorded,
     WentOn,
@@ -67,9 +67,9 @@ RECORDS = 0.5
 
 
 class _Picked(NamedTuple):
-    """A bundle that is about to be claimed, and the place that it was given."""
+    """A stack that is about to be claimed, and the place that it was given."""
 
-    bundle: int
+    stack: int
     runs: list[RunSpec]
     place: str
 
@@ -80,7 +80,8 @@ class Scheduler:
     `files` says where checkpoints lie, from which runs go on and with which the stages of a chain begin. A run with
     a parent waits for its end; where the parent has none to give, it fails. `speed` is this machine's, where it is
     known: stacks are as large as it says. `inbox` brings what other terminals ask for, a `search` adds runs
-    as others end. With `canary`, a sweep of which nothing has trained yet must first beat chance on a tiny budget.
+    as others end. With `smoke_test`, a sweep of which nothing has trained
+    yet must first beat chance on a tiny budget.
     """
 
     def __init__(  # noqa: PLR0913 - its collaborators
@@ -96,30 +97,30 @@ class Scheduler:
         speed: Speed | None = None,
         inbox: Inbox | Changes | None = None,
         search: RunSource | None = None,
-        canary: bool = False,
+        smoke_test: bool = False,
         sleep: Callable[[float], None] = time.sleep,
     ) -> None:
         self._table, self._executor, self._sweeps = table, executor, list(sweeps)
         self._on_progress, self._clock, self._sleep = on_progress, clock, sleep
         self._inbox, self._keep_all, self._files = inbox, keep_all, files
         self._search, self._seeks = search, search is not None
-        self._backlog = Backlog(table, files, speed, executor.slots)
-        self._admission = Admission(lambda: executor.places, table.devices.get("memory"))
-        self._canaries = Canaries(table, asked=canary)
-        self._ledger, self._failures, self._tally, self._journal = Ledger(), Failures(), Tally(), Journal()
-        self._flights: dict[int, Flight] = {}
+        self._ready = ReadyQueue(table, files, speed, executor.slots)
+        self._memory = DeviceMemory(lambda: executor.places, table.devices.get("memory"))
+        self._smoke_tests = SmokeTests(table, asked=smoke_test)
+        self._budget, self._failures, self._tally, self._buffer = Budget(), Failures(), Tally(), WriteBuffer()
+        self._running: dict[int, RunningStack] = {}
         self._endings: dict[str, tuple[str, str]] = {}
         self._paused: dict[str, str] = {}
         self._kept: set[str] = set()
         self._next = 0
         self._interrupts = Interrupts(clock, self._wind)
-        self._patiently = Retry(self._say, sleep, lambda: self.interrupted)
+        self._retry = Retry(self._say, sleep, lambda: self.interrupted)
         self._stale = True
 
     def drain(self) -> Progress:
         """Train every queued run of the sweeps, within their limits; returns where they then stand.
 
-        Ctrl-C once gives runs in flight GRACE seconds to end, queues the others again and returns. Raises
+        Ctrl-C once gives runs in training GRACE seconds to end, queues the others again and returns. Raises
         KeyboardInterrupt on the second, with everything queued again. Waits while a sweep is paused by hand, while
         the disk is full, and while another program has locked the table.
         """
@@ -132,7 +133,7 @@ class Scheduler:
                     self._pass_time()
                     for event in events:
                         self._take(event)
-                    self._on_progress(self._tally.now(self._flights.values(), self._clock()))
+                    self._on_progress(self._tally.now(self._running.values(), self._clock()))
                     self._obey()
                     self._wind_down()
                 self._note_times(None)
@@ -146,7 +147,7 @@ class Scheduler:
 
     def end(self, run_id: str, state: str, reason: str) -> None:
         """Have a run in flight leave its stack and end as cancelled, diverged or pruned; others are left alone."""
-        if any(run_id in flight.runs for flight in self._flights.values()):
+        if any(run_id in running.runs for running in self._running.values()):
             self._endings[run_id] = state, reason
 
     def reread(self, sweeps: Iterable[str] = ()) -> None:
@@ -164,103 +165,103 @@ class Scheduler:
             self._commit([])
             self._read()
         picked = [] if self.interrupted else self._pick()
-        if picked or self._journal.urgent or self._clock() - self._written > RECORDS:
+        if picked or self._buffer.urgent or self._clock() - self._written > RECORDS:
             self._commit(picked)
         by_hand = BY_HAND in self._paused.values() and self._inbox is not None and not self.interrupted
         later = (
-            bool(self._backlog.waiting or self._canaries.waiting) and not self.interrupted
+            bool(self._ready.waiting or self._smoke_tests.waiting) and not self.interrupted
         )  # no worker is ready, or no machine is left
-        return bool(self._flights) or later or by_hand
+        return bool(self._running) or later or by_hand
 
     def _seek(self) -> None:
         """Have the search propose, now that it can read in the table what has ended."""
         assert self._search is not None
         self._seeks = False
         self._commit([])
-        self._stale |= self._patiently(self._search.more)
+        self._stale |= self._retry(self._search.more)
 
     def _read(self) -> None:
         """The queue as it stands in the table."""
         self._stale = False
         rows = self._rows()
         if any(row["blocked"] for row in rows):  # their limits may allow them now
-            known = self._patiently(lambda: self._table.standing(self._sweeps))
-            self._patiently(lambda: self._table.move(known, "queued", of=["blocked"]))
+            known = self._retry(lambda: self._table.standing(self._sweeps))
+            self._retry(lambda: self._table.move(known, "queued", of=["blocked"]))
             rows = self._rows()
         self._tally.read(rows)
         self._paused = {row["sweep"]: row["paused"] for row in rows if row["paused"]}
         unpaused = [row for row in rows if not row["paused"]]
-        held = self._paused.keys() | self._patiently(lambda: self._canaries.hold(unpaused))
+        held = self._paused.keys() | self._retry(lambda: self._smoke_tests.hold(unpaused))
         going = [name for name in self._sweeps if name not in held]
-        self._orphaned(self._patiently(lambda: self._backlog.read(going, self._sweeps)))
-        standing = self._backlog.standing
-        self._ledger.open(rows, {run_id: row["sweeps"] for run_id, row in standing.items()})
+        self._orphaned(self._retry(lambda: self._ready.read(going, self._sweeps)))
+        standing = self._ready.standing
+        self._budget.open(rows, {run_id: row["sweeps"] for run_id, row in standing.items()})
         self._kept = set(standing) if self._keep_all else {row["parent"] for row in standing.values()}
-        self._tally.expect(self._backlog.predicted(), self._flights.values())
+        self._tally.expect(self._ready.predicted(), self._running.values())
 
     def _rows(self) -> list[dict[str, Any]]:
-        return [row for row in self._patiently(self._table.sweeps) if row["sweep"] in self._sweeps]
+        return [row for row in self._retry(self._table.sweeps) if row["sweep"] in self._sweeps]
 
     def _pick(self) -> list[_Picked]:
         """Bundles for the free slots, their FLOPs set aside; what a limit does not pay for any more is blocked."""
         picked: list[_Picked] = []
-        waiting, free = self._backlog.waiting, list(self._executor.open)
-        while free and (canary := self._canaries.next()):
-            self._send_canary(*canary, free)
+        waiting, free = self._ready.waiting, list(self._executor.open)
+        while free and (smoke_test := self._smoke_tests.next()):
+            self._send_smoke_test(*smoke_test, free)
         while waiting and free:
-            if len(bundle := waiting[0]) > 1 and not self._admission.fits(bundle):
-                waiting[:1] = [bundle[0::2], bundle[1::2]]
+            if len(stack := waiting[0]) > 1 and not self._memory.fits(stack):
+                waiting[:1] = [stack[0::2], stack[1::2]]
                 continue
-            place = self._admission.give(self._next, bundle, free)
+            place = self._memory.give(self._next, stack, free)
             if place is None:
                 break  # until one of those in training has ended
             waiting.pop(0)
-            kept, reason = self._ledger.affordable(bundle)
+            kept, reason = self._budget.affordable(stack)
             if reason:
-                blocked = [run.run_id for run in bundle if run not in kept]
-                self._journal.moves += [(run_id, "blocked", reason) for run_id in blocked]
+                blocked = [run.run_id for run in stack if run not in kept]
+                self._buffer.moves += [(run_id, "blocked", reason) for run_id in blocked]
                 self.progress.blocked += len(blocked)
                 self._say(f"{reason}; the rest is blocked")
             if kept:
-                self._ledger.reserve(charged_flops(kept))
+                self._budget.reserve(charged_flops(kept))
                 picked.append(_Picked(self._next, kept, place))
                 free.remove(place)
                 self._next += 1
             else:
-                self._admission.take_back(self._next)
+                self._memory.take_back(self._next)
         return picked
 
-    def _send_canary(self, sweep: str, runs: list[RunSpec], free: list[str]) -> None:
-        place = self._admission.give(self._next, runs, free)
+    def _send_smoke_test(self, sweep: str, runs: list[RunSpec], free: list[str]) -> None:
+        place = self._memory.give(self._next, runs, free)
         if place is None:
-            self._canaries.again(sweep, runs)
+            self._smoke_tests.again(sweep, runs)
             free.clear()  # until one of those in training has ended
             return
         free.remove(place)
-        self._flights[self._next] = Flight({run.run_id: run for run in runs}, {}, self._clock(), sweep)
+        self._running[self._next] = RunningStack({run.run_id: run for run in runs}, {}, self._clock(), sweep)
         self._executor.submit(self._next, runs, (), place)
         self._next += 1
 
     def _commit(self, picked: Sequence[_Picked]) -> None:
         """One transaction: what was heard, and the claims of what was picked. Then that starts."""
-        journal, claimed = self._journal, dict[str, int]()
-        if picked or not journal.empty:
-            claimed = self._patiently(lambda: journal.write(self._table, [pick.runs for pick in picked]))
-        self._journal, self._written = Journal(), self._clock()
-        for number, bundle, place in picked:
-            runs = {run.run_id: run for run in bundle if run.run_id in claimed}
-            for run in bundle:
+        buffer, claimed = self._buffer, dict[str, int]()
+        if picked or not buffer.empty:
+            claimed = self._retry(lambda: buffer.write(self._table, [pick.runs for pick in picked]))
+        self._buffer, self._written = WriteBuffer(), self._clock()
+        for number, stack, place in picked:
+            runs = {run.run_id: run for run in stack if run.run_id in claimed}
+            for run in stack:
                 if run.run_id not in claimed:  # it is no longer queued
-                    self._ledger.settle(run.run_id, 0)
+                    self._budget.settle(run.run_id, 0)
             if runs:
-                self._flights[number] = Flight(runs, {r: claimed[r] for r in runs}, self._clock())
-                tried = self._admission.as_tried(list(runs.values()))
+                self._running[number] = RunningStack(runs, {r: claimed[r] for r in runs}, self._clock())
+                tried = self._memory.as_tried(list(runs.values()))
                 self._executor.submit(number, tried, self._kept & runs.keys(), place)
             else:
-                self._admission.take_back(number)
+                self._memory.take_back(number)
 
     def _poll(self) -> list[Event]:
-        if self._flights or self._backlog.waiting or self._canaries.waiting:  # or no worker would ever be ready
+        if self._running or self._ready.waiting or self._smoke_tests.waiting:  # or no worker would ever be ready
             return self._executor.poll(0.5)
         self._sleep(0.5)
         return []
@@ -268,48 +269,48 @@ class Scheduler:
     # what an executor says
 
     def _take(self, event: Event) -> None:
-        flight = self._flights[event.bundle]
-        if flight.canary:
-            self._hear_canary(flight, event)
+        running = self._running[event.stack]
+        if running.smoke_test:
+            self._hear_smoke_test(running, event)
             return
         if not isinstance(event, Began):
             self._tally.heard(self._clock())
         match event:
             case Began():
-                self._journal.began.append((flight.claimed, event.worker))
+                self._buffer.began.append((running.claimed, event.worker))
             case Recorded():
-                self._record(flight, event.record)
+                self._record(running, event.record)
             case WentOn():
-                self._go_on(flight, event.resumed)
+                self._go_on(running, event.resumed)
             case Left():
-                self._leave(flight, event.result)
+                self._leave(running, event.result)
             case Noted():
                 self._say(event.text)
-            case Metered():
-                flight.used = event.used
+            case Measured():
+                running.used = event.used
             case _:
-                self._end(flight, event)
+                self._end(running, event)
 
-    def _hear_canary(self, flight: Flight, event: Event) -> None:
-        if isinstance(event, Metered):
-            flight.used = event.used
+    def _hear_smoke_test(self, running: RunningStack, event: Event) -> None:
+        if isinstance(event, Measured):
+            running.used = event.used
         if not isinstance(event, Finished | Failed | Lost):
             return
-        del self._flights[event.bundle]
-        self._admission.take_back(event.bundle, flight.all, flight.used.peak_memory)
-        wrong = self._canaries.heard(flight.canary, flight.all, event)
+        del self._running[event.stack]
+        self._memory.take_back(event.stack, running.all, running.used.peak_memory)
+        wrong = self._smoke_tests.heard(running.smoke_test, running.all, event)
         self._stale = True
         if wrong and not self.interrupted:
-            self._pause(flight.canary, wrong)
+            self._pause(running.smoke_test, wrong)
 
-    def _record(self, flight: Flight, record: Record) -> None:
-        run = flight.runs[record.run_id]
-        self._journal.records.append(record)
-        self._journal.tokens[record.run_id] = flight.claimed[record.run_id]
-        flight.record(record)
+    def _record(self, running: RunningStack, record: Record) -> None:
+        run = running.runs[record.run_id]
+        self._buffer.records.append(record)
+        self._buffer.tokens[record.run_id] = running.claimed[record.run_id]
+        running.record(record)
         if record.step == run.steps:
             self.progress.note_error(record.error)
-        elif is_lost(flight.losses[record.run_id], run.steps or 0, run.classes or 2):
+        elif is_lost(running.losses[record.run_id], run.steps or 0, run.classes or 2):
             self.end(record.run_id, "diverged", "its loss stayed above chance")
         self._judge(record)
 
@@ -317,102 +318,102 @@ class Scheduler:
         for run_id in self._search.judge(record) if self._search is not None else ():
             self.end(run_id, "pruned", f"the search's pruner, at step {record.step}")
 
-    def _go_on(self, flight: Flight, resumed: Resumed) -> None:
-        self._journal.resumed.append(resumed)
-        self._journal.tokens[resumed.run_id] = flight.claimed[resumed.run_id]
-        flight.go_on(resumed)
+    def _go_on(self, running: RunningStack, resumed: Resumed) -> None:
+        self._buffer.resumed.append(resumed)
+        self._buffer.tokens[resumed.run_id] = running.claimed[resumed.run_id]
+        running.go_on(resumed)
         for record in resumed.history:
             self._judge(record)
-        self._tally.went_on(resumed.run_id, flight)
+        self._tally.went_on(resumed.run_id, running)
 
-    def _leave(self, flight: Flight, result: RunResult) -> None:
-        """A run has ended, the rest of its bundle trains on."""
-        used = flight.columns(self._clock(), self._gpu_share)
-        for end in finished(flight, [result], self._endings, used):
-            self._settle(flight, end)
-            flight.leave(end)
+    def _leave(self, running: RunningStack, result: RunResult) -> None:
+        """A run has ended, the rest of its stack trains on."""
+        used = running.columns(self._clock(), self._gpu_share)
+        for end in finished(running, [result], self._endings, used):
+            self._settle(running, end)
+            running.leave(end)
 
-    def _end(self, flight: Flight, event: Finished | Failed | Lost) -> None:
-        del self._flights[event.bundle]
-        self._admission.take_back(event.bundle, flight.all, flight.used.peak_memory)
+    def _end(self, running: RunningStack, event: Finished | Failed | Lost) -> None:
+        del self._running[event.stack]
+        self._memory.take_back(event.stack, running.all, running.used.peak_memory)
         self._seeks = self._search is not None
-        used = flight.columns(self._clock(), self._gpu_share)
-        if flight.over and not isinstance(event, Finished):  # their worker cannot do it any more
-            self._files.drop(flight.over)
-        if not flight.runs:
+        used = running.columns(self._clock(), self._gpu_share)
+        if running.over and not isinstance(event, Finished):  # their worker cannot do it any more
+            self._files.drop(running.over)
+        if not running.runs:
             return
         if isinstance(event, Finished):
-            for end in finished(flight, event.results, self._endings, used):
-                self._settle(flight, end)
+            for end in finished(running, event.results, self._endings, used):
+                self._settle(running, end)
         elif isinstance(event, Failed):
-            self._fail(flight, event, used)
+            self._fail(running, event, used)
         else:
-            hopeless = self._failures.lost(flight.runs)
-            for end in lost(flight, event.reason, hopeless, MOST_LOSSES, used):
-                self._settle(flight, end)
-            self._backlog.again(run for run_id, run in flight.runs.items() if run_id not in hopeless)
+            hopeless = self._failures.lost(running.runs)
+            for end in lost(running, event.reason, hopeless, MOST_LOSSES, used):
+                self._settle(running, end)
+            self._ready.again(run for run_id, run in running.runs.items() if run_id not in hopeless)
 
     @property
     def _gpu_share(self) -> float:
         return self._executor.gpus / max(1, self._executor.slots)
 
-    def _fail(self, flight: Flight, event: Failed, used: dict[str, Any]) -> None:
+    def _fail(self, running: RunningStack, event: Failed, used: dict[str, Any]) -> None:
         """A run that fails alone is a failed row; nobody knows whose fault a stack's was, so each goes alone.
 
         What ran out of memory is tried again with less of it, and fails with the figure where there is no less.
         """
-        runs, full = list(flight.runs.values()), event.exception == OUT_OF_MEMORY
-        again = [run for run in runs if (full and self._admission.exhausted(run)) or len(runs) > 1]
-        figure = self._admission.figure(runs[0]) if full and not again else None
-        for end in failed(flight, event, figure, again=bool(again), used=used):
-            self._settle(flight, end)
-            for sweep in () if again or full else self._backlog.standing[end.run_id]["sweeps"]:
+        runs, full = list(running.runs.values()), event.exception == OUT_OF_MEMORY
+        again = [run for run in runs if (full and self._memory.exhausted(run)) or len(runs) > 1]
+        figure = self._memory.figure(runs[0]) if full and not again else None
+        for end in failed(running, event, figure, again=bool(again), used=used):
+            self._settle(running, end)
+            for sweep in () if again or full else self._ready.standing[end.run_id]["sweeps"]:
                 if self._failures.raised(sweep, end.run_id, event.traceback):
                     self._pause(sweep, f"{ALIKE} runs raised the same: {event.reason}")
-        self._backlog.again(again)
+        self._ready.again(again)
 
-    def _settle(self, flight: Flight, end: End) -> None:
+    def _settle(self, running: RunningStack, end: End) -> None:
         """An attempt is over: note it, charge it, and let go what waited for the run."""
         state, reason = self._endings.pop(end.run_id, ("", ""))
         if end.state == "queued" and state == "cancelled":  # it was to leave, and its worker died
             end = replace(end, state=state, reason=reason)
-        self._journal.ends.append(end)
-        back = self._ledger.settle(end.run_id, flight.own(end))
+        self._buffer.ends.append(end)
+        back = self._budget.settle(end.run_id, running.own(end))
         self._stale |= back and self.progress.blocked > 0
         if end.state == "queued":
             return
         if end.state == "pruned":
             self._files.drop([end.run_id])
         self._tally.ended(end.run_id, end.state, end.result)
-        self._orphaned(self._backlog.ended(end.run_id, end.state))
+        self._orphaned(self._ready.ended(end.run_id, end.state))
 
     def _orphaned(self, orphans: Iterable[Orphan]) -> None:
         """Fail runs whose parent ended without parameters to begin with, and theirs."""
         for run, reason in orphans:
-            self._journal.moves.append((run.run_id, "failed", reason))
+            self._buffer.moves.append((run.run_id, "failed", reason))
             self._tally.ended(run.run_id, "failed")
-            self._orphaned(self._backlog.ended(run.run_id, "failed"))
+            self._orphaned(self._ready.ended(run.run_id, "failed"))
 
     def _pause(self, sweep: str, reason: str) -> None:
-        self._journal.tell(sweep, paused=reason)
+        self._buffer.tell(sweep, paused=reason)
         self._say(f"{sweep} is paused: {reason}; `isoflop queue resume {sweep}` or `isoflop run` goes on")
         self._stale = True
 
     # what time brings
 
     def _pass_time(self) -> None:
-        """Keep the accounts' clock, the leases of what is in flight, and what the table says of the sweeps."""
+        """Keep the accounts' clock, the leases of what is in training, and what the table says of the sweeps."""
         now = self._clock()
-        self._ledger.pass_time(
-            now - self._passed, [f.runs.values() for f in self._flights.values()], self._gpu_share
+        self._budget.pass_time(
+            now - self._passed, [f.runs.values() for f in self._running.values()], self._gpu_share
         )
         self._passed = now
         if now - self._renewed > LEASE / 3:
-            self._journal.renewed = {k: v for f in self._flights.values() for k, v in f.claimed.items()}
+            self._buffer.renewed = {k: v for f in self._running.values() for k, v in f.claimed.items()}
             self._renewed = now
             self._remember()
             if self._table.shared:  # what others have changed, and what they left when they died
-                self._patiently(self._table.recover)
+                self._retry(self._table.recover)
                 self.reread()
         if now - self._told > TOLD:
             self._note_times(self.progress.seconds_left)
@@ -420,13 +421,13 @@ class Scheduler:
 
     def _remember(self) -> None:
         """Keep with the table what peaks have taught."""
-        learned = {**self._patiently(lambda: self._table.devices), "memory": self._admission.to_dict()}
-        self._patiently(lambda: setattr(self._table, "devices", learned))
+        learned = {**self._retry(lambda: self._table.devices), "memory": self._memory.to_dict()}
+        self._retry(lambda: setattr(self._table, "devices", learned))
 
     def _note_times(self, seconds_left: float | None) -> None:
-        for sweep, seconds in self._ledger.seconds().items():
-            message = self.progress.message if self._flights else ""
-            self._journal.tell(sweep, seconds=seconds, seconds_left=seconds_left, message=message or None)
+        for sweep, seconds in self._budget.seconds().items():
+            message = self.progress.message if self._running else ""
+            self._buffer.tell(sweep, seconds=seconds, seconds_left=seconds_left, message=message or None)
 
     def _say(self, text: str) -> None:
         self.progress.message = text
@@ -435,28 +436,28 @@ class Scheduler:
     def _obey(self) -> None:
         """Do what other terminals ask for, and have leave what is to leave: again and again, until it has."""
         inbox = self._inbox
-        if inbox is not None and self._patiently(lambda: inbox.pending(self._table)):
+        if inbox is not None and self._retry(lambda: inbox.pending(self._table)):
             self._commit([])  # they are to see what we have heard
-            for done in self._patiently(lambda: inbox.obey(self._table)):
+            for done in self._retry(lambda: inbox.obey(self._table)):
                 self.reread(done.wanted)
-            for run_id in self._patiently(self._table.leaving):
+            for run_id in self._retry(self._table.leaving):
                 self.end(run_id, "cancelled", "cancelled by hand")
-        for bundle, flight in self._flights.items():
-            if leaving := flight.runs.keys() & self._endings.keys():
-                self._executor.leave(bundle, leaving)
+        for stack, running in self._running.items():
+            if leaving := running.runs.keys() & self._endings.keys():
+                self._executor.leave(stack, leaving)
 
     def _wind(self) -> None:
         self._say(f"stopping: what ends within {GRACE:g} s is kept; Ctrl-C again to leave now")
 
     def _wind_down(self) -> None:
-        if self._flights and self.interrupted and self._interrupts.seconds > GRACE:
+        if self._running and self.interrupted and self._interrupts.seconds > GRACE:
             self._executor.stop()  # again after every poll: a stack that was only about to start did not hear it
 
     def _give_back(self, outcome: str, reason: str) -> None:
-        for flight in self._flights.values():
-            self._journal.ends += [End(r, t, "queued", outcome, reason) for r, t in flight.claimed.items()]
-        self._flights.clear()
-        self._journal.write(self._table, [])
+        for running in self._running.values():
+            self._buffer.ends += [End(r, t, "queued", outcome, reason) for r, t in running.claimed.items()]
+        self._running.clear()
+        self._buffer.write(self._table, [])
 
     @property
     def progress(self) -> Progress:

@@ -1,4 +1,4 @@
-"""The canary: before a sweep spends anything, its smallest cell trains a few steps and must beat chance."""
+"""The smoke test: before a sweep spends anything, its smallest cell trains a few steps and must beat chance."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from trainer.spec import RunSpec
 
 STEPS, FEWEST = 200, 50
-"""Steps that a canary may take, and with how few chance need not be beaten: then there is none."""
+"""Steps that a smoke test may take, and with how few chance need not be beaten: then there is none."""
 
 SHARE = 0.01
 """Share of the sweep's FLOPs that it may cost."""
@@ -28,7 +28,7 @@ WIDEST = 8
 _LOSS, _ERROR = 0.99, 0.9
 
 
-def canary_of(runs: Sequence[RunSpec]) -> list[RunSpec]:
+def smoke_test_of(runs: Sequence[RunSpec]) -> list[RunSpec]:
     """A short training of a sweep's cheapest cell, and of those that differ from it in their recipe only.
 
     One seed, a constant learning rate, no warm-up, at most STEPS steps and SHARE of the sweep's FLOPs. Empty where
@@ -57,21 +57,21 @@ def beats_chance(records: Iterable[Record], classes: int) -> bool:
 
 
 def verdict(runs: Sequence[RunSpec], event: Finished | Failed | Lost) -> str | None:
-    """What is wrong with a canary's sweep, in a line; None where one of its recipes beat chance."""
+    """What is wrong with a smoke test's sweep, in a line; None where one of its recipes beat chance."""
     anyway = "--no-canary goes on all the same"
     if not isinstance(event, Finished):
-        return f"the canary failed: {event.reason}; {anyway}"
+        return f"the smoke test failed: {event.reason}; {anyway}"
     classes = runs[0].classes or 2
     records = [record for result in event.results for record in result.history]
     if beats_chance(records, classes):
         return None
     best = min((record.loss for record in records), default=math.nan)
-    said = f"the canary ({len(runs)} recipes of the smallest cell, {runs[0].steps} steps) does not beat chance"
+    said = f"the smoke test ({len(runs)} recipes of the smallest cell, {runs[0].steps} steps) does not beat chance"
     return f"{said}: best loss {best:.3g}, a guess has {math.log(classes):.3g}; {anyway}"
 
 
-class Canaries:
-    """Which sweeps have sent their canary and which wait for it; none where they were not `asked` for."""
+class SmokeTests:
+    """Which sweeps have sent their smoke test and which wait for it; none where they were not `asked` for."""
 
     def __init__(self, table: Table, *, asked: bool) -> None:
         self._table, self._asked = table, asked
@@ -81,12 +81,12 @@ class Canaries:
         self.waiting: list[tuple[str, list[RunSpec]]] = []
 
     def hold(self, rows: Iterable[Mapping[str, Any]]) -> set[str]:
-        """Of sweeps (rows of `Table.sweeps`), those that are held back until their canary is heard."""
+        """Of sweeps (rows of `Table.sweeps`), those that are held back until their smoke test is heard."""
         for row in rows if self._asked else ():
             sweep = row["sweep"]
             if row["done"] or row["diverged"] or row["pruned"] or sweep in self._heard | self._away:
                 continue
-            if runs := canary_of(self._table.queued(sweep)):
+            if runs := smoke_test_of(self._table.queued(sweep)):
                 self._away.add(sweep)
                 self.waiting.append((sweep, runs))
             else:
@@ -94,7 +94,7 @@ class Canaries:
         return set(self._away)
 
     def next(self) -> tuple[str, list[RunSpec]] | None:
-        """A canary that is to be sent, if any."""
+        """A smoke test that is to be sent, if any."""
         return self.waiting.pop(0) if self.waiting else None
 
     def again(self, sweep: str, runs: list[RunSpec]) -> None:
@@ -102,7 +102,10 @@ class Canaries:
         self.waiting.insert(0, (sweep, runs))
 
     def heard(self, sweep: str, runs: Sequence[RunSpec], event: Finished | Failed | Lost) -> str | None:
-        """A canary is back: what is wrong with its sweep, if anything. One whose worker died is sent once more."""
+        """What a smoke test that ended says is wrong with its sweep, if anything.
+
+        One whose worker died is sent once more.
+        """
         self._away.discard(sweep)
         if isinstance(event, Lost) and sweep not in self._lost:
             self._lost.add(sweep)

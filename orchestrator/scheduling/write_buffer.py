@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 
 @dataclass
-class Journal:
+class WriteBuffer:
     """Entries since the last transaction; `tokens` are the attempts that records and resumptions are of."""
 
     tokens: dict[str, int] = field(default_factory=dict)
@@ -32,7 +32,7 @@ class Journal:
     @property
     def empty(self) -> bool:
         """Whether there is nothing to write."""
-        return self == Journal()
+        return self == WriteBuffer()
 
     @property
     def urgent(self) -> bool:
@@ -43,11 +43,11 @@ class Journal:
         """Note something about a sweep (`Table.tell`)."""
         self.told.setdefault(sweep, {}).update(said)
 
-    def write(self, table: Table, bundles: Sequence[Sequence[RunSpec]]) -> dict[str, int]:
-        """Write everything and claim the runs of bundles, or do nothing of it; returns the tokens of the claims."""
+    def write(self, table: Table, stacks: Sequence[Sequence[RunSpec]]) -> dict[str, int]:
+        """Write everything and claim the runs of stacks, or do nothing of it; returns the tokens of the claims."""
         replaced = {end.run_id for end in self.ends if end.result is not None and end.state != "queued"}
-        prices = [charged_flops(bundle) for bundle in bundles]
-        reserved: Mapping[str, int] = {run_id: price for bundle in prices for run_id, price in bundle.items()}
+        prices = [charged_flops(stack) for stack in stacks]
+        reserved: Mapping[str, int] = {run_id: price for stack in prices for run_id, price in stack.items()}
         with table.together():
             for claimed, worker in self.began:
                 table.began(claimed, worker)
@@ -60,5 +60,5 @@ class Journal:
             table.renew(self.renewed)
             for sweep, said in self.told.items():
                 table.tell(sweep, **said)
-            stacks = {run_id: len(bundle) for bundle in prices for run_id in bundle}
-            return table.claim(list(reserved), reserved, stacks) if reserved else {}
+            sizes = {run_id: len(stack) for stack in prices for run_id in stack}
+            return table.claim(list(reserved), reserved, sizes) if reserved else {}

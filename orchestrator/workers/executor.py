@@ -1,6 +1,6 @@
 """Where stacks of runs go, and what comes back. One contract, `Executor`: this process, or Ray (ray_executor).
 
-The caller submits a bundle (the specs of one stack) while `open` says so and polls for events. Every bundle
+The caller submits a stack (the specs of one stack) while `open` says so and polls for events. Every stack
 ends with exactly one of Finished, Failed and Lost; other events come before.
 """
 
@@ -10,8 +10,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Protocol
 
 from orchestrator.host.process import Process
-from orchestrator.host.usage import Used
-from orchestrator.scheduling.memory import Place
+from orchestrator.host.usage import Usage
 from orchestrator.workers.worker import NO_FILES, Files, Raised, Said, Worker
 from trainer.result import Record, Resumed, RunResult
 
@@ -23,26 +22,35 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True)
+class Place:
+    """A device that slots share. `kind` is its type as torch names it, `bytes` None until a worker has looked."""
+
+    name: str
+    kind: str = "cpu"
+    bytes: float | None = None
+
+
+@dataclass(frozen=True)
 class Began:
     """A stack has reached its worker."""
 
-    bundle: int
+    stack: int
     worker: Process
 
 
 @dataclass(frozen=True)
-class Metered:
+class Measured:
     """What a stack has used; comes before its end, where its worker lived to see it."""
 
-    bundle: int
-    used: Used
+    stack: int
+    used: Usage
 
 
 @dataclass(frozen=True)
 class Recorded:
     """A run has been evaluated."""
 
-    bundle: int
+    stack: int
     record: Record
 
 
@@ -50,7 +58,7 @@ class Recorded:
 class WentOn:
     """A run goes on from a checkpoint."""
 
-    bundle: int
+    stack: int
     resumed: Resumed
 
 
@@ -58,7 +66,7 @@ class WentOn:
 class Left:
     """A run has ended and the others of its stack train on; its result comes once more with theirs."""
 
-    bundle: int
+    stack: int
     result: RunResult
 
 
@@ -66,7 +74,7 @@ class Left:
 class Noted:
     """A worker has something to say to the user."""
 
-    bundle: int
+    stack: int
     text: str
 
 
@@ -74,7 +82,7 @@ class Noted:
 class Finished:
     """A stack has ended: a result for each of its runs, `cancelled` where it was stopped."""
 
-    bundle: int
+    stack: int
     results: list[RunResult]
 
 
@@ -82,7 +90,7 @@ class Finished:
 class Failed:
     """A stack has raised."""
 
-    bundle: int
+    stack: int
     reason: str
     traceback: str
     exception: str = ""
@@ -92,12 +100,12 @@ class Failed:
 class Lost:
     """A stack's worker has died under it."""
 
-    bundle: int
+    stack: int
     reason: str
 
 
 End = Finished | Failed | Lost
-Event = Began | Metered | Recorded | WentOn | Left | Noted | End
+Event = Began | Measured | Recorded | WentOn | Left | Noted | End
 
 
 class Executor(Protocol):
@@ -108,11 +116,11 @@ class Executor(Protocol):
 
     @property
     def slots(self) -> int:
-        """How many bundles train at once, at most."""
+        """How many stacks train at once, at most."""
 
     @property
     def free(self) -> int:
-        """How many bundles may be submitted now."""
+        """How many stacks may be submitted now."""
 
     @property
     def places(self) -> Sequence[Place]:
@@ -123,11 +131,11 @@ class Executor(Protocol):
         """The places of the free slots whose worker is ready."""
 
     def submit(
-        self, bundle: int, specs: Sequence[RunSpec], keep: Collection[str] = (), place: str | None = None
+        self, stack: int, specs: Sequence[RunSpec], keep: Collection[str] = (), place: str | None = None
     ) -> None:
         """Start training a stack, on a free slot of a place where one is named.
 
-        `bundle` names it in the events, `keep` the runs whose parameters are kept.
+        `stack` names it in the events, `keep` the runs whose parameters are kept.
         """
 
     def poll(self, timeout: float) -> list[Event]:
@@ -136,8 +144,8 @@ class Executor(Protocol):
     def stop(self) -> None:
         """Ask everything in training to end soon, as cancelled."""
 
-    def leave(self, bundle: int, run_ids: Collection[str]) -> None:
-        """Ask some runs of a bundle to end soon, as cancelled; the others go on."""
+    def leave(self, stack: int, run_ids: Collection[str]) -> None:
+        """Ask some runs of a stack to end soon, as cancelled; the others go on."""
 
     def close(self) -> None:
         """End all workers now."""
@@ -170,22 +178,22 @@ class InlineExecutor:
 
     def submit(
         self,
-        bundle: int,
+        stack: int,
         specs: Sequence[RunSpec],
         keep: Collection[str] = (),
         place: str | None = None,  # noqa: ARG002 - there is one
     ) -> None:
         """Take the stack; it trains as `poll` is called."""
-        self._going = bundle, self._worker.train(specs, keep)
+        self._going = stack, self._worker.train(specs, keep)
 
     def poll(self, timeout: float) -> list[Event]:  # noqa: ARG002 - training is what it waits for
         """Train until the next record or the end."""
         if self._going is None:
             return []
-        bundle, events = self._going
+        stack, events = self._going
         if self._stopping:
             self._worker.stop()  # at every poll: a stack that only begins does not hear it
-        event = event_of(bundle, next(events))
+        event = event_of(stack, next(events))
         if isinstance(event, End):
             self._going, self._stopping = None, False
         return [event]
@@ -196,9 +204,9 @@ class InlineExecutor:
             self._stopping = True
             self._worker.stop()
 
-    def leave(self, bundle: int, run_ids: Collection[str]) -> None:
+    def leave(self, stack: int, run_ids: Collection[str]) -> None:
         """Have runs leave at their next record or the next look of the loop."""
-        if self._going is not None and self._going[0] == bundle:
+        if self._going is not None and self._going[0] == stack:
             self._worker.leave(run_ids)
 
     def close(self) -> None:
@@ -206,18 +214,18 @@ class InlineExecutor:
         self._going = None
 
 
-def event_of(bundle: int, item: Item) -> Event:
-    """What a worker yielded, as an event of its bundle."""
+def event_of(stack: int, item: Item) -> Event:
+    """What a worker yielded, as an event of its stack."""
     match item:
         case Raised():
-            return Failed(bundle, *item)
+            return Failed(stack, *item)
         case Said():
-            return Noted(bundle, item.text)
+            return Noted(stack, item.text)
         case list():
-            return Finished(bundle, item)
-    event: Event = _KIND[type(item)](bundle, item)
+            return Finished(stack, item)
+    event: Event = _KIND[type(item)](stack, item)
     return event
 
 
-_KIND: dict[type, Any] = {Process: Began, Record: Recorded, Resumed: WentOn, RunResult: Left, Used: Metered}
+_KIND: dict[type, Any] = {Process: Began, Record: Recorded, Resumed: WentOn, RunResult: Left, Usage: Measured}
 """Events that carry what a worker yielded as it is."""

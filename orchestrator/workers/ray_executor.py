@@ -10,10 +10,9 @@ from typing import TYPE_CHECKING, Any
 
 from orchestrator.host.heartbeat import LOADING, LOW, STILL
 from orchestrator.host.process import Process
-from orchestrator.host.speed import MOST_SLOTS_PER_GPU, SLOTS_PER_GPU
-from orchestrator.scheduling.memory import Place, calibrated
-from orchestrator.workers import ray_cluster as cluster
-from orchestrator.workers.executor import End, Event, Lost, event_of
+from orchestrator.host.speed import MOST_SLOTS_PER_GPU, SLOTS_PER_GPU, slots_that_pay
+from orchestrator.workers import ray_cluster
+from orchestrator.workers.executor import End, Event, Lost, Place, event_of
 from orchestrator.workers.ray_cluster import ClusterError, Node
 from orchestrator.workers.worker import NO_FILES, Files, Worker
 from trainer.host.limits import cores
@@ -23,7 +22,7 @@ if TYPE_CHECKING:
 
     from trainer.spec import Device, RunSpec
 
-PULSE = 5.0
+HEARTBEAT_PERIOD = 5.0
 """Seconds between two looks at whether workers live, how much memory there is, and which machines."""
 STARTS = 3
 """Times that a worker may fail to start."""
@@ -41,13 +40,13 @@ class _Slot:
     actor: Any = None
     process: Process | None = None
     place: str | None = None
-    bundle: int | None = None
+    stack: int | None = None
     stream: Any = None
     warming: Any = None
-    pulse: Any = None
+    heartbeat: Any = None
     failures: int = 0
     missed: int = 0
-    patience: float = LOADING
+    limit: float = LOADING
 
 
 class RayExecutor:
@@ -77,13 +76,13 @@ class RayExecutor:
         self._device: Device = device
         self._worker = worker
         self._files, self._still, self._address, self._asked = files, still, address, slots
-        self._ray = cluster.join(address) if address else cluster.start(slots or cores(), gpus)
+        self._ray = ray_cluster.join(address) if address else ray_cluster.start(slots or cores(), gpus)
         self._data = data
         self._slots: list[_Slot] = []
         self._places: dict[str, Place] = {}
         self._known: set[str] = set()
         self._looked, self._deserted = time.monotonic(), False
-        machines = cluster.nodes(self._ray)
+        machines = ray_cluster.nodes(self._ray)
         self._on_gpu = device in ("auto", "cuda") and any(node.gpus for node in machines)
         self.gpus, self.per_gpu = sum(node.gpus for node in machines) * self._on_gpu, 1
         if self._on_gpu:
@@ -103,10 +102,10 @@ class RayExecutor:
             paces: list[float] = self._ray.get([worker.pace.remote(list(probe), PACE) for worker in crew])
             return sum(paces)
 
-        found = calibrated(rate, MOST_SLOTS_PER_GPU)
+        best = slots_that_pay(rate, MOST_SLOTS_PER_GPU)
         for worker in crew:
             self._ray.kill(worker)
-        return found
+        return best
 
     # machines and workers
 
@@ -114,7 +113,7 @@ class RayExecutor:
         """Hire workers on machines."""
         self._known |= {node.id for node in machines}
         if self._address:
-            cluster.check_shared(self._ray, machines, self._data, self._files.where)
+            ray_cluster.check_shared(self._ray, machines, self._data, self._files.where)
         for node in machines:
             for _ in range(self._slots_of(node)):
                 self._slots.append(slot := _Slot(node))
@@ -122,7 +121,7 @@ class RayExecutor:
 
     def _welcome_late(self) -> None:
         """Hire workers on machines that have joined. One that lacks what is shared is left out, with a line."""
-        for node in cluster.nodes(self._ray):
+        for node in ray_cluster.nodes(self._ray):
             if node.id not in self._known:
                 try:
                     self._welcome([node])
@@ -138,7 +137,7 @@ class RayExecutor:
     def _actor(self, per_gpu: int, node: Node | None = None) -> Any:
         """A worker on a core, or on a GPU that so many share; Ray counts in ten-thousandths of one."""
         share = {"num_cpus": 0, "num_gpus": math.floor(1e4 / per_gpu) / 1e4} if per_gpu else {"num_cpus": 1}
-        where = {} if node is None else {"scheduling_strategy": cluster.on_node(node)}
+        where = {} if node is None else {"scheduling_strategy": ray_cluster.on_node(node)}
         remote = self._ray.remote(concurrency_groups={"control": 1}, max_restarts=0, **share, **where)(self._worker)
         return remote.remote(self._device, files=self._files, relay=True)
 
@@ -148,13 +147,13 @@ class RayExecutor:
             self._end(slot)
         slot.actor = self._actor(self.per_gpu if self._on_gpu else 0, slot.node if self._address else None)
         slot.warming, slot.process, slot.place = slot.actor.warm.remote(), None, None
-        slot.bundle = slot.stream = slot.pulse = None
+        slot.stack = slot.stream = slot.heartbeat = None
 
     def _end(self, slot: _Slot) -> None:
         """End a worker for good: Ray asks a process to end itself, which one that is stopped does not do."""
         self._ray.kill(slot.actor)
         if slot.process is not None and not slot.process.kill() and self._address:
-            remote = self._ray.remote(num_cpus=0, scheduling_strategy=cluster.on_node(slot.node))(Process.kill)
+            remote = self._ray.remote(num_cpus=0, scheduling_strategy=ray_cluster.on_node(slot.node))(Process.kill)
             remote.remote(slot.process)
 
     def _dismiss(self, slot: _Slot) -> None:
@@ -166,15 +165,15 @@ class RayExecutor:
 
     def _lost(self, slot: _Slot, reason: str, *, dismiss: bool = False) -> list[Event]:
         """A worker's end: another takes its slot, if its machine is still there."""
-        bundle = slot.bundle
-        gone = self._address and slot.node.id not in {node.id for node in cluster.nodes(self._ray)}
+        stack = slot.stack
+        gone = self._address and slot.node.id not in {node.id for node in ray_cluster.nodes(self._ray)}
         if gone:
             reason = f"{reason}; {slot.node.name} has left"
         if dismiss or gone:
             self._dismiss(slot)
         else:
             self._hire(slot)
-        return [] if bundle is None else [Lost(bundle, reason)]
+        return [] if stack is None else [Lost(stack, reason)]
 
     @property
     def slots(self) -> int:
@@ -184,7 +183,7 @@ class RayExecutor:
     @property
     def free(self) -> int:
         """Slots without a stack; a worker still warming counts, since it will train what waits for it."""
-        return sum(slot.bundle is None for slot in self._slots)
+        return sum(slot.stack is None for slot in self._slots)
 
     @property
     def places(self) -> Sequence[Place]:
@@ -194,23 +193,23 @@ class RayExecutor:
     @property
     def open(self) -> Sequence[str]:
         """The places of warm workers without a stack."""
-        return [slot.place for slot in self._slots if slot.place is not None and slot.bundle is None]
+        return [slot.place for slot in self._slots if slot.place is not None and slot.stack is None]
 
     @property
     def pids(self) -> list[int]:
         """Process numbers of the workers, once warm."""
         return [self._ray.get(slot.warming).process.pid for slot in self._slots]
 
-    # bundles and events
+    # stacks and events
 
     def submit(
-        self, bundle: int, specs: Sequence[RunSpec], keep: Collection[str] = (), place: str | None = None
+        self, stack: int, specs: Sequence[RunSpec], keep: Collection[str] = (), place: str | None = None
     ) -> None:
         """Hand the stack to a free worker."""
-        slot = next(slot for slot in self._slots if slot.bundle is None and place in (None, slot.place))
-        slot.bundle = bundle
+        slot = next(slot for slot in self._slots if slot.stack is None and place in (None, slot.place))
+        slot.stack = stack
         slot.stream = slot.actor.stream.options(num_returns="streaming").remote(list(specs), keep)
-        slot.missed, slot.patience = 0, LOADING
+        slot.missed, slot.limit = 0, LOADING
 
     def poll(self, timeout: float) -> list[Event]:
         """Whatever the workers have yielded, and which of them had to be killed."""
@@ -229,17 +228,17 @@ class RayExecutor:
         """What may be ready, and what to do then."""
         waits: dict[Any, Callable[[], list[Event]]] = {}
         for slot in self._slots:
-            if slot.bundle is not None:
+            if slot.stack is not None:
                 waits[slot.stream] = lambda slot=slot: self._next(slot)  # type: ignore[misc]
             if slot.place is None:
                 waits[slot.warming] = lambda slot=slot: self._warmed(slot)  # type: ignore[misc]
-            if slot.pulse is not None:
-                waits[slot.pulse] = lambda slot=slot: self._felt(slot)  # type: ignore[misc]
+            if slot.heartbeat is not None:
+                waits[slot.heartbeat] = lambda slot=slot: self._felt(slot)  # type: ignore[misc]
         return waits
 
     def _next(self, slot: _Slot) -> list[Event]:
-        bundle = slot.bundle
-        if bundle is None:
+        stack = slot.stack
+        if stack is None:
             return []
         try:
             items = self._ray.get(next(slot.stream))
@@ -247,16 +246,16 @@ class RayExecutor:
             full = isinstance(error, self._ray.exceptions.OutOfMemoryError) or "running low on memory" in str(error)
             why = "its machine ran out of memory" if full else f"its worker died ({type(error).__name__})"
             return self._lost(slot, why, dismiss=full and self._has_company(slot))
-        events = [event_of(bundle, item) for item in items]
+        events = [event_of(stack, item) for item in items]
         if isinstance(events[-1], End):
-            slot.bundle = slot.stream = None
+            slot.stack = slot.stream = None
         return events
 
     def _warmed(self, slot: _Slot) -> list[Event]:
         try:
             warm = self._ray.get(slot.warming)
         except self._ray.exceptions.RayError as error:
-            if slot.bundle is not None:
+            if slot.stack is not None:
                 return self._next(slot)
             slot.failures += 1
             if slot.failures >= STARTS:
@@ -276,7 +275,7 @@ class RayExecutor:
 
     def _look(self) -> list[Event]:
         """Every few seconds: machines that came, and workers that hang."""
-        period, now = min(PULSE, self._still / 2), time.monotonic()
+        period, now = min(HEARTBEAT_PERIOD, self._still / 2), time.monotonic()
         if now - self._looked < period:
             return []
         self._looked = now
@@ -288,11 +287,11 @@ class RayExecutor:
             elif not self._deserted:
                 self._deserted = True
                 log.warning("no machine is left in the cluster; waiting for one")
-        for slot in [slot for slot in self._slots if slot.bundle is not None and slot.place is not None]:
-            if slot.pulse is None:
-                slot.pulse = slot.actor.pulse.options(concurrency_group="control").remote()
+        for slot in [slot for slot in self._slots if slot.stack is not None and slot.place is not None]:
+            if slot.heartbeat is None:
+                slot.heartbeat = slot.actor.heartbeat.options(concurrency_group="control").remote()
             elif (
-                slot.missed * period > slot.patience
+                slot.missed * period > slot.limit
             ):  # in looks: where this process slept, nobody has missed anything
                 events += self._lost(slot, f"no answer for {slot.missed * period:.0f} s; its worker was killed")
             else:
@@ -300,18 +299,18 @@ class RayExecutor:
         return events
 
     def _felt(self, slot: _Slot) -> list[Event]:
-        asked, slot.pulse = slot.pulse, None
+        asked, slot.heartbeat = slot.heartbeat, None
         try:
-            pulse = self._ray.get(asked)
+            heartbeat = self._ray.get(asked)
         except self._ray.exceptions.RayError:
             return []  # its stream says so too
-        slot.missed, slot.patience = 0, pulse.patience(self._still)
-        if slot.bundle is None:
+        slot.missed, slot.limit = 0, heartbeat.limit(self._still)
+        if slot.stack is None:
             return []
-        if pulse.still > slot.patience:
-            return self._lost(slot, f"no step for {pulse.still:.0f} s; its worker was killed")
-        if pulse.available < LOW and self._has_company(slot):
-            share = f"{pulse.available:.0%} of its machine's memory was left"
+        if heartbeat.still > slot.limit:
+            return self._lost(slot, f"no step for {heartbeat.still:.0f} s; its worker was killed")
+        if heartbeat.available < LOW and self._has_company(slot):
+            share = f"{heartbeat.available:.0%} of its machine's memory was left"
             return self._lost(slot, f"{share}; its worker was ended, for one slot less", dismiss=True)
         return []
 
@@ -322,13 +321,13 @@ class RayExecutor:
     def stop(self) -> None:
         """Tell the workers, through a thread of theirs that does not train."""
         for slot in self._slots:
-            if slot.bundle is not None:
+            if slot.stack is not None:
                 slot.actor.stop.options(concurrency_group="control").remote()
 
-    def leave(self, bundle: int, run_ids: Collection[str]) -> None:
-        """Tell the bundle's worker, as `stop` does."""
+    def leave(self, stack: int, run_ids: Collection[str]) -> None:
+        """Tell the stack's worker, as `stop` does."""
         for slot in self._slots:
-            if slot.bundle == bundle:
+            if slot.stack == stack:
                 slot.actor.leave.options(concurrency_group="control").remote(run_ids)
 
     def close(self) -> None:

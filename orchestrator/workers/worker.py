@@ -13,9 +13,9 @@ from concurrent.futures import ThreadPoolExecutor
 from queue import Empty, SimpleQueue
 from typing import TYPE_CHECKING, NamedTuple, TypeAlias
 
-from orchestrator.host.heartbeat import Pulse, Signs, available
+from orchestrator.host.heartbeat import Heartbeat, StepTimes, available
 from orchestrator.host.process import Process, this_process
-from orchestrator.host.usage import Meter, Used, peak_resident
+from orchestrator.host.usage import Usage, UsageMeter, peak_resident
 from trainer.result import Record
 
 if TYPE_CHECKING:
@@ -54,7 +54,7 @@ GATHER = 0.25
 """Seconds for which a record waits for others before all are handed to another process; an end waits for none.
 With 0.1 s 48 half-second runs took 1.12 x a bare loop, with 0.25 s 1.08 x (benchmarks/bench_orchestration.py)."""
 
-Item: TypeAlias = "Process | Record | Resumed | RunResult | Said | Used | list[RunResult] | Raised"
+Item: TypeAlias = "Process | Record | Resumed | RunResult | Said | Usage | list[RunResult] | Raised"
 """What a worker yields."""
 
 
@@ -105,7 +105,7 @@ class Worker:
         self._device, self._threads, self._files = device, threads, files
         self._stop = threading.Event()
         self._leaving: set[str] = set()
-        self._signs = Signs()
+        self._step_times = StepTimes()
         self._log: deque[str] = deque()
         self._trains = ThreadPoolExecutor(1, "train")
         if relay:
@@ -146,7 +146,7 @@ class Worker:
         """
         self._stop.clear()
         self._leaving.clear()
-        self._signs.begin()
+        self._step_times.begin()
         yield this_process()  # from here on it hears `stop` and `leave`
         for item in self._train(specs, keep):
             while self._log:
@@ -163,7 +163,7 @@ class Worker:
         item: Item | None
         while (item := items.get()) is not None:
             gathered, until = [item], time.monotonic() + GATHER
-            while isinstance(item, Record | Used) and (left := until - time.monotonic()) > 0:
+            while isinstance(item, Record | Usage) and (left := until - time.monotonic()) > 0:
                 with contextlib.suppress(Empty):
                     item = items.get(timeout=left)
                     gathered += [] if item is None else [item]
@@ -185,7 +185,7 @@ class Worker:
 
         if self._threads is not None:
             torch.set_num_threads(self._threads)  # of this thread: it is the one that trains
-        meter = Meter()
+        meter = UsageMeter()
         going = training(
             specs,
             device=self._device,
@@ -194,7 +194,7 @@ class Worker:
             every=self._files.every,
             keep=keep,
             leaving=lambda: self._leaving,
-            on_step=self._signs,
+            on_step=self._step_times,
         )
         try:
             results = yield from going
@@ -217,9 +217,9 @@ class Worker:
         """End runs of the stack in training soon, as cancelled, the others unharmed. Safe from another thread."""
         self._leaving |= set(run_ids)
 
-    def pulse(self) -> Pulse:
+    def heartbeat(self) -> Heartbeat:
         """When the stack in training last gave a sign of life. Safe from another thread."""
-        return self._signs.pulse()
+        return self._step_times.heartbeat()
 
 
 class _Relay(logging.Handler):

@@ -1,7 +1,6 @@
 """What stands for the world in tests of the coordinator: a clock that they move, a scripted executor."""
 
-from orchestrator.scheduling.memory import Place
-from orchestrator.workers.executor import Failed, Finished, Lost, Recorded
+from orchestrator.workers.executor import Failed, Finished, Lost, Place, Recorded
 
 
 class Clock:
@@ -18,7 +17,7 @@ class Clock:
 
 
 class FakeExecutor:
-    """Ends one bundle a poll, in the order submitted; `fate(specs)` says how: an end, or "hang"."""
+    """Ends one stack a poll, in the order submitted; `fate(specs)` says how: an end, or "hang"."""
 
     def __init__(self, result_of, clock, slots=2, fate=lambda specs: "done"):
         self.slots, self.submitted, self.stops, self.kept = slots, [], 0, set()
@@ -36,21 +35,21 @@ class FakeExecutor:
     def open(self):
         return ["here"] * self.free
 
-    def submit(self, bundle, specs, keep=(), place=None):
+    def submit(self, stack, specs, keep=(), place=None):
         self.kept |= set(keep)
         assert self.free
         assert place in self.open
         self.tried += specs
-        self._going.append((bundle, list(specs)))
+        self._going.append((stack, list(specs)))
         self.submitted.append([spec.run_id for spec in specs])
 
     def poll(self, timeout):
         self._clock.now += 1
         self.on_poll()
-        for i, (bundle, specs) in enumerate(self._going):
+        for i, (stack, specs) in enumerate(self._going):
             if (fate := self._ends(specs)) != "hang":
                 del self._going[i]
-                return self._events(bundle, specs, fate)
+                return self._events(stack, specs, fate)
         return []
 
     def _ends(self, specs):
@@ -58,23 +57,23 @@ class FakeExecutor:
         left = all(spec.run_id in self.leaving for spec in specs)
         return "cancelled" if fate == "hang" and (self.stops or left) else fate
 
-    def _events(self, bundle, specs, fate):
+    def _events(self, stack, specs, fate):
         if fate == "raise":
-            return [Failed(bundle, "ValueError: no such data", "Traceback ...\nValueError: no such data")]
+            return [Failed(stack, "ValueError: no such data", "Traceback ...\nValueError: no such data")]
         if fate == "exhaust":
-            return [Failed(bundle, "OutOfMemoryError: tried to allocate", "Traceback ...", "OutOfMemoryError")]
+            return [Failed(stack, "OutOfMemoryError: tried to allocate", "Traceback ...", "OutOfMemoryError")]
         if fate == "die":
-            return [Lost(bundle, "its worker died (ActorDiedError)")]
+            return [Lost(stack, "its worker died (ActorDiedError)")]
         error = 0.25 if fate == "done" else 0.9
         states = ["cancelled" if spec.run_id in self.leaving else fate for spec in specs]
         results = [self._result_of(spec, state, error) for spec, state in zip(specs, states, strict=True)]
-        records = [Recorded(bundle, record) for result in results for record in result.history]
-        return [*records, Finished(bundle, results)]
+        records = [Recorded(stack, record) for result in results for record in result.history]
+        return [*records, Finished(stack, results)]
 
     def stop(self):
         self.stops += 1
 
-    def leave(self, bundle, run_ids):
+    def leave(self, stack, run_ids):
         self.leaving |= set(run_ids)
 
     def close(self):

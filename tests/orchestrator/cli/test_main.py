@@ -9,7 +9,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from orchestrator.host import speed as device
+from orchestrator.host import speed
 from orchestrator.host.speed import Speed
 from orchestrator.sweep.yaml_source import parse
 from tests.paths import ROOT
@@ -19,7 +19,7 @@ SHIPPED = sorted((ROOT / "sweeps").glob("*.yaml"))
 
 @pytest.fixture
 def no_speed(monkeypatch):
-    monkeypatch.setattr(device, "known_speed", lambda: None)
+    monkeypatch.setattr(speed, "known_speed", lambda: None)
 
 
 @pytest.fixture
@@ -46,7 +46,7 @@ def test_a_plan_is_a_table_with_totals(isoflop, sweep, no_speed):
 
 
 def test_a_plan_for_machines_says_the_same(isoflop, sweep, monkeypatch):
-    monkeypatch.setattr(device, "known_speed", lambda: Speed("cpu", 1e-4, 1e-9, 1e-9, 1e-10, 0.1))
+    monkeypatch.setattr(speed, "known_speed", lambda: Speed("cpu", 1e-4, 1e-9, 1e-9, 1e-10, 0.1))
     said = json.loads(isoflop("plan", sweep(), "--json").out)
     assert said["total"]["runs"] == 4
     assert said["total"]["flops"] == sum(cell["flops"] * cell["runs"] for cell in said["cells"])

@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from orchestrator.cli import doctor
-from orchestrator.host.usage import Meter, joules
+from orchestrator.host.usage import UsageMeter, joules
 
 UUID = "9a8f3c1e-0000-1111-2222-333344445555"
 
@@ -41,7 +41,7 @@ def gpu(monkeypatch):
 
 
 def test_energy_is_what_the_gpu_used_since(gpu):
-    meter = Meter()
+    meter = UsageMeter()
     gpu.millijoules += 2_500
     assert meter.read() == (123, 2.5)
     gpu.millijoules += 1_000
@@ -49,10 +49,10 @@ def test_energy_is_what_the_gpu_used_since(gpu):
 
 
 def test_a_card_that_does_not_count_leaves_it_unknown(gpu):
-    meter = Meter()
+    meter = UsageMeter()
     gpu.millijoules = None
     assert meter.read() == (123, None)
-    assert Meter().read() == (123, None)
+    assert UsageMeter().read() == (123, None)
     assert doctor._energy().found == "not measured: Not Supported"
 
 
@@ -60,10 +60,10 @@ def test_the_doctor_says_whether_energy_will_be_measured_and_what_is_missing(gpu
     assert doctor._energy()[:3] == ("ok", "energy", "measured by NVML")
     monkeypatch.setitem(sys.modules, "pynvml", None)  # as where it is not installed
     assert doctor._energy() == ("note", "energy", "not measured", "pip install 'isoflop[energy]'")
-    assert Meter().read() == (123, None)
+    assert UsageMeter().read() == (123, None)
     monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
     assert doctor._energy()[:3] == ("ok", "energy", "not measured: no NVIDIA GPU here")
-    assert Meter().read().energy is None
+    assert UsageMeter().read().energy is None
 
 
 def test_the_library_has_the_functions_that_are_called():

@@ -12,11 +12,10 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from orchestrator.host.process import this_process
-from orchestrator.scheduling.memory import Place
 from orchestrator.scheduling.scheduler import Scheduler
 from orchestrator.store.requests import Inbox, Request, add
 from orchestrator.store.table import Table
-from orchestrator.workers.executor import Began, Failed, Finished, Left, Lost, Recorded, WentOn
+from orchestrator.workers.executor import Began, Failed, Finished, Left, Lost, Place, Recorded, WentOn
 from tests.orchestrator.fakes import Clock, FakeExecutor, Saved
 from trainer.result import Resumed
 
@@ -38,9 +37,9 @@ class Fate(FakeExecutor):
         self._script, self._result_of, self._clock, self._ask = script, result_of, clock, ask
         self._going, self._leaving = {}, set()
 
-    def submit(self, bundle, specs, keep=(), place=None):
+    def submit(self, stack, specs, keep=(), place=None):
         assert self.free
-        self._going[bundle] = {spec.run_id: [spec, self._steps(spec)] for spec in specs}
+        self._going[stack] = {spec.run_id: [spec, self._steps(spec)] for spec in specs}
 
     def _steps(self, spec):
         return list(self._result_of(spec, records=3).history)
@@ -55,64 +54,64 @@ class Fate(FakeExecutor):
             return []
         if not self._going:
             return []
-        bundle = sorted(self._going)[which % len(self._going)]
-        return getattr(self, what)(bundle)
+        stack = sorted(self._going)[which % len(self._going)]
+        return getattr(self, what)(stack)
 
-    def begin(self, bundle):
-        return [Began(bundle, this_process())]
+    def begin(self, stack):
+        return [Began(stack, this_process())]
 
-    def train(self, bundle):
+    def train(self, stack):
         """A record of every run; those that are to leave have left at the end only."""
-        return [Recorded(bundle, left.pop(0)) for _, left in self._going[bundle].values() if len(left) > 1]
+        return [Recorded(stack, left.pop(0)) for _, left in self._going[stack].values() if len(left) > 1]
 
-    def part(self, bundle):
+    def part(self, stack):
         """Those that are to leave have left, and of those that are not the first is done or has diverged."""
-        runs = self._going[bundle]
+        runs = self._going[stack]
         gone = [run_id for run_id in runs if run_id in self._leaving]
         ended = [run_id for run_id in runs if run_id not in gone][: len(runs) > len(gone) + 1]
         left = [(run_id, "cancelled") for run_id in gone] + [(run_id, "diverged") for run_id in ended]
         results = [self._result_of(runs[run_id][0], state, records=3) for run_id, state in left]
-        self._going[bundle] = {run_id: run for run_id, run in runs.items() if run_id not in dict(left)}
-        return [Left(bundle, result) for result in results]
+        self._going[stack] = {run_id: run for run_id, run in runs.items() if run_id not in dict(left)}
+        return [Left(stack, result) for result in results]
 
-    def go_on(self, bundle):
+    def go_on(self, stack):
         """Goes on behind its first record, as if there had been a checkpoint."""
         found = []
-        for run_id, (_, left) in self._going[bundle].items():
+        for run_id, (_, left) in self._going[stack].items():
             if len(left) == 3:
                 first = left.pop(0)
-                found.append(WentOn(bundle, Resumed(run_id, first.step, first.flops, first.seconds, (first,))))
+                found.append(WentOn(stack, Resumed(run_id, first.step, first.flops, first.seconds, (first,))))
         return found
 
-    def end(self, bundle):
-        return self._ended(bundle, "done")
+    def end(self, stack):
+        return self._ended(stack, "done")
 
-    def diverge(self, bundle):
-        return self._ended(bundle, "diverged")
+    def diverge(self, stack):
+        return self._ended(stack, "diverged")
 
-    def _ended(self, bundle, state):
+    def _ended(self, stack, state):
         results = []
-        for run_id, (spec, _) in self._going.pop(bundle).items():
+        for run_id, (spec, _) in self._going.pop(stack).items():
             left = run_id in self._leaving
             results.append(self._result_of(spec, "cancelled" if left else state, records=3))
-        return [Finished(bundle, results)]
+        return [Finished(stack, results)]
 
-    def fail(self, bundle):
-        traceback = f'  File "line {len(self._going.pop(bundle))}"\nValueError: no'
-        return [Failed(bundle, "ValueError: no", traceback, "ValueError")]
+    def fail(self, stack):
+        traceback = f'  File "line {len(self._going.pop(stack))}"\nValueError: no'
+        return [Failed(stack, "ValueError: no", traceback, "ValueError")]
 
-    def exhaust(self, bundle):
-        del self._going[bundle]
-        return [Failed(bundle, "OutOfMemoryError: no", "OutOfMemoryError: no", "OutOfMemoryError")]
+    def exhaust(self, stack):
+        del self._going[stack]
+        return [Failed(stack, "OutOfMemoryError: no", "OutOfMemoryError: no", "OutOfMemoryError")]
 
-    def die(self, bundle):
-        del self._going[bundle]
-        return [Lost(bundle, "its worker died")]
+    def die(self, stack):
+        del self._going[stack]
+        return [Lost(stack, "its worker died")]
 
     def stop(self):
         self._leaving |= {run_id for runs in self._going.values() for run_id in runs}
 
-    def leave(self, bundle, run_ids):
+    def leave(self, stack, run_ids):
         self._leaving |= set(run_ids)
 
 

@@ -2,7 +2,7 @@
 
 import pytest
 
-from orchestrator.scheduling.budget import HOUR, Ledger, remedy
+from orchestrator.scheduling.budget import HOUR, Budget, remedy
 from orchestrator.store.requests import Request, obey
 from orchestrator.store.table import End, Table
 from orchestrator.sweep.planner import run_flops
@@ -16,7 +16,7 @@ def opened(planned):
 
     def open_(most, **said):
         runs = planned(width="16", seeds=4).runs
-        ledger = Ledger()
+        ledger = Budget()
         row = {"sweep": "small", "charged_flops": 0, "seconds": 0.0, "gpu_seconds": 0.0}
         row["limits"] = {"total_flops": most * run_flops(runs[0]), **said}
         ledger.open([row], {run.run_id: ["small"] for run in runs})

@@ -8,6 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from orchestrator.host.heartbeat import available
+from orchestrator.host.speed import slots_that_pay
 from orchestrator.scheduling.memory import (
     CONTEXT,
     CUDA,
@@ -15,12 +16,11 @@ from orchestrator.scheduling.memory import (
     MARGIN,
     SHARE,
     TELLING,
-    Admission,
+    DeviceMemory,
     Learned,
-    Place,
-    calibrated,
     form,
 )
+from orchestrator.workers.executor import Place
 from trainer import RunSpec
 from trainer.host.limits import Memory
 
@@ -32,14 +32,14 @@ def run(width=512, batch_size=64, seed=0, **said):
     return RunSpec(width=width, batch_size=batch_size, seed=seed, depth=4, **settled)
 
 
-def admission(*places, data=lambda *_: 0, **said):
-    return Admission(lambda: places, data=data, **said)
+def memory_of(*places, data=lambda *_: 0, **said):
+    return DeviceMemory(lambda: places, data=data, **said)
 
 
 def test_a_device_is_filled_by_bytes_and_freed_again():
     one = run()
-    needs = admission().bytes([one], "cuda")
-    ledger = admission(Place("gpu0", "cuda", 2.5 * needs / SHARE))
+    needs = memory_of().bytes([one], "cuda")
+    ledger = memory_of(Place("gpu0", "cuda", 2.5 * needs / SHARE))
     assert [ledger.give(i, [one], ["gpu0"]) for i in range(3)] == ["gpu0", "gpu0", None]
     ledger.take_back(0)
     assert ledger.give(3, [one], ["gpu0"]) == "gpu0"
@@ -47,14 +47,14 @@ def test_a_device_is_filled_by_bytes_and_freed_again():
 
 
 def test_the_emptiest_device_comes_first():
-    ledger = admission(Place("gpu0", "cuda", 40 * GIB), Place("gpu1", "cuda", 80 * GIB))
+    ledger = memory_of(Place("gpu0", "cuda", 40 * GIB), Place("gpu1", "cuda", 80 * GIB))
     both = ["gpu0", "gpu1"]
     assert [ledger.give(i, [run(width=4096)], both) for i in range(2)] == ["gpu1", "gpu1"]
     assert ledger.give(2, [run(width=8192)], ["gpu0"]) == "gpu0"
 
 
 def test_an_empty_device_takes_what_is_too_large_and_nothing_beside_it():
-    ledger = admission(Place("gpu0", "cuda", GIB))
+    ledger = memory_of(Place("gpu0", "cuda", GIB))
     large = run(width=8192)
     assert not ledger.fits([large])
     assert ledger.give(0, [large], ["gpu0"]) == "gpu0"
@@ -62,7 +62,7 @@ def test_an_empty_device_takes_what_is_too_large_and_nothing_beside_it():
 
 
 def test_a_device_that_nobody_has_looked_at_holds_one_bundle():
-    ledger = admission(Place("gpu0", "cuda"))
+    ledger = memory_of(Place("gpu0", "cuda"))
     assert ledger.fits([run(width=8192)])
     assert [ledger.give(i, [run(width=16)], ["gpu0"]) for i in range(2)] == ["gpu0", None]
 
@@ -74,7 +74,7 @@ def test_a_stack_takes_as_much_as_its_widest_rung():
 
 
 def test_a_data_set_on_the_device_counts():
-    ledger = admission(data=lambda _, kind: 5 * GIB if kind == "cuda" else 0)
+    ledger = memory_of(data=lambda _, kind: 5 * GIB if kind == "cuda" else 0)
     assert ledger.bytes([run()], "cuda") - ledger.bytes([run()], "cpu") == CUDA + 5 * GIB
 
 
@@ -90,15 +90,15 @@ def taught(factor, context=GIB, ratios=ENOUGH):
 
 @pytest.mark.parametrize("factor", [0.8, 2.5])
 def test_the_factor_and_the_context_are_learned_from_peaks(factor):
-    ledger = admission(learned=dict.fromkeys(("cpu", "cuda"), taught(factor).__dict__))
+    ledger = memory_of(learned=dict.fromkeys(("cpu", "cuda"), taught(factor).__dict__))
     big = run(width=2048)
     assert ledger.bytes([big], "cpu") == pytest.approx(GIB + factor * form([big]), rel=0.06)
     assert ledger.bytes([big], "cuda") == CUDA + ledger.bytes([big], "cpu")  # torch does not see CUDA's own
-    assert admission().bytes([big], "cpu") == CONTEXT + MARGIN * form([big])
+    assert memory_of().bytes([big], "cpu") == CONTEXT + MARGIN * form([big])
 
 
 def test_a_data_set_on_the_device_teaches_nothing_about_the_process():
-    ledger = admission(Place("gpu0", "cuda", 80 * GIB), data=lambda *_: 5 * GIB)
+    ledger = memory_of(Place("gpu0", "cuda", 80 * GIB), data=lambda *_: 5 * GIB)
     ledger.give(0, [run(width=64)], ["gpu0"])
     ledger.take_back(0, [run(width=64)], 5 * GIB + 1000)
     assert ledger.to_dict()["cuda"]["context"] == 1000
@@ -110,11 +110,11 @@ def test_a_few_peaks_raise_the_promise_and_do_not_lower_it():
 
 
 def test_what_was_learned_is_kept():
-    ledger = admission(Place("gpu0", "cuda", 80 * GIB))
+    ledger = memory_of(Place("gpu0", "cuda", 80 * GIB))
     for peak in (2 * GIB, 3 * GIB):
         ledger.give(0, [run(width=4096)], ["gpu0"])
         ledger.take_back(0, [run(width=4096)], peak)
-    again = admission(Place("gpu0", "cuda", 80 * GIB), learned=ledger.to_dict())
+    again = memory_of(Place("gpu0", "cuda", 80 * GIB), learned=ledger.to_dict())
     assert again.bytes([run()], "cuda") == ledger.bytes([run()], "cuda")
     assert again.to_dict()["cuda"]["n"] == 2
 
@@ -123,7 +123,7 @@ def test_what_was_learned_is_kept():
 
 
 def test_a_run_that_ran_out_goes_alone_then_in_parts_then_is_given_up_with_the_figure():
-    one, ledger = run(batch_size=96), admission(Place("gpu0", "cuda", GIB))
+    one, ledger = run(batch_size=96), memory_of(Place("gpu0", "cuda", GIB))
     before = ledger.bytes([one], "cuda")
     assert ledger.exhausted(one)
     assert ledger.as_tried([one]) == [one]
@@ -145,9 +145,9 @@ def test_a_run_that_ran_out_goes_alone_then_in_parts_then_is_given_up_with_the_f
     room=st.floats(1, 8),
 )
 def test_whatever_runs_really_take_all_end_and_only_those_are_given_up_that_fit_nowhere(factors, widths, room):
-    """A fake device: what really is in use above its cap ends the bundle that came last, as CUDA does."""
+    """A fake device: what really is in use above its cap ends the stack that came last, as CUDA does."""
     cap = int(room * GIB)
-    ledger = admission(Place("gpu0", "cuda", cap), Place("gpu1", "cuda", cap))
+    ledger = memory_of(Place("gpu0", "cuda", cap), Place("gpu1", "cuda", cap))
     waiting = [run(width=w, seed=i) for i, w in enumerate(widths[: len(factors)])]
     truth = {one.run_id: factor for one, factor in zip(waiting, factors, strict=True)}
 
@@ -161,8 +161,8 @@ def test_whatever_runs_really_take_all_end_and_only_those_are_given_up_that_fit_
         one = waiting[0] if waiting else None
         place = ledger.give(rounds, [one], ["gpu0", "gpu1"]) if one else None
         if place is None:
-            bundle, (tried, _) = flying.popitem()
-            ledger.take_back(bundle, [tried], int(really(tried)))
+            stack, (tried, _) = flying.popitem()
+            ledger.take_back(stack, [tried], int(really(tried)))
             done.append(tried)
             continue
         waiting.pop(0)
@@ -192,7 +192,7 @@ def test_whatever_runs_really_take_all_end_and_only_those_are_given_up_that_fit_
 )
 def test_slots_grow_while_the_device_does_more(rates, most, slots):
     asked = []
-    assert calibrated(lambda n: (asked.append(n), rates[n])[1], most) == slots
+    assert slots_that_pay(lambda n: (asked.append(n), rates[n])[1], most) == slots
     assert sorted(set(asked)) == sorted(asked)
     assert math.isfinite(max(asked))
 

@@ -6,11 +6,10 @@ from collections import Counter
 
 import pytest
 
-from orchestrator.host.usage import Used
-from orchestrator.scheduling.memory import Place
+from orchestrator.host.usage import Usage
 from orchestrator.scheduling.scheduler import GRACE, MOST_LOSSES, RECORDS
 from orchestrator.sweep.planner import run_flops
-from orchestrator.workers.executor import Finished, Metered, Noted, Recorded, WentOn
+from orchestrator.workers.executor import Finished, Measured, Noted, Place, Recorded, WentOn
 from tests.orchestrator.fakes import Saved
 from trainer.result import Resumed
 
@@ -22,7 +21,7 @@ def states(table):
 def test_everything_is_trained_once(begin, table):
     scheduler, executor, made = begin(width="[16, 32, 48]", seeds=5)
     scheduler.drain()
-    trained = [run_id for bundle in executor.submitted for run_id in bundle]
+    trained = [run_id for stack in executor.submitted for run_id in stack]
     assert sorted(trained) == sorted(run.run_id for run in made.runs)
     assert states(table) == {"done": 15}
     assert set(table.frame()["attempt"]) == {1}
@@ -94,7 +93,7 @@ def test_of_a_stack_that_fails_only_the_guilty_run_fails(begin, table):
     )
     guilty = made.runs[2].run_id
     end = scheduler.drain()
-    assert [len(bundle) for bundle in executor.submitted] == [4, 1, 1, 1, 1]
+    assert [len(stack) for stack in executor.submitted] == [4, 1, 1, 1, 1]
     assert states(table) == {"done": 3, "failed": 1}
     (failure,) = table.failures("small")
     assert failure["run_id"] == guilty
@@ -118,7 +117,7 @@ def test_a_lost_workers_runs_are_trained_again(begin, table):
     assert (end.done, end.failed) == (3, 0)
     attempts = table.frame("attempts")
     assert Counter(attempts["outcome"]) == {"lost": 3, "done": 3}
-    assert [len(bundle) for bundle in executor.submitted] == [3, 1, 1, 1]
+    assert [len(stack) for stack in executor.submitted] == [3, 1, 1, 1]
 
 
 def test_a_run_that_kills_its_worker_every_time_is_failed(begin, table):
@@ -128,7 +127,7 @@ def test_a_run_that_kills_its_worker_every_time_is_failed(begin, table):
     )
     killer = made.runs[0].run_id
     end = scheduler.drain()
-    assert sum(killer in bundle for bundle in executor.submitted) == MOST_LOSSES
+    assert sum(killer in stack for stack in executor.submitted) == MOST_LOSSES
     assert states(table) == {"done": 3, "failed": 1}
     (failure,) = table.failures("small")
     assert failure["run_id"] == killer
@@ -165,13 +164,13 @@ def test_a_run_that_goes_on_keeps_its_records_and_is_charged_once(begin, table, 
     whole = {run.run_id: result_of(run, "done", 0.25) for run in made.runs}
     events = executor._events
 
-    def goes_on(bundle, specs, fate):
+    def goes_on(stack, specs, fate):
         """The records of the first half come with the checkpoint, the others as they are made."""
-        *rest, end = events(bundle, specs, fate)
+        *rest, end = events(stack, specs, fate)
         halves = [whole[spec.run_id].history[0] for spec in specs]
         resumed = [Resumed(h.run_id, h.step, h.flops, h.seconds, (h,)) for h in halves]
         made = [event for event in rest if event.record not in halves]
-        return [*(WentOn(bundle, r) for r in resumed), Noted(bundle, "a disk is full"), *made, end]
+        return [*(WentOn(stack, r) for r in resumed), Noted(stack, "a disk is full"), *made, end]
 
     executor._events = goes_on
     end = scheduler.drain()
@@ -215,7 +214,7 @@ def test_a_run_is_trained_after_its_parent(begin, table):
     end = scheduler.drain()
     assert stage_states(table) == {"train": {"done": 4}, "probe": {"done": 8}, "again": {"done": 8}}
     assert end.seconds_left == 0
-    order = [run_id for bundle in executor.submitted for run_id in bundle]
+    order = [run_id for stack in executor.submitted for run_id in stack]
     assert len(order) == 20
     for run in made.runs:
         assert not run.parent or order.index(run.parent) < order.index(run.run_id)
@@ -300,7 +299,7 @@ def test_a_stack_that_runs_out_of_memory_is_tried_in_pieces_then_in_parts_and_no
     attempts = table.frame("attempts")
     assert Counter(attempts["outcome"]) == {"failed": 6, "done": 3}
     assert set(attempts["exception"].dropna()) == {"OutOfMemoryError"}
-    assert [len(bundle) for bundle in executor.submitted] == [3, 1, 1, 1, 1, 1, 1]
+    assert [len(stack) for stack in executor.submitted] == [3, 1, 1, 1, 1, 1, 1]
 
 
 def test_what_fits_in_no_parts_fails_with_the_figure(begin, table):
@@ -317,19 +316,19 @@ def test_a_stack_larger_than_the_device_is_cut_before_it_is_tried(begin, table):
     executor.places = [Place("here", "cpu", 2**20)]
     scheduler.drain()
     assert states(table) == {"done": 8}
-    assert {len(bundle) for bundle in executor.submitted} == {1}
+    assert {len(stack) for stack in executor.submitted} == {1}
 
 
 def test_what_peaks_taught_is_kept_with_the_table(begin, table):
     scheduler, executor, _ = begin(width="16", seeds=1)
-    executor._events = lambda bundle, specs, fate: [
-        Metered(bundle, Used(peak_memory=12345)),
-        Finished(bundle, [executor._result_of(s, "done") for s in specs]),
+    executor._events = lambda stack, specs, fate: [
+        Measured(stack, Usage(peak_memory=12345)),
+        Finished(stack, [executor._result_of(s, "done") for s in specs]),
     ]
     scheduler.drain()
     assert table.devices["memory"]["cpu"]["context"] == 12345
     again, _, _ = begin(width="16", seeds=2)
-    assert again._admission.to_dict() == table.devices["memory"]
+    assert again._memory.to_dict() == table.devices["memory"]
 
 
 # Ctrl-C

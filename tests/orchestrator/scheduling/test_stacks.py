@@ -1,4 +1,4 @@
-"""The order in which bundles start, simulated: how long everything takes, and when half of the runs are done."""
+"""The order in which stacks start, simulated: how long everything takes, and when half of the runs are done."""
 
 import heapq
 
@@ -8,19 +8,18 @@ from hypothesis import strategies as st
 
 from orchestrator import load_sweep, plan
 from orchestrator.host.speed import TYPICAL
-from orchestrator.scheduling.bundles import bundles
-from orchestrator.scheduling.order import WITHIN, in_order, makespan
+from orchestrator.scheduling.stacks import WITHIN, group_into_stacks, makespan, start_order
 from tests.paths import ROOT
 
 SWEEPS = sorted((ROOT / "sweeps").glob("*.yaml"))
 
 
-def simulated(bundles, slots, seconds):
-    """(seconds, runs) as they end, on workers that each take the next bundle."""
+def simulated(stacks, slots, seconds):
+    """(seconds, runs) as they end, on workers that each take the next stack."""
     free, ends = [0.0] * slots, []
-    for bundle in bundles:
-        end = heapq.heappop(free) + seconds(bundle)
-        ends.append((end, len(bundle)))
+    for stack in stacks:
+        end = heapq.heappop(free) + seconds(stack)
+        ends.append((end, len(stack)))
         heapq.heappush(free, end)
     return sorted(ends)
 
@@ -36,13 +35,13 @@ def half_done(ends):
 
 @pytest.fixture(scope="module")
 def shipped():
-    """By name and slots: bundles in their order, the end of everything, and the least time that it can take."""
+    """By name and slots: stacks in their order, the end of everything, and the least time that it can take."""
     found = {}
     for path in SWEEPS:
         runs = [run for run in plan(load_sweep(path), decode=False).runs if not run.parent]
         for slots in (2, 4, 8):
-            made = bundles(runs, speed=TYPICAL, slots=slots)
-            times = [TYPICAL.seconds(bundle) for bundle in made]
+            made = group_into_stacks(runs, speed=TYPICAL, slots=slots)
+            times = [TYPICAL.seconds(stack) for stack in made]
             found[path.stem, slots] = made, simulated(made, slots, TYPICAL.seconds), max(sum(times) / slots, *times)
     return found
 
@@ -72,7 +71,7 @@ TIMES = st.lists(st.floats(0.01, 100), min_size=1, max_size=40)
 @given(times=TIMES, slots=st.integers(1, 8))
 def test_any_bundles_are_all_there_scouts_first_and_the_rest_from_the_longest_down(times, slots):
     made = [(i, seconds) for i, seconds in enumerate(times)]
-    ordered = in_order(made, lambda b: b[1], lambda b: b[1], slots)
+    ordered = start_order(made, lambda b: b[1], lambda b: b[1], slots)
     assert sorted(ordered) == sorted(made)
     seconds = [b[1] for b in ordered]
     turn = next((i for i in range(1, len(seconds)) if seconds[i] < seconds[i - 1]), len(seconds))
@@ -83,10 +82,10 @@ def test_any_bundles_are_all_there_scouts_first_and_the_rest_from_the_longest_do
 
 def test_a_scout_is_as_large_as_it_should_be_and_gives_way_to_a_long_bundle():
     even = [(i, 1.0) for i in range(1000)]
-    assert in_order(even, lambda b: b[0], lambda b: b[0])[0] == (0, 1.0)
+    assert start_order(even, lambda b: b[0], lambda b: b[0])[0] == (0, 1.0)
     uneven = [(1.0,)] * 100 + [(100.0,)] * 20
-    ordered = in_order(uneven, lambda b: b[0], lambda b: b[0], 4)
+    ordered = start_order(uneven, lambda b: b[0], lambda b: b[0], 4)
     assert ordered[:100] == [(1.0,)] * 100  # half of the runs and more, in less than a tenth of the time
     doubling = [(2.0**i,) for i in range(6)]  # three scouts, 5 % of the FLOPs, would keep the last one waiting
-    ordered = in_order(doubling, lambda b: b[0], lambda b: b[0], 2)
+    ordered = start_order(doubling, lambda b: b[0], lambda b: b[0], 2)
     assert ordered == [(1.0,), (32.0,), (16.0,), (8.0,), (4.0,), (2.0,)]

@@ -11,7 +11,7 @@ from dataclasses import replace
 import pytest
 
 from orchestrator.scheduling.failures import is_lost, signature
-from orchestrator.scheduling.smoke_test import FEWEST, SHARE, STEPS, canary_of
+from orchestrator.scheduling.smoke_test import FEWEST, SHARE, STEPS, smoke_test_of
 from orchestrator.store import requests
 from orchestrator.store.requests import Request, inbox_of
 from orchestrator.sweep.planner import run_flops
@@ -49,8 +49,8 @@ def test_a_sweep_whose_runs_raise_the_same_is_paused_and_says_so(begin, table):
 def test_three_runs_that_raise_different_things_pause_nothing(begin, table):
     scheduler, executor, _ = begin(lambda specs: "raise", slots=1, width="16", seeds=5)
     number = iter(range(100))
-    executor._events = lambda bundle, specs, fate: [
-        Failed(bundle, "ValueError: x", f'Traceback\n  File "loop.py", line {next(number)}, in f\nValueError: x')
+    executor._events = lambda stack, specs, fate: [
+        Failed(stack, "ValueError: x", f'Traceback\n  File "loop.py", line {next(number)}, in f\nValueError: x')
     ]
     scheduler.drain()
     assert states(table) == {"failed": 5}
@@ -100,9 +100,9 @@ def test_a_run_whose_loss_stays_above_chance_leaves_its_stack_and_is_a_datum(beg
     ]
     told = []
 
-    def events(bundle, specs, fate):
+    def events(stack, specs, fate):
         end = Finished(
-            bundle, [result_of(s, "cancelled" if s.run_id in executor.leaving else "done") for s in specs]
+            stack, [result_of(s, "cancelled" if s.run_id in executor.leaving else "done") for s in specs]
         )
         return [end]
 
@@ -153,7 +153,7 @@ def test_a_table_that_somebody_locks_is_waited_for_and_nothing_is_lost(begin, ta
         if other.in_transaction:
             other.execute("ROLLBACK")
 
-    executor.on_poll, scheduler._patiently._sleep = poll, sleep
+    executor.on_poll, scheduler._retry._sleep = poll, sleep
     scheduler.drain()
     other.close()
     assert states(table) == {"done": 4}
@@ -204,7 +204,7 @@ def test_a_request_that_cannot_be_obeyed_for_now_is_obeyed_in_the_end(
 
     answers = []
     monkeypatch.setattr(requests, "_write", full)
-    executor.on_poll, scheduler._patiently._sleep = poll, sleep
+    executor.on_poll, scheduler._retry._sleep = poll, sleep
     scheduler.drain()
     other.close()
     assert any("waiting, nothing is lost" in line for line in said)
@@ -229,7 +229,7 @@ def test_a_full_disk_is_waited_for_and_nothing_is_lost(begin, table, clock, prag
     def grown(result):
         return tuple(replace(result.history[0], step=i + 1) for i in range(2000))
 
-    scheduler._patiently._sleep = sleep
+    scheduler._retry._sleep = sleep
     scheduler.drain()
     assert "the disk is full: waiting, nothing is lost" in said
     assert states(table) == {"done": 4}
@@ -357,37 +357,37 @@ def test_priority_that_is_given_in_the_middle_counts_from_then_on(live, table):
     ask = {1: [lambda made: Request("prioritise", (made.runs[-1].run_id,), 1)]}
     scheduler, executor, made = live(ask, slots=1, width="[16, 24, 40, 56]", seeds=1, epochs="[4]")
     scheduler.drain()
-    order = [bundle[0] for bundle in executor.submitted]
+    order = [stack[0] for stack in executor.submitted]
     assert order.index(made.runs[-1].run_id) == 1
 
 
-# the canary
+# the smoke test
 
 LONG = {"epochs": "200", "width": "[16, 32]", "seeds": "4"}
 
 
-def test_a_canary_is_short_cheap_and_of_the_smallest_cell(planned):
+def test_a_smoke_test_is_short_cheap_and_of_the_smallest_cell(planned):
     runs = planned(**LONG, lr="[1e-4, 1e-3]").runs
-    canary = canary_of(runs)
-    assert {run.width for run in canary} == {16}
-    assert {run.lr for run in canary} == {1e-4, 1e-3}
-    assert {run.seed for run in canary} == {0}
-    steps = {run.steps for run in canary}
+    smoke_test = smoke_test_of(runs)
+    assert {run.width for run in smoke_test} == {16}
+    assert {run.lr for run in smoke_test} == {1e-4, 1e-3}
+    assert {run.seed for run in smoke_test} == {0}
+    steps = {run.steps for run in smoke_test}
     assert FEWEST <= min(steps) <= max(steps) <= STEPS
-    assert sum(map(run_flops, canary)) <= SHARE * sum(map(run_flops, runs))
-    assert not {run.run_id for run in canary} & {run.run_id for run in runs}
+    assert sum(map(run_flops, smoke_test)) <= SHARE * sum(map(run_flops, runs))
+    assert not {run.run_id for run in smoke_test} & {run.run_id for run in runs}
 
 
-def test_a_sweep_of_which_a_hundredth_is_next_to_nothing_has_no_canary(planned):
-    assert canary_of(planned().runs) == []
-    assert canary_of([]) == []
+def test_a_sweep_of_which_a_hundredth_is_next_to_nothing_has_no_smoke_test(planned):
+    assert smoke_test_of(planned().runs) == []
+    assert smoke_test_of([]) == []
 
 
 @pytest.mark.parametrize(
     ("loss", "error", "passes"), [(5.0, 0.9, False), (2.29, 0.9, False), (2.2, 0.9, True), (5.0, 0.7, True)]
 )
-def test_a_sweep_begins_where_its_canary_beats_chance(begin, table, result_of, loss, error, passes):
-    scheduler, executor, made = begin(how={"canary": True}, **LONG)
+def test_a_sweep_begins_where_its_smoke_test_beats_chance(begin, table, result_of, loss, error, passes):
+    scheduler, executor, made = begin(how={"smoke_test": True}, **LONG)
     usual, ids = executor._result_of, {run.run_id for run in made.runs}
 
     def results(spec, state, own):
@@ -406,19 +406,19 @@ def test_a_sweep_begins_where_its_canary_beats_chance(begin, table, result_of, l
         assert end.done == end.runs == 8
     else:
         assert states(table) == {"queued": 8}
-        assert row["paused"].startswith("the canary (1 recipes of the smallest cell, ")
+        assert row["paused"].startswith("the smoke test (1 recipes of the smallest cell, ")
         assert "--no-canary goes on all the same" in row["paused"]
         assert len(executor.submitted) == 1
         again, executor, _ = begin(**LONG)
         table.tell("small", paused=None)
         again.drain()
         assert states(table) == {"done": 8}
-    assert table.sweeps()[0]["charged_flops"] == made.flops  # the canary is not charged
+    assert table.sweeps()[0]["charged_flops"] == made.flops  # the smoke test is not charged
 
 
-def test_a_canary_waits_for_the_first_worker_to_be_ready(begin, table, clock):
+def test_a_smoke_test_waits_for_the_first_worker_to_be_ready(begin, table, clock):
     """A worker is found ready as the executor is polled."""
-    scheduler, executor, _ = begin(how={"canary": True}, **LONG)
+    scheduler, executor, _ = begin(how={"smoke_test": True}, **LONG)
     polls, slots = [], executor.slots
     executor.slots = 0
     executor.on_poll = lambda: polls.append(1) or setattr(executor, "slots", slots if len(polls) > 2 else 0)
@@ -427,28 +427,28 @@ def test_a_canary_waits_for_the_first_worker_to_be_ready(begin, table, clock):
     assert states(table) == {"done": 8}
 
 
-def test_a_canary_that_raises_pauses_its_sweep_and_one_whose_worker_dies_is_sent_again(begin, table):
-    scheduler, executor, _ = begin(how={"canary": True}, **LONG)
+def test_a_smoke_test_that_raises_pauses_its_sweep_and_one_whose_worker_dies_is_sent_again(begin, table):
+    scheduler, executor, _ = begin(how={"smoke_test": True}, **LONG)
     deaths = iter([True])
     usual = executor._events
-    executor._events = lambda bundle, specs, fate: (
-        [Lost(bundle, "it died")] if next(deaths, None) else usual(bundle, specs, "raise")
+    executor._events = lambda stack, specs, fate: (
+        [Lost(stack, "it died")] if next(deaths, None) else usual(stack, specs, "raise")
     )
     scheduler.drain()
     assert len(executor.submitted) == 2
-    assert table.sweeps()[0]["paused"].startswith("the canary failed: ValueError: no such data")
+    assert table.sweeps()[0]["paused"].startswith("the smoke test failed: ValueError: no such data")
     assert states(table) == {"queued": 8}
 
 
-def test_a_sweep_that_has_trained_before_needs_no_canary(begin, table, result_of):
-    scheduler, executor, made = begin(how={"canary": True}, **LONG)
+def test_a_sweep_that_has_trained_before_needs_no_smoke_test(begin, table, result_of):
+    scheduler, executor, made = begin(how={"smoke_test": True}, **LONG)
     table.finish([result_of(made.runs[0])], table.claim([made.runs[0].run_id]))
     scheduler.drain()
-    assert {run_id for bundle in executor.submitted for run_id in bundle} == {run.run_id for run in made.runs[1:]}
+    assert {run_id for stack in executor.submitted for run_id in stack} == {run.run_id for run in made.runs[1:]}
 
 
-def test_an_interrupt_while_the_canary_sings_leaves_everything_queued(begin, table):
-    scheduler, executor, _ = begin(lambda specs: "hang", how={"canary": True}, **LONG)
+def test_an_interrupt_while_the_smoke_test_trains_leaves_everything_queued(begin, table):
+    scheduler, executor, _ = begin(lambda specs: "hang", how={"smoke_test": True}, **LONG)
     sent = []
     executor.on_poll = lambda: sent or (sent.append(1), os.kill(os.getpid(), signal.SIGINT))
     scheduler.drain()

@@ -48,11 +48,11 @@ def best(path, text):
 
 
 class Cut(InlineExecutor):
-    """Is cut off after some bundles have ended."""
+    """Is cut off after some stacks have ended."""
 
-    def __init__(self, bundles):
+    def __init__(self, stacks):
         super().__init__("cpu")
-        self._left = bundles
+        self._left = stacks
 
     def submit(self, *asked):
         if not self._left:
@@ -85,9 +85,9 @@ def test_a_batch_of_proposals_is_one_stack(whole):
 
 
 def test_a_search_that_was_cut_off_comes_to_the_numbers_of_an_undisturbed_one(whole, tmp_path):
-    for bundles in (1, 2):
+    for stacks in (1, 2):
         with pytest.raises(KeyboardInterrupt):
-            run(tmp_path / "t.db", text_of(width="[16, 32]"), Cut(bundles))
+            run(tmp_path / "t.db", text_of(width="[16, 32]"), Cut(stacks))
     frame = run(tmp_path / "t.db", text_of(width="[16, 32]"))
     key = ["search_cell", "trial"]
     pd.testing.assert_frame_equal(

@@ -20,16 +20,15 @@ import sqlalchemy as sa
 
 import orchestrator
 from orchestrator.host.speed import Speed
-from orchestrator.scheduling.memory import Place
 from orchestrator.scheduling.scheduler import Scheduler
-from orchestrator.scheduling.write_buffer import Journal
+from orchestrator.scheduling.write_buffer import WriteBuffer
 from orchestrator.store import schema
 from orchestrator.store.engine import TableError
 from orchestrator.store.requests import BY_HAND, Changes, Request, add, ask
 from orchestrator.store.retry import Retry
 from orchestrator.store.schema import attempts, runs
 from orchestrator.store.table import End, Table
-from orchestrator.workers.executor import Finished, InlineExecutor
+from orchestrator.workers.executor import Finished, InlineExecutor, Place
 
 psycopg = pytest.importorskip("psycopg", reason="psycopg is missing: pip install 'isoflop[postgres]'")
 ONE_EACH = Speed("cpu", layer=0.0, value=0.0, weight=0.0, flop=1e-9, spread=0.0)
@@ -250,19 +249,19 @@ class Endless:
     def open(self):
         return ["here"] * (self.slots - len(self._going))
 
-    def submit(self, bundle, specs, keep=(), place=None):
-        self._going[bundle] = specs
+    def submit(self, stack, specs, keep=(), place=None):
+        self._going[stack] = specs
 
-    def leave(self, bundle, run_ids):
+    def leave(self, stack, run_ids):
         self.left += sorted(set(run_ids) - self._leaving)
         self._leaving |= set(run_ids)
 
     def poll(self, timeout):
-        for bundle, specs in self._going.items():
+        for stack, specs in self._going.items():
             if self.ending or all(run.run_id in self._leaving for run in specs):
                 state = {run.run_id: "cancelled" if run.run_id in self._leaving else "done" for run in specs}
-                del self._going[bundle]
-                return [Finished(bundle, [self._result_of(run, state[run.run_id]) for run in specs])]
+                del self._going[stack]
+                return [Finished(stack, [self._result_of(run, state[run.run_id]) for run in specs])]
         time.sleep(timeout)
         return []
 
@@ -272,7 +271,7 @@ class Endless:
 
 @pytest.fixture
 def coordinators(store, planned, result_of):
-    """Two coordinators at work on a sweep of eight runs, each alone in its bundle, four of them in training."""
+    """Two coordinators at work on a sweep of eight runs, each alone in its stack, four of them in training."""
     made, executors = planned(seeds="4", epochs="3", lr="[1e-3]"), [Endless(result_of), Endless(result_of)]
     with Table(store, writable=True) as table:
         table.enqueue(made)
@@ -410,8 +409,8 @@ def test_a_transaction_whose_commit_was_not_answered_is_written_once(two, planne
     first, _ = made.runs
     table.enqueue(made)
     tokens, results = table.claim([run.run_id for run in made.runs]), [result_of(run) for run in made.runs]
-    journal = Journal(tokens=tokens, records=list(results[1].history))
-    journal.ends = [End(first.run_id, tokens[first.run_id], "done", "done", result=results[0])]
+    buffer = WriteBuffer(tokens=tokens, records=list(results[1].history))
+    buffer.ends = [End(first.run_id, tokens[first.run_id], "done", "done", result=results[0])]
     commit, cuts = table.engine.dialect.do_commit, [True]
 
     def commits_and_breaks(connection):
@@ -421,7 +420,7 @@ def test_a_transaction_whose_commit_was_not_answered_is_written_once(two, planne
 
     monkeypatch.setattr(table.engine.dialect, "do_commit", commits_and_breaks)
     said = []
-    Retry(said.append, lambda _: None, lambda: False)(lambda: journal.write(table, []))
+    Retry(said.append, lambda _: None, lambda: False)(lambda: buffer.write(table, []))
     assert said == ["the database does not answer: waiting, nothing is lost", "the table can be written again"]
     assert table.counts() == {"done": 1, "running": 1}
     assert len(table.frame("history")) == sum(len(result.history) for result in results)

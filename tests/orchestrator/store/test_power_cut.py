@@ -13,7 +13,7 @@ from tests.power.disk import Disk, recorded
 PROGRAM = """
 import ctypes, sys
 from pathlib import Path
-from orchestrator.scheduling.write_buffer import Journal
+from orchestrator.scheduling.write_buffer import WriteBuffer
 from orchestrator.sweep.planner import plan
 from orchestrator.sweep.reader import read_sweep
 from orchestrator.store.table import End, Table
@@ -24,23 +24,23 @@ folder, *levels = sys.argv[1:]
 planned = plan(read_sweep(digits_text(seeds="30")))
 
 
-def train(table, bundles):
+def train(table, stacks):
     "A coordinator's turns: what has ended and been recorded, and the next claims, in one transaction each."
     claimed, before = {}, []
-    for bundle in [*bundles, []]:
-        journal, results = Journal(), [made_result(run) for run in before]
+    for stack in [*stacks, []]:
+        buffer, results = WriteBuffer(), [made_result(run) for run in before]
         if results:
             table.record([result.history[0] for result in results[:-1]], claimed)
             acknowledge(f"recorded {' '.join(r.run_id for r in results[:-1])}".encode())
-        journal.ends = [End(r.run_id, claimed[r.run_id], "done", "done", result=r) for r in results]
-        claimed, before = journal.write(table, [bundle] if bundle else []), bundle
+        buffer.ends = [End(r.run_id, claimed[r.run_id], "done", "done", result=r) for r in results]
+        claimed, before = buffer.write(table, [stack] if stack else []), stack
         acknowledge(f"done {' '.join(r.run_id for r in results)}".encode())
 
 
 for level in levels:
     acknowledge(f"level {level}".encode())
-    bundles = [planned.runs[i : i + 3] for i in range(0, len(planned.runs), 3)]
-    for part in (bundles[:8], bundles[8:]):
+    stacks = [planned.runs[i : i + 3] for i in range(0, len(planned.runs), 3)]
+    for part in (stacks[:8], stacks[8:]):
         with Table(Path(folder, level, "new", "t.db"), writable=True) as table:
             with table.engine.connect() as connection:  # the one that it writes with
                 raw = connection.connection.driver_connection

@@ -14,9 +14,9 @@ from hypothesis import strategies as st
 
 from orchestrator import SweepError, load_sweep, plan, read_sweep
 from orchestrator.cli.main import summary
-from orchestrator.host import speed as device
+from orchestrator.host import speed
 from orchestrator.host.speed import Speed
-from orchestrator.scheduling.bundles import bundles, predicted_seconds, table_of
+from orchestrator.scheduling.stacks import group_into_stacks, plan_rows, predicted_seconds
 from orchestrator.sweep.planner import run_flops
 from tests.paths import ROOT
 from trainer import cost
@@ -122,7 +122,7 @@ def test_a_budget_is_met_to_within_one_step_and_never_exceeded(budget, batch, wi
 def test_the_total_is_the_sum_over_runs_of_the_closed_form(planned):
     made = planned(width="[16, 32]", epochs="[1, 4]")
     by_hand = sum(r.steps * r.batch_size * cost.flops_per_example(cost.shape_of(r)) for r in made.runs)
-    rows = table_of(made, None, 2)
+    rows = plan_rows(made, None, 2)
     assert made.flops < by_hand == sum(row["flops"] * row["runs"] for row in rows)  # one epoch begins the four
     assert made.flops == sum(run_flops(run) for run in made.runs if run.epochs > 2)
     assert made.notes == (
@@ -152,17 +152,17 @@ def test_a_path_is_looked_up_beside_the_file_then_in_the_named_folders(tmp_path,
     assert beside.run_id == elsewhere.run_id  # the content counts, not the place
 
 
-# the order in which bundles start
+# the order in which stacks start
 
 
 def test_bundles_partition_the_runs_into_stacks_of_one_shape(planned):
     runs = planned(width="[16, 24, 32]", lr="[1e-3, 1e-2]", epochs="[1, 3]", seeds=5).runs
-    made = bundles(runs)
-    assert sorted(run.run_id for bundle in made for run in bundle) == sorted(run.run_id for run in runs)
-    assert all(len({stack_key(run) for run in bundle}) == 1 for bundle in made)
+    made = group_into_stacks(runs)
+    assert sorted(run.run_id for stack in made for run in stack) == sorted(run.run_id for run in runs)
+    assert all(len({stack_key(run) for run in stack}) == 1 for stack in made)
     assert max(map(len, made)) > 1
-    rungs = [rung for bundle in made for rung in ladder.rungs(bundle)]
-    assert len(rungs) == 2 * len(made)  # both lengths of a recipe are in one bundle
+    rungs = [rung for stack in made for rung in ladder.rungs(stack)]
+    assert len(rungs) == 2 * len(made)  # both lengths of a recipe are in one stack
     assert all(
         len(rung.runs) == 1 for rung in rungs if rung.runs[0].width == 24
     )  # a stack would change its last bit
@@ -170,12 +170,12 @@ def test_bundles_partition_the_runs_into_stacks_of_one_shape(planned):
 
 def test_stacks_of_one_shape_are_even(planned):
     runs = planned(width="16", seeds=20).runs
-    assert [len(bundle) for bundle in bundles(runs)] == [10, 10]
+    assert [len(stack) for stack in group_into_stacks(runs)] == [10, 10]
 
 
 def test_a_cheap_scout_goes_first_then_the_longest(planned):
     runs = planned(width="[16, 24, 40, 56]", epochs="[1, 2, 4, 8, 16]", seeds=1).runs
-    prices = [sum(map(run_flops, bundle)) for bundle in bundles(runs)]
+    prices = [sum(map(run_flops, stack)) for stack in group_into_stacks(runs)]
     turn = prices.index(max(prices))
     assert prices[0] == min(prices)
     assert prices[:turn] == sorted(prices[:turn])
@@ -186,12 +186,12 @@ def test_a_cheap_scout_goes_first_then_the_longest(planned):
 def test_runs_that_go_on_at_different_steps_share_no_stack(planned):
     runs = planned(width="16", seeds=5).runs
     steps = dict(zip(runs, (128, 0, 64, 128, 0), strict=True))
-    made = bundles(runs, steps.__getitem__)
-    assert sorted(sorted(steps[run] for run in bundle) for bundle in made) == [[0, 0], [64], [128, 128]]
+    made = group_into_stacks(runs, steps.__getitem__)
+    assert sorted(sorted(steps[run] for run in stack) for stack in made) == [[0, 0], [64], [128, 128]]
 
 
 def test_nothing_is_bundled_of_nothing():
-    assert bundles([]) == []
+    assert group_into_stacks([]) == []
 
 
 # time and axes
@@ -209,16 +209,16 @@ def test_more_workers_help_until_the_longest_bundle_is_left(planned):
     runs = planned(width="[24, 40]", epochs="[1, 8]", seeds=3).runs
     alone, many = predicted_seconds(runs, SPEED, 1), predicted_seconds(runs, SPEED, 1000)
     assert predicted_seconds(runs, SPEED, 2) == pytest.approx(alone / 2)
-    assert many == max(SPEED.seconds(bundle) for bundle in bundles(runs))
+    assert many == max(SPEED.seconds(stack) for stack in group_into_stacks(runs))
     assert predicted_seconds([], SPEED, 2) == 0
 
 
 def test_products_in_another_precision_take_their_share_of_the_time(planned):
     (run,) = planned(width="24", seeds=1).runs
-    speed = replace(SPEED, flop_share={"bf16": 0.25})
+    mixed = replace(SPEED, flop_share={"bf16": 0.25})
     rest = SPEED.seconds([run]) - run_flops(run) * 1e-9
-    assert speed.seconds([replace(run, precision="bf16")]) == pytest.approx(rest + run_flops(run) * 0.25e-9)
-    assert speed.seconds([run]) == SPEED.seconds([run])
+    assert mixed.seconds([replace(run, precision="bf16")]) == pytest.approx(rest + run_flops(run) * 0.25e-9)
+    assert mixed.seconds([run]) == SPEED.seconds([run])
 
 
 def test_what_a_step_costs_is_found_from_the_steps_that_were_timed(monkeypatch):
@@ -229,10 +229,10 @@ def test_what_a_step_costs_is_found_from_the_steps_that_were_timed(monkeypatch):
         width, batch, depth, runs = probe
         spec = RunSpec(width=width, batch_size=batch, depth=depth, examples=batch, precision=precision)
         stack = [replace(resolve(spec, describe(spec)), seed=seed) for seed in range(runs)]
-        return device._step(stack[0], runs), planted.seconds(stack)
+        return speed._step(stack[0], runs), planted.seconds(stack)
 
-    monkeypatch.setattr(device, "_timed", timed)
-    found = device.measure("cpu")
+    monkeypatch.setattr(speed, "_timed", timed)
+    found = speed.measure("cpu")
     assert astuple(found)[1:5] == pytest.approx(astuple(planted)[1:5], rel=1e-3)
     assert found.flop_share == pytest.approx(planted.flop_share, rel=1e-3)
     assert found.spread < 1e-3
@@ -248,11 +248,11 @@ COSTS = st.floats(1e-12, 1e-3)
 )
 @settings(deadline=None, max_examples=60)
 def test_a_stack_is_never_dearer_than_its_runs_alone(planned, layer, value, weight, flop, width, n):
-    speed, run = Speed("cpu", layer, value, weight, flop, 0.1), planned(width=width, seeds=1).runs[0]
-    size = speed.stack_size(run, n)
+    planted, run = Speed("cpu", layer, value, weight, flop, 0.1), planned(width=width, seeds=1).runs[0]
+    size = planted.stack_size(run, n)
     assert 1 <= size <= min(n, 64)
     alike = [replace(run, seed=seed) for seed in range(size)]
-    assert speed.seconds(alike) <= size * speed.seconds([run]) * (1 + 1e-9)
+    assert planted.seconds(alike) <= size * planted.seconds([run]) * (1 + 1e-9)
 
 
 def test_stacks_grow_where_starting_kernels_is_all_and_not_where_they_are_busy(planned):
@@ -266,8 +266,8 @@ def test_stacks_grow_where_starting_kernels_is_all_and_not_where_they_are_busy(p
 def test_every_worker_has_a_stack(planned):
     starts = Speed("cpu", 1e-3, 0, 0, 1e-15, 0.1)
     made = planned(width="16", seeds=16).runs
-    assert [len(bundle) for bundle in bundles(made, speed=starts)] == [16]
-    assert [len(bundle) for bundle in bundles(made, speed=starts, slots=4)] == [4, 4, 4, 4]
+    assert [len(stack) for stack in group_into_stacks(made, speed=starts)] == [16]
+    assert [len(stack) for stack in group_into_stacks(made, speed=starts, slots=4)] == [4, 4, 4, 4]
 
 
 # the sweeps that ship

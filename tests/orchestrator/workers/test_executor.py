@@ -18,7 +18,7 @@ from orchestrator.workers.executor import (
     InlineExecutor,
     Left,
     Lost,
-    Metered,
+    Measured,
     Recorded,
 )
 from orchestrator.workers.ray_executor import RayExecutor
@@ -44,14 +44,14 @@ def runs(text_of):
     return lambda **said: list(plan(read_sweep(text_of(**{"width": "16", "seeds": "2", **said}))).runs)
 
 
-def until_the_end(executor, bundles, seconds=120):
-    """Events by bundle, until each has ended."""
-    events = {bundle: [] for bundle in bundles}
+def until_the_end(executor, stacks, seconds=120):
+    """Events by stack, until each has ended."""
+    events = {stack: [] for stack in stacks}
     deadline = time.monotonic() + seconds
     while not all(e and isinstance(e[-1], End) for e in events.values()):
         assert time.monotonic() < deadline, events
         for event in executor.poll(0.5):
-            events[event.bundle].append(event)
+            events[event.stack].append(event)
     return events
 
 
@@ -64,7 +64,7 @@ def test_a_stack_yields_its_records_and_then_ends_once(executor, runs):
     began, *records, metered, end = until_the_end(executor, [7])[7]
     assert isinstance(began, Began)
     assert began.worker.alive()
-    assert isinstance(metered, Metered)
+    assert isinstance(metered, Measured)
     assert metered.used.peak_memory > 1e6
     assert all(isinstance(event, Recorded) for event in records)
     assert isinstance(end, Finished)
@@ -85,13 +85,13 @@ def test_the_numbers_are_those_of_the_trainer_alone(executor, runs):
 
 
 def test_slots_work_at_the_same_time_and_each_bundle_ends(executor, runs):
-    bundles = {i: [spec] for i, spec in enumerate(runs(seeds=str(executor.slots)))}
-    for bundle, specs in bundles.items():
-        executor.submit(bundle, specs)
+    stacks = {i: [spec] for i, spec in enumerate(runs(seeds=str(executor.slots)))}
+    for stack, specs in stacks.items():
+        executor.submit(stack, specs)
     assert executor.free == 0
-    ends = {bundle: events[-1] for bundle, events in until_the_end(executor, bundles).items()}
+    ends = {stack: events[-1] for stack, events in until_the_end(executor, stacks).items()}
     assert {b: [r.run_id for r in end.results] for b, end in ends.items()} == {
-        b: [spec.run_id for spec in specs] for b, specs in bundles.items()
+        b: [spec.run_id for spec in specs] for b, specs in stacks.items()
     }
 
 
@@ -111,7 +111,7 @@ def test_a_stack_that_raises_fails_with_its_traceback_and_the_worker_lives(execu
 def test_a_run_leaves_its_stack_and_the_other_goes_on(executor, runs):
     stays, leaves = runs(epochs="400", seeds="2")  # a second of training
     executor.submit(5, [stays, leaves])
-    executor.leave(6, [stays.run_id])  # another bundle's
+    executor.leave(6, [stays.run_id])  # another stack's
     events, deadline = [], time.monotonic() + 60
     while not events or not isinstance(events[-1], End):
         assert time.monotonic() < deadline

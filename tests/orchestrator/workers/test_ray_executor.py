@@ -7,7 +7,7 @@ from dataclasses import replace
 
 import pytest
 
-from orchestrator.host.heartbeat import LOADING, STEPS, Pulse, Signs
+from orchestrator.host.heartbeat import LOADING, STEPS, Heartbeat, StepTimes
 from orchestrator.workers.executor import Finished, Lost, Recorded
 from orchestrator.workers.ray_executor import RayExecutor
 from orchestrator.workers.worker import Worker
@@ -20,11 +20,11 @@ class Troubled(Worker):
         self.stage = specs[0].stage
         for item in super().train(specs, keep):
             yield item
-            while self.stage == "stuck" and self.pulse().median is not None:
+            while self.stage == "stuck" and self.heartbeat().median is not None:
                 time.sleep(0.1)
 
-    def pulse(self):
-        return super().pulse()._replace(available=0.01 if self.stage == "pressed" else 0.5)
+    def heartbeat(self):
+        return super().heartbeat()._replace(available=0.01 if self.stage == "pressed" else 0.5)
 
 
 @pytest.fixture(scope="module")
@@ -41,11 +41,11 @@ def run(planned):
     return planned(width="64", seeds="1", epochs="5000").runs[0]
 
 
-def ends(executor, bundle, seconds=60):
+def ends(executor, stack, seconds=60):
     deadline = time.monotonic() + seconds
     while time.monotonic() < deadline:
         for event in executor.poll(0.2):
-            if event.bundle == bundle and isinstance(event, Finished | Lost):
+            if event.stack == stack and isinstance(event, Finished | Lost):
                 return event
     raise AssertionError("it never ended")
 
@@ -82,8 +82,8 @@ def test_a_worker_that_does_not_answer_is_killed_but_not_for_one_missed_answer(e
     ready(executor)
     executor.submit(2, [replace(run, stage="fine")])
     until_recorded(executor)
-    (slot,) = [slot for slot in executor._slots if slot.bundle == 2]
-    while slot.patience >= LOADING:  # it has not yet told how long its steps take
+    (slot,) = [slot for slot in executor._slots if slot.stack == 2]
+    while slot.limit >= LOADING:  # it has not yet told how long its steps take
         executor.poll(0.2)
     process = slot.process
     pid = process.pid
@@ -101,8 +101,8 @@ def test_a_worker_that_does_not_answer_is_killed_but_not_for_one_missed_answer(e
 
 def test_a_machine_short_of_memory_has_one_slot_less_and_never_none(executor, run):
     ready(executor)
-    for bundle in (3, 4):
-        executor.submit(bundle, [replace(run, stage="pressed")])
+    for stack in (3, 4):
+        executor.submit(stack, [replace(run, stage="pressed")])
     lost = []
     while not lost:
         lost = [event for event in executor.poll(0.2) if isinstance(event, Lost)]
@@ -113,26 +113,26 @@ def test_a_machine_short_of_memory_has_one_slot_less_and_never_none(executor, ru
     while time.monotonic() < deadline:
         assert not [event for event in executor.poll(0.2) if isinstance(event, Lost)]
     executor.stop()
-    assert isinstance(ends(executor, 7 - event.bundle), Finished)
+    assert isinstance(ends(executor, 7 - event.stack), Finished)
 
 
 # the rule
 
 
-def test_patience_is_sixty_seconds_or_twenty_median_steps_and_longer_before_the_first(monkeypatch):
-    assert Pulse(0, 0.1, 1).patience() == 60
-    assert Pulse(0, 10.0, 1).patience() == 10 * STEPS
-    assert Pulse(0, None, 1).patience() == LOADING
+def test_limit_is_sixty_seconds_or_twenty_median_steps_and_longer_before_the_first(monkeypatch):
+    assert Heartbeat(0, 0.1, 1).limit() == 60
+    assert Heartbeat(0, 10.0, 1).limit() == 10 * STEPS
+    assert Heartbeat(0, None, 1).limit() == LOADING
     now = [0.0]
     monkeypatch.setattr("orchestrator.host.heartbeat.time.monotonic", lambda: now[0])
-    signs = Signs()
+    step_times = StepTimes()
     for seconds in (5, 1, 1, 30, 1):
         now[0] += seconds
-        signs()
+        step_times()
     now[0] += 7
-    assert (signs.pulse().still, signs.pulse().median) == (7, 1)
-    signs.begin()
-    assert (signs.pulse().still, signs.pulse().median) == (0, None)
+    assert (step_times.heartbeat().still, step_times.heartbeat().median) == (7, 1)
+    step_times.begin()
+    assert (step_times.heartbeat().still, step_times.heartbeat().median) == (0, None)
 
 
 @pytest.mark.slow

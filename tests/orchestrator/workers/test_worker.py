@@ -6,7 +6,7 @@ from itertools import islice
 
 import pytest
 
-from orchestrator.host.usage import Used
+from orchestrator.host.usage import Usage
 from orchestrator.workers.worker import Files, Said, Worker
 from trainer import train
 from trainer.result import Record, Resumed
@@ -60,7 +60,7 @@ def test_what_is_handed_to_another_process_is_all_of_it_in_order_and_the_records
     items = [item for part in parts for item in part]
     assert [type(item) for item in items] == [type(item) for item in Worker("cpu").train([run])]
     assert [r.step for r in items if isinstance(r, Record)] == [r.step for r in train(run, device="cpu").history]
-    assert all(isinstance(item, Record | Used) for part in parts for item in part[:-1])
+    assert all(isinstance(item, Record | Usage) for part in parts for item in part[:-1])
     assert len(parts) < len(items)
     assert len(parts[0]) == 1  # that it hears `stop` from now on is not kept waiting
 
