@@ -319,7 +319,7 @@ def _positive(value: Any) -> bool:
 _FREE_IN_A_STACK = {
     *("seed", "lr", "weight_decay", "momentum", "beta1", "beta2", "clip", "label_smoothing", "dataset_size"),
     *("schedule", "warmup", "cooldown", "parent", "parent_cell", "start", "stage"),
-    *("budget", "epochs", "examples", "steps"),  # runs of one length train at a time (trainer.ladder)
+    *("budget", "epochs", "examples", "steps"),  # runs of one length train at a time (trainer.trunk)
 }
 
 

@@ -20,14 +20,14 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True)
-class Rung:
-    """Runs that train together as one stack, from step `begin` on, at which the rung below hands its state over."""
+class Segment:
+    """Runs that train together as one stack from step `begin` on, where the segment before hands over its state."""
 
     runs: tuple[RunSpec, ...]
     begin: int
 
 
-def stem(spec: RunSpec) -> int:
+def shared_steps(spec: RunSpec) -> int:
     """The step up to which every longer run of the same recipe is this very run; 0: nothing is shared."""
     assert spec.steps is not None
     if spec.warmup:
@@ -43,31 +43,31 @@ def cooldown_steps(spec: RunSpec) -> int:
     return max(1, round(spec.cooldown * spec.steps))
 
 
-def families(runs: Iterable[RunSpec]) -> list[list[RunSpec]]:
-    """Runs of one recipe and different lengths, shortest first; a run that shares nothing is a family of one."""
+def by_recipe(runs: Iterable[RunSpec]) -> list[list[RunSpec]]:
+    """Runs of one recipe and different lengths, shortest first; a run that shares nothing is alone."""
     found: dict[tuple[str, int], list[RunSpec]] = {}
     for run in runs:
-        found.setdefault((run.trunk_id if stem(run) else run.run_id, run.accumulate), []).append(run)
-    return [sorted(family, key=_steps) for family in found.values()]
+        found.setdefault((run.trunk_id if shared_steps(run) else run.run_id, run.accumulate), []).append(run)
+    return [sorted(recipe, key=_steps) for recipe in found.values()]
 
 
-def rungs(runs: Iterable[RunSpec]) -> list[Rung]:
-    """What is trained after what: runs of one length and one beginning together, each after its shorter ones."""
+def segments(runs: Iterable[RunSpec]) -> list[Segment]:
+    """The order of training: runs of one length and one beginning together, each after its shorter ones."""
     groups: dict[tuple[int, int], list[RunSpec]] = {}
-    for family in families(runs):
+    for recipe in by_recipe(runs):
         begin = 0
-        for run in family:
+        for run in recipe:
             groups.setdefault((_steps(run), begin), []).append(run)
-            begin = stem(run)
-    return [Rung(tuple(group), begin) for (_, begin), group in sorted(groups.items(), key=lambda item: item[0])]
+            begin = shared_steps(run)
+    return [Segment(tuple(group), begin) for (_, begin), group in sorted(groups.items(), key=lambda item: item[0])]
 
 
 def charged_flops(runs: Sequence[RunSpec]) -> dict[str, int]:
     """Training FLOPs that each run adds when all are trained together, by run_id; rule `exact`."""
     return {
-        run.run_id: (_steps(run) - rung.begin) * run.batch_size * cost.flops_per_example(cost.shape_of(run))
-        for rung in rungs(runs)
-        for run in rung.runs
+        run.run_id: (_steps(run) - segment.begin) * run.batch_size * cost.flops_per_example(cost.shape_of(run))
+        for segment in segments(runs)
+        for run in segment.runs
     }
 
 

@@ -15,7 +15,7 @@ from trainer.data.cache import cache_root
 from trainer.data.datasets import resolve
 from trainer.host.limits import cores
 from trainer.spec import RunSpec
-from trainer.trunk import rungs
+from trainer.trunk import segments
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
@@ -57,8 +57,10 @@ class Speed:
         """Seconds of training one stack to its end, what its runs share once, evaluation left out."""
         costs = self._costs(stack[0])
         return sum(
-            float(((rung.runs[0].steps or 0) - rung.begin) * costs @ _step(rung.runs[0], len(rung.runs)))
-            for rung in rungs(stack)
+            float(
+                ((segment.runs[0].steps or 0) - segment.begin) * costs @ _step(segment.runs[0], len(segment.runs))
+            )
+            for segment in segments(stack)
         )
 
     def stack_size(self, run: RunSpec, wanted: int) -> int:

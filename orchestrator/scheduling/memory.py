@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from trainer import cost
 from trainer.data import datasets
-from trainer.trunk import rungs
+from trainer.trunk import segments
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
@@ -62,7 +62,7 @@ class Learned:
 
 def form(runs: Sequence[RunSpec]) -> int:
     """Bytes that a stack takes by closed form: of its widest stack, in training or while it is evaluated."""
-    return max(len(rung.runs) * _form(rung.runs[0]) for rung in rungs(runs))
+    return max(len(segment.runs) * _form(segment.runs[0]) for segment in segments(runs))
 
 
 def _form(run: RunSpec) -> int:

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 from orchestrator.sweep.planner import run_flops
 from trainer import cost
 from trainer.spec import RunSpec, model_name, stack_key
-from trainer.trunk import charged_flops, families
+from trainer.trunk import by_recipe, charged_flops
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Sequence, Sized
@@ -46,9 +46,9 @@ def group_into_stacks(
     a run goes on; only runs of one step share a stack.
     """
     groups: dict[Any, list[list[RunSpec]]] = {}
-    for family in families(runs):
-        key = (stack_key(family[0]), *((run.steps, begun(run)) for run in family))
-        groups.setdefault(key, []).append(family)
+    for recipe in by_recipe(runs):
+        key = (stack_key(recipe[0]), *((run.steps, begun(run)) for run in recipe))
+        groups.setdefault(key, []).append(recipe)
     made: list[list[RunSpec]] = []
     for group in groups.values():
         first = group[0][0]
@@ -57,7 +57,7 @@ def group_into_stacks(
         else:
             size = speed.stack_size(first, len(group))
         parts = max(-(-len(group) // size), min(len(group), slots // len(groups)))  # 20 as 10 + 10, not 16 + 4
-        made += [[run for family in group[i::parts] for run in family] for i in range(parts)]
+        made += [[run for recipe in group[i::parts] for run in recipe] for i in range(parts)]
     return start_order(made, _price, _price if speed is None else speed.seconds, slots)
 
 

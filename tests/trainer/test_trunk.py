@@ -8,8 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tests.trainer.reference import numbers, resolved
-from trainer import RunSpec, train
-from trainer import trunk as ladder
+from trainer import RunSpec, train, trunk
 from trainer.data import datasets
 from trainer.result import Resumed
 from trainer.training.loop import training
@@ -31,8 +30,8 @@ def of_lengths(*steps, **said):
 @settings(deadline=None, max_examples=30)
 def test_up_to_the_stem_all_longer_runs_have_one_learning_rate(recipe, short, more):
     low, high = of_lengths(short, short + more, **recipe)
-    stem = ladder.stem(low)
-    assert [lr_factor(low, i) for i in range(stem)] == [lr_factor(high, i) for i in range(stem)]
+    shared = trunk.shared_steps(low)
+    assert [lr_factor(low, i) for i in range(shared)] == [lr_factor(high, i) for i in range(shared)]
     assert low.trunk_id == high.trunk_id
     assert low.run_id != high.run_id
 
@@ -40,15 +39,15 @@ def test_up_to_the_stem_all_longer_runs_have_one_learning_rate(recipe, short, mo
 @pytest.mark.parametrize("said", [{"schedule": "cosine"}, {"schedule": "linear"}, {"warmup": 0.1}])
 def test_what_depends_on_the_length_from_the_start_shares_nothing(said):
     runs = of_lengths(10, 20, **said)
-    assert [ladder.stem(run) for run in runs] == [0, 0]
-    assert ladder.families(runs) == [[run] for run in runs]
-    assert [rung.begin for rung in ladder.rungs(runs)] == [0, 0]
+    assert [trunk.shared_steps(run) for run in runs] == [0, 0]
+    assert trunk.by_recipe(runs) == [[run] for run in runs]
+    assert [segment.begin for segment in trunk.segments(runs)] == [0, 0]
 
 
 def test_rungs_are_runs_of_one_length_each_after_its_shorter_ones():
     runs = [run for seed in (0, 1) for run in of_lengths(100, 25, 50, schedule="wsd", seed=seed)]
-    made = ladder.rungs(runs)
-    assert [(rung.begin, rung.runs[0].steps, len(rung.runs)) for rung in made] == [
+    made = trunk.segments(runs)
+    assert [(segment.begin, segment.runs[0].steps, len(segment.runs)) for segment in made] == [
         (0, 25, 2),
         (20, 50, 2),
         (40, 100, 2),
@@ -58,8 +57,8 @@ def test_rungs_are_runs_of_one_length_each_after_its_shorter_ones():
 def test_doubling_budgets_save_what_the_arithmetic_says():
     """Five of them at a cool-down of a fifth: 0.8 + 0.2 x 1.9375 of the longest instead of 1.9375."""
     runs = of_lengths(*(100 * 2**i for i in range(5)), schedule="wsd")
-    alone = sum(sum(ladder.charged_flops([run]).values()) for run in runs)
-    assert alone / sum(ladder.charged_flops(runs).values()) == pytest.approx(1.9375 / 1.1875)
+    alone = sum(sum(trunk.charged_flops([run]).values()) for run in runs)
+    assert alone / sum(trunk.charged_flops(runs).values()) == pytest.approx(1.9375 / 1.1875)
 
 
 @pytest.mark.parametrize("recipe", [*SHARING, {"schedule": "cosine"}])

@@ -20,8 +20,8 @@ from trainer.training.gradients import Gradients, precision
 from trainer.training.initial import start_row
 from trainer.training.optimise import Update, make_optimizer
 from trainer.training.stack import Stack
-from trainer.training.tracker import Book, Stops, device_name
-from trainer.trunk import families, rungs, stem
+from trainer.training.tracker import Stops, Tracker, device_name
+from trainer.trunk import by_recipe, segments, shared_steps
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Generator, Iterable, Iterator, Sequence
@@ -87,7 +87,7 @@ def train(
     the last bit on a CPU with as many threads, of a run that was never stopped. `on_record` is handed what is new.
     Runs of a stack that were saved at different steps train one step's group after the other. A checkpoint goes
     when its run has ended; `keep` (True, or run_ids) leaves the final parameters of runs that are done
-    (`trainer.checkpoints.checkpoints.kept_parameters`), with which runs of that `parent` begin.
+    (`trainer.checkpoints.checkpoints.kept`), with which runs of that `parent` begin.
 
     Where there is a validation split, records are of that split; the test split is looked at once, at the end.
 
@@ -150,11 +150,11 @@ def training(  # noqa: PLR0913 - what `train` takes, and two signals
     files = Checkpoints(checkpoints, every, (device_name(where), torch.get_num_threads()))
     every_run, runs = runs, list({run.run_id: run for run in runs}.values())
     kept = {run.run_id for run in runs} if keep is True else set(keep or ())
-    heirs = {below.run_id: run for family in families(runs) for below, run in pairwise(family)}
+    heirs = {below.run_id: run for recipe in by_recipe(runs) for below, run in pairwise(recipe)}
     ended: dict[str, RunResult] = {}
     stops = Stops(should_stop or bool, leaving)
-    for rung in rungs(runs):
-        for group in _by_step({run: files.newest(run) for run in rung.runs}):
+    for segment in segments(runs):
+        for group in _by_step({run: files.newest(run) for run in segment.runs}):
             yield from _resumed(group)
             members = group
             while members:
@@ -216,14 +216,14 @@ def _together(  # noqa: PLR0913 - what all stacks of a call have in common
     optimizer = make_optimizer(runs, stack.rows, slots(stack.shape))
     gradients = Gradients(stack, batches, runs, precision(first, where))
     update = Update(runs, stack.rows, optimizer)
-    book = Book(runs, where, loader)
+    tracker = Tracker(runs, where, loader)
     looks = set(evaluation_steps(steps, evaluations))
     grid = set(evaluation_steps(2 * steps, evaluations))  # where heirs are evaluated too
-    partings = {stem(run) for run, heir in zip(runs, heirs, strict=True) if heir}
+    partings = {shared_steps(run) for run, heir in zip(runs, heirs, strict=True) if heir}
 
     loss_sum = torch.zeros(len(runs), device=where)
     begin = restore(saved, stack.rows, optimizer, loss_sum)
-    book.resume(saved)
+    tracker.resume(saved)
     members.clear()
     del saved  # it holds open what is soon deleted
     done = begin
@@ -234,24 +234,24 @@ def _together(  # noqa: PLR0913 - what all stacks of a call have in common
 
         done = step + 1
         if done in partings - grid:
-            book.leave(heirs, done, files, stack.rows, optimizer, loss_sum)
-        due = done in looks or done % LOOK == 0 or book.unseen > SOON
+            tracker.leave(heirs, done, files, stack.rows, optimizer, loss_sum)
+        due = done in looks or done % LOOK == 0 or tracker.unseen > SOON
         if done in looks:
-            yield from book.record(done, loss_sum, lambda: evaluate(stack))
+            yield from tracker.record(done, loss_sum, lambda: evaluate(stack))
             loss_sum.zero_()
         elif due:
-            book.look(done, files, stops, stack.rows, optimizer, loss_sum)
+            tracker.look(done, files, stops, stack.rows, optimizer, loss_sum)
         if done in partings & grid:
-            book.leave(heirs, done, files, stack.rows, optimizer, loss_sum)
+            tracker.leave(heirs, done, files, stack.rows, optimizer, loss_sum)
         if due:
-            book.part(done, files, stops, stack.rows, optimizer, loss_sum)
-            yield from _entered(book.results(gradients.engine, besides=ended) if book.running else (), ended)
-        if 2 * len(book.running) <= len(runs) and (steps - done >= LOOK or not book.running):
+            tracker.part(done, files, stops, stack.rows, optimizer, loss_sum)
+            yield from _entered(tracker.results(gradients.engine, besides=ended) if tracker.running else (), ended)
+        if 2 * len(tracker.running) <= len(runs) and (steps - done >= LOOK or not tracker.running):
             break
-    rest = book.states(done, stack.rows, optimizer, loss_sum)
-    if book.finished and (first.validation or first.tta or not steps):
-        book.test(Evaluation(data, splits, runs if first.tta else (), on_step)(stack))
-    results = book.results(gradients.engine)
+    rest = tracker.states(done, stack.rows, optimizer, loss_sum)
+    if tracker.finished and (first.validation or first.tta or not steps):
+        tracker.test(Evaluation(data, splits, runs if first.tta else (), on_step)(stack))
+    results = tracker.results(gradients.engine)
     _keep([run if run.run_id in keep else None for run in runs], results, files, stack)
     return _entered(results, ended), rest
 

@@ -10,14 +10,15 @@ import numpy as np
 import torch
 
 from trainer import cost
-from trainer.checkpoints.checkpoints import Checkpoints, State, tensors_of
+from trainer.checkpoints.checkpoints import State, tensors_of
 from trainer.result import Outcome, Record, RunResult
 from trainer.training.evaluate import Metrics
-from trainer.trunk import stem
+from trainer.trunk import shared_steps
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Iterator, Sequence
 
+    from trainer.checkpoints.checkpoints import Checkpoints
     from trainer.spec import RunSpec
     from trainer.training.cuda_graphs import Engine
     from trainer.training.optimise import Optimizer
@@ -32,7 +33,7 @@ class Stops(NamedTuple):
     some: Callable[[], Collection[str]]
 
 
-class Book:
+class Tracker:
     """What happened to each run of a stack so far: its records, its state, the seconds spent training."""
 
     def __init__(self, runs: Sequence[RunSpec], device: torch.device, loader: str) -> None:
@@ -138,7 +139,7 @@ class Book:
         """Checkpoints of longer runs, which are these runs up to here; none of one that has diverged."""
         self._seconds += time.perf_counter() - self._started
         for k, heir in enumerate(heirs):
-            if heir and stem(self._runs[k]) == step and self._ended[k] in (None, ("done", step)):
+            if heir and shared_steps(self._runs[k]) == step and self._ended[k] in (None, ("done", step)):
                 state = self._state(k, step, *tensors)
                 history = tuple(replace(record, run_id=heir.run_id) for record in state.history)
                 files.leave(heir, replace(state, history=history))

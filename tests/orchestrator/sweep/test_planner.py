@@ -19,8 +19,7 @@ from orchestrator.host.speed import Speed
 from orchestrator.scheduling.stacks import group_into_stacks, plan_rows, predicted_seconds
 from orchestrator.sweep.planner import run_flops
 from tests.paths import ROOT
-from trainer import cost
-from trainer import trunk as ladder
+from trainer import cost, trunk
 from trainer.data.datasets import describe, resolve
 from trainer.spec import RunSpec, stack_key
 
@@ -161,10 +160,10 @@ def test_bundles_partition_the_runs_into_stacks_of_one_shape(planned):
     assert sorted(run.run_id for stack in made for run in stack) == sorted(run.run_id for run in runs)
     assert all(len({stack_key(run) for run in stack}) == 1 for stack in made)
     assert max(map(len, made)) > 1
-    rungs = [rung for stack in made for rung in ladder.rungs(stack)]
-    assert len(rungs) == 2 * len(made)  # both lengths of a recipe are in one stack
+    segments = [segment for stack in made for segment in trunk.segments(stack)]
+    assert len(segments) == 2 * len(made)  # both lengths of a recipe are in one stack
     assert all(
-        len(rung.runs) == 1 for rung in rungs if rung.runs[0].width == 24
+        len(segment.runs) == 1 for segment in segments if segment.runs[0].width == 24
     )  # a stack would change its last bit
 
 
