@@ -1,7 +1,7 @@
 """The budget ledger: FLOPs set aside when a run is claimed, settled with what was counted when its attempt ends.
 
 Each sweep has an account; a run of two sweeps is charged to both. A sweep's limits are of everything that was ever
-processed for it, by whichever coordinator (docs/explanation/ledger.md).
+processed for it, by whichever coordinator (docs/explanation/budget.md).
 """
 
 from __future__ import annotations

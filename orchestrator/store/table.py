@@ -272,7 +272,7 @@ def _tried() -> sa.Select[Any]:
     """By sweep: FLOPs reserved by attempts in training, FLOPs lost, and seconds of GPUs.
 
     Lost is what an attempt had done beyond where the next one began; and all that a failed run's last attempt had
-    done (docs/explanation/ledger.md).
+    done (docs/explanation/budget.md).
     """
     begin = attempts.c.resumed_flops
     next_begin = sa.func.lead(begin).over(partition_by=attempts.c.run_id, order_by=attempts.c.attempt)
