@@ -3,8 +3,8 @@
     python scripts/architecture.py           # rewrites the page
     python scripts/architecture.py --check   # exit status 1 if the page is out of date
 
-Everything is read from the source text, nothing is imported. The description of a module or folder is the first line
-of its docstring.
+Everything is read from the source text, nothing is imported. The description of a module or folder is the first
+line of its docstring.
 """
 
 import argparse
@@ -35,10 +35,11 @@ def description(path: Path) -> str:
 
 
 def node(name: str) -> str:
-    """The box of the diagram to which a dotted module name belongs: a folder, or a module at the top of its package."""
+    """The box of the diagram of a dotted name: a folder or module at the top of its package; empty for the rest."""
     package, _, rest = name.partition(".")
     first = rest.partition(".")[0]
-    return f"{package}.{first}" if (ROOT / package / first).exists() or (ROOT / package / f"{first}.py").exists() else ""
+    here = ROOT / package / first
+    return f"{package}.{first}" if first and (here.is_dir() or here.with_suffix(".py").exists()) else ""
 
 
 def imported(path: Path) -> set[str]:
@@ -96,29 +97,27 @@ def diagram() -> str:
     """The boxes of the three packages and the imports between them, as a Mermaid flow chart."""
     pairs = imports()
     inside = reduced({pair for pair in pairs if pair[0].split(".")[0] == pair[1].split(".")[0]})
-    across = {(source.split(".")[0], target) for source, target in pairs} - {(s.split(".")[0], t) for s, t in inside}
     lines = ["```mermaid", "flowchart TD"]
     for package in PACKAGES:
         names = sorted({node(dotted(path)) for path in modules(package)} - {""})
         lines += [f"  subgraph {package}", *(f"    {name}[{name.split('.')[1]}]" for name in names)]
-        lines += [f"    {source} --> {target}" for source, target in sorted(inside) if source.startswith(f"{package}.")]
+        lines += [f"    {source} --> {target}" for source, target in sorted(inside) if source.startswith(package)]
         lines.append("  end")
-    packages = {(source, target.split(".")[0]) for source, target in across}
-    lines += [f"  {source} ==> {target}" for source, target in sorted(packages) if source != target]
+    across = sorted({(source.split(".")[0], target.split(".")[0]) for source, target in pairs})
+    lines += [f"  {source} ==> {target}" for source, target in across if source != target]
     return "\n".join([*lines, "```"])
 
 
 def listing() -> str:
-    """A table for each folder with a line for each of its modules."""
+    """For each folder its description and a table with a line for each of its modules."""
     lines = []
-    for package in PACKAGES:
-        folder = None
-        for path in modules(package):
-            if path.parent != folder:
-                folder = path.parent
-                lines += ["", f"### {folder}/", "", "| module | description |", "|---|---|"]
-            lines.append(f"| `{path}` | {description(path).replace('|', '&#124;')} |")
-    return "\n".join(lines[1:])
+    for path in (path for package in PACKAGES for path in modules(package)):
+        text = description(path).replace("|", "&#124;")
+        if path.name == "__init__.py":
+            lines += ["", f"### {path.parent}/", "", text, "", "| module | description |", "|---|---|"]
+        else:
+            lines.append(f"| `{path}` | {text} |")
+    return "\n".join(lines).strip()
 
 
 def updated(page: str) -> str:
@@ -135,7 +134,9 @@ def updated(page: str) -> str:
 def main() -> int:
     """Writes or checks the page; returns the exit status."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
-    parser.add_argument("--check", action="store_true", help="write nothing; exit status 1 if the page is out of date")
+    parser.add_argument(
+        "--check", action="store_true", help="only compare; exit status 1 if the page is out of date"
+    )
     page = PAGE.read_text(encoding="utf-8")
     if parser.parse_args().check:
         if updated(page) != page:
