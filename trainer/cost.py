@@ -17,10 +17,12 @@ import math
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
+from trainer.optimizers import OPTIMIZERS
+
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from trainer.spec import Family, Optimizer, RunSpec
+    from trainer.spec import Family, RunSpec
 
 FLOPS_RULE = "exact"
 
@@ -140,20 +142,17 @@ def width_for_params(shape: Shape, total: int) -> int:
     return high if low == 0 or at(high) - total <= total - at(low) else low
 
 
-_STATE_COPIES: dict[Optimizer, int] = {"adamw": 2, "sgd": 1, "lion": 1}
-
-
-def memory_bytes(shape: Shape, batch_size: int, optimizer: Optimizer) -> int:
+def memory_bytes(shape: Shape, batch_size: int, optimizer: str) -> int:
     """Bytes that training one model takes in fp32, the data set and the framework's context not included.
 
     Weights, gradients and the optimiser's state; the batch and what the backward pass keeps: the input of
     every linear layer, and for each LayerNorm and activation its own input. Peaks measured on CPU stay
     within a factor of 1.5 of it (tests/trainer/test_cost.py).
     """
-    copies = 2 + _STATE_COPIES[optimizer]
+    per_parameter = 8 + OPTIMIZERS.get(optimizer).bytes_per_parameter
     inside = linears(shape)[1:]
     kept = shape.inputs + sum(2 * i + o for i, o in inside) + 2 * norms(shape) * shape.width
-    return 4 * (copies * params(shape).total + batch_size * kept)
+    return per_parameter * params(shape).total + 4 * batch_size * kept
 
 
 def stack_size(shape: Shape, batch_size: int, wanted: int) -> int:

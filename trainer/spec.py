@@ -6,17 +6,18 @@ import hashlib
 import json
 import math
 import re
-from dataclasses import dataclass, fields
+from dataclasses import astuple, dataclass, fields
 from functools import cached_property
 from numbers import Real
 from typing import TYPE_CHECKING, Any, Literal, get_args
+
+from trainer.optimizers import OPTIMIZERS
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
 Family = Literal["s-mlp", "b-mlp"]
 Activation = Literal["gelu", "relu"]
-Optimizer = Literal["adamw", "sgd", "lion"]
 Schedule = Literal["constant", "linear", "cosine", "wsd"]
 Augment = Literal["none", "flip", "crop", "flip+crop", "resized-crop", "flip+resized-crop"]
 MixupPer = Literal["batch", "example"]
@@ -84,7 +85,7 @@ class RunSpec:
     start: str | None = None  # an official checkpoint to begin with; the run depends on the content, not the place
     # training
     trains: Trains = "all"  # head: a linear probe, everything below it stays as it is
-    optimizer: Optimizer = "adamw"
+    optimizer: str = "adamw"  # of trainer.optimizers.OPTIMIZERS, or module:name
     lr: float = 1e-3
     lr_embed: float = 1.0  # the embedding's learning rate in units of lr; lr_body and lr_head likewise
     lr_body: float = 1.0
@@ -92,9 +93,9 @@ class RunSpec:
     param: Param = "standard"  # mup: learning rates and the head's start scale with width / base_width
     base_width: int = 64  # mup only: the width at which mup is the standard parametrisation
     weight_decay: float = 0.0
-    momentum: float = 0.9  # sgd only
-    beta1: float | None = None  # adamw and lion only; None: 0.9
-    beta2: float | None = None  # adamw and lion only; None: 0.999 for adamw, 0.99 for lion
+    momentum: float = 0.9  # of optimizers that use it, such as sgd
+    beta1: float | None = None  # of optimizers that use it; None: the optimizer's default
+    beta2: float | None = None  # likewise
     clip: float | None = None  # largest norm of a run's whole gradient; None: none
     accumulate: int = 1  # equal parts in which a batch is processed: less memory, the same mathematics
     precision: Precision = "fp32"  # of training; evaluation is always fp32
@@ -160,6 +161,8 @@ class RunSpec:
         }
         said = {name: getattr(self, name) for name in _NAMES if name not in left_out}
         said |= {name: float(said[name]) for name in _REAL if said.get(name) is not None}  # 1 and 1.0 are one lr
+        if (origin := OPTIMIZERS.origin(self.optimizer)) is not None:
+            said["optimizer_origin"] = astuple(origin)
         return {**said, "numerics": NUMERICS}
 
 
@@ -191,11 +194,17 @@ def _is(field: str, *values: str) -> Owner:
     return Owner(field, " or ".join(values), values.__contains__)
 
 
+def _uses(hyperparameter: str, builtins: str) -> Owner:
+    """The optimisers that use a hyper-parameter."""
+    words = f"{builtins} or another that uses {hyperparameter}"
+    return Owner("optimizer", words, lambda name: hyperparameter in OPTIMIZERS.get(name).hyperparameters)
+
+
 OWNERS: dict[str, Owner] = {
     "expansion": _is("family", "b-mlp"),
-    "momentum": _is("optimizer", "sgd"),
-    "beta1": _is("optimizer", "adamw", "lion"),
-    "beta2": _is("optimizer", "adamw", "lion"),
+    "momentum": _uses("momentum", "sgd"),
+    "beta1": _uses("beta1", "adamw, lion"),
+    "beta2": _uses("beta2", "adamw, lion"),
     "cooldown": _is("schedule", "wsd"),
     "base_width": _is("param", "mup"),
     "crop_scale": _is("augment", "resized-crop", "flip+resized-crop"),
@@ -228,7 +237,6 @@ _OFF: dict[str, Any] = {
 _CHOICES = {
     "family": get_args(Family),
     "activation": get_args(Activation),
-    "optimizer": get_args(Optimizer),
     "schedule": get_args(Schedule),
     "augment": get_args(Augment),
     "mixup_per": get_args(MixupPer),
@@ -265,6 +273,10 @@ def _complaints(spec: RunSpec) -> list[tuple[str, str]]:
         for name, allowed in _CHOICES.items()
         if getattr(spec, name) not in allowed
     ]
+    try:
+        OPTIMIZERS.get(spec.optimizer)
+    except (LookupError, TypeError) as error:
+        found.append(("optimizer", str(error)))
     given = vars(spec)
     absent = {name for name in _OPTIONAL if given[name] is None}
     if given["examples"] == 0 and _real(given["examples"]) and (spec.parent or spec.start):

@@ -5,8 +5,10 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Annotated, Any, Literal, TypeVar
 
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, PrivateAttr
+from pydantic_core import core_schema
 
 from orchestrator.sweep.yaml_source import Location, Source
+from trainer.optimizers import OPTIMIZERS
 from trainer.presets import Preset
 from trainer.spec import (
     Activation,
@@ -15,7 +17,6 @@ from trainer.spec import (
     Family,
     Loader,
     MixupPer,
-    Optimizer,
     Ordering,
     Param,
     Precision,
@@ -24,8 +25,10 @@ from trainer.spec import (
 )
 
 if TYPE_CHECKING:
-    from pydantic import GetJsonSchemaHandler
+    from pydantic import GetCoreSchemaHandler, GetJsonSchemaHandler
     from pydantic_core import CoreSchema
+
+    from trainer.registry import Registry
 
 T = TypeVar("T")
 Method = Literal["tpe", "random", "grid", "gp", "cmaes"]
@@ -57,6 +60,27 @@ Positive = Annotated[float, Field(gt=0, allow_inf_nan=False)]
 NonNegative = Annotated[float, Field(ge=0, allow_inf_nan=False)]
 Share = Annotated[float, Field(ge=0, lt=1)]
 Area = Annotated[float, Field(gt=0, le=1)]
+
+
+class EntryOf:
+    """A name of a registry's entry; the JSON Schema offers those that are known and takes any `module:name`."""
+
+    def __init__(self, registry: Registry[Any]) -> None:
+        self._registry = registry
+
+    def __get_pydantic_core_schema__(self, source: Any, handler: GetCoreSchemaHandler) -> CoreSchema:
+        return core_schema.no_info_after_validator_function(self._valid, handler(source))
+
+    def __get_pydantic_json_schema__(self, schema: CoreSchema, handler: GetJsonSchemaHandler) -> dict[str, Any]:
+        plain = handler(schema)
+        return {"anyOf": [{**plain, "enum": self._registry.names()}, {**plain, "pattern": ":"}]}
+
+    def _valid(self, name: str) -> str:
+        try:
+            self._registry.get(name)
+        except (LookupError, TypeError) as error:
+            raise ValueError(str(error)) from error
+        return name
 
 
 class _OneOrMany:
@@ -122,7 +146,7 @@ class TrainSection(_Section):
 
     preset: Preset | None = Field(None, description="a recipe of the paper: sets data.augment and mixup as well")
     trains: Axis[Trains] | None = Field(None, description="head: a linear probe")
-    optimizer: Axis[Optimizer] | None = None
+    optimizer: Axis[Annotated[str, EntryOf(OPTIMIZERS)]] | None = None
     lr: Axis[Positive] | None = None
     lr_embed: Axis[Positive] | None = Field(None, description="in units of lr")
     lr_body: Axis[Positive] | None = Field(None, description="in units of lr")
@@ -130,9 +154,9 @@ class TrainSection(_Section):
     param: Axis[Param] | None = Field(None, description="mup: rates and the head's start scale with the width")
     base_width: Axis[Whole] | None = Field(None, description="mup only: the width where it is standard")
     weight_decay: Axis[NonNegative] | None = None
-    momentum: Axis[Share] | None = Field(None, description="sgd only")
-    beta1: Axis[Share] | None = Field(None, description="adamw and lion only")
-    beta2: Axis[Share] | None = Field(None, description="adamw and lion only")
+    momentum: Axis[Share] | None = Field(None, description="of sgd and others that use it")
+    beta1: Axis[Share] | None = Field(None, description="of adamw, lion and others that use it")
+    beta2: Axis[Share] | None = Field(None, description="of adamw, lion and others that use it")
     clip: Axis[Positive] | None = Field(None, description="largest norm of the gradient")
     accumulate: Axis[Whole] | None = Field(None, description="equal parts in which a batch is processed")
     precision: Axis[Precision] | None = None

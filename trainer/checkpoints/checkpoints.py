@@ -16,6 +16,7 @@ from safetensors import SafetensorError
 from trainer.checkpoints.bucket import Bucket
 from trainer.checkpoints.folder import Folder, Save
 from trainer.host.urls import is_url, local
+from trainer.optimizers import OPTIMIZERS
 from trainer.result import Record
 
 if TYPE_CHECKING:
@@ -29,9 +30,6 @@ if TYPE_CHECKING:
 
 SHARE, LATEST = 0.05, 10
 """Share of the time that saving may take; where one save takes long, the next waits up to so many times longer."""
-
-NEEDED = {"adamw": ("step", "exp_avg", "exp_avg_sq"), "sgd": ("momentum_buffer",), "lion": ("momentum",)}
-"""What each optimiser must find again. It makes anew what it misses, so nobody else would notice."""
 
 log = logging.getLogger("isoflop")
 
@@ -214,7 +212,8 @@ def _of(row: torch.Tensor, optimizer: OptimizerState) -> Iterator[torch.Tensor]:
 
 
 def _check_complete(run: RunSpec, tensors: dict[str, torch.Tensor]) -> None:
-    state = NEEDED[run.optimizer] if run.optimizer != "sgd" or run.momentum else ()
-    missing = {"row", "loss_sum", *(f"optimizer.0.{name}" for name in state)} - tensors.keys()
+    rule = OPTIMIZERS.get(run.optimizer)
+    state = rule.state_with(rule.hyperparameters_of(run))
+    missing = {"row", "loss_sum", *(f"optimizer.0.{tensor.name}" for tensor in state)} - tensors.keys()
     if missing:
         raise ValueError(f"it lacks {', '.join(sorted(missing))}")

@@ -1,4 +1,4 @@
-"""Optimisers and learning-rate schedules by name. Every run of a stack is a parameter group of its own."""
+"""The update of a stack's parameters: groups of one learning rate, their optimiser, clipping and schedules."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 
+from trainer.optimizers import OPTIMIZERS
 from trainer.training.cuda_graphs import captured
 from trainer.trunk import cooldown_steps
 
@@ -14,14 +15,9 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
     from trainer.model.mlp import Slot
+    from trainer.optimizers import Arrange, StateTensor, Tensors, UpdateRule
     from trainer.spec import RunSpec
     from trainer.training.cuda_graphs import Batch, Engine
-
-    Tensors = list[torch.Tensor]
-    States = Sequence[dict[str, torch.Tensor]]
-    Group = dict[str, Any]
-    Arrange = Callable[[list[Tensors]], list[Tensors]]
-    Rule = Callable[[Tensors, Tensors, States, Group, Arrange], None]
 
 
 PIECES = 36
@@ -38,9 +34,10 @@ class Optimizer:
     finds them.
     """
 
-    def __init__(self, groups: Sequence[dict[str, Any]], rule: Rule) -> None:
+    def __init__(self, groups: Sequence[dict[str, Any]], rule: UpdateRule) -> None:
         self.param_groups, self._rule = list(groups), rule
         self.state: dict[torch.Tensor, dict[str, torch.Tensor]] = {}
+        self._checked = False
         (first,) = self.param_groups[0]["params"]
         self._rates: torch.Tensor | None = None
         if first.device.type == "cuda":
@@ -65,30 +62,33 @@ class Optimizer:
     def step(self, arrange: Arrange = list) -> None:
         """Update every parameter from its gradient; `arrange` may cut what a kernel is given (`in_pieces`)."""
         for params, group in self._together:
-            states = [self.state.setdefault(p, {}) for p in params]
-            self._rule(params, [p.grad for p in params], states, group, arrange)
+            states = [self._state_of(p, group) for p in params]
+            self._rule.update(params, [p.grad for p in params], states, group, arrange)
+            self._check(states, group)
+
+    def _state_of(self, p: torch.Tensor, group: dict[str, Any]) -> dict[str, torch.Tensor]:
+        """The state of a parameter tensor, which is made when that is first updated."""
+        if p not in self.state:
+            self.state[p] = {tensor.name: _new(tensor, p) for tensor in self._rule.state_with(group)}
+        return self.state[p]
+
+    def _check(self, states: Sequence[dict[str, torch.Tensor]], group: dict[str, Any]) -> None:
+        """TypeError after the first update if the state is not what the rule declares: nothing would check it."""
+        if self._checked:
+            return
+        self._checked = True
+        declared = {tensor.name for tensor in self._rule.state_with(group)}
+        if undeclared := {name for state in states for name in state.keys() ^ declared}:
+            names = ", ".join(sorted(undeclared))
+            raise TypeError(f"an optimizer must keep the state that it declares; update differs in {names}")
 
 
-def adamw(params: Tensors, grads: Tensors, states: States, group: Group, arrange: Arrange = list) -> None:
-    """AdamW (Loshchilov & Hutter 2019), eps 1e-8."""
-    for p, state in zip(params, states, strict=True):
-        if not state:
-            state |= {"step": torch.zeros((), device=p.device)}
-            state |= {name: torch.zeros_like(p) for name in ("exp_avg", "exp_avg_sq")}
-    steps, means, squares = ([state[name] for state in states] for name in ("step", "exp_avg", "exp_avg_sq"))
-    torch._foreach_add_(steps, 1)
-    *held, steps = arrange([params, grads, means, squares, steps])
-    beta1, beta2 = group["betas"]
-    torch._fused_adamw_(
-        *(*held, [], steps),
-        lr=group["lr"],
-        beta1=beta1,
-        beta2=beta2,
-        weight_decay=group["weight_decay"],
-        eps=1e-8,
-        amsgrad=False,
-        maximize=False,
-    )
+def _new(tensor: StateTensor, p: torch.Tensor) -> torch.Tensor:
+    """The first value of a state tensor."""
+    dtype = getattr(torch, tensor.dtype)
+    if tensor.start == "scalar":
+        return torch.zeros((), dtype=dtype, device=p.device)
+    return p.detach().to(dtype, copy=True) if tensor.start == "copy" else torch.zeros_like(p, dtype=dtype)
 
 
 def in_pieces(lists: list[Tensors]) -> list[Tensors]:
@@ -105,75 +105,28 @@ def in_pieces(lists: list[Tensors]) -> list[Tensors]:
     ]
 
 
-def sgd(params: Tensors, grads: Tensors, states: States, group: Group, arrange: Arrange = list) -> None:
-    """SGD with momentum, weight decay added to the gradient."""
-    for p, state in zip(params, states, strict=True):
-        if not state and group["momentum"]:
-            state["momentum_buffer"] = torch.zeros_like(p)
-    momenta = [[state["momentum_buffer"] for state in states]] if group["momentum"] else []
-    held = arrange([params, grads, *momenta])
-    torch._fused_sgd_(
-        *(held if momenta else [*held, []]),
-        weight_decay=group["weight_decay"],
-        momentum=group["momentum"],
-        lr=group["lr"],
-        dampening=0.0,
-        nesterov=False,
-        maximize=False,
-        is_first_step=False,
-    )
-
-
-def lion(params: Tensors, grads: Tensors, states: States, group: Group, _: Arrange = list) -> None:
-    """LION (Chen et al. 2023, algorithm 2): the sign of an interpolated momentum, decoupled weight decay.
-
-    `update = sign(beta1 m + (1 - beta1) g)`; `p = p (1 - lr weight_decay) - lr update`;
-    `m = beta2 m + (1 - beta2) g`. Betas (0.9, 0.99), as in the paper's recipes.
-    """
-    lr, (beta1, beta2) = group["lr"], group["betas"]
-    for p, grad, state in zip(params, grads, states, strict=True):
-        if not state:
-            state["momentum"] = torch.zeros_like(p)
-        update = state["momentum"].mul(beta1).add_(grad, alpha=1 - beta1).sign_()
-        p.mul_(1 - lr * group["weight_decay"])
-        p.addcmul_(update, lr, value=-1) if isinstance(lr, torch.Tensor) else p.add_(update, alpha=-lr)
-        state["momentum"].mul_(beta2).add_(grad, alpha=1 - beta2)
-
-
-RULES: dict[str, Rule] = {"adamw": adamw, "sgd": sgd, "lion": lion}
-
-
 def make_optimizer(specs: Sequence[RunSpec], rows: Sequence[torch.Tensor], slots: Sequence[Slot]) -> Optimizer:
     """The optimiser of a stack: run k's row is groups of its own, one for each stretch of one learning rate.
 
     A group knows its `run` and its `scale`, the learning rate in units of the run's. Weight decay acts on all
     parameters, biases and norms included, as in the paper's code.
     """
-    groups = []
+    rule, groups = OPTIMIZERS.get(specs[0].optimizer), []
     for run, (spec, row) in enumerate(zip(specs, rows, strict=True)):
-        for start, end, scale, decay in _stretches(spec, slots, len(row)):
+        for start, end, scale, decay in _stretches(spec, rule, slots, len(row)):
             part = row[start:end]
             assert row.grad is not None
             part.grad = row.grad[start:end]
             group = {"params": [part], "run": run, "scale": scale, "weight_decay": spec.weight_decay * decay}
-            group |= _own(spec)
+            group |= rule.hyperparameters_of(spec)
             alike = (*_schedule(spec), *(value for name, value in group.items() if name not in ("params", "run")))
             groups.append({**group, "lr": spec.lr, "alike": alike})
-    return Optimizer(groups, RULES[specs[0].optimizer])
+    return Optimizer(groups, rule)
 
 
 def _schedule(spec: RunSpec) -> tuple[Any, ...]:
     """All that the learning rate of every step depends on."""
     return spec.lr, spec.schedule, spec.warmup, spec.cooldown, spec.steps
-
-
-def _own(spec: RunSpec) -> dict[str, Any]:
-    if spec.optimizer == "sgd":
-        return {"momentum": spec.momentum}
-    beta2 = 0.999 if spec.optimizer == "adamw" else 0.99
-    return {
-        "betas": (0.9 if spec.beta1 is None else spec.beta1, beta2 if spec.beta2 is None else spec.beta2),
-    }
 
 
 class Update:
@@ -217,15 +170,17 @@ def head_gain(spec: RunSpec) -> float:
     return math.sqrt(spec.base_width / spec.width) if spec.param == "mup" else 1.0
 
 
-def _stretches(spec: RunSpec, slots: Sequence[Slot], end: int) -> list[tuple[int, int, float, float]]:
+def _stretches(
+    spec: RunSpec, rule: UpdateRule, slots: Sequence[Slot], end: int
+) -> list[tuple[int, int, float, float]]:
     """(start, end, learning rate, weight decay) of the stretches of a row, the last two in units of the run's."""
     found: list[tuple[int, int, float, float]] = []
     for slot in slots:
         if spec.trains == "head" and not slot.name.startswith("head."):
             continue
-        scale = _mup_scale(spec, slot.name)
+        scale = rule.lr_scale(slot.name, spec.width / spec.base_width) if spec.param == "mup" else 1.0
         own = scale * {"embed": spec.lr_embed, "head": spec.lr_head}.get(slot.name.split(".")[0], spec.lr_body)
-        decay = 1 / scale if spec.optimizer != "sgd" else 1.0  # the product with the learning rate stays
+        decay = 1 / scale if rule.decoupled_decay else 1.0  # the product with the learning rate stays
         if found and found[-1][2:] == (own, decay):
             found[-1] = (found[-1][0], end, own, decay)
         else:
@@ -233,25 +188,6 @@ def _stretches(spec: RunSpec, slots: Sequence[Slot], end: int) -> list[tuple[int
                 found[-1] = (found[-1][0], slot.start, *found[-1][2:])
             found.append((slot.start, end, own, decay))
     return found
-
-
-def _mup_scale(spec: RunSpec, name: str) -> float:
-    """A parameter's learning rate in units of the run's (Yang et al. 2022, Tensor Programs V, table 3).
-
-    With AdamW and LION, matrices whose input is a width learn at base_width / width and everything else at 1;
-    with SGD, the head's weights at base_width / width, matrices from width to width at 1, and vectors of a
-    width and the embedding at width / base_width.
-    """
-    if spec.param == "standard":
-        return 1.0
-    wider = spec.width / spec.base_width
-    layer, _, kind = name.rpartition(".")
-    if kind == "weight" and layer == "head":
-        return 1 / wider
-    matrix = kind == "weight" and layer != "embed"
-    if spec.optimizer == "sgd":
-        return 1.0 if matrix or layer == "head" else wider
-    return 1 / wider if matrix else 1.0
 
 
 def lr_factor(spec: RunSpec, step: int) -> float:

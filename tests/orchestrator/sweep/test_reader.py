@@ -113,11 +113,11 @@ MISTAKES = {
     "no-hours": (HEAD + "limits: {hours: 0}\n", "5: hours: found 0; it must be above 0"),
     "optimizer-nearly-known": (
         HEAD + "train: {optimizer: adam}\n",
-        "5: optimizer: 'adam' is unknown; did you mean 'adamw'?",
+        "5: optimizer: unknown optimizer 'adam'; did you mean 'adamw'? valid: adamw, lion, sgd, or module:name",
     ),
     "optimizer-unknown": (
         HEAD + "train:\n  optimizer:\n    - adamw\n    - xyz\n",
-        "8: optimizer: 'xyz' is unknown; it is one of adamw, sgd, lion",
+        "8: optimizer: unknown optimizer 'xyz'; valid: adamw, lion, sgd, or module:name",
     ),
     "seeds-none": (HEAD + "seeds: 0\n", "5: seeds: found 0; give a number of at least 1, or seeds of at least 0"),
     "seeds-negative": (
@@ -177,7 +177,7 @@ MISTAKES = {
     ),
     "momentum-without-sgd": (
         HEAD + "train: {optimizer: adamw, momentum: 0.5}\n",
-        "5: momentum does nothing here: it belongs to optimizer sgd, found adamw",
+        "5: momentum does nothing here: it belongs to optimizer sgd or another that uses momentum, found adamw",
     ),
     "expansion-of-an-s-mlp": (
         with_model("{family: s-mlp, width: 16, expansion: 2}"),

@@ -12,7 +12,8 @@ from hypothesis import strategies as st
 
 from tests.trainer.reference import resolved
 from trainer.model.mlp import Slot
-from trainer.training.optimise import PIECES, Optimizer, Update, in_pieces, lion, lr_factor, make_optimizer
+from trainer.training.optimise import PIECES, Optimizer, Update, in_pieces, lr_factor, make_optimizer
+from trainer.training.optimizers.lion import LION
 
 QUICK = settings(deadline=None, max_examples=60)
 MEMBERS = [{"lr": 1e-3, "weight_decay": 0.0}, {"lr": 3e-2, "weight_decay": 0.1}, {"lr": 1e-4, "momentum": 0.5}]
@@ -145,7 +146,7 @@ def test_lion_is_the_papers_update():
 def test_lion_stands_still_where_there_is_no_gradient():
     p = torch.ones(3)
     p.grad = torch.tensor([0.0, 1.0, -1.0])
-    Optimizer([{"params": [p], "lr": 0.1, "betas": (0.9, 0.99), "weight_decay": 0.0}], lion).step()
+    Optimizer([{"params": [p], "lr": 0.1, "beta1": 0.9, "beta2": 0.99, "weight_decay": 0.0}], LION).step()
     torch.testing.assert_close(p, torch.tensor([1.0, 0.9, 1.1]))
 
 
