@@ -74,7 +74,7 @@ class Sleeping(Idle):
 def drained(plan, worker=Worker):
     """Seconds of draining a sweep with warm workers, and since the start of Python; everything is in the table."""
     with tempfile.TemporaryDirectory() as folder, Table(Path(folder) / "t.db", writable=True) as table:
-        table.enqueue(plan)
+        table.queue.enqueue(plan)
         files = Files(Path(folder) / "checkpoints")
         executor = RayExecutor(2, "cpu", files=files, worker=worker)
         while len(executor.open) < 2:

@@ -64,11 +64,11 @@ def result_of(run: RunSpec, error: float, records: int) -> RunResult:
 
 def fill(store: str, planned: Plan, records: int) -> None:
     with Table(store, writable=True) as table:
-        table.enqueue(planned)
+        table.queue.enqueue(planned)
         for at in range(0, len(planned.runs), 1000):
             runs = planned.runs[at : at + 1000]
-            claimed = table.claim([run.run_id for run in runs])
-            table.finish([result_of(run, 0.1 + 1e-5 * i, records) for i, run in enumerate(runs)], claimed)
+            claimed = table.queue.claim([run.run_id for run in runs])
+            table.queue.finish([result_of(run, 0.1 + 1e-5 * i, records) for i, run in enumerate(runs)], claimed)
 
 
 def cpu_seconds() -> float:
@@ -98,7 +98,7 @@ def show(what: str, seconds: np.ndarray, wanted: str = "") -> None:
 
 def plan_again(file: str, store: str) -> None:
     with Table(store, writable=True) as table:
-        assert table.enqueue(orchestrator.plan(orchestrator.load_sweep(file))) == 0
+        assert table.queue.enqueue(orchestrator.plan(orchestrator.load_sweep(file))) == 0
         assert not table.queued("many")
 
 
@@ -132,7 +132,7 @@ def racer(store: str) -> None:
             with Table(store, writable=True) as table:
                 if not (queued := table.queued("many")):
                     break
-                mine += table.claim([run.run_id for run in queued[:5]])
+                mine += table.queue.claim([run.run_id for run in queued[:5]])
         except TableBusyError:
             refused += 1
             time.sleep(0.001)
@@ -169,7 +169,7 @@ def main() -> None:
         racing = str(Path(folder) / "race.db")
         few = dataclasses.replace(planned, runs=planned.runs[:400])
         with Table(racing, writable=True) as table:
-            table.enqueue(few)
+            table.queue.enqueue(few)
         print(f"\n{WRITERS} coordinators race for one table: {race(racing, few)}")
 
 

@@ -151,11 +151,11 @@ def _beginning(table: Table, planned: Plan, *, retry_failed: bool) -> str:
     """Enqueue a plan, take back what was cut off, obey what was asked meanwhile; what that comes to."""
     from orchestrator.store.requests import inbox_of
 
-    new, lost = table.enqueue(planned), table.recover()
+    new, lost = table.queue.enqueue(planned), table.queue.recover()
     if (inbox := inbox_of(table.store)) is not None:
         inbox.obey(table)
-    again = table.move(table.states(planned.sweep), "queued", of=["failed"]) if retry_failed else 0
-    table.tell(planned.sweep, paused=None, message=None)
+    again = table.queue.move(table.states(planned.sweep), "queued", of=["failed"]) if retry_failed else 0
+    table.queue.tell(planned.sweep, paused=None, message=None)
     waiting = table.counts(planned.sweep).get("queued", 0)
     parts = [f"{planned.sweep}: {waiting} of {len(planned.runs)} runs to do"]
     parts += [f"{new} new"] if new else []

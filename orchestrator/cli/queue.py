@@ -166,7 +166,7 @@ def work(  # noqa: PLR0913 - an option each
     settings = Settings(executor, slots, device, checkpoint_every, keep, canary, address, checkpoints)
     settings.check()
     with Table(store, writable=True) as table:
-        lost = table.recover()
+        lost = table.queue.recover()
         if (inbox := inbox_of(store)) is not None:
             inbox.obey(table)
         known = [row["sweep"] for row in table.sweeps()]

@@ -37,7 +37,6 @@ def search(  # noqa: PLR0913 - an option each
     from orchestrator.session import Settings, tune
     from orchestrator.store.engine import name_of
     from orchestrator.store.table import Table
-    from orchestrator.store.trials import declare
     from orchestrator.sweep.planner import plan
     from orchestrator.sweep.reader import load_sweep
 
@@ -51,10 +50,10 @@ def search(  # noqa: PLR0913 - an option each
     for note in planned.notes:
         say(note)
     with Table(store, writable=True) as table:
-        declare(table, planned)
-        if lost := table.recover():
+        table.trials.declare(planned)
+        if lost := table.queue.recover():
             say(f"{lost} runs taken back from a search that was cut off")
-        table.tell(planned.sweep, paused=None, message=None)
+        table.queue.tell(planned.sweep, paused=None, message=None)
         over = tune(table, sweep, settings, say) if sweep.search.scheduler else _searched(table, sweep, settings)
         rows = [row for row in table.sweeps() if row["sweep"] == planned.sweep]
         counts, failures = table.counts(planned.sweep), table.failures(planned.sweep)

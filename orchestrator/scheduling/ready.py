@@ -58,7 +58,7 @@ class ReadyQueue:
             missing = done - self._files.kept() if done else done  # after the states: a run keeps, then is done
             if not missing:
                 return queued
-            self._table.move(sorted(missing), "queued", of=["done"], reason="again, for its parameters")
+            self._table.queue.move(sorted(missing), "queued", of=["done"], reason="again, for its parameters")
 
     def _is_ready(self, run: RunSpec, orphans: list[Orphan]) -> bool:
         """Whether a run waits for no other; else it is put behind its parent, or is an orphan."""

@@ -186,7 +186,7 @@ class Scheduler:
         rows = self._rows()
         if any(row["blocked"] for row in rows):  # their limits may allow them now
             known = self._retry(lambda: self._table.standing(self._sweeps))
-            self._retry(lambda: self._table.move(known, "queued", of=["blocked"]))
+            self._retry(lambda: self._table.queue.move(known, "queued", of=["blocked"]))
             rows = self._rows()
         self._tally.read(rows)
         self._paused = {row["sweep"]: row["paused"] for row in rows if row["paused"]}
@@ -413,7 +413,7 @@ class Scheduler:
             self._renewed = now
             self._remember()
             if self._table.shared:  # what others have changed, and what they left when they died
-                self._retry(self._table.recover)
+                self._retry(self._table.queue.recover)
                 self.reread()
         if now - self._told > TOLD:
             self._note_times(self.progress.seconds_left)

@@ -40,7 +40,7 @@ class WriteBuffer:
         return any((self.began, self.resumed, self.ends, self.moves, self.renewed, self.told))
 
     def tell(self, sweep: str, **said: Any) -> None:
-        """Note something about a sweep (`Table.tell`)."""
+        """Note something about a sweep (`Table.queue.tell`)."""
         self.told.setdefault(sweep, {}).update(said)
 
     def write(self, table: Table, stacks: Sequence[Sequence[RunSpec]]) -> dict[str, int]:
@@ -48,17 +48,17 @@ class WriteBuffer:
         replaced = {end.run_id for end in self.ends if end.result is not None and end.state != "queued"}
         prices = [charged_flops(stack) for stack in stacks]
         reserved: Mapping[str, int] = {run_id: price for stack in prices for run_id, price in stack.items()}
-        with table.together():
+        with table.transaction():
             for claimed, worker in self.began:
-                table.began(claimed, worker)
+                table.queue.began(claimed, worker)
             for resumed in self.resumed:
-                table.resume(resumed, self.tokens[resumed.run_id])
-            table.record([record for record in self.records if record.run_id not in replaced], self.tokens)
-            table.settle(self.ends)
+                table.queue.resume(resumed, self.tokens[resumed.run_id])
+            table.queue.record([record for record in self.records if record.run_id not in replaced], self.tokens)
+            table.queue.settle(self.ends)
             for run_id, state, reason in self.moves:
-                table.move([run_id], state, of=["queued"], reason=reason)
-            table.renew(self.renewed)
+                table.queue.move([run_id], state, of=["queued"], reason=reason)
+            table.queue.renew(self.renewed)
             for sweep, said in self.told.items():
-                table.tell(sweep, **said)
+                table.queue.tell(sweep, **said)
             sizes = {run_id: len(stack) for stack in prices for run_id in stack}
-            return table.claim(list(reserved), reserved, sizes) if reserved else {}
+            return table.queue.claim(list(reserved), reserved, sizes) if reserved else {}

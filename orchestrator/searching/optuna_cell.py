@@ -26,7 +26,7 @@ from orchestrator.sweep.search_space import WHOLE, choices, is_log, trials_of, v
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 
-    from orchestrator.store.trials import Standing
+    from orchestrator.store.trials import RunState
     from orchestrator.sweep.planner import Make
     from orchestrator.sweep.sweep import Parameter, SearchSection
     from trainer.result import Record
@@ -69,7 +69,7 @@ class CellSearch:
     def restore(
         self,
         trials: Sequence[Trial],
-        standing: Mapping[str, Standing],
+        standing: Mapping[str, RunState],
         curves: Mapping[str, Mapping[int, float]],
     ) -> None:
         """Begin with earlier trials, in rounds as proposed; those outside of today's ranges do not count."""
@@ -132,7 +132,7 @@ class CellSearch:
         """Runs of trials that are not over."""
         return [run.run_id for asked in self._pending for run in asked.trial.runs]
 
-    def settle(self, standing: Mapping[str, Standing]) -> None:
+    def settle(self, standing: Mapping[str, RunState]) -> None:
         """Tell the study of the trials in flight, once all of them are over: the next ones know of all of them."""
         ends = [[standing[run.run_id] for run in asked.trial.runs] for asked in self._pending]
         if any(run.state not in ENDED for runs in ends for run in runs):
@@ -147,7 +147,7 @@ class CellSearch:
                 self._study.tell(asked.live, self.value(runs))
         self._pending.clear()
 
-    def value(self, runs: Sequence[Standing]) -> float:
+    def value(self, runs: Sequence[RunState]) -> float:
         """The metric of a trial that has ended: the mean over its seeds."""
         metric = self.search.metric
         return float(np.mean([WORST[metric] if run.state == "diverged" else getattr(run, metric) for run in runs]))

@@ -10,7 +10,6 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from orchestrator.searching.optuna_cell import CellSearch
-from orchestrator.store.trials import curves, known, propose, standings
 from orchestrator.sweep.planner import makers
 from orchestrator.sweep.search_space import choices, is_log, trials_of
 from trainer.spec import RunSpec, model_name
@@ -20,7 +19,7 @@ if TYPE_CHECKING:
 
     from analysis import LearningRates
     from orchestrator.store.table import Table
-    from orchestrator.store.trials import Standing, Trial
+    from orchestrator.store.trials import RunState, Trial
     from orchestrator.sweep.sweep import Parameter, Sweep
     from trainer.result import Record
 
@@ -36,11 +35,11 @@ class SweepSearch:
         assert sweep.search is not None
         self._table, self._sweep, self._search = table, sweep, sweep.search
         self._cells = {cell.cell_id: cell for cell in cells_of(sweep)}
-        trials = known(table, sweep.sweep)
+        trials = table.trials.of(sweep.sweep)
         ids = [run.run_id for trial in trials for run in trial.runs]
-        standing = standings(table, ids)
+        standing = table.trials.run_states(ids)
         watched = [] if self._search.pruner == "none" else ids
-        recorded = curves(table, watched, self._search.metric)
+        recorded = table.trials.curves(watched, self._search.metric)
         for cell_id, cell in self._cells.items():
             cell.restore([trial for trial in trials if trial.search_cell == cell_id], standing, recorded)
 
@@ -58,15 +57,15 @@ class SweepSearch:
         """Queue the next trials of every cell that has none in flight; whether there is anything to train."""
         while True:
             pending = [run_id for cell in self._cells.values() for run_id in cell.pending]
-            standing = standings(self._table, pending)
+            standing = self._table.trials.run_states(pending)
             for cell in self._cells.values():
                 cell.settle(standing)
             trials = [trial for cell in self._cells.values() for trial in cell.ask()]
             if not trials:
                 return False
-            propose(self._table, self._sweep.sweep, trials)
+            self._table.trials.propose(self._sweep.sweep, trials)
             ids = [run.run_id for trial in trials for run in trial.runs]
-            if any(run.state == "queued" for run in standings(self._table, ids).values()):
+            if any(run.state == "queued" for run in self._table.trials.run_states(ids).values()):
                 return True  # else another sweep has trained them all already
 
     def judge(self, record: Record) -> Collection[str]:
@@ -103,9 +102,9 @@ class Best:
 
 def best_of(table: Table, sweep: Sweep) -> list[Best]:
     """The best trial of every cell, in the order of the file; of equal ones the earliest."""
-    trials = known(table, sweep.sweep)
+    trials = table.trials.of(sweep.sweep)
     ids = [run.run_id for trial in trials for run in trial.runs]
-    standing, cells = standings(table, ids), cells_of(sweep)
+    standing, cells = table.trials.run_states(ids), cells_of(sweep)
     varied = _varied([cell.said for cell in cells], sweep)
     found = {
         cell.cell_id: [t for t in trials if t.search_cell == cell.cell_id and cell.contains(t)] for cell in cells
@@ -113,7 +112,7 @@ def best_of(table: Table, sweep: Sweep) -> list[Best]:
     return [_best(cell, varied, found[cell.cell_id], standing) for cell in cells]
 
 
-def _best(cell: CellSearch, varied: list[str], trials: list[Trial], standing: dict[str, Standing]) -> Best:
+def _best(cell: CellSearch, varied: list[str], trials: list[Trial], standing: dict[str, RunState]) -> Best:
     name = {key: getattr(cell.said, key) for key in varied} or {"model": model_name(cell.dearest)}
     metric, whole = cell.search.metric, cell.search.scheduler != "pbt"  # there a trial is its last part
     ends = {t.number: [standing[run.run_id] for run in t.runs[0 if whole else -1 :]] for t in trials}
@@ -129,7 +128,7 @@ def _best(cell: CellSearch, varied: list[str], trials: list[Trial], standing: di
     return Best(name, len(trials), dict(states), number, values, metric, done[number], error, edges)
 
 
-def _state(runs: list[Standing]) -> str:
+def _state(runs: list[RunState]) -> str:
     """The state of a trial: what the least finished of its runs is."""
     return min((run.state for run in runs), key=lambda state: _ORDER.index(state) if state in _ORDER else -1)
 

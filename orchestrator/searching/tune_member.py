@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 from ray import tune
 
 from orchestrator.searching.tune_writer import Writer
-from orchestrator.store.trials import FINITE_WORST, Trial, propose
+from orchestrator.store.trials import FINITE_WORST, Trial
 from orchestrator.workers.worker import Files, Worker
 
 if TYPE_CHECKING:
@@ -95,14 +95,15 @@ class PartWriter(Writer):
 
     def __init__(self, table: Table, interrupted: Callable[[], bool], sweep: str, cell_id: str) -> None:
         super().__init__(table, interrupted)
+        self._table = table
         self._sweep, self._cell_id = sweep, cell_id
 
     def on_trial_result(self, *, trial: Any, result: dict[str, Any], **_: Any) -> None:  # type: ignore[override]
         """Enter a part into the table, with all that was heard of it."""
         run: RunSpec = result["run"]
         number = number_of(str(trial))
-        with self._table.together():
-            propose(self._table, self._sweep, [Trial(self._cell_id, number, [run])])
+        with self._table.transaction():
+            self._table.trials.propose(self._sweep, [Trial(self._cell_id, number, [run])])
             self.claim(number, [run])
             for item in result["items"]:
                 self.write(number, item)

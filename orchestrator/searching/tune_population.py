@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from orchestrator.searching.tune_search import TuneSearch
-from orchestrator.store.trials import known, standings
 from orchestrator.sweep.search_space import is_log
 
 if TYPE_CHECKING:
@@ -37,14 +36,14 @@ class PopulationSearch(TuneSearch):
 
     def _trained(self, cell_id: str, numbers: list[int]) -> tuple[int, dict[int, RunSpec]]:
         """After which part all members stand, and that part of each: the last that was tried under its number."""
-        trials = [trial for trial in known(self._table, self._sweep.sweep) if trial.search_cell == cell_id]
+        trials = self._table.trials.of(self._sweep.sweep, cell_id)
         parts = {trial.number: {part_of(run): run for run in trial.runs} for trial in trials}
         part = min((max(parts.get(number, {0: None})) for number in numbers), default=PARTS)
         return part, {number: parts[number][part] for number in numbers} if part else {}
 
     def _begun(self, part: int, runs: Mapping[int, RunSpec]) -> dict[int, tuple[int, str, str]]:
         """Where members go on: from their last part, or from where that began, if it came to nothing."""
-        standing = standings(self._table, [run.run_id for run in runs.values()])
+        standing = self._table.trials.run_states([run.run_id for run in runs.values()])
         found, kept = {}, self._files.kept()
         for number, run in runs.items() if part else ():
             whole = standing[run.run_id].state == "done" and run.run_id in kept

@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any
 from orchestrator.host.interrupts import Interrupts
 from orchestrator.host.speed import SLOTS_PER_GPU
 from orchestrator.searching.sweep_search import cells_of
-from orchestrator.store.trials import ENDED, FINITE_WORST, Task, curves, known, propose, standings
+from orchestrator.store.trials import ENDED, FINITE_WORST, Task
 from orchestrator.sweep.search_space import drawn_beforehand, trials_of
 from orchestrator.sweep.sweep import SweepError
 from orchestrator.workers import ray_cluster
@@ -127,8 +127,9 @@ class TrialSearch(TuneSearch):
         super().run(say)
 
     def _over(self, cell: CellSearch, say: Callable[[str], None]) -> bool:
-        trials = [trial for trial in known(self._table, self._sweep.sweep) if trial.search_cell == cell.cell_id]
-        cell.restore(trials, standings(self._table, [run.run_id for trial in trials for run in trial.runs]), {})
+        trials = self._table.trials.of(self._sweep.sweep, cell.cell_id)
+        states = self._table.trials.run_states([run.run_id for trial in trials for run in trial.runs])
+        cell.restore(trials, states, {})
         tasks = self._tasks([trial for trial in trials if cell.contains(trial)])
         proposed = self._search.scheduler == "bohb"
         if not proposed:
@@ -145,7 +146,7 @@ class TrialSearch(TuneSearch):
         writer = TrialWriter(self._table, self._asked_to_stop, self._files)
         given = self._proposed(cell, tasks) if proposed else _drawn(tasks)
         self._fit(cell, TuneTrial, {}, writer, scheduler=scheduler_of(str(self._search.scheduler), steps), **given)
-        cell.settle(standings(self._table, cell.pending))
+        cell.settle(self._table.trials.run_states(cell.pending))
         return not (self._interrupts.count or cell.pending)
 
     def _proposed(self, cell: CellSearch, tasks: dict[int, Task]) -> dict[str, Any]:
@@ -156,13 +157,13 @@ class TrialSearch(TuneSearch):
     def _entered(self, trials: Sequence[Trial]) -> dict[int, Task]:
         """Write new trials into the table; what actors are given of them."""
         if trials:
-            propose(self._table, self._sweep.sweep, trials)
+            self._table.trials.propose(self._sweep.sweep, trials)
         return self._tasks(trials)
 
     def _tasks(self, trials: Sequence[Trial]) -> dict[int, Task]:
         """What actors are given, by the trial's number; of those that are over only what left a curve."""
         ids = [run.run_id for trial in trials for run in trial.runs]
-        standing, recorded = standings(self._table, ids), curves(self._table, ids, self._search.metric)
+        standing, recorded = self._table.trials.run_states(ids), self._table.trials.curves(ids, self._search.metric)
         tasks = {}
         for trial in trials:
             states = {standing[run.run_id].state for run in trial.runs}

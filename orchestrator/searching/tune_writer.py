@@ -28,7 +28,7 @@ class Writer(tune.Callback):
     """
 
     def __init__(self, table: Table, interrupted: Callable[[], bool]) -> None:
-        self._table, self._interrupted = table, interrupted
+        self._queue, self._interrupted = table.queue, interrupted
         self._claimed: dict[int, dict[str, int]] = {}
         self._step: dict[str, int] = {}
         self._renewed = time.monotonic()
@@ -38,12 +38,12 @@ class Writer(tune.Callback):
         if self._interrupted():
             raise KeyboardInterrupt
         if time.monotonic() - self._renewed > LEASE / 3:
-            self._table.renew({run: token for claimed in self._claimed.values() for run, token in claimed.items()})
+            self._queue.renew({run: token for claimed in self._claimed.values() for run, token in claimed.items()})
             self._renewed = time.monotonic()
 
     def claim(self, number: int, runs: Sequence[RunSpec]) -> None:
         """Begin an attempt at runs."""
-        self._claimed[number] = self._table.claim([run.run_id for run in runs])
+        self._claimed[number] = self._queue.claim([run.run_id for run in runs])
         self._step |= dict.fromkeys(self._claimed[number], 0)
 
     def write(self, number: int, item: Item) -> None:
@@ -51,18 +51,18 @@ class Writer(tune.Callback):
         claimed = self._claimed.get(number, {})
         match item:
             case Process():
-                self._table.began(claimed, item)
+                self._queue.began(claimed, item)
             case Record() if item.step > self._step.get(item.run_id, item.step):
-                self._table.record([item], claimed)
+                self._queue.record([item], claimed)
                 self._step[item.run_id] = item.step
             case Resumed() if self._step.get(item.run_id) == 0:
-                self._table.resume(item, claimed[item.run_id])
+                self._queue.resume(item, claimed[item.run_id])
                 self._step[item.run_id] = item.step
             case Resumed():  # it was paused, and on its way to where it stopped nobody heard it
                 for record in item.history:
                     self.write(number, record)
             case Raised():
-                self._table.fail(claimed, item.reason, item.traceback, item.exception)
+                self._queue.fail(claimed, item.reason, item.traceback, item.exception)
                 self._claimed.pop(number, None)
             case list():
                 self._finish(number, item)
@@ -70,13 +70,13 @@ class Writer(tune.Callback):
     def _finish(self, number: int, results: list[RunResult]) -> None:
         claimed = self._claimed.pop(number, {})
         ended = [result for result in results if result.run_id in claimed and result.state != "cancelled"]
-        self._table.finish(ended, claimed)
+        self._queue.finish(ended, claimed)
 
     def let_go(self, number: int, state: str, outcome: str, reason: str) -> None:
         """End the attempt at a trial's runs, where there is one."""
         claimed = self._claimed.pop(number, {})
         if claimed:
-            self._table.settle([End(run_id, token, state, outcome, reason) for run_id, token in claimed.items()])
+            self._queue.settle([End(run_id, token, state, outcome, reason) for run_id, token in claimed.items()])
 
     def release(self) -> None:
         """Queue again whatever is still claimed."""

@@ -25,23 +25,23 @@ class StoreConnection:
     """
 
     def __init__(self, store: str | Path, *, writable: bool = False) -> None:
-        self.store = str(store)
+        self.name = str(store)
         self._lock = None
         self._open: sa.Connection | None = None
-        path = path_of(self.store)
+        path = path_of(self.name)
         if path is not None:
             if not writable and not path.exists():
                 raise TableError(f"no results table at {path}; `isoflop run FILE --store {path}` makes one")
             if writable:
                 make_folder(path.parent)
                 self._lock = locked(path)
-        self._engine = engine_of(self.store, path, writable=writable)
+        self._engine = engine_of(self.name, path, writable=writable)
         try:
             self._check(writable=writable)
         except sa.exc.DatabaseError as error:
             self.close()
             why = " ".join(str(error.orig).split())
-            raise TableError(f"{name_of(self.store)} is no results table: {why}") from error
+            raise TableError(f"{name_of(self.name)} is no results table: {why}") from error
 
     def _check(self, *, writable: bool) -> None:
         if writable:
@@ -54,14 +54,14 @@ class StoreConnection:
                 elif version < VERSION:
                     add_missing_columns(connection, metadata)
                     connection.execute(meta.update().values(version=VERSION))
-        with self._reading() as connection:
+        with self.reading() as connection:
             version = connection.execute(sa.select(meta.c.version)).scalar()
         if version != VERSION:
             self.close()
             older = version is not None and version < VERSION
-            remedy = f"; `isoflop run FILE --store {name_of(self.store)}` upgrades it" if older else ""
+            remedy = f"; `isoflop run FILE --store {name_of(self.name)}` upgrades it" if older else ""
             raise TableError(
-                f"{name_of(self.store)} has schema version {version}, this isoflop reads {VERSION}{remedy}"
+                f"{name_of(self.name)} has schema version {version}, this isoflop reads {VERSION}{remedy}"
             )
 
     @property
@@ -83,13 +83,14 @@ class StoreConnection:
         self.close()
 
     @contextlib.contextmanager
-    def _reading(self) -> Iterator[sa.Connection]:
+    def reading(self) -> Iterator[sa.Connection]:
+        """A connection for reading; use `transaction` to write."""
         with self._engine.connect().execution_options(isolation_level="AUTOCOMMIT") as connection:
             yield connection
 
     @contextlib.contextmanager
-    def together(self) -> Iterator[sa.Connection]:
-        """One transaction: of every verb inside it, or of none."""
+    def transaction(self) -> Iterator[sa.Connection]:
+        """One transaction. Inside another, it is part of that one: all of it is written, or nothing."""
         if self._open is not None:
             yield self._open
             return
@@ -102,33 +103,15 @@ class StoreConnection:
 
     @property
     def engine(self) -> sa.Engine:
-        """The database, for modules that keep what is theirs in it; `begin` is one transaction."""
+        """SQLAlchemy's engine."""
         return self._engine
 
-    @property
-    def speed(self) -> dict[str, Any] | None:
-        """Speed of the machine that trained here first, the fields of `orchestrator.host.speed.Speed`, or None."""
-        found: dict[str, Any] | None = self._meta(meta.c.speed)
-        return found
-
-    @speed.setter
-    def speed(self, measured: dict[str, Any]) -> None:
-        self._note_meta(speed=measured)
-
-    @property
-    def devices(self) -> dict[str, Any]:
-        """What was learned of devices: `memory` (orchestrator.scheduling.memory), `per_gpu`, the slots that pay."""
-        return self._meta(meta.c.devices) or {}
-
-    @devices.setter
-    def devices(self, learned: dict[str, Any]) -> None:
-        if learned != self.devices:
-            self._note_meta(devices=learned)
-
-    def _meta(self, column: sa.Column[Any]) -> Any:
-        with self._reading() as connection:
+    def meta(self, column: sa.Column[Any]) -> Any:
+        """A value that belongs to the store as a whole."""
+        with self.reading() as connection:
             return connection.execute(sa.select(column)).scalar()
 
-    def _note_meta(self, **values: Any) -> None:
-        with self.together() as connection:
+    def set_meta(self, **values: Any) -> None:
+        """Replace values that belong to the store as a whole."""
+        with self.transaction() as connection:
             connection.execute(meta.update().values(**values))

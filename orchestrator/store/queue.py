@@ -14,7 +14,6 @@ from typing import TYPE_CHECKING, Any
 import sqlalchemy as sa
 
 from orchestrator.host.process import Process, this_process
-from orchestrator.store.connection import StoreConnection
 from orchestrator.store.engine import TableError, alone
 from orchestrator.store.schema import (
     BLOCKED,
@@ -40,6 +39,7 @@ from trainer.data.datasets import UNSEEN
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping, Sequence
 
+    from orchestrator.store.connection import StoreConnection
     from orchestrator.sweep.planner import Plan
     from trainer.result import Record, Resumed, RunResult
 
@@ -73,8 +73,11 @@ class End:
     used: Mapping[str, Any] = field(default_factory=dict)
 
 
-class Transitions(StoreConnection):
-    """A store whose runs can change their states."""
+class Queue:
+    """The runs of a store, and every way in which one changes its state."""
+
+    def __init__(self, store: StoreConnection) -> None:
+        self._store = store
 
     def enqueue(self, planned: Plan) -> int:
         """Add what is missing of a plan, queued; runs that are here stay as they are. Returns how many are new.
@@ -87,7 +90,7 @@ class Transitions(StoreConnection):
         sweep, ids = planned.sweep, [run.run_id for run in planned.runs]
         limits = planned.limits.model_dump(exclude_none=True)
         said = {"file": planned.text, "limits": limits}
-        with self.together() as connection:
+        with self._store.transaction() as connection:
             alone(connection)
             known = set(connection.execute(sa.select(runs.c.run_id)).scalars())
             if new := [row_of(run) for run in planned.runs if run.run_id not in known]:
@@ -120,7 +123,7 @@ class Transitions(StoreConnection):
             .join(attempts, _current())
             .where(runs.c.state == RUNNING)
         )
-        with self._reading() as connection:
+        with self._store.reading() as connection:
             found = connection.execute(running).all()
         orphans = [row for row in found if row.lease < now or self._is_over(row.coordinator)]
         for process in {Process(*row[2:6]) for row in orphans if row.pid_started is not None}:
@@ -134,7 +137,7 @@ class Transitions(StoreConnection):
         host, boot, pid, started = [*coordinator.rsplit("/", 3), "", "", ""][:4]
         if host != here.host:
             return False
-        return not (self.shared and started and Process(host, boot, int(pid), int(started)).alive())
+        return not (self._store.shared and started and Process(host, boot, int(pid), int(started)).alive())
 
     def claim(
         self,
@@ -155,7 +158,7 @@ class Transitions(StoreConnection):
             .values(state=RUNNING, attempt=runs.c.attempt + 1, reason=None, asked=None)
             .returning(runs.c.run_id, runs.c.attempt)
         )
-        with self.together() as connection:
+        with self._store.transaction() as connection:
             claimed = {run_id: attempt for run_id, attempt in connection.execute(taking)}  # noqa: C416 - rows, not pairs
             if claimed:
                 connection.execute(records.delete().where(records.c.run_id.in_(claimed)))
@@ -180,7 +183,7 @@ class Transitions(StoreConnection):
         this = (attempts.c.run_id == sa.bindparam("_run")) & (attempts.c.attempt == sa.bindparam("_attempt"))
         rows = [{"_run": run_id, "_attempt": attempt, **values} for run_id, attempt in claimed.items()]
         if rows:
-            with self.together() as connection:
+            with self._store.transaction() as connection:
                 connection.execute(attempts.update().where(this), rows)
 
     def resume(self, resumed: Resumed, attempt: int) -> None:
@@ -190,7 +193,7 @@ class Transitions(StoreConnection):
             "resumed_flops": resumed.flops,
             "resumed_seconds": resumed.seconds,
         }
-        with self.together() as connection:
+        with self._store.transaction() as connection:
             if resumed.run_id not in _standing(connection, {resumed.run_id: attempt}):
                 return
             this = (attempts.c.run_id == resumed.run_id) & (attempts.c.attempt == attempt)
@@ -203,7 +206,7 @@ class Transitions(StoreConnection):
         if not records:
             return
         about = {record.run_id: claimed[record.run_id] for record in records}
-        with self.together() as connection:
+        with self._store.transaction() as connection:
             mine = _standing(connection, about)
             if rows := [{**vars(record)} for record in records if record.run_id in mine]:
                 _append(connection, rows)
@@ -212,7 +215,7 @@ class Transitions(StoreConnection):
         """End attempts in one transaction and charge what they spent; returns the runs that were theirs to end."""
         if not ends:
             return set()
-        with self.together() as connection:
+        with self._store.transaction() as connection:
             standing = _standing(connection, {end.run_id: end.attempt for end in ends})
             mine = [end for end in ends if end.run_id in standing]
             last = _last_records(connection, [end.run_id for end in mine if end.result is None])
@@ -248,7 +251,7 @@ class Transitions(StoreConnection):
     def move(self, run_ids: Iterable[str], state: str, *, of: Sequence[str], reason: str | None = None) -> int:
         """Move those of some runs that are in the states `of`, none of them running; returns how many moved."""
         assert all(state in MOVES[before] and before != RUNNING for before in of)
-        with self.together() as connection:
+        with self._store.transaction() as connection:
             return _move(connection, list(run_ids), state, of, reason)
 
     def cancel(self, run_ids: Iterable[str]) -> tuple[int, int]:
@@ -263,7 +266,7 @@ class Transitions(StoreConnection):
             "asked": sa.case((waits, sa.null()), else_=CANCELLED),
             "reason": sa.case((waits, CANCELLED_BY_HAND), else_=runs.c.reason),
         }
-        with self.together() as connection:
+        with self._store.transaction() as connection:
             for there in _locked(connection, run_ids, (QUEUED, BLOCKED, RUNNING)):
                 found += connection.execute(
                     runs.update().where(there).values(values).returning(runs.c.state)
@@ -272,7 +275,7 @@ class Transitions(StoreConnection):
 
     def changed(self, names: Iterable[str], *, added: bool) -> None:
         """Tell the coordinators that share this table of sweeps that another terminal has changed: `changes`."""
-        with self.together() as connection:
+        with self._store.transaction() as connection:
             alone(connection)  # so that numbers are seen in their order
             number = 1 + sa.select(sa.func.max(sweeps.c.changed)).scalar_subquery()
             said = {"changed": number, **({"added": number} if added else {})}
@@ -280,7 +283,7 @@ class Transitions(StoreConnection):
 
     def prioritise(self, run_ids: Iterable[str], priority: int) -> int:
         """Set the priority of runs: higher goes first, 0 is usual. Returns how many there are."""
-        with self.together() as connection:
+        with self._store.transaction() as connection:
             return sum(
                 connection.execute(runs.update().where(there).values(priority=priority)).rowcount
                 for there in _locked(connection, run_ids, STATES)
@@ -288,7 +291,7 @@ class Transitions(StoreConnection):
 
     def tell(self, sweep: str, **values: Any) -> None:
         """Write of a sweep what its coordinator knows: `paused`, `seconds`, `seconds_left`, `message`."""
-        with self.together() as connection:
+        with self._store.transaction() as connection:
             connection.execute(sweeps.update().where(sweeps.c.sweep == sweep).values(**values))
 
 

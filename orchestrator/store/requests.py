@@ -72,10 +72,10 @@ def obey(table: Table, request: Request) -> Done:
     TableError where the request names what is not there.
     """
     standing = {} if request.verb == "add" else table.standing()
-    with table.together() as connection:
+    with table.transaction() as connection:
         alone(connection)
         done = _act(table, request, standing)
-        table.changed(done.sweeps, added=request.verb == "add")
+        table.queue.changed(done.sweeps, added=request.verb == "add")
     return done
 
 
@@ -84,8 +84,8 @@ def _act(table: Table, request: Request, standing: dict[str, dict[str, Any]]) ->
         assert request.plan is not None
         said = dict(request.plan)
         runs, limits = tuple(RunSpec(**run) for run in said.pop("runs")), Limits(**said.pop("limits"))
-        new = table.enqueue(Plan(runs=runs, limits=limits, **said))
-        table.tell(said["sweep"], paused=None)
+        new = table.queue.enqueue(Plan(runs=runs, limits=limits, **said))
+        table.queue.tell(said["sweep"], paused=None)
         sweep = (said["sweep"],)
         return Done(f"{said['sweep']}: {len(runs)} runs, {new} new", sweep, sweep)
     sweeps = {name for row in standing.values() for name in row["sweeps"]}
@@ -96,19 +96,20 @@ def _act(table: Table, request: Request, standing: dict[str, dict[str, Any]]) ->
                 f"no sweep {unknown[0]!r} in {name_of(table.store)}; it holds {', '.join(sorted(sweeps)) or 'none'}"
             )
         for name in names:
-            table.tell(name, paused=BY_HAND if request.verb == "pause" else None)
+            table.queue.tell(name, paused=BY_HAND if request.verb == "pause" else None)
         return Done(f"{request.verb}d: {', '.join(names)}", names, names if request.verb == "resume" else ())
     ids = [run_id for what in request.what for run_id in _named(what, standing, sweeps, table.store)]
     touched = tuple(sorted({name for run_id in ids for name in standing[run_id]["sweeps"]}))
     if request.verb == "prioritise":
-        return Done(f"priority {request.priority} for {table.prioritise(ids, request.priority)} runs", touched)
+        count = table.queue.prioritise(ids, request.priority)
+        return Done(f"priority {request.priority} for {count} runs", touched)
     if request.verb == "cancel":
-        moved, leaving = table.cancel(ids)
+        moved, leaving = table.queue.cancel(ids)
         stopping = f"; {leaving} in training will stop" if leaving else ""
         return Done(f"{moved} of {len(ids)} runs are now cancelled{stopping}", touched)
     if request.verb != "retry":
         raise ValueError(f"no such request: {request.verb!r}")
-    moved = table.move(ids, "queued", of=("failed", "cancelled", "blocked"))
+    moved = table.queue.move(ids, "queued", of=("failed", "cancelled", "blocked"))
     return Done(f"{moved} of {len(ids)} runs are now queued", touched, touched)
 
 
@@ -208,7 +209,7 @@ def ask(store: str, request: Request, wait: Callable[[float], None] = time.sleep
     while True:
         try:
             with Table(store, writable=True) as table:
-                table.recover()
+                table.queue.recover()
                 if inbox is not None:
                     inbox.obey(table)
                 if answer is None:

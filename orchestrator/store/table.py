@@ -11,12 +11,13 @@ connection and never wait. In a PostgreSQL database several coordinators write.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Self
 
 import sqlalchemy as sa
 
+from orchestrator.store.connection import StoreConnection
 from orchestrator.store.engine import TableError, name_of
-from orchestrator.store.queue import LEASE, End, Transitions
+from orchestrator.store.queue import LEASE, End, Queue
 from orchestrator.store.schema import (
     BLOCKED,
     DONE,
@@ -26,15 +27,18 @@ from orchestrator.store.schema import (
     STATES,
     attempts,
     members,
+    meta,
     records,
     runs,
     sweeps,
 )
+from orchestrator.store.trials import Trials
 from orchestrator.sweep.sweep import Limits
 from trainer.spec import RunSpec
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
+    from contextlib import AbstractContextManager
     from pathlib import Path
 
     import pandas as pd
@@ -45,12 +49,70 @@ _PLACES = ("path", "start")
 """Columns that may be URLs with a password: `queued` keeps it, for workers, and what is shown does not."""
 
 
-class Table(Transitions):
-    """The results table at a path or SQLAlchemy URL. `writable` takes its lock: one coordinator at a time.
+class Table:
+    """A results table, open for reading: its runs, sweeps, records and attempts.
 
-    Raises TableError where it is no table of ours, or of another version; TableBusyError where another coordinator
-    holds it.
+    `queue` changes the states of runs, `trials` holds what searches have tried.
+
+    Args:
+        store: Path of a SQLite file, or a postgresql:// URL.
+        writable: Whether to open it for writing as well, and make it where it is missing. This takes a file's lock:
+            one coordinator at a time. On PostgreSQL several may write at once.
+
+    Raises:
+        TableError: Not a results table, one of another version, or none at this path.
+        TableBusyError: Another coordinator holds the lock.
     """
+
+    def __init__(self, store: str | Path, *, writable: bool = False) -> None:
+        self._connection = StoreConnection(store, writable=writable)
+        self.store = self._connection.name
+        self.queue = Queue(self._connection)
+        self.trials = Trials(self._connection, self.queue)
+
+    @property
+    def shared(self) -> bool:
+        """Whether several coordinators may write at once."""
+        return self._connection.shared
+
+    @property
+    def engine(self) -> sa.Engine:
+        """SQLAlchemy's engine of the store."""
+        return self._connection.engine
+
+    def transaction(self) -> AbstractContextManager[sa.Connection]:
+        """One transaction for all writes made inside it: all are committed, or none."""
+        return self._connection.transaction()
+
+    def close(self) -> None:
+        """Close the connections and release the lock."""
+        self._connection.close()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    @property
+    def speed(self) -> dict[str, Any] | None:
+        """Speed of the machine that trained here first, the fields of `orchestrator.host.speed.Speed`, or None."""
+        speed: dict[str, Any] | None = self._connection.meta(meta.c.speed)
+        return speed
+
+    @speed.setter
+    def speed(self, fields: dict[str, Any]) -> None:
+        self._connection.set_meta(speed=fields)
+
+    @property
+    def devices(self) -> dict[str, Any]:
+        """What was measured of devices: `memory` (orchestrator.scheduling.memory) and `per_gpu`, the best slots."""
+        return self._connection.meta(meta.c.devices) or {}
+
+    @devices.setter
+    def devices(self, fields: dict[str, Any]) -> None:
+        if fields != self.devices:
+            self._connection.set_meta(devices=fields)
 
     def queued(self, sweep: str) -> list[RunSpec]:
         """Specs of a sweep's queued runs, in the order of the plan."""
@@ -60,7 +122,7 @@ class Table(Transitions):
             .where(members.c.sweep == sweep, runs.c.state == QUEUED)
             .order_by(members.c.position)
         )
-        with self._reading() as connection:
+        with self._connection.reading() as connection:
             return [RunSpec(**spec) for spec in connection.execute(query).scalars()]
 
     def standing(self, names: Sequence[str] | None = None) -> dict[str, dict[str, Any]]:
@@ -70,7 +132,7 @@ class Table(Transitions):
         if names is not None:
             query = query.where(members.c.sweep.in_(names))
         found: dict[str, dict[str, Any]] = {}
-        with self._reading() as connection:
+        with self._connection.reading() as connection:
             for row in connection.execute(query):
                 known = found.setdefault(row.run_id, {**row._mapping, "sweeps": []})  # noqa: SLF001 - its public name
                 known["sweeps"].append(row.sweep)
@@ -79,7 +141,7 @@ class Table(Transitions):
     def states(self, sweep: str) -> dict[str, str]:
         """The state of every run of a sweep, by run_id."""
         query = sa.select(runs.c.run_id, runs.c.state).where(runs.c.run_id.in_(_inside(sweep)))
-        with self._reading() as connection:
+        with self._connection.reading() as connection:
             return {run_id: state for run_id, state in connection.execute(query)}  # noqa: C416 - rows, not pairs
 
     def counts(self, sweep: str | None = None) -> dict[str, int]:
@@ -87,7 +149,7 @@ class Table(Transitions):
         query = sa.select(runs.c.state, sa.func.count()).group_by(runs.c.state)
         if sweep is not None:
             query = query.where(runs.c.run_id.in_(_inside(sweep)))
-        with self._reading() as connection:
+        with self._connection.reading() as connection:
             return {state: count for state, count in connection.execute(query)}  # noqa: C416 - rows, not pairs
 
     def sweeps(self) -> list[dict[str, Any]]:
@@ -116,7 +178,7 @@ class Table(Transitions):
             .group_by(sweeps.c.sweep)
             .order_by(sweeps.c.declared)
         )
-        with self._reading() as connection:
+        with self._connection.reading() as connection:
             rows = [dict(row) for row in connection.execute(query).mappings()]
             tried = {row["sweep"]: dict(row) for row in connection.execute(_tried()).mappings()}
             limits = {s: said for s, said in connection.execute(sa.select(sweeps.c.sweep, sweeps.c.limits))}  # noqa: C416
@@ -131,7 +193,7 @@ class Table(Transitions):
     def declaration(self, sweep: str) -> tuple[str, str]:
         """When a sweep was declared, and the text of its file."""
         query = sa.select(sweeps.c.declared, sweeps.c.file).where(sweeps.c.sweep == sweep)
-        with self._reading() as connection:
+        with self._connection.reading() as connection:
             declared, file = connection.execute(query).one()
         return declared, file
 
@@ -141,19 +203,19 @@ class Table(Transitions):
         Of each that of the change by which it was last added.
         """
         query = sa.select(sweeps.c.sweep, sweeps.c.changed, sweeps.c.added).where(sweeps.c.changed > since)
-        with self._reading() as connection:
+        with self._connection.reading() as connection:
             found = connection.execute(query.order_by(sweeps.c.declared)).all()
         return max((row.changed for row in found), default=since), {row.sweep: row.added for row in found}
 
     def leaving(self) -> list[str]:
         """Runs in training that are asked to leave, whoever trains them."""
         query = sa.select(runs.c.run_id).where(runs.c.state == RUNNING, runs.c.asked.is_not(None))
-        with self._reading() as connection:
+        with self._connection.reading() as connection:
             return list(connection.execute(query).scalars())
 
     def limits(self, sweep: str) -> Limits:
         """What the sweep may spend."""
-        with self._reading() as connection:
+        with self._connection.reading() as connection:
             said = connection.execute(sa.select(sweeps.c.limits).where(sweeps.c.sweep == sweep)).scalar()
         return Limits(**(said or {}))
 
@@ -168,7 +230,7 @@ class Table(Transitions):
         )
         if sweep is not None:
             query = query.where(members.c.sweep == sweep)
-        with self._reading() as connection:
+        with self._connection.reading() as connection:
             return [dict(row) for row in connection.execute(query).mappings()]
 
     def running(self) -> list[dict[str, Any]]:
@@ -188,12 +250,12 @@ class Table(Transitions):
             .where(runs.c.state == RUNNING)
             .order_by(attempts.c.started)
         )
-        with self._reading() as connection:
+        with self._connection.reading() as connection:
             return [dict(row) for row in connection.execute(query).mappings()]
 
     def shown(self, beginning: str) -> dict[str, Any]:
         """All of the one run whose run_id begins so, with its `sweeps` and its `attempts`; TableError otherwise."""
-        with self._reading() as connection:
+        with self._connection.reading() as connection:
             one = runs.c.run_id.startswith(beginning, autoescape=True)
             found = connection.execute(sa.select(runs).where(one).limit(2)).mappings().all()
             if len(found) != 1:
@@ -221,7 +283,7 @@ class Table(Transitions):
             .where(members.c.sweep == sweep, runs.c.state == FAILED)
             .order_by(members.c.position)
         )
-        with self._reading() as connection:
+        with self._connection.reading() as connection:
             return [dict(row) for row in connection.execute(query).mappings()]
 
     def frame(self, what: str = "runs", sweep: str | None = None) -> pd.DataFrame:
@@ -240,8 +302,8 @@ class Table(Transitions):
             query = query.where(members.c.sweep == sweep)
         order = {"history": [records.c.step], "attempts": [attempts.c.attempt]}.get(what, [])
         query = query.order_by(place.c.sweep, place.c.position, *order)
-        with self._reading() as connection:
-            compiled = str(query.compile(self._engine, compile_kwargs={"literal_binds": True}))
+        with self._connection.reading() as connection:
+            compiled = str(query.compile(self._connection.engine, compile_kwargs={"literal_binds": True}))
             found = connection.exec_driver_sql(compiled).cursor.fetchall()  # plain rows: a million take seconds
         frame = pd.DataFrame(found, columns=[column.name for column in columns])
         for name in _PLACES if what == "runs" else ():

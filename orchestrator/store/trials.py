@@ -15,7 +15,8 @@ from trainer.spec import RunSpec
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
-    from orchestrator.store.table import Table
+    from orchestrator.store.connection import StoreConnection
+    from orchestrator.store.queue import Queue
     from orchestrator.sweep.planner import Plan
 
 ENDED = {"done", "diverged", "pruned", "failed", "cancelled"}
@@ -33,7 +34,7 @@ class Trial(NamedTuple):
     runs: list[RunSpec]
 
 
-class Standing(NamedTuple):
+class RunState(NamedTuple):
     """How a run stands, with the metrics of its end."""
 
     state: str
@@ -55,72 +56,78 @@ class Task(NamedTuple):
         return bool(self.curve)
 
 
-def known(table: Table, sweep: str) -> list[Trial]:
-    """Every trial of a sweep, by cell and number."""
-    query = (
-        sa.select(members.c.search_cell, members.c.trial, runs.c.spec)
-        .join(runs, runs.c.run_id == members.c.run_id)
-        .where(members.c.sweep == sweep, members.c.trial.is_not(None))
-        .order_by(members.c.position)
-    )
-    found: dict[tuple[str, int], Trial] = {}
-    with table.engine.begin() as connection:
-        for cell, number, spec in connection.execute(query):
-            found.setdefault((cell, number), Trial(cell, number, [])).runs.append(RunSpec(**spec))
-    return sorted(found.values(), key=lambda trial: trial[:2])
+class Trials:
+    """The trials of the searches in a store."""
 
+    def __init__(self, store: StoreConnection, queue: Queue) -> None:
+        self._store, self._queue = store, queue
 
-def propose(table: Table, sweep: str, trials: Sequence[Trial]) -> None:
-    """Add trials, all or none: members of the sweep, their runs queued where they are not here already.
+    def of(self, sweep: str, search_cell: str | None = None) -> list[Trial]:
+        """The trials of a sweep, or of one of its cells, sorted by cell and number."""
+        query = (
+            sa.select(members.c.search_cell, members.c.trial, runs.c.spec)
+            .join(runs, runs.c.run_id == members.c.run_id)
+            .where(members.c.sweep == sweep, members.c.trial.is_not(None))
+            .order_by(members.c.position)
+        )
+        if search_cell is not None:
+            query = query.where(members.c.search_cell == search_cell)
+        found: dict[tuple[str, int], Trial] = {}
+        with self._store.reading() as connection:
+            for cell, number, spec in connection.execute(query):
+                found.setdefault((cell, number), Trial(cell, number, [])).runs.append(RunSpec(**spec))
+        return sorted(found.values(), key=lambda trial: trial[:2])
 
-    A run that an earlier search of this sweep had tried in another cell is from now on of this one.
-    """
-    rows = {run.run_id: row_of(run) for trial in trials for run in trial.runs}
-    with table.together() as connection:
-        here = set(connection.execute(sa.select(runs.c.run_id).where(runs.c.run_id.in_(rows))).scalars())
-        if new := [row for run_id, row in rows.items() if run_id not in here]:
-            connection.execute(runs.insert(), new)
-        last = sa.select(sa.func.max(members.c.position)).where(members.c.sweep == sweep)
-        place = (connection.execute(last).scalar() or 0) + 1
-        said = [
-            {"sweep": sweep, "run_id": run.run_id, "search_cell": trial.search_cell, "trial": trial.number}
-            for trial in trials
-            for run in trial.runs
-        ]
-        connection.execute(members.delete().where(members.c.sweep == sweep, members.c.run_id.in_(rows)))
-        connection.execute(members.insert(), [{**row, "position": place + i} for i, row in enumerate(said)])
+    def propose(self, sweep: str, trials: Sequence[Trial]) -> None:
+        """Add trials, all or none: members of the sweep, their runs queued where they are not here already.
 
+        A run that an earlier search of this sweep had tried in another cell is from now on of this one.
+        """
+        rows = {run.run_id: row_of(run) for trial in trials for run in trial.runs}
+        with self._store.transaction() as connection:
+            here = set(connection.execute(sa.select(runs.c.run_id).where(runs.c.run_id.in_(rows))).scalars())
+            if new := [row for run_id, row in rows.items() if run_id not in here]:
+                connection.execute(runs.insert(), new)
+            last = sa.select(sa.func.max(members.c.position)).where(members.c.sweep == sweep)
+            place = (connection.execute(last).scalar() or 0) + 1
+            said = [
+                {"sweep": sweep, "run_id": run.run_id, "search_cell": trial.search_cell, "trial": trial.number}
+                for trial in trials
+                for run in trial.runs
+            ]
+            connection.execute(members.delete().where(members.c.sweep == sweep, members.c.run_id.in_(rows)))
+            connection.execute(members.insert(), [{**row, "position": place + i} for i, row in enumerate(said)])
 
-def declare(table: Table, planned: Plan) -> None:
-    """Make a search's sweep known to the table, with its limits.
+    def declare(self, planned: Plan) -> None:
+        """Make a search's sweep known to the table, with its limits.
 
-    What is no trial leaves the sweep: runs of an earlier file of this name, which searched nothing.
-    """
-    mine = members.c.sweep == planned.sweep
-    kept = sa.select(runs.c.spec).join(members, members.c.run_id == runs.c.run_id).where(mine)
-    with table.engine.begin() as connection:
-        connection.execute(members.delete().where(mine, members.c.trial.is_(None)))
-        specs = connection.execute(kept.order_by(members.c.position)).scalars().all()
-    table.enqueue(replace(planned, runs=tuple(RunSpec(**spec) for spec in specs)))
+        What is no trial leaves the sweep: runs of an earlier file of this name, which searched nothing.
+        """
+        mine = members.c.sweep == planned.sweep
+        kept = sa.select(runs.c.spec).join(members, members.c.run_id == runs.c.run_id).where(mine)
+        with self._store.transaction() as connection:
+            connection.execute(members.delete().where(mine, members.c.trial.is_(None)))
+            specs = connection.execute(kept.order_by(members.c.position)).scalars().all()
+        self._queue.enqueue(replace(planned, runs=tuple(RunSpec(**spec) for spec in specs)))
 
+    def run_states(self, run_ids: Iterable[str]) -> dict[str, RunState]:
+        """How runs stand."""
+        query = sa.select(*(runs.c[name] for name in ("run_id", *RunState._fields)))
+        with self._store.reading() as connection:
+            rows = [
+                row
+                for some in in_parts(run_ids)
+                for row in connection.execute(query.where(runs.c.run_id.in_(some)))
+            ]
+        return {run_id: RunState(*rest) for run_id, *rest in rows}
 
-def standings(table: Table, run_ids: Iterable[str]) -> dict[str, Standing]:
-    """How runs stand."""
-    query = sa.select(*(runs.c[name] for name in ("run_id", *Standing._fields)))
-    with table.engine.begin() as connection:
-        rows = [
-            row for some in in_parts(run_ids) for row in connection.execute(query.where(runs.c.run_id.in_(some)))
-        ]
-    return {run_id: Standing(*rest) for run_id, *rest in rows}
-
-
-def curves(table: Table, run_ids: Iterable[str], metric: str) -> dict[str, dict[int, float]]:
-    """What runs recorded on their validation split: the metric by step."""
-    value = {"val_error": records.c.error, "val_loss": records.c.loss}[metric]
-    query = sa.select(records.c.run_id, records.c.step, value).order_by(records.c.step)
-    found: dict[str, dict[int, float]] = {}
-    with table.engine.begin() as connection:
-        for some in in_parts(run_ids):
-            for run_id, step, measured in connection.execute(query.where(records.c.run_id.in_(some))):
-                found.setdefault(run_id, {})[step] = measured
-    return found
+    def curves(self, run_ids: Iterable[str], metric: str) -> dict[str, dict[int, float]]:
+        """What runs recorded on their validation split: the metric by step."""
+        value = {"val_error": records.c.error, "val_loss": records.c.loss}[metric]
+        query = sa.select(records.c.run_id, records.c.step, value).order_by(records.c.step)
+        found: dict[str, dict[int, float]] = {}
+        with self._store.reading() as connection:
+            for some in in_parts(run_ids):
+                for run_id, step, measured in connection.execute(query.where(records.c.run_id.in_(some))):
+                    found.setdefault(run_id, {})[step] = measured
+        return found

@@ -162,7 +162,7 @@ def test_ctrl_c_leaves_at_once_and_the_same_command_goes_on_from_checkpoints(fol
     wait_for(folder, process, lambda table: (table.frame("attempts")["resumed_step"] > 0).sum() == 2)
     assert interrupt(process, 2) < 12
     with Table(folder / "t.db") as table:
-        table.recover()
+        table.queue.recover()
         assert table.counts() == {"queued": 12}
 
 

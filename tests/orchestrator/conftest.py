@@ -152,7 +152,7 @@ def begin(table, planned, result_of, clock):
 
     def begun(fate=lambda specs: "done", slots=2, on_progress=lambda progress: None, files=None, how=None, **said):
         made = planned(**said)
-        table.enqueue(made)
+        table.queue.enqueue(made)
         executor = FakeExecutor(result_of, clock, slots, fate)
         sweeps, saved = [made.sweep], files or Saved(executor)
         return (

@@ -38,9 +38,9 @@ def planted(run, rng):
 def fill(path, made, end):
     """A store with a plan whose runs ended as `end(run)` says."""
     with Table(path, writable=True) as table:
-        table.enqueue(made)
-        tokens = table.claim([run.run_id for run in made.runs])
-        table.finish([end(run) for run in made.runs], tokens)
+        table.queue.enqueue(made)
+        tokens = table.queue.claim([run.run_id for run in made.runs])
+        table.queue.finish([end(run) for run in made.runs], tokens)
 
 
 @pytest.fixture(scope="module")
@@ -318,7 +318,7 @@ def test_learning_rates_whose_best_is_at_an_edge_are_named(isoflop, tmp_path, re
 
 def test_where_nothing_is_done_there_is_a_page_and_nothing_else(isoflop, tmp_path):
     with Table(tmp_path / "new.db", writable=True) as table:
-        table.enqueue(plan(read_sweep(GRID)))
+        table.queue.enqueue(plan(read_sweep(GRID)))
     store = ("--store", tmp_path / "new.db")
     asked = [
         ("suggest", "--budget", "1e11"),

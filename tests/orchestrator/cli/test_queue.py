@@ -107,7 +107,7 @@ def test_run_looks_on_where_another_isoflop_works_and_takes_over_when_it_ends(is
                 time.sleep(0.01)
             inbox.obey(table)
             run = table.queued("wider")[-1]
-            table.finish([result_of(run)], table.claim([run.run_id]))
+            table.queue.finish([result_of(run)], table.queue.claim([run.run_id]))
         done.set()
 
     threading.Thread(target=coordinator).start()
@@ -124,10 +124,10 @@ def test_run_looks_on_where_another_isoflop_works_and_takes_over_when_it_ends(is
 def test_the_live_view_shows_sweeps_what_trains_and_what_holds_it_up(isoflop, queue, result_of):
     with Table("isoflop.db", writable=True) as table:
         runs = table.queued("small")
-        tokens = table.claim([run.run_id for run in runs[:2]])
-        table.record(result_of(runs[0]).history[:1], tokens)
-        table.release({runs[1].run_id: tokens[runs[1].run_id]}, "lost", "its worker died")
-        table.tell("small", paused="by hand", seconds_left=90.0)
+        tokens = table.queue.claim([run.run_id for run in runs[:2]])
+        table.queue.record(result_of(runs[0]).history[:1], tokens)
+        table.queue.release({runs[1].run_id: tokens[runs[1].run_id]}, "lost", "its worker died")
+        table.queue.tell("small", paused="by hand", seconds_left=90.0)
         said = watch.screen(*watch.look(table))
     lines = said.splitlines()
     assert lines[0].startswith("small  ...")

@@ -144,7 +144,7 @@ def check(table, before):
 
 def session(table, plans, script, result_of, clock, ask):
     """One coordinator, until nothing is left or it is killed."""
-    table.recover()
+    table.queue.recover()
     inbox = Inbox(Path(table.store).with_name("t.db.requests"))
     executor = Fate(script, result_of, clock, ask)
 
@@ -183,7 +183,7 @@ def test_whatever_happens_the_accounts_agree_and_everything_is_trained_once(scri
 
         with Table(folder / "t.db", writable=True) as table:
             for plan in plans:
-                table.enqueue(plan)
+                table.queue.enqueue(plan)
         killed = True
         while killed:
             with Table(folder / "t.db", writable=True) as table:

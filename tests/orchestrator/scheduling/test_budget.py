@@ -79,15 +79,15 @@ def row_of(table):
 
 def test_flops_are_reserved_at_the_claim_and_settled_with_what_was_counted(table, planned, result_of):
     made = planned(width="16", seeds=2)
-    table.enqueue(made)
+    table.queue.enqueue(made)
     price = charged_flops(made.runs)
-    tokens = table.claim(list(price), price)
+    tokens = table.queue.claim(list(price), price)
     assert row_of(table)["reserved_flops"] == made.flops
-    table.finish([result_of(made.runs[0])], tokens)
+    table.queue.finish([result_of(made.runs[0])], tokens)
     row = row_of(table)
     assert row["charged_flops"] == row["reserved_flops"] == run_flops(made.runs[0])
-    table.record(result_of(made.runs[1]).history[:1], tokens)
-    table.release({made.runs[1].run_id: tokens[made.runs[1].run_id]}, "lost", "its worker died")
+    table.queue.record(result_of(made.runs[1]).history[:1], tokens)
+    table.queue.release({made.runs[1].run_id: tokens[made.runs[1].run_id]}, "lost", "its worker died")
     row = row_of(table)
     assert row["reserved_flops"] == 0
     assert row["charged_flops"] == run_flops(made.runs[0]) + result_of(made.runs[1]).history[0].flops
@@ -95,17 +95,17 @@ def test_flops_are_reserved_at_the_claim_and_settled_with_what_was_counted(table
 
 def test_lost_is_what_an_attempt_had_done_beyond_where_the_next_one_began(table, planned, result_of):
     (run,) = planned(width="16", seeds=1).runs
-    table.enqueue(planned(width="16", seeds=1))
+    table.queue.enqueue(planned(width="16", seeds=1))
     half = result_of(run).history[0]
     step = half.flops // half.step
-    tokens = table.claim([run.run_id])
-    table.record([half], tokens)
-    table.release(tokens, "lost", "its worker died")
+    tokens = table.queue.claim([run.run_id])
+    table.queue.record([half], tokens)
+    table.queue.release(tokens, "lost", "its worker died")
     assert row_of(table)["wasted_flops"] == 0  # a checkpoint may hold all of it
-    tokens = table.claim([run.run_id])
-    table.resume(Resumed(run.run_id, 1, step, 0.0, ()), tokens[run.run_id])
+    tokens = table.queue.claim([run.run_id])
+    table.queue.resume(Resumed(run.run_id, 1, step, 0.0, ()), tokens[run.run_id])
     assert row_of(table)["wasted_flops"] == half.flops - step
-    table.finish([result_of(run)], tokens)
+    table.queue.finish([result_of(run)], tokens)
     row = row_of(table)
     assert row["wasted_flops"] == half.flops - step
     assert row["charged_flops"] == row["flops"] + row["wasted_flops"]
@@ -113,21 +113,21 @@ def test_lost_is_what_an_attempt_had_done_beyond_where_the_next_one_began(table,
 
 def test_what_a_failed_run_had_done_is_lost_and_what_a_diverged_one_had_is_not(table, planned, result_of):
     made = planned(width="16", seeds=2)
-    table.enqueue(made)
-    tokens = table.claim([run.run_id for run in made.runs])
+    table.queue.enqueue(made)
+    tokens = table.queue.claim([run.run_id for run in made.runs])
     bad, datum = made.runs
-    table.record(result_of(bad).history[:1], tokens)
-    table.fail({bad.run_id: tokens[bad.run_id]}, "ValueError: no", "")
-    table.settle([End(datum.run_id, 1, "diverged", "diverged", result=result_of(datum, "diverged"))])
+    table.queue.record(result_of(bad).history[:1], tokens)
+    table.queue.fail({bad.run_id: tokens[bad.run_id]}, "ValueError: no", "")
+    table.queue.settle([End(datum.run_id, 1, "diverged", "diverged", result=result_of(datum, "diverged"))])
     assert row_of(table)["wasted_flops"] == result_of(bad).history[0].flops
 
 
 def test_the_remedy_is_enough(table, planned, price):
     """Raised to the figure that it names, the limit pays for everything."""
     made = planned(width="[16, 32]", more="limits: {total_flops: 1e6}")
-    table.enqueue(made)
+    table.queue.enqueue(made)
     assert remedy(row_of(table)) is None
-    table.move(
+    table.queue.move(
         [run.run_id for run in made.runs], "blocked", of=["queued"], reason="limits.total_flops 1e+06 reached"
     )
     said = remedy(row_of(table))

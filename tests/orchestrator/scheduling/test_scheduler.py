@@ -245,7 +245,7 @@ def test_a_parent_that_was_not_kept_is_trained_again(begin, table, planned):
 def test_a_parent_that_was_kept_is_left_alone(begin, table):
     scheduler, executor, made = begin(width="16", seeds="1", more=CHAIN)
     executor.kept.add(made.runs[0].run_id)
-    table.finish([executor._result_of(made.runs[0])], table.claim([made.runs[0].run_id]))
+    table.queue.finish([executor._result_of(made.runs[0])], table.queue.claim([made.runs[0].run_id]))
     scheduler.drain()
     assert sum(map(len, executor.submitted)) == 4
 

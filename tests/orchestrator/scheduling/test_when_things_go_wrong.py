@@ -131,7 +131,7 @@ def pragma(table):
     """Says a PRAGMA to the table's connection."""
 
     def say(text):
-        with table._engine.connect() as connection:
+        with table.engine.connect() as connection:
             return connection.connection.driver_connection.execute(f"PRAGMA {text}").fetchone()[0]
 
     return say
@@ -410,7 +410,7 @@ def test_a_sweep_begins_where_its_smoke_test_beats_chance(begin, table, result_o
         assert "--no-canary goes on all the same" in row["paused"]
         assert len(executor.submitted) == 1
         again, executor, _ = begin(**LONG)
-        table.tell("small", paused=None)
+        table.queue.tell("small", paused=None)
         again.drain()
         assert states(table) == {"done": 8}
     assert table.sweeps()[0]["charged_flops"] == made.flops  # the smoke test is not charged
@@ -442,7 +442,7 @@ def test_a_smoke_test_that_raises_pauses_its_sweep_and_one_whose_worker_dies_is_
 
 def test_a_sweep_that_has_trained_before_needs_no_smoke_test(begin, table, result_of):
     scheduler, executor, made = begin(how={"smoke_test": True}, **LONG)
-    table.finish([result_of(made.runs[0])], table.claim([made.runs[0].run_id]))
+    table.queue.finish([result_of(made.runs[0])], table.queue.claim([made.runs[0].run_id]))
     scheduler.drain()
     assert {run_id for stack in executor.submitted for run_id in stack} == {run.run_id for run in made.runs[1:]}
 

@@ -7,7 +7,7 @@ import pytest
 
 from orchestrator import read_sweep
 from orchestrator.searching.optuna_cell import CellSearch
-from orchestrator.store.trials import Standing
+from orchestrator.store.trials import RunState
 from orchestrator.sweep.planner import makers
 from trainer.result import Record
 
@@ -37,7 +37,7 @@ def cell_of(search="method: tpe", lr=LOG, weight_decay=DECAY, seeds="1"):
 def planted(run):
     """A bowl with its bottom at lr 1e-2, weight decay 0.05."""
     error = 0.1 + 0.05 * (math.log10(run.lr) + 2) ** 2 + 20 * (run.weight_decay - 0.05) ** 2
-    return Standing("done", min(error, 0.9), error, error)
+    return RunState("done", min(error, 0.9), error, error)
 
 
 def searched(cell, rounds=99, answer=planted):
@@ -79,7 +79,7 @@ def test_a_search_that_was_cut_off_has_the_trials_that_it_would_have_had(search,
     before, standing = searched(cell_of(lines(search)), rounds)
     in_flight = before[len(standing) :]
     assert in_flight
-    standing |= {run.run_id: Standing("queued", None, None, None) for trial in in_flight for run in trial.runs}
+    standing |= {run.run_id: RunState("queued", None, None, None) for trial in in_flight for run in trial.runs}
     again = cell_of(lines(search))
     again.restore(before, standing, {})
     assert again.ask() == []
@@ -158,8 +158,8 @@ def test_a_trial_of_several_seeds_is_worth_their_mean():
     cell = cell_of("trials: 4", seeds="3")
     (trial, *_) = cell.ask()
     assert [run.seed for run in trial.runs] == [0, 1, 2]
-    assert cell.value([Standing("done", e, 1.0, 0.5) for e in (0.1, 0.2, 0.6)]) == pytest.approx(0.3)
-    assert cell.value([Standing("done", 0.1, 1.0, 0.5), Standing("diverged", None, None, None)]) == pytest.approx(
+    assert cell.value([RunState("done", e, 1.0, 0.5) for e in (0.1, 0.2, 0.6)]) == pytest.approx(0.3)
+    assert cell.value([RunState("done", 0.1, 1.0, 0.5), RunState("diverged", None, None, None)]) == pytest.approx(
         0.55
     )
 
@@ -169,11 +169,11 @@ def test_a_round_is_told_when_all_of_it_is_over():
     first, second = cell.ask()
     standing = {
         first.runs[0].run_id: planted(first.runs[0]),
-        second.runs[0].run_id: Standing("running", None, None, None),
+        second.runs[0].run_id: RunState("running", None, None, None),
     }
     cell.settle(standing)
     assert cell.ask() == []
-    cell.settle({**standing, second.runs[0].run_id: Standing("failed", None, None, None)})
+    cell.settle({**standing, second.runs[0].run_id: RunState("failed", None, None, None)})
     assert len(cell.ask()) == 2
 
 
@@ -244,7 +244,7 @@ def test_the_median_pruner_judges_by_finished_trials_also_after_a_restart():
     for i, trial in enumerate(trials):
         for step, error in curve(i).items():
             assert not fresh.judge(record(trial.runs[0], step, error))
-    standing = {t.runs[0].run_id: Standing("done", 0.1 * (i + 1), 1.0, 0.5) for i, t in enumerate(trials)}
+    standing = {t.runs[0].run_id: RunState("done", 0.1 * (i + 1), 1.0, 0.5) for i, t in enumerate(trials)}
     fresh.settle(standing)
     again = cell_of("pruner: median\n  batch: 6\n  trials: 12")
     again.restore(trials, standing, {t.runs[0].run_id: curve(i) for i, t in enumerate(trials)})

@@ -7,7 +7,6 @@ from orchestrator import Table, plan, read_sweep
 from orchestrator.reporting.laws import laws
 from orchestrator.scheduling.scheduler import Scheduler
 from orchestrator.searching.sweep_search import SweepSearch, best_of, learning_rates
-from orchestrator.store.trials import declare
 from orchestrator.workers.executor import InlineExecutor
 
 TEXT = """\
@@ -33,10 +32,10 @@ def run(path, text, executor=None):
     planned = plan(sweep)
     with Table(path, writable=True) as table:
         if sweep.search:
-            declare(table, planned)
+            table.trials.declare(planned)
         else:
-            table.enqueue(planned)
-        table.recover()
+            table.queue.enqueue(planned)
+        table.queue.recover()
         search = SweepSearch(table, sweep) if sweep.search else None
         Scheduler(table, executor or InlineExecutor("cpu"), [sweep.sweep], search=search).drain()
         return table.frame("runs", sweep.sweep)

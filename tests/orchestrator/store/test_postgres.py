@@ -129,8 +129,8 @@ def test_a_sweep_is_trained_and_read_as_on_sqlite(store, planned, tmp_path):
     frames = []
     for where in (store, str(tmp_path / "t.db")):
         with Table(where, writable=True) as table:
-            assert table.enqueue(made) == len(made.runs)
-            assert table.enqueue(made) == 0
+            assert table.queue.enqueue(made) == len(made.runs)
+            assert table.queue.enqueue(made) == 0
             Scheduler(table, InlineExecutor("cpu"), [made.sweep]).drain()
             assert table.counts() == {"done": 4}
             (row,) = table.sweeps()
@@ -144,13 +144,13 @@ def test_every_run_is_claimed_exactly_once(store, planned):
     made = planned(seeds="40")
     ids = [run.run_id for run in made.runs]
     with Table(store, writable=True) as table:
-        table.enqueue(made)
+        table.queue.enqueue(made)
 
     def coordinator(number):
         claimed = []
         with Table(store, writable=True) as table:
             for i in range(number, len(ids) + number):
-                claimed += table.claim([ids[i % len(ids)], ids[(i + 1) % len(ids)]])
+                claimed += table.queue.claim([ids[i % len(ids)], ids[(i + 1) % len(ids)]])
         return claimed
 
     with ThreadPoolExecutor(4) as four:
@@ -163,25 +163,25 @@ def test_every_run_is_claimed_exactly_once(store, planned):
 def test_a_claim_does_not_wait_for_what_another_has_locked(two, planned):
     made, (one, other) = planned(), two
     ids = [run.run_id for run in made.runs]
-    one.enqueue(made)
-    with one.together():
-        assert set(one.claim(ids[:2])) == set(ids[:2])
-        assert set(other.claim(ids)) == set(ids[2:])  # at once: nothing is committed yet
+    one.queue.enqueue(made)
+    with one.transaction():
+        assert set(one.queue.claim(ids[:2])) == set(ids[:2])
+        assert set(other.queue.claim(ids)) == set(ids[2:])  # at once: nothing is committed yet
 
 
 def test_only_the_attempt_that_holds_a_run_ends_it(two, planned, result_of):
     made, (one, other) = planned(seeds="1", width="16"), two
     (run,) = made.runs
-    one.enqueue(made)
-    late = one.claim([run.run_id])
+    one.queue.enqueue(made)
+    late = one.queue.claim([run.run_id])
     with one.engine.begin() as connection:
         connection.execute(attempts.update().values(lease=0.0))
-    assert other.recover() == 1
-    mine = other.claim([run.run_id])
-    one.finish([result_of(run, error=0.9)], late)
+    assert other.queue.recover() == 1
+    mine = other.queue.claim([run.run_id])
+    one.queue.finish([result_of(run, error=0.9)], late)
     assert other.frame()["state"].item() == "running"
-    other.finish([result_of(run, error=0.1)], mine)
-    one.finish([result_of(run, error=0.9)], late)
+    other.queue.finish([result_of(run, error=0.1)], mine)
+    one.queue.finish([result_of(run, error=0.9)], late)
     assert other.frame()["error"].item() == 0.1
 
 
@@ -189,12 +189,12 @@ def test_what_ends_twice_at_once_ends_once(two, planned, result_of):
     """Both look, and both would write: the second waits for the first and finds that the attempt is over."""
     made, (one, other) = planned(seeds="1", width="16"), two
     (run,) = made.runs
-    one.enqueue(made)
-    mine = one.claim([run.run_id])
+    one.queue.enqueue(made)
+    mine = one.queue.claim([run.run_id])
     with ThreadPoolExecutor(1) as aside:
-        with one.together():
-            one.finish([result_of(run, error=0.1)], mine)
-            later = aside.submit(other.release, mine, "lost", "its lease ran out")
+        with one.transaction():
+            one.queue.finish([result_of(run, error=0.1)], mine)
+            later = aside.submit(other.queue.release, mine, "lost", "its lease ran out")
             time.sleep(0.3)
             assert not later.done()
         later.result(30)
@@ -205,23 +205,23 @@ def test_what_ends_twice_at_once_ends_once(two, planned, result_of):
 def test_a_living_coordinator_keeps_its_runs_and_a_dead_one_loses_them_at_once(store, planned):
     made = planned()
     with Table(store, writable=True) as table:
-        table.enqueue(made)
+        table.queue.enqueue(made)
         ids = [run.run_id for run in made.runs]
         text = f"""
 from orchestrator.store.table import Table
 with Table({store!r}, writable=True) as table:
-    table.claim({ids[:2]!r})
+    table.queue.claim({ids[:2]!r})
 """
         subprocess.run([sys.executable, "-c", text], check=True)
-        table.claim(ids[2:])
-        assert table.recover() == 2
+        table.queue.claim(ids[2:])
+        assert table.queue.recover() == 2
         assert table.states(made.sweep) == {run_id: "queued" if run_id in ids[:2] else "running" for run_id in ids}
 
 
 def test_two_coordinators_drain_one_sweep_together(store, planned):
     made = planned(seeds="8", lr="1e-3", epochs="3")
     with Table(store, writable=True) as table:
-        table.enqueue(made)
+        table.queue.enqueue(made)
 
     def drain(_):
         with Table(store, writable=True) as table:
@@ -274,7 +274,7 @@ def coordinators(store, planned, result_of):
     """Two coordinators at work on a sweep of eight runs, each alone in its stack, four of them in training."""
     made, executors = planned(seeds="4", epochs="3", lr="[1e-3]"), [Endless(result_of), Endless(result_of)]
     with Table(store, writable=True) as table:
-        table.enqueue(made)
+        table.queue.enqueue(made)
 
     def drain(executor):
         with Table(store, writable=True) as table:
@@ -380,7 +380,7 @@ def test_what_is_asked_about_other_sweeps_draws_no_coordinator_into_them(store, 
     table, made, executors = coordinators
     other = planned(sweep="other", width="64", seeds="2", epochs="5")
     with Table(store, writable=True) as elsewhere:
-        elsewhere.enqueue(other)  # as its own coordinator does
+        elsewhere.queue.enqueue(other)  # as its own coordinator does
     for verb in ("cancel", "retry", "prioritise", "pause", "resume"):
         ask(store, Request(verb, ("other",)))
     time.sleep(1.2)
@@ -407,8 +407,8 @@ def test_a_transaction_whose_commit_was_not_answered_is_written_once(two, planne
     """The server commits and the connection breaks: what is tried again finds all of it there."""
     made, (table, _) = planned(seeds="2", width="16"), two
     first, _ = made.runs
-    table.enqueue(made)
-    tokens, results = table.claim([run.run_id for run in made.runs]), [result_of(run) for run in made.runs]
+    table.queue.enqueue(made)
+    tokens, results = table.queue.claim([run.run_id for run in made.runs]), [result_of(run) for run in made.runs]
     buffer = WriteBuffer(tokens=tokens, records=list(results[1].history))
     buffer.ends = [End(first.run_id, tokens[first.run_id], "done", "done", result=results[0])]
     commit, cuts = table.engine.dialect.do_commit, [True]
@@ -481,7 +481,7 @@ def test_commands_that_meet_coordinators_in_the_same_rows_get_through(store, pla
     made = planned(seeds="20")
     ids = [run.run_id for run in made.runs]
     with Table(store, writable=True) as table:
-        table.enqueue(made)
+        table.queue.enqueue(made)
 
     def terminal(number):
         return [ask(store, Request("cancel" if i % 2 else "retry", (made.sweep,))) for i in range(4)]
@@ -489,9 +489,9 @@ def test_commands_that_meet_coordinators_in_the_same_rows_get_through(store, pla
     def coordinator(number):
         with Table(store, writable=True) as table:
             for i in range(60):
-                with table.together():
-                    mine = table.claim(ids[(7 * i + number) % 30 :][:8])
-                table.finish([result_of(run) for run in made.runs if run.run_id in mine][::-1], mine)
+                with table.transaction():
+                    mine = table.queue.claim(ids[(7 * i + number) % 30 :][:8])
+                table.queue.finish([result_of(run) for run in made.runs if run.run_id in mine][::-1], mine)
 
     with ThreadPoolExecutor(6) as pool:
         at_work = [pool.submit(coordinator, n) for n in range(2)] + [pool.submit(terminal, n) for n in range(4)]
@@ -510,12 +510,12 @@ def test_who_waits_for_a_row_holds_none_that_another_may_want_next(store, planne
     free = sa.select(runs.c.run_id).where(runs.c.run_id.in_(rest)).with_for_update(nowait=True)
     waiting = sa.text("SELECT count(*) FROM pg_stat_activity WHERE wait_event_type = 'Lock'")
     with Table(store, writable=True) as table, Table(store, writable=True) as other, ThreadPoolExecutor(1) as one:
-        table.enqueue(planned(seeds="20"))
+        table.queue.enqueue(planned(seeds="20"))
         said = {"cancel": (), "prioritise": (3,), "move": ("failed",)}[verb]
         of = {"of": ("queued",)} if verb == "move" else {}
         with table.engine.begin() as mine:
             mine.execute(sa.select(runs.c.run_id).where(runs.c.run_id == first).with_for_update())
-            asked = one.submit(getattr(other, verb), [first, *rest], *said, **of)
+            asked = one.submit(getattr(other.queue, verb), [first, *rest], *said, **of)
             while not mine.execute(waiting).scalar():
                 assert not asked.done()
                 time.sleep(0.01)
@@ -525,7 +525,7 @@ def test_who_waits_for_a_row_holds_none_that_another_may_want_next(store, planne
 
 def test_a_table_of_the_version_before_is_upgraded_once_by_whoever_comes_first(store, planned):
     with Table(store, writable=True) as table:
-        table.enqueue(planned())
+        table.queue.enqueue(planned())
         with table.engine.begin() as connection:
             connection.exec_driver_sql("ALTER TABLE runs DROP COLUMN asked")
             connection.exec_driver_sql("ALTER TABLE sweeps DROP COLUMN changed, DROP COLUMN added")
@@ -533,7 +533,7 @@ def test_a_table_of_the_version_before_is_upgraded_once_by_whoever_comes_first(s
 
     def come(_):
         with Table(store, writable=True) as table:
-            return table.cancel([run.run_id for run in planned().runs[:1]])[0]
+            return table.queue.cancel([run.run_id for run in planned().runs[:1]])[0]
 
     with ThreadPoolExecutor(4) as four:
         assert sorted(four.map(come, range(4))) == [0, 0, 0, 1]

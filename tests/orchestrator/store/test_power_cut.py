@@ -30,7 +30,7 @@ def train(table, stacks):
     for stack in [*stacks, []]:
         buffer, results = WriteBuffer(), [made_result(run) for run in before]
         if results:
-            table.record([result.history[0] for result in results[:-1]], claimed)
+            table.queue.record([result.history[0] for result in results[:-1]], claimed)
             acknowledge(f"recorded {' '.join(r.run_id for r in results[:-1])}".encode())
         buffer.ends = [End(r.run_id, claimed[r.run_id], "done", "done", result=r) for r in results]
         claimed, before = buffer.write(table, [stack] if stack else []), stack
@@ -47,8 +47,8 @@ for level in levels:
                 assert raw.execute("PRAGMA synchronous").fetchone() == (2,)
                 raw.execute(f"PRAGMA synchronous={level}")
                 raw.execute("PRAGMA wal_autocheckpoint=40")  # pages: so that it comes often
-            table.enqueue(planned)
-            table.recover()
+            table.queue.enqueue(planned)
+            table.queue.recover()
             train(table, part)
 """
 
@@ -136,6 +136,6 @@ def test_with_less_care_it_would_not_be(runs, tmp_path, level, wrong):
 def test_a_coordinator_goes_on_with_what_a_power_cut_has_left(runs, tmp_path):
     for store, done, _ in cuts(runs, "FULL", 20, tmp_path / "left", seed=2):
         with Table(store, writable=True) as table:
-            table.recover()
+            table.queue.recover()
             assert set(table.counts()) <= {"done", "queued"}
             assert done <= {row["run_id"] for row in table.listed(None, ["done"])}

@@ -37,7 +37,7 @@ def test_a_plan_goes_through_a_request_unchanged(table, planned):
 
 def test_runs_are_named_by_their_sweep_or_by_the_beginning_of_their_id(table, planned):
     made = planned()
-    table.enqueue(made)
+    table.queue.enqueue(made)
     one = made.runs[1]
     assert obey(table, Request("cancel", (one.run_id[:8],))).said == "1 of 1 runs are now cancelled"
     assert state_of(table, one) == "cancelled"
@@ -51,7 +51,7 @@ def test_runs_are_named_by_their_sweep_or_by_the_beginning_of_their_id(table, pl
     [("cancel", ()), ("retry", ("small",)), ("pause", ()), ("resume", ("small",)), ("prioritise", ())],
 )
 def test_only_what_asks_for_training_has_a_coordinator_take_a_sweep_on(table, planned, verb, wanted):
-    table.enqueue(planned())
+    table.queue.enqueue(planned())
     done = obey(table, Request(verb, ("small",)))
     assert (done.sweeps, done.wanted) == (("small",), wanted)
     assert obey(table, add(planned())).wanted == ("small",)
@@ -67,15 +67,15 @@ def test_only_what_asks_for_training_has_a_coordinator_take_a_sweep_on(table, pl
     ],
 )
 def test_what_is_not_there_is_said(table, planned, request_, complaint):
-    table.enqueue(planned())
+    table.queue.enqueue(planned())
     with pytest.raises(TableError, match=complaint):
         obey(table, request_)
 
 
 def test_a_run_in_training_is_left_to_the_coordinator(table, planned):
     made = planned()
-    table.enqueue(made)
-    table.claim([made.runs[0].run_id])
+    table.queue.enqueue(made)
+    table.queue.claim([made.runs[0].run_id])
     assert table.leaving() == []
     done = obey(table, Request("cancel", ("small",)))
     assert done.said == "3 of 4 runs are now cancelled; 1 in training will stop"
@@ -86,25 +86,25 @@ def test_a_run_in_training_is_left_to_the_coordinator(table, planned):
 def test_what_is_asked_of_a_run_outlives_its_coordinator_and_is_of_that_attempt_alone(store, planned):
     (run,) = (made := planned(width="16", seeds="1")).runs
     with Table(store, writable=True) as table:
-        table.enqueue(made)
-        table.claim([run.run_id])
+        table.queue.enqueue(made)
+        table.queue.claim([run.run_id])
         obey(table, Request("cancel", ("small",)))  # and here it is killed
     with Table(store, writable=True) as table:
-        assert table.recover() == 1
+        assert table.queue.recover() == 1
         assert table.shown(run.run_id)["state"] == "cancelled"
         obey(table, Request("retry", ("small",)))
-        assert table.claim([run.run_id]) == {run.run_id: 2}
+        assert table.queue.claim([run.run_id]) == {run.run_id: 2}
         assert table.leaving() == []
-        table.release({run.run_id: 2}, "lost", "its worker died")
+        table.queue.release({run.run_id: 2}, "lost", "its worker died")
         assert table.counts() == {"queued": 1}
 
 
 def test_a_run_that_ends_before_it_leaves_is_done(table, planned, result_of):
     (run,) = (made := planned(width="16", seeds="1")).runs
-    table.enqueue(made)
-    tokens = table.claim([run.run_id])
+    table.queue.enqueue(made)
+    tokens = table.queue.claim([run.run_id])
     obey(table, Request("cancel", ("small",)))
-    table.finish([result_of(run)], tokens)
+    table.queue.finish([result_of(run)], tokens)
     assert (table.counts(), table.leaving()) == ({"done": 1}, [])
 
 
@@ -130,7 +130,7 @@ def test_where_somebody_does_they_obey_and_answer(store, table, planned):
 
 def test_a_request_outlives_the_coordinator_that_did_not_see_it(store, planned):
     table = Table(store, writable=True)
-    table.enqueue(planned())
+    table.queue.enqueue(planned())
     waits = []
 
     def then_it_dies(_):
@@ -146,7 +146,7 @@ def test_a_request_outlives_the_coordinator_that_did_not_see_it(store, planned):
 
 
 def test_requests_are_obeyed_in_the_order_asked_and_once(store, table, planned):
-    table.enqueue(planned())
+    table.queue.enqueue(planned())
     inbox = inbox_of(store)
     for verb in ("pause", "resume", "pause"):
         inbox.ask(Request(verb))
@@ -159,7 +159,7 @@ def test_requests_are_obeyed_in_the_order_asked_and_once(store, table, planned):
 
 @pytest.mark.parametrize("text", ["{", "[]", '{"verb": "cancel"}', '{"verb": "add", "what": [], "plan": {}}'])
 def test_a_request_that_cannot_be_read_is_put_away(store, table, planned, text):
-    table.enqueue(planned())
+    table.queue.enqueue(planned())
     folder = Path(f"{store}.requests")
     folder.mkdir()
     (folder / "1.json").write_text(text)
@@ -173,7 +173,7 @@ def test_of_eight_coordinators_that_race_each_run_is_claimed_once_and_none_sees_
     """Threads stand for processes: a lock is of an open file (benchmarks/bench_table.py does it with processes)."""
     made = planned(width="[16, 32]", seeds=30)
     with Table(store, writable=True) as table:
-        table.enqueue(made)
+        table.queue.enqueue(made)
 
     def race(number):
         mine = []
@@ -183,7 +183,7 @@ def test_of_eight_coordinators_that_race_each_run_is_claimed_once_and_none_sees_
                     queued = table.queued("small")
                     if not queued:
                         return mine
-                    mine += table.claim([run.run_id for run in queued[: 1 + number % 3]])
+                    mine += table.queue.claim([run.run_id for run in queued[: 1 + number % 3]])
             except TableBusyError:
                 time.sleep(0.001)
 

@@ -35,8 +35,8 @@ def table(store):
 def claimed(table, planned):
     """A table whose sweep `small` is all claimed, and the tokens."""
     made = planned()
-    table.enqueue(made)
-    return made, table.claim([run.run_id for run in made.runs])
+    table.queue.enqueue(made)
+    return made, table.queue.claim([run.run_id for run in made.runs])
 
 
 def states(table, sweep="small"):
@@ -47,49 +47,49 @@ def states(table, sweep="small"):
 
 
 def test_enqueueing_again_adds_nothing(table, planned):
-    assert table.enqueue(planned()) == 4
+    assert table.queue.enqueue(planned()) == 4
     before = table.frame()
-    assert table.enqueue(planned()) == 0
+    assert table.queue.enqueue(planned()) == 0
     pd.testing.assert_frame_equal(table.frame(), before)
 
 
 def test_two_sweeps_share_what_both_declare(table, planned):
-    table.enqueue(planned(sweep="one", width="[16, 32]"))
-    assert table.enqueue(planned(sweep="two", width="[32, 48]")) == 2
+    table.queue.enqueue(planned(sweep="one", width="[16, 32]"))
+    assert table.queue.enqueue(planned(sweep="two", width="[32, 48]")) == 2
     assert [row["runs"] for row in table.sweeps()] == [4, 4]
     assert sum(table.counts().values()) == 6
     both = table.frame().groupby("run_id")["sweep"].apply(list)
     assert both[both.map(len) == 2].tolist() == [["one", "two"]] * 2
-    table.claim([run.run_id for run in table.queued("one")])
+    table.queue.claim([run.run_id for run in table.queued("one")])
     assert {run.width for run in table.queued("two")} == {48}
 
 
 def test_a_run_that_left_the_file_leaves_the_sweep_and_stays_in_the_table(table, planned):
-    table.enqueue(planned(width="[16, 32]"))
-    table.enqueue(planned(width="[32]"))
+    table.queue.enqueue(planned(width="[16, 32]"))
+    table.queue.enqueue(planned(width="[32]"))
     assert set(table.frame("runs", "small")["width"]) == {32}
     assert sum(table.counts().values()) == 4
 
 
 def test_queued_runs_come_back_as_planned_and_in_its_order(table, planned):
     made = planned(width="[32, 16, 48]")
-    table.enqueue(made)
+    table.queue.enqueue(made)
     assert table.queued("small") == list(made.runs)
 
 
 def test_an_attempt_that_is_cut_off_is_charged_for_what_it_recorded(table, claimed, result_of):
     made, tokens = claimed
     first = result_of(made.runs[0])
-    table.record([first.history[0]], tokens)
-    table.release(tokens, "lost", "its worker died")
+    table.queue.record([first.history[0]], tokens)
+    table.queue.release(tokens, "lost", "its worker died")
     attempts = table.frame("attempts").set_index("run_id")
     assert attempts.loc[first.run_id, "flops"] == first.history[0].flops
     assert set(attempts["flops"].drop(first.run_id)) == {0}
-    again = table.claim([first.run_id])
+    again = table.queue.claim([first.run_id])
     half = first.history[0]
-    table.resume(Resumed(first.run_id, half.step, half.flops, half.seconds, (half,)), again[first.run_id])
+    table.queue.resume(Resumed(first.run_id, half.step, half.flops, half.seconds, (half,)), again[first.run_id])
     assert list(table.frame("history")["step"]) == [half.step]
-    table.finish([first], again)
+    table.queue.finish([first], again)
     attempts = table.frame("attempts").query("run_id == @first.run_id")
     assert list(attempts["resumed_step"]) == [0, half.step]
     assert attempts["flops"].sum() == first.flops == table.frame()["flops"].sum()
@@ -98,31 +98,31 @@ def test_an_attempt_that_is_cut_off_is_charged_for_what_it_recorded(table, claim
 def test_an_attempt_that_is_over_resumes_nothing(table, claimed, result_of):
     made, tokens = claimed
     record = result_of(made.runs[0]).history[0]
-    table.release(tokens, "lost", "its worker died")
-    table.claim([record.run_id])
+    table.queue.release(tokens, "lost", "its worker died")
+    table.queue.claim([record.run_id])
     old = tokens[record.run_id]
-    table.resume(Resumed(record.run_id, record.step, record.flops, record.seconds, (record,)), old)
+    table.queue.resume(Resumed(record.run_id, record.step, record.flops, record.seconds, (record,)), old)
     assert table.frame("history").empty
     assert set(table.frame("attempts")["resumed_step"]) == {0}
 
 
 def test_a_run_is_claimed_exactly_once(table, planned):
     made = planned(width="[16, 32]", seeds=20)
-    table.enqueue(made)
+    table.queue.enqueue(made)
     ids = [run.run_id for run in made.runs]
-    first = table.claim(ids[:25])
-    second = table.claim(ids)
+    first = table.queue.claim(ids[:25])
+    second = table.queue.claim(ids)
     assert set(first) | set(second) == set(ids)
     assert not set(first) & set(second)
-    assert table.claim(ids) == {}
+    assert table.queue.claim(ids) == {}
     assert set(first.values()) == {1}
 
 
 def test_a_finished_run_is_not_claimed_again(table, claimed, result_of):
     made, tokens = claimed
-    table.finish([result_of(run) for run in made.runs], tokens)
-    assert table.claim(list(tokens)) == {}
-    assert table.enqueue(made) == 0
+    table.queue.finish([result_of(run) for run in made.runs], tokens)
+    assert table.queue.claim(list(tokens)) == {}
+    assert table.queue.enqueue(made) == 0
     assert states(table) == ["done"] * 4
 
 
@@ -131,12 +131,12 @@ def test_a_finished_run_is_not_claimed_again(table, claimed, result_of):
 
 def test_an_old_token_changes_nothing(table, claimed, result_of):
     made, old = claimed
-    table.release(old, "lost", "its worker died")
-    table.claim(list(old))
+    table.queue.release(old, "lost", "its worker died")
+    table.queue.claim(list(old))
     before, attempts = table.frame(), table.frame("attempts")
-    table.finish([result_of(run) for run in made.runs], old)
-    table.fail(old, "too late", "")
-    table.release(old, "lost", "too late")
+    table.queue.finish([result_of(run) for run in made.runs], old)
+    table.queue.fail(old, "too late", "")
+    table.queue.release(old, "lost", "too late")
     pd.testing.assert_frame_equal(table.frame(), before)
     pd.testing.assert_frame_equal(table.frame("attempts"), attempts)
     assert states(table) == ["running"] * 4
@@ -144,57 +144,57 @@ def test_an_old_token_changes_nothing(table, claimed, result_of):
 
 def test_a_run_ends_once(table, claimed, result_of):
     made, tokens = claimed
-    table.finish([result_of(run, error=0.25) for run in made.runs], tokens)
-    table.finish([result_of(run, error=0.75) for run in made.runs], tokens)
-    table.fail(tokens, "too late", "")
+    table.queue.finish([result_of(run, error=0.25) for run in made.runs], tokens)
+    table.queue.finish([result_of(run, error=0.75) for run in made.runs], tokens)
+    table.queue.fail(tokens, "too late", "")
     assert set(table.frame()["error"]) == {0.25}
     assert states(table) == ["done"] * 4
 
 
 def test_a_new_attempt_drops_what_the_old_one_recorded(table, claimed, result_of):
     made, tokens = claimed
-    table.record(result_of(made.runs[0]).history, tokens)
+    table.queue.record(result_of(made.runs[0]).history, tokens)
     assert len(table.frame("history")) == 2
-    table.release(tokens, "interrupted", "stopped")
-    assert set(table.claim(list(tokens)).values()) == {2}
+    table.queue.release(tokens, "interrupted", "stopped")
+    assert set(table.queue.claim(list(tokens)).values()) == {2}
     assert len(table.frame("history")) == 0
 
 
 def test_a_record_of_an_attempt_that_is_over_is_not_kept(table, claimed, result_of):
     made, old = claimed
-    table.release(old, "lost", "its worker died")
-    table.record(result_of(made.runs[0]).history, old)
+    table.queue.release(old, "lost", "its worker died")
+    table.queue.record(result_of(made.runs[0]).history, old)
     assert table.frame("history").empty
-    new = table.claim(list(old))
-    table.record(result_of(made.runs[0]).history, old)
+    new = table.queue.claim(list(old))
+    table.queue.record(result_of(made.runs[0]).history, old)
     assert table.frame("history").empty
-    table.record(result_of(made.runs[0]).history, new)
+    table.queue.record(result_of(made.runs[0]).history, new)
     assert len(table.frame("history")) == 2
 
 
 def test_only_what_nobody_trains_is_moved(table, claimed):
     ids = list(claimed[1])
-    assert table.move(ids, "cancelled", of=["queued", "blocked"]) == 0
+    assert table.queue.move(ids, "cancelled", of=["queued", "blocked"]) == 0
     assert states(table) == ["running"] * 4
     for before, after in [("running", "done"), ("done", "failed"), ("diverged", "queued")]:
         with pytest.raises((AssertionError, KeyError)):
-            table.move(ids, after, of=[before])
+            table.queue.move(ids, after, of=[before])
 
 
 def test_a_worker_that_outlived_its_coordinator_is_ended_before_its_run_is_queued_again(store, planned):
     made = planned(width="16", seeds=2)
     with subprocess.Popen(["sleep", "60"]) as orphan, subprocess.Popen(["sleep", "60"]) as bystander:
         with Table(store, writable=True) as table:
-            table.enqueue(made)
-            tokens = table.claim([run.run_id for run in made.runs])
+            table.queue.enqueue(made)
+            tokens = table.queue.claim([run.run_id for run in made.runs])
             of = [
                 process_of(orphan.pid),
                 process_of(bystander.pid)._replace(started=1),
             ]  # its number was used again
             for (run_id, token), process in zip(tokens.items(), of, strict=True):
-                table.began({run_id: token}, process)
+                table.queue.began({run_id: token}, process)
         with Table(store, writable=True) as table:
-            assert table.recover() == 2
+            assert table.queue.recover() == 2
         assert orphan.wait(10) == -signal.SIGKILL
         assert bystander.poll() is None
         bystander.kill()
@@ -207,8 +207,8 @@ def process_of(pid):
 
 def test_every_attempt_is_kept_with_how_it_ended(table, claimed, result_of):
     made, tokens = claimed
-    table.release(tokens, "lost", "its worker died")
-    table.finish([result_of(run) for run in made.runs], table.claim(list(tokens)))
+    table.queue.release(tokens, "lost", "its worker died")
+    table.queue.finish([result_of(run) for run in made.runs], table.queue.claim(list(tokens)))
     attempts = table.frame("attempts")
     one = attempts[attempts["run_id"] == made.runs[0].run_id]
     assert one["outcome"].tolist() == ["lost", "done"]
@@ -220,12 +220,12 @@ def test_every_attempt_is_kept_with_how_it_ended(table, claimed, result_of):
 def test_recovery_takes_back_what_a_dead_coordinator_left(store, planned):
     made = planned()
     with Table(store, writable=True) as table:
-        table.enqueue(made)
-        table.claim([run.run_id for run in made.runs[:3]])
+        table.queue.enqueue(made)
+        table.queue.claim([run.run_id for run in made.runs[:3]])
     with Table(store, writable=True) as table:
-        assert table.recover() == 3
+        assert table.queue.recover() == 3
         assert states(table) == ["queued"] * 4
-        assert table.recover() == 0
+        assert table.queue.recover() == 0
         assert table.frame("attempts")["outcome"].tolist() == ["lost"] * 3
 
 
@@ -233,27 +233,27 @@ def test_recovery_leaves_another_host_its_runs_until_the_lease_ends(table, claim
     _, tokens = claimed
     with sqlite3.connect(table.store) as direct:
         direct.execute("UPDATE attempts SET coordinator = 'elsewhere/b/1/2'")
-    assert table.recover() == 0
-    table.renew(tokens)
+    assert table.queue.recover() == 0
+    table.queue.renew(tokens)
     lease = table.frame("attempts")["lease"]
     assert (lease > time.time() + LEASE / 2).all()
     with sqlite3.connect(table.store) as direct:
         direct.execute("UPDATE attempts SET lease = ?", [time.time() - 1])
     direct.close()
-    assert table.recover() == 4
+    assert table.queue.recover() == 4
 
 
 def test_a_failed_run_keeps_its_traceback_until_it_is_asked_again(table, claimed):
     made, tokens = claimed
     guilty = made.runs[0].run_id
-    table.fail({guilty: tokens[guilty]}, "ValueError: no", "Traceback ...\nValueError: no")
+    table.queue.fail({guilty: tokens[guilty]}, "ValueError: no", "Traceback ...\nValueError: no")
     (failure,) = table.failures("small")
     assert (failure["run_id"], failure["reason"]) == (guilty, "ValueError: no")
     assert failure["traceback"].startswith("Traceback")
-    assert table.move(table.states("other"), "queued", of=["failed"]) == 0
-    assert table.move(table.states("small"), "queued", of=["failed"]) == 1
+    assert table.queue.move(table.states("other"), "queued", of=["failed"]) == 0
+    assert table.queue.move(table.states("small"), "queued", of=["failed"]) == 1
     assert table.failures("small") == []
-    assert table.claim([guilty]) == {guilty: 2}
+    assert table.queue.claim([guilty]) == {guilty: 2}
 
 
 # reading
@@ -261,7 +261,7 @@ def test_a_failed_run_keeps_its_traceback_until_it_is_asked_again(table, claimed
 
 def test_results_are_one_row_a_run_with_plain_columns(store, table, claimed, result_of):
     made, tokens = claimed
-    table.finish([result_of(run) for run in made.runs[:3]], tokens)
+    table.queue.finish([result_of(run) for run in made.runs[:3]], tokens)
     frame = orchestrator.results(store)
     assert frame["run_id"].tolist() == [run.run_id for run in made.runs]
     assert frame["sweep"].unique().tolist() == ["small"]
@@ -280,8 +280,8 @@ def test_results_are_one_row_a_run_with_plain_columns(store, table, claimed, res
 def test_history_is_one_row_a_record_in_order(store, table, claimed, result_of):
     made, tokens = claimed
     results = [result_of(run) for run in made.runs]
-    table.record([record for result in results for record in result.history[:1]], tokens)
-    table.finish(results, tokens)
+    table.queue.record([record for result in results for record in result.history[:1]], tokens)
+    table.queue.finish(results, tokens)
     frame = orchestrator.history(store, "small")
     wanted = [(r.run_id, r.step, r.flops, r.error) for result in results for r in result.history]
     assert list(frame[["run_id", "step", "flops", "error"]].itertuples(index=False, name=None)) == wanted
@@ -289,8 +289,8 @@ def test_history_is_one_row_a_record_in_order(store, table, claimed, result_of):
 
 def test_a_sweep_is_summed_up(table, claimed, result_of):
     made, tokens = claimed
-    table.finish([result_of(run, error=0.5 - i / 10) for i, run in enumerate(made.runs[:2])], tokens)
-    table.finish([result_of(made.runs[2], "diverged", float("nan"))], tokens)
+    table.queue.finish([result_of(run, error=0.5 - i / 10) for i, run in enumerate(made.runs[:2])], tokens)
+    table.queue.finish([result_of(made.runs[2], "diverged", float("nan"))], tokens)
     (row,) = table.sweeps()
     counted = {name: row[name] for name in ("runs", "queued", "running", "done", "failed", "diverged")}
     assert counted == {"runs": 4, "queued": 0, "running": 1, "done": 2, "failed": 0, "diverged": 1}
@@ -301,7 +301,7 @@ def test_a_sweep_is_summed_up(table, claimed, result_of):
 def test_the_password_of_a_data_url_is_for_workers_alone(table, planned):
     made = planned()
     secret = replace(made, runs=tuple(replace(run, path="sftp://me:s3cret@host/x.npz") for run in made.runs))
-    table.enqueue(secret)
+    table.queue.enqueue(secret)
     assert {run.path for run in table.queued("small")} == {"sftp://me:s3cret@host/x.npz"}
     assert set(table.frame()["path"]) == {"sftp://me:***@host/x.npz"}
     found = table.shown(made.runs[0].run_id)
@@ -310,7 +310,7 @@ def test_the_password_of_a_data_url_is_for_workers_alone(table, planned):
 
 def test_a_sweep_may_cost_more_flops_than_an_integer_of_the_database_holds(table, planned):
     """Two of the paper's sweeps do: 1e19 FLOPs in all."""
-    table.enqueue(planned())
+    table.queue.enqueue(planned())
     with sqlite3.connect(table.store) as direct:
         direct.execute("UPDATE runs SET planned_flops = 6000000000000000000")
     direct.close()
@@ -321,7 +321,7 @@ def test_a_sweep_may_cost_more_flops_than_an_integer_of_the_database_holds(table
 
 
 def test_a_second_writer_is_refused_by_name_and_readers_are_not(store, table, planned):
-    table.enqueue(planned())
+    table.queue.enqueue(planned())
     code = f"from orchestrator import Table; Table({str(store)!r}, writable=True)"
     refused = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False, timeout=60)
     last = refused.stderr.strip().splitlines()[-1]
@@ -333,18 +333,18 @@ def test_a_second_writer_is_refused_by_name_and_readers_are_not(store, table, pl
 def test_a_closed_table_can_be_written_by_the_next(store, planned):
     for _ in range(2):
         with Table(store, writable=True) as table:
-            table.enqueue(planned())
+            table.queue.enqueue(planned())
 
 
 def test_a_reader_cannot_write(store, table, planned):
-    table.enqueue(planned())
+    table.queue.enqueue(planned())
     with Table(store) as reader, pytest.raises(Exception, match="readonly"):
-        reader.enqueue(planned(width="48"))
+        reader.queue.enqueue(planned(width="48"))
     assert table.counts() == {"queued": 4}
 
 
 def test_a_commit_survives_a_power_cut(table):
-    with table._engine.connect() as connection:
+    with table.engine.connect() as connection:
         raw = connection.connection.driver_connection
         assert raw.execute("PRAGMA journal_mode").fetchone() == ("wal",)
         assert raw.execute("PRAGMA synchronous").fetchone() == (2,)  # FULL
@@ -354,7 +354,7 @@ def test_a_commit_survives_a_power_cut(table):
 def test_a_table_may_have_any_name(tmp_path, planned, name):
     store = tmp_path / "folder of mine" / name
     with Table(store, writable=True) as table:
-        table.enqueue(planned())
+        table.queue.enqueue(planned())
     assert store.exists()
     assert len(orchestrator.results(store)) == 4
 
@@ -393,7 +393,7 @@ def test_a_measured_speed_is_kept_with_the_table(store):
 @pytest.mark.parametrize("writable", [True, False])
 def test_another_schema_version_is_refused(store, planned, writable):
     with Table(store, writable=True) as table:
-        table.enqueue(planned())
+        table.queue.enqueue(planned())
     with sqlite3.connect(store) as direct:
         direct.execute("UPDATE meta SET version = 99")
     direct.close()
@@ -404,7 +404,7 @@ def test_another_schema_version_is_refused(store, planned, writable):
 def test_an_older_table_is_brought_up_to_date_by_the_next_writer(store, planned):
     made = planned()
     with Table(store, writable=True) as table:
-        table.enqueue(made)
+        table.queue.enqueue(made)
         whole = table.frame()
     with sqlite3.connect(store) as direct:
         for column in ("mixup", "dropout", "precision"):
@@ -426,8 +426,8 @@ def test_a_running_table_of_the_version_before_is_upgraded_and_its_runs_taken_ba
     """What stands in it is of the version before: attempts named only the coordinator's host."""
     made = planned()
     with Table(store, writable=True) as table:
-        table.enqueue(made)
-        table.claim([run.run_id for run in made.runs])
+        table.queue.enqueue(made)
+        table.queue.claim([run.run_id for run in made.runs])
         host = table.frame("attempts")["coordinator"].iloc[0].split("/")[0]
     with sqlite3.connect(store) as direct:
         direct.execute("UPDATE attempts SET host = ?", [host])
@@ -437,10 +437,10 @@ def test_a_running_table_of_the_version_before_is_upgraded_and_its_runs_taken_ba
         direct.execute("UPDATE meta SET version = 3")
     direct.close()
     with Table(store, writable=True) as table:
-        assert table.recover() == 4
+        assert table.queue.recover() == 4
         assert set(table.frame()["priority"]) == {0}
         assert table.limits("small") == made.limits
-        assert set(table.claim([run.run_id for run in made.runs]).values()) == {2}
+        assert set(table.queue.claim([run.run_id for run in made.runs]).values()) == {2}
 
 
 NEW_IN_4 = {
@@ -461,13 +461,13 @@ from tests.paths import ROOT
 
 with Table({store!r}, writable=True) as table:
     planned = plan(read_sweep({text!r}))
-    table.enqueue(planned)
+    table.queue.enqueue(planned)
     run_id = planned.runs[0].run_id
-    claimed = table.claim([run_id])
+    claimed = table.queue.claim([run_id])
     step = 0
     while True:
         step += 1
-        table.record([Record(run_id, step, step, step, 0.0, 0.0, 0.0, 0.0)], claimed)
+        table.queue.record([Record(run_id, step, step, step, 0.0, 0.0, 0.0, 0.0)], claimed)
         print(step, flush=True)
 """
 
@@ -480,7 +480,7 @@ def test_kill_9_in_the_middle_of_writing_loses_no_committed_record(store, text_o
         said += [int(line) for line in writer.stdout if line.strip()]
     with Table(store, writable=True) as table:  # and its lock died with it
         steps = table.frame("history")["step"].tolist()
-        assert table.recover() == 1
+        assert table.queue.recover() == 1
     assert steps[: len(said)] == said
     assert len(steps) - len(said) in (0, 1)  # committed, and killed before it could say so
     with sqlite3.connect(store) as direct:

@@ -47,7 +47,7 @@ def cramped(tmp_path, text):
     """The rows and attempts of a sweep under a cap of 2 GiB of which admission knows nothing."""
     executor = RayExecutor(slots=1, device="cuda", files=Files(tmp_path / "c"), worker=Cramped)
     with Table(tmp_path / "t.db", writable=True) as table:
-        table.enqueue(plan(read_sweep(text)))
+        table.queue.enqueue(plan(read_sweep(text)))
         try:
             Scheduler(table, executor, ["small"], files=Files(tmp_path / "c")).drain()
         finally:
