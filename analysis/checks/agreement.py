@@ -1,4 +1,4 @@
-"""The three approaches of Hoffmann et al. 2022 side by side on one table, and the algebra that ties them.
+"""The three approaches of Hoffmann et al. 2022 on one table, compared.
 
 Where y = floor + A N^-alpha + B D^-beta and C = k N D, the optimum at C is N* ~ C^n with n = beta / (alpha + beta),
 D* ~ C^d with d = alpha / (alpha + beta), and y* - floor falls as C^-(alpha beta / (alpha + beta)).
@@ -19,8 +19,10 @@ from analysis.approaches.frontier import fit_frontier, frontier
 from analysis.approaches.isoflop import fit_isoflop, prepare
 from analysis.approaches.optimum import exponents, fit_price
 from analysis.approaches.surface import fit_surface
+from analysis.checks.parts import UNKNOWN, attempt
 from analysis.fits.power_law import fit_power_law
 from analysis.fits.quantity import Draws, Quantity, quantity
+from analysis.fits.summary import Summary
 from analysis.solver import bootstrap
 from analysis.solver.fitting import FitError
 
@@ -39,15 +41,15 @@ QUANTITIES = {
 
 
 @dataclass(frozen=True, eq=False)
-class Agreement:
-    """What each approach says of the exponents n, d, y of QUANTITIES.
+class Agreement(Summary):
+    """The exponents n, d, y of QUANTITIES by each approach.
 
     Attributes:
-        table: one row an approach and quantity: `approach`, `quantity`, `value`, `low`, `high`, and `why_not` where
+        table: one row per approach and quantity: `approach`, `quantity`, `value`, `low`, `high`, and `why_not` if
             the approach has no answer (value NaN).
-        conflicts: pairs of approaches whose intervals do not meet, one sentence each.
+        conflicts: pairs of approaches whose intervals do not overlap, one sentence each.
         level: of the intervals.
-        warnings: what a reader must know; the conflicts are among them.
+        warnings: the conflicts and other cautions.
     """
 
     table: pd.DataFrame
@@ -57,28 +59,23 @@ class Agreement:
 
     @property
     def agrees(self) -> bool:
-        """Whether no two approaches contradict each other."""
+        """Whether all intervals overlap."""
         return not self.conflicts
 
     def summary(self) -> str:
-        """A line for every quantity, with every approach on it."""
+        """One line per quantity, with the value of each approach."""
         lines = ["the approaches agree" if self.agrees else "the approaches do not agree"]
         for name, text in QUANTITIES.items():
-            mine = self.table[(self.table["quantity"] == name) & self.table["value"].notna()]
-            said = [f"{row.approach} {_quoted(row)}" for row in mine.itertuples()]
-            lines.append(f"  {text}: {'; '.join(said) or 'no answer'}")
+            rows = self.table[(self.table["quantity"] == name) & self.table["value"].notna()]
+            values = [f"{row['approach']} {_interval(row)}" for row in rows.to_dict("records")]
+            lines.append(f"  {text}: {'; '.join(values) or 'no answer'}")
         silent = self.table[self.table["value"].isna()].drop_duplicates(["approach", "why_not"])
         lines += [f"  {row.approach} has no answer: {row.why_not}" for row in silent.itertuples()]
-        return "\n".join([*lines, *(f"  caution: {text}" for text in self.warnings)])
+        return "\n".join([*lines, *self.cautions()])
 
     def to_dict(self) -> dict[str, Any]:
         """As JSON can hold it."""
-        table = self.table.astype(object).where(self.table.notna(), None)
-        out = {"agrees": self.agrees, "level": self.level, "table": table.to_dict("records")}
-        return out | {"conflicts": list(self.conflicts), "warnings": list(self.warnings)}
-
-    def __str__(self) -> str:
-        return self.summary()
+        return {**super().to_dict(), "agrees": self.agrees}
 
 
 def agree(
@@ -92,17 +89,17 @@ def agree(
     level: float = 0.95,
     seed: int = 0,
 ) -> Agreement:
-    """Run approach 1 (frontier), 2 (isoFLOP minima, interpolated and by parabolas) and 3 (surface) on one table.
+    """Run approach 1 (frontier), 2 (isoFLOP minima, by Akima splines and by parabolas) and 3 (surface).
 
-    Intervals that do not meet are a conflict: the surface is not the law of this table, or the design moves an
-    approach (see `design_bias`). Agreement is no proof: the approaches share their data.
+    Intervals that do not overlap are a conflict: the surface is not the law of this table, or the design biases an
+    approach (see `design_bias`). Agreement proves little, since the approaches share their data.
 
     Args:
-        frame: one row a run.
+        frame: one row per run.
         n: name of the column of sizes.
-        d: name of the column of examples; without one, C / (6 n).
-        y: name of the column that was measured.
-        budget: the column of compute; default `budget` where there is one, else `flops`.
+        d: name of the column of examples; if absent, C / (6 n).
+        y: name of the measured column.
+        budget: name of the column of compute; default `budget` if present, else `flops`.
         resamples: bootstrap resamples of every approach.
         level: nominal coverage of the intervals.
         seed: of the resampling.
@@ -111,18 +108,16 @@ def agree(
         ValueError: a column is missing or unfit.
     """
     table, budget, notes = prepare(frame, n, y, d, budget)
-    rows = approaches(table, (n, d, y, budget), resamples=resamples, level=level, seed=seed)
+    rows = by_approach(table, (n, d, y, budget), resamples=resamples, level=level, seed=seed)
     conflicts = tuple(_conflicts(rows))
     price = fit_price(table, n, d, budget)
     if abs(price.power - 1) > 0.02:
-        told = (
-            f"{budget} grows as {n}^{price.power:.2f} an example, not as {n}: the surface's exponents allow for it"
-        )
-        notes = (*notes, told)
+        cost = f"{budget} per example grows as {n}^{price.power:.2f}, not as {n}"
+        notes = (*notes, f"{cost}; the exponents of the surface take this into account")
     return Agreement(pd.DataFrame(rows), conflicts, level, (*conflicts, *notes))
 
 
-def approaches(
+def by_approach(
     table: pd.DataFrame, names: tuple[str, str, str, str], *, resamples: int, level: float, seed: int
 ) -> list[dict[str, Any]]:
     """Rows of `Agreement.table` for a table checked by `prepare`; `names` are the columns n, d, y, budget."""
@@ -135,12 +130,9 @@ def approaches(
     }
     rows = []
     for approach, run in runs.items():
-        try:
-            found, why_not = run(), ""
-        except (FitError, ValueError) as error:
-            found, why_not = {}, str(error)
+        values, why_not = attempt(run)
         for name in QUANTITIES:
-            at = found.get(name, Quantity(np.nan, np.nan, np.nan, np.empty(0)))
+            at = (values or {}).get(name, UNKNOWN)
             row = {"approach": approach, "quantity": name, "value": at.value, "low": at.low, "high": at.high}
             rows.append(row | {"why_not": why_not or ("" if np.isfinite(at.value) else "not determined")})
     return rows
@@ -151,8 +143,8 @@ def _frontier(
 ) -> dict[str, Quantity]:
     """Approach 1: slopes of log n and log d along the frontier.
 
-    Its points are drawn with replacement, each anywhere within half a step of the grid of sizes: a frontier cell
-    is the best of those that were run.
+    Resamples draw its points with replacement and move each by up to half a step of the grid of sizes, since a
+    frontier cell is the best of those that were run.
     """
     n, d, y, budget = names
     points = frontier(table, x=budget, y=y)
@@ -180,12 +172,12 @@ def _isoflop(
     fit = fit_isoflop(table, n, y, d=d, budget=budget, method=method, **options)
     if not fit.supported:
         raise FitError("; ".join(fit.reasons))
-    found = {"n": fit.n_exponent, "d": fit.d_exponent}
+    values = {"n": fit.n_exponent, "d": fit.d_exponent}
     used = fit.optima[fit.optima["refused"] == ""]
     if len(used) > 3:
         lowest = fit_power_law(used, x="budget", y="y", **options)
-        found["y"] = _exponent(lowest.exponent, lowest.intervals["exponent"], lowest.replicates.exponent)
-    return found
+        values["y"] = _exponent(lowest.exponent, lowest.intervals["exponent"], lowest.replicates.exponent)
+    return values
 
 
 def _surface(
@@ -206,10 +198,9 @@ def _exponent(value: float, ends: tuple[float, float], replicates: Array) -> Qua
 
 
 def _grid_step(table: pd.DataFrame, n: str, budget: str) -> float:
-    """The typical step of log n between neighbouring sizes of one budget; 0 where no budgets are told apart."""
-    try:
-        group = by_budget(table, budget)
-    except ValueError:
+    """The median step of log n between neighbouring sizes of one budget; 0 if budgets cannot be separated."""
+    group, _ = attempt(lambda: by_budget(table, budget))
+    if group is None:
         return 0.0
     steps = [np.diff(np.unique(np.log(sizes))) for _, sizes in table[n].groupby(group)]
     every = np.concatenate(steps)
@@ -226,22 +217,13 @@ def _slopes(x: Array, y: Array, weights: Array) -> Array:
 
 
 def _conflicts(rows: list[dict[str, Any]]) -> list[str]:
-    said = [row for row in rows if np.isfinite(row["high"] - row["low"])]
-    pairs = itertools.combinations(said, 2)
-    apart = [
-        (a, b)
-        for a, b in pairs
+    bounded = [row for row in rows if np.isfinite(row["high"] - row["low"])]
+    return [
+        f"{QUANTITIES[a['quantity']]}: {a['approach']} {_interval(a)} contradicts {b['approach']} {_interval(b)}"
+        for a, b in itertools.combinations(bounded, 2)
         if a["quantity"] == b["quantity"] and (a["high"] < b["low"] or b["high"] < a["low"])
     ]
-    return [
-        f"{QUANTITIES[a['quantity']]}: {a['approach']} {_ends(a)} contradicts {b['approach']} {_ends(b)}"
-        for a, b in apart
-    ]
 
 
-def _ends(row: Mapping[str, Any]) -> str:
+def _interval(row: Mapping[Any, Any]) -> str:
     return str(Quantity(row["value"], row["low"], row["high"], np.empty(0)))
-
-
-def _quoted(row: Any) -> str:
-    return str(Quantity(row.value, row.low, row.high, np.empty(0)))

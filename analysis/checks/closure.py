@@ -5,6 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
+from analysis.fits.summary import Summary
+
 
 @dataclass(frozen=True)
 class Relation:
@@ -27,7 +29,7 @@ class Relation:
 
 
 @dataclass(frozen=True)
-class Closure:
+class Closure(Summary):
     """All relations between the exponents given; `warnings` are those that do not close."""
 
     relations: tuple[Relation, ...]
@@ -38,26 +40,19 @@ class Closure:
         return all(relation.closes for relation in self.relations)
 
     @property
-    def warnings(self) -> tuple[str, ...]:
+    def warnings(self) -> tuple[str, ...]:  # type: ignore[override]  # computed, not stored
         """The relations that do not close."""
         return tuple(str(relation) for relation in self.relations if not relation.closes)
 
     def summary(self) -> str:
-        """A line for every relation."""
-        return "\n".join(["the exponents close" if self.closes else "the exponents do not close", *self._lines()])
+        """One line per relation."""
+        head = "the exponents close" if self.closes else "the exponents do not close"
+        return "\n".join([head, *(f"  {relation}" for relation in self.relations)])
 
     def to_dict(self) -> dict[str, Any]:
         """As JSON can hold it."""
-        return {
-            "closes": self.closes,
-            "relations": [vars(relation) | {"closes": relation.closes} for relation in self.relations],
-        }
-
-    def __str__(self) -> str:
-        return self.summary()
-
-    def _lines(self) -> list[str]:
-        return [f"  {relation}" for relation in self.relations]
+        relations = [vars(relation) | {"closes": relation.closes} for relation in self.relations]
+        return {"closes": self.closes, "relations": relations}
 
 
 def closure(
@@ -70,40 +65,40 @@ def closure(
     power: float = 1.0,
     tolerance: float = 0.02,
 ) -> Closure:
-    """Every relation among the exponents given that floor + A N^-alpha + B D^-beta and C ~ N^power D demand.
+    """Check published exponents against each other, assuming floor + A N^-alpha + B D^-beta and C ~ N^power D.
 
-    Bachmann et al. 2023 publish alpha 1, beta 0.35, frontier 0.25, params 0.35 and examples 0.65: the first
-    two imply 0.259, 0.26 and 0.74, so that the frontier closes and the allocation does not.
+    Bachmann et al. 2023 publish alpha 1, beta 0.35, frontier 0.25, params 0.35 and examples 0.65. The first two
+    imply 0.259, 0.26 and 0.74: the frontier closes and the allocation does not.
 
     Args:
-        alpha: exponent against params where examples do not limit.
-        beta: exponent against examples where params do not limit.
+        alpha: exponent against params when examples do not limit.
+        beta: exponent against examples when params do not limit.
         frontier: exponent of the lowest error against compute.
         params: exponent of the best params in compute.
         examples: exponent of the best examples in compute.
-        power: how the price of an example grows with params.
-        tolerance: the largest difference that rounding and sampling of the claims explain.
+        power: exponent of the FLOPs per example in params.
+        tolerance: the largest difference that rounding and sampling explain.
 
     Raises:
-        ValueError: an exponent is not positive, or the set is too small to hold a relation.
+        ValueError: an exponent is not positive, or no relation holds between those given.
     """
     given = {"alpha": alpha, "beta": beta, "frontier": frontier, "params": params, "examples": examples}
     for name, value in {**given, "power": power, "tolerance": tolerance}.items():
         if value is not None and not value > 0:
             raise ValueError(f"{name} is {value!r}; expected a positive number")
     claims = {name: value for name, value in given.items() if value is not None}
-    found = [
+    relations = [
         Relation(claim, claims[claim], implied, by, tolerance)
         for claim, implied, by in _implications(claims, power)
         if claim in claims
     ]
-    if not found:
+    if not relations:
         raise ValueError(f"no relation between {', '.join(claims) or 'nothing'}; give alpha and beta and one more")
-    return Closure(tuple(found))
+    return Closure(tuple(relations))
 
 
 def _implications(claims: dict[str, float], power: float) -> list[tuple[str, float, str]]:
-    """(exponent, its implied value, from what) for every equation whose right side is given."""
+    """(exponent, its implied value, the exponents that imply it) for every equation that can be evaluated."""
     out = []
     a, b = claims.get("alpha"), claims.get("beta")
     if a is not None and b is not None:

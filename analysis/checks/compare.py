@@ -1,4 +1,4 @@
-"""Two families or recipes against each other: the exponents, and the compute that each needs for equal error."""
+"""Two families or recipes compared: their exponents, and the compute that each needs for equal error."""
 
 from __future__ import annotations
 
@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from analysis.approaches.frontier import fit_frontier
 from analysis.fits.power_law import check_options, fit_power_law
 from analysis.fits.quantity import Quantity, quantity
+from analysis.fits.summary import Summary
 from analysis.table import columns
 
 if TYPE_CHECKING:
@@ -23,11 +24,11 @@ if TYPE_CHECKING:
 Array = NDArray[np.float64]
 
 SURE = 0.9
-"""Share of resamples that must reach an error before the compute for it is compared."""
+"""Share of resamples that must reach an error for the compute at it to be compared."""
 
 
 @dataclass(frozen=True, eq=False)
-class Comparison:
+class Comparison(Summary):
     """One value of a column against another.
 
     Attributes:
@@ -35,11 +36,11 @@ class Comparison:
         x, y: names of compute and of what was measured.
         fits: the law of a and of b.
         difference: exponent of a minus exponent of b.
-        ratios: one row a level of y, falling: `y`, `ratio` = x that a needs over x that b needs, `low`, `high`,
+        ratios: one row per level of y, falling: `y`, `ratio` = x that a needs over x that b needs, `low`, `high`,
             and `refused` (why there is none, or empty).
-        common: (low, high), the y that both laws reach inside their fitted ranges; low > high where there is none.
+        common: (low, high), the y that both laws reach inside their fitted ranges; low > high if there is none.
         level: of the intervals.
-        warnings: what a reader must know.
+        warnings: cautions, one sentence each.
         reasons: why the exponents cannot be compared; empty when `supported`.
     """
 
@@ -55,13 +56,8 @@ class Comparison:
     warnings: tuple[str, ...]
     reasons: tuple[str, ...]
 
-    @property
-    def supported(self) -> bool:
-        """Whether the data support comparing the exponents."""
-        return not self.reasons
-
     def summary(self) -> str:
-        """A sentence for every level of y, and one for the exponents."""
+        """One line per level of y, and one for the exponents."""
         a, b = self.names
         lines = []
         for row in self.ratios.to_dict("records"):
@@ -72,32 +68,15 @@ class Comparison:
             ratio = Quantity(row["ratio"], row["low"], row["high"], np.empty(0))
             lines.append(f"{a} needs {ratio} x the {self.x} of {b} at {at}")
         if self.supported:
-            told = [f"{name} {fit.quoted('exponent')}" for name, fit in zip(self.names, self.fits, strict=True)]
-            lines.append(f"exponents {', '.join(told)}; difference {self.difference}")
+            each = [f"{name} {fit.quoted('exponent')}" for name, fit in zip(self.names, self.fits, strict=True)]
+            lines.append(f"exponents {', '.join(each)}; difference {self.difference}")
         else:
             lines += [f"exponents not compared: {text}" for text in self.reasons]
-        return "\n".join([*lines, *(f"  caution: {text}" for text in self.warnings)])
+        return "\n".join([*lines, *self.cautions()])
 
     def to_dict(self) -> dict[str, Any]:
-        """As JSON can hold it."""
-        ratios = self.ratios.astype(object).where(self.ratios.notna(), None)
-        return {
-            "by": self.by,
-            "names": [str(name) for name in self.names],
-            "x": self.x,
-            "y": self.y,
-            "fits": [fit.to_dict() for fit in self.fits],
-            "difference": self.difference.to_dict(),
-            "ratios": ratios.to_dict("records"),
-            "common": list(self.common),
-            "level": self.level,
-            "supported": self.supported,
-            "warnings": list(self.warnings),
-            "reasons": list(self.reasons),
-        }
-
-    def __str__(self) -> str:
-        return self.summary()
+        """As JSON can hold it; the two values as text."""
+        return {**super().to_dict(), "names": [str(name) for name in self.names]}
 
 
 def compare(  # noqa: PLR0913 - the columns, the question and the resampling
@@ -114,79 +93,87 @@ def compare(  # noqa: PLR0913 - the columns, the question and the resampling
     level: float = 0.95,
     seed: int = 0,
 ) -> Comparison:
-    """What two values of `by` need to reach equal `y`, and how their exponents differ, with intervals.
+    """Compare two values of `by`: the ratio of `x` at equal `y`, and the difference of the exponents.
 
-    Each value gets its own law y = floor + coefficient x^-exponent and its own resamples; the ratio at a level of y
-    is that of the laws' inverses, resample by resample. A level that one of the laws reaches only outside its
-    fitted range is refused: the ratio there would compare two extrapolations.
+    Each value gets its own law y = floor + coefficient x^-exponent and its own resamples. The ratio at a level of y
+    is that of the inverted laws, resample by resample. There is no ratio at a level that one of the laws reaches
+    only outside its fitted range, where it would compare two extrapolations.
 
     Args:
-        frame: one row a run.
-        by: the column that tells the two apart.
-        x: what is paid.
-        y: what was measured.
-        pair: the two values (a, b), where the column holds more; default: its two values, in sorted order.
-        at: levels of y; default: both ends and the middle of the range that both reach.
-        best: whether the law is that of the frontier (`fit_frontier`) or of all rows.
+        frame: one row per run.
+        by: name of the column that distinguishes the two.
+        x: name of the column of compute.
+        y: name of the measured column.
+        pair: the two values (a, b), if the column holds more; default: its two values, in sorted order.
+        at: levels of y; default: both ends and the middle of the range that both laws reach.
+        best: whether to fit the frontier (`fit_frontier`) instead of all rows.
         floor: whether the laws have floors.
         resamples: bootstrap resamples; 0 for no intervals.
         level: nominal coverage of the intervals.
         seed: of the resampling.
 
     Raises:
-        ValueError: a column is missing or unfit, or `by` does not hold the two values.
+        ValueError: a column is missing or unfit, or `by` does not contain the two values.
         FitError: a law does not exist, e.g. y does not fall with x.
     """
     check_options(resamples, level)
     table, dropped = columns.check(frame, [x, y])
     names = _pair(table, by, pair)
     fit = fit_frontier if best else fit_power_law
-    parts = [table[table[by] == name] for name in names]
-    laws = [
-        fit(part, x=x, y=y, floor=floor, resamples=resamples, level=level, seed=seed + k)
-        for k, part in enumerate(parts)
-    ]
-    a, b = laws
+    a, b = (
+        fit(table[table[by] == name], x=x, y=y, floor=floor, resamples=resamples, level=level, seed=seed + k)
+        for k, name in enumerate(names)
+    )
+    notes = [f"{dropped} rows without a finite {y} left out"] if dropped else []
+    return _compared(by, names, (a, b), at, notes)
+
+
+def _compared(
+    by: str,
+    names: tuple[Any, Any],
+    fits: tuple[PowerLawFit, PowerLawFit],
+    at: Sequence[float] | None,
+    notes: list[str],
+) -> Comparison:
+    a, b = fits
     wider = max(a.wider, b.wider)
     drawn = a.replicates.exponent - b.replicates.exponent
     common = (max(_ends(a)[0], _ends(b)[0]), min(_ends(a)[1], _ends(b)[1]))
-    wanted = np.sort(np.asarray(_levels(common) if at is None else at, dtype=float))[::-1]
-    ratios = [_ratio(a, b, names, float(y_at), level, wider) for y_at in wanted]
-    told = zip(names, laws, strict=True)
-    notes = [f"{name}: {text}" for name, law in told for text in law.warnings if text not in law.reasons]
-    notes += [f"{dropped} rows without a finite {y} left out"] if dropped else []
-    notes += [] if common[0] < common[1] else [f"the two share no range of {y}"]
+    levels = np.sort(np.asarray(_levels(common) if at is None else at, dtype=float))[::-1]
+    ratios = [_ratio(a, b, names, float(y_at), a.level, wider) for y_at in levels]
+    named = list(zip(names, fits, strict=True))
+    cautions = [f"{name}: {text}" for name, fit in named for text in fit.warnings if text not in fit.reasons]
+    apart = [] if common[0] < common[1] else [f"the ranges of {a.y} do not overlap"]
     return Comparison(
         by=by,
         names=names,
-        x=x,
-        y=y,
-        fits=(a, b),
-        difference=quantity(a.exponent - b.exponent, drawn, level, wider=wider),
+        x=a.x,
+        y=a.y,
+        fits=fits,
+        difference=quantity(a.exponent - b.exponent, drawn, a.level, wider=wider),
         ratios=pd.DataFrame(ratios, columns=["y", "ratio", "low", "high", "refused"]),
         common=common,
-        level=level,
-        warnings=tuple(notes),
-        reasons=tuple(f"{n}: {text}" for n, law in zip(names, laws, strict=True) for text in law.reasons),
+        level=a.level,
+        warnings=(*cautions, *notes, *apart),
+        reasons=tuple(f"{name}: {text}" for name, fit in named for text in fit.reasons),
     )
 
 
 def _pair(table: pd.DataFrame, by: str, pair: tuple[Any, Any] | None) -> tuple[Any, Any]:
     columns.require(table, by)
-    found = sorted(table[by].dropna().unique().tolist(), key=str)
-    if pair is None and len(found) == 2:
-        return found[0], found[1]
-    said = ", ".join(map(repr, found[:8]))
+    values = sorted(table[by].dropna().unique().tolist(), key=str)
+    if pair is None and len(values) == 2:
+        return values[0], values[1]
+    first = ", ".join(map(repr, values[:8]))
     if pair is None:
-        raise ValueError(f"column {by!r} holds {len(found)} values ({said}); name two of them as pair=(a, b)")
-    lost = [name for name in pair if name not in found]
-    if lost or pair[0] == pair[1]:
-        raise ValueError(f"pair is {pair!r}; expected two of the values of {by!r}: {said}")
+        raise ValueError(f"column {by!r} has {len(values)} values ({first}); pass two of them as pair=(a, b)")
+    if set(pair) - set(values) or pair[0] == pair[1]:
+        raise ValueError(f"pair is {pair!r}; expected two of the values of {by!r}: {first}")
     return pair
 
 
 def _ends(law: PowerLawFit) -> tuple[float, float]:
-    """Smallest and largest y that the law takes inside its fitted range."""
+    """Smallest and largest y of the law inside its fitted range."""
     low, high = law.law.predict(np.array(law.x_range)[::-1])[0]
     return float(low), float(high)
 
@@ -197,13 +184,9 @@ def _levels(common: tuple[float, float]) -> Array:
 
 
 def _ratio(
-    a: PowerLawFit,
-    b: PowerLawFit,
-    names: tuple[Any, Any],
-    y: float,
-    level: float,
-    wider: float,
+    a: PowerLawFit, b: PowerLawFit, names: tuple[Any, Any], y: float, level: float, wider: float
 ) -> dict[str, Any]:
+    """The row of `Comparison.ratios` at one level of y."""
     row = {"y": y, "ratio": np.nan, "low": np.nan, "high": np.nan, "refused": ""}
     slack = 1e-9 * y
     for name, law in zip(names, (a, b), strict=True):
@@ -215,12 +198,12 @@ def _ratio(
     sure = float(np.mean(np.isfinite(drawn))) if drawn.size else 1.0
     if sure < SURE:
         return row | {"refused": f"a floor lies above it in {100 * (1 - sure):.0f} % of the resamples"}
-    found = quantity(value, drawn, level, wider=wider, log=True)
-    return row | {"ratio": found.value, "low": found.low, "high": found.high}
+    ratio = quantity(value, drawn, level, wider=wider, log=True)
+    return row | {"ratio": ratio.value, "low": ratio.low, "high": ratio.high}
 
 
 def _log_x(law: Solution, y: float) -> Array:
-    """Log of the x at which each law is y, NaN under its floor: [B]."""
+    """Log of the x at which each law equals y, [B]; NaN below its floor."""
     with np.errstate(invalid="ignore", divide="ignore"):
         base = np.exp((law.log_coefficient - np.log(y - law.floor)) / law.exponent) - law.shift
         return np.asarray(np.log(base))

@@ -1,4 +1,4 @@
-"""Design bias: how far each approach lands from the truth on the runs that were made, with no noise at all."""
+"""Design bias: how far each approach lands from the truth on noiseless values at the runs of a design."""
 
 from __future__ import annotations
 
@@ -12,7 +12,9 @@ from analysis.approaches.frontier import fit_frontier
 from analysis.approaches.isoflop import prepare
 from analysis.approaches.optimum import exponents, fit_price
 from analysis.approaches.surface import fit_surface
-from analysis.checks.agreement import QUANTITIES, approaches
+from analysis.checks.agreement import QUANTITIES, by_approach
+from analysis.checks.parts import attempt
+from analysis.fits.summary import Summary
 from analysis.solver.fitting import FitError
 
 if TYPE_CHECKING:
@@ -24,14 +26,14 @@ _BOTTLENECKS = {"alpha": "exponent of error in params, examples free", "beta": "
 
 
 @dataclass(frozen=True, eq=False)
-class DesignBias:
+class DesignBias(Summary):
     """Each approach on noiseless values of one surface at the runs of one design.
 
     Attributes:
-        table: one row an approach and quantity: `approach`, `quantity` (n, d, y of the optimum; alpha, beta of the
-            bottleneck laws), `truth` of the surface, `landed` (NaN where the approach has no answer), `bias` =
+        table: one row per approach and quantity: `approach`, `quantity` (n, d, y of the optimum; alpha, beta of the
+            bottleneck laws), `truth` of the surface, `landed` (NaN if the approach has no answer), `bias` =
             landed - truth, `why_not`.
-        power: of the price of an example, C ~ N^power D, that the truth holds for.
+        power: exponent of the FLOPs per example in params, C ~ N^power D, for which the truth holds.
         warnings: the biases beyond a tenth of the truth.
     """
 
@@ -40,7 +42,7 @@ class DesignBias:
     warnings: tuple[str, ...]
 
     def of(self, approach: str, quantity: str) -> float:
-        """The bias of one approach in one quantity, NaN where it has no answer.
+        """The bias of one approach in one quantity; NaN if it has no answer.
 
         Raises:
             KeyError: there is no such row.
@@ -53,21 +55,13 @@ class DesignBias:
         return float(row["bias"].iloc[0])
 
     def summary(self) -> str:
-        """A line for every approach and quantity that has an answer."""
+        """One line per approach and quantity that has an answer."""
         lines = [
             f"  {row.approach}, {row.quantity}: {row.landed:.3g} where the truth is {row.truth:.3g}"
             for row in self.table.dropna(subset=["landed"]).itertuples()
         ]
         head = "on this design, with no noise, each approach lands"
-        return "\n".join([head, *lines, *(f"  caution: {text}" for text in self.warnings)])
-
-    def to_dict(self) -> dict[str, Any]:
-        """As JSON can hold it."""
-        table = self.table.astype(object).where(self.table.notna(), None)
-        return {"table": table.to_dict("records"), "power": self.power, "warnings": list(self.warnings)}
-
-    def __str__(self) -> str:
-        return self.summary()
+        return "\n".join([head, *lines, *self.cautions()])
 
 
 def design_bias(
@@ -79,52 +73,50 @@ def design_bias(
     budget: str | None = None,
     fit: SurfaceFit | None = None,
 ) -> DesignBias:
-    """Push a surface through the actual design and report how far every approach lands from its exponents.
+    """Evaluate a surface at the runs of a design and report how far each approach lands from its exponents.
 
     The grid of sizes and subsets alone can move an exponent further than noise does: a frontier keeps the nearest
-    cell and not the optimum, a parabola's vertex is off where a curve is lopsided, a bottleneck law is bent by what
-    was not varied far enough. The bias holds for the fitted surface, and roughly for laws near it.
+    cell instead of the optimum, the vertex of a parabola is off if a curve is asymmetric, a bottleneck law is bent
+    by an input that was not varied far enough. The bias holds for the fitted surface, and roughly for similar laws.
 
     Args:
-        frame: one row a run; its y is used only to fit the surface.
+        frame: one row per run; its y is used only to fit the surface.
         n: name of the column of sizes.
-        d: name of the column of examples; without one, C / (6 n).
-        y: name of the column that was measured.
-        budget: the column of compute; default `budget` where there is one, else `flops`.
-        fit: a surface of `n` and `d` to push through, e.g. what you expect before any run; default: fitted here.
+        d: name of the column of examples; if absent, C / (6 n).
+        y: name of the measured column.
+        budget: name of the column of compute; default `budget` if present, else `flops`.
+        fit: the surface of `n` and `d` to evaluate, e.g. the one expected before any run; default: fitted here.
 
     Raises:
-        ValueError: a column is missing or unfit, or `fit` is no surface floor + A N^-alpha + B D^-beta.
-        FitError: y does not fall with both, so that there is no truth to compare with.
+        ValueError: a column is missing or unfit, or `fit` is not a surface floor + A N^-alpha + B D^-beta.
+        FitError: y does not fall with both inputs, so there is no truth to compare with.
     """
     table, budget, _ = prepare(frame, n, y, d, budget)
     fit = fit or fit_surface(table, n, d, y, resamples=0)
     if fit.name != "chinchilla":
-        raise ValueError(f"the law is {fit.name!r}; design bias knows the exponents of 'chinchilla' only")
+        raise ValueError(f"the law is {fit.name!r}; design bias needs 'chinchilla'")
     if set(fit.at_bounds) - {"floor"}:
         raise FitError(f"{y!r} does not fall with both {n!r} and {d!r}: {'; '.join(fit.warnings)}")
     clean = table.assign(**{y: fit.predict(table[n].to_numpy(), table[d].to_numpy())["y"].to_numpy()})
     power = fit_price(table, n, d, budget).power
     truth = {name: float(value) for name, value in exponents(fit["alpha"], fit["beta"], power).items()}
     truth |= {"alpha": fit["alpha"], "beta": fit["beta"]}
-    rows = approaches(clean, (n, d, y, budget), resamples=0, level=0.95, seed=0)
+    rows = by_approach(clean, (n, d, y, budget), resamples=0, level=0.95, seed=0)
     rows += [_bottleneck(clean, column, y, name) for column, name in ((n, "alpha"), (d, "beta"))]
-    found = [_compared(row, truth) for row in rows if row["approach"] != "surface"]
-    return DesignBias(pd.DataFrame(found), power, tuple(_warnings(found)))
+    compared = [_compared(row, truth) for row in rows if row["approach"] != "surface"]
+    return DesignBias(pd.DataFrame(compared), power, tuple(_warnings(compared)))
 
 
 def _bottleneck(clean: pd.DataFrame, x: str, y: str, name: str) -> dict[str, Any]:
-    row = {"approach": "bottleneck", "quantity": name, "value": np.nan, "why_not": ""}
-    try:
-        return row | {"value": fit_frontier(clean, x=x, y=y, kind="each", resamples=0).exponent}
-    except (FitError, ValueError) as error:
-        return row | {"why_not": str(error)}
+    fit, why_not = attempt(lambda: fit_frontier(clean, x=x, y=y, kind="each", resamples=0))
+    value = fit.exponent if fit else np.nan
+    return {"approach": "bottleneck", "quantity": name, "value": value, "why_not": why_not}
 
 
 def _compared(row: dict[str, Any], truth: dict[str, float]) -> dict[str, Any]:
-    known, landed = truth[row["quantity"]], row["value"]
-    out = {"approach": row["approach"], "quantity": row["quantity"], "truth": known, "landed": landed}
-    return out | {"bias": landed - known, "why_not": row["why_not"]}
+    true, landed = truth[row["quantity"]], row["value"]
+    out = {"approach": row["approach"], "quantity": row["quantity"], "truth": true, "landed": landed}
+    return out | {"bias": landed - true, "why_not": row["why_not"]}
 
 
 def _warnings(rows: list[dict[str, Any]]) -> list[str]:

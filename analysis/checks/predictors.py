@@ -12,7 +12,6 @@ from scipy.special import ndtri, stdtrit
 
 from analysis.approaches.surface import fit_surface
 from analysis.fits.law import fit_law
-from analysis.fits.law_set import fit_laws
 from analysis.fits.power_law import fit_power_law
 from analysis.solver.fitting import FitError
 
@@ -66,18 +65,6 @@ def curve(law: LawName) -> Callable[[pd.DataFrame, Question], Predict]:
         return predict
 
     return fit
-
-
-def mixture(train: pd.DataFrame, q: Question) -> Predict:
-    """All laws of one input by their AICc weights, with the band that `fit_laws` calibrates: seconds a fit."""
-    found = fit_laws(train, q.x[0], q.y, **q.draws)
-
-    def predict(test: pd.DataFrame) -> tuple[Array, Array, Array]:
-        band = found.predict(test[q.x[0]].to_numpy(dtype=float))
-        middle, low, high = (np.log(band[name].to_numpy(dtype=float)) for name in ("y", "low", "high"))
-        return middle, low, high
-
-    return predict
 
 
 def surface(form: Surface) -> Callable[[pd.DataFrame, Question], Predict]:

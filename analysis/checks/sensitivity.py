@@ -1,4 +1,4 @@
-"""How far a law's parameters move with the range that is fitted: the cheapest look at the error of the law."""
+"""How far the parameters of a law move with the fitted range."""
 
 from __future__ import annotations
 
@@ -9,10 +9,10 @@ import numpy as np
 import pandas as pd
 
 from analysis.approaches.surface import fit_surface
-from analysis.checks.validate import levels, ordered
+from analysis.checks.parts import UNKNOWN, attempt, levels, ordered
 from analysis.fits.power_law import fit_power_law
 from analysis.fits.quantity import Quantity
-from analysis.solver.fitting import FitError
+from analysis.fits.summary import Summary
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -20,20 +20,20 @@ if TYPE_CHECKING:
     from analysis.fits.quantity import Draws
 
 FAR = 1.5
-"""Values of an exponent that differ by this factor are different claims."""
+"""Values of a quantity that differ by this factor contradict each other."""
 
 
 @dataclass(frozen=True, eq=False)
-class Sensitivity:
+class Sensitivity(Summary):
     """The parameters of a law fitted to parts of a table.
 
     Attributes:
         order: the column whose smallest and largest levels were left out.
-        table: one row a part: `without` (empty for all rows, else e.g. "2 largest"), `rows`, and for every quantity
-            its value, `<name>_low` and `<name>_high` (NaN where the part carries no law).
+        table: one row per part: `without` (empty for all rows, else e.g. "2 largest"), `rows`, and for every
+            quantity its value, `<name>_low` and `<name>_high` (NaN if the part has no law).
         intervals: quantity -> its interval from all rows.
-        moved: quantities for which the whole and some part lie outside each other's intervals.
-        far: those of them that differ from the whole by a factor of 1.5 or more.
+        moved: quantities whose values from all rows and from some part lie outside each other's intervals.
+        far: those that also differ by a factor of 1.5 or more.
     """
 
     order: str
@@ -43,35 +43,25 @@ class Sensitivity:
     far: tuple[str, ...]
 
     @property
-    def warnings(self) -> tuple[str, ...]:
+    def warnings(self) -> tuple[str, ...]:  # type: ignore[override]  # computed, not stored
         """A sentence for every quantity that moved."""
-        return tuple(self.said(name) for name in self.moved)
+        return tuple(self.sentence(name) for name in self.moved)
 
-    def said(self, name: str) -> str:
-        """Over which values the range alone moves a quantity."""
+    def sentence(self, name: str) -> str:
+        """The values over which the fitted range moves a quantity, beside its interval."""
         values, (low, high) = self.table[name].dropna(), self.intervals[name]
         over = f"{values.min():.3g} to {values.max():.3g}"
-        return f"the fitted range moves {name} over {over}, where sampling allows [{low:.3g}, {high:.3g}]"
+        return f"the fitted range moves {name} over {over}, beyond its interval [{low:.3g}, {high:.3g}]"
 
     def summary(self) -> str:
-        """A line for every part."""
+        """One line per part."""
         names = list(self.intervals)
-        lines = [f"by the range of {self.order} that is fitted:"]
+        lines = [f"by the fitted range of {self.order}:"]
         for row in self.table.to_dict("records"):
             values = ", ".join(f"{name} {row[name]:.3g}" for name in names if np.isfinite(row[name]))
             part = f"without the {row['without']}" if row["without"] else "all"
             lines.append(f"  {part} ({row['rows']} rows): {values or 'no law'}")
-        return "\n".join([*lines, *(f"  caution: {text}" for text in self.warnings)])
-
-    def to_dict(self) -> dict[str, Any]:
-        """As JSON can hold it."""
-        table = self.table.astype(object)
-        out = {"order": self.order, "table": table.where(table.notna(), None).to_dict("records")}
-        ends = {name: [float(end) for end in ends] for name, ends in self.intervals.items()}
-        return out | {"intervals": ends, "moved": list(self.moved), "far": list(self.far)}
-
-    def __str__(self) -> str:
-        return self.summary()
+        return "\n".join([*lines, *self.cautions()])
 
 
 def sensitivity(
@@ -87,9 +77,9 @@ def sensitivity(
     """Refit without the one and two smallest and largest levels of `order`.
 
     Args:
-        frame: one row a run.
+        frame: one row per run.
         x: one input (a power law with floor is fitted) or params and examples (a surface).
-        y: the column that was measured.
+        y: name of the measured column.
         order: the column whose levels are left out; default as for `validate`.
         resamples: bootstrap resamples of every fit, at least 20.
         level: nominal coverage of the intervals.
@@ -97,7 +87,7 @@ def sensitivity(
 
     Raises:
         ValueError: a column is missing or unfit.
-        FitError: all rows together have no law.
+        FitError: the whole table has no law.
     """
     names = (x,) if isinstance(x, str) else tuple(x)
     table, order = ordered(frame, names, y, order)
@@ -113,20 +103,17 @@ def sensitivity(
     }
     rows = [_row("", len(table), whole)]
     for without, kept in parts.items():
-        try:
-            found = _fit(table[kept], names, y, **options)
-        except (FitError, ValueError):
-            found = {name: Quantity(np.nan, np.nan, np.nan, np.empty(0)) for name in whole}
-        rows.append(_row(without, int(kept.sum()), found))
-    told = pd.DataFrame(rows)
-    moved = tuple(name for name in whole if _moved(told, name, 1.0))
+        fit, _ = attempt(lambda kept=kept: _fit(table[kept], names, y, **options))  # type: ignore[misc]
+        rows.append(_row(without, int(kept.sum()), fit or dict.fromkeys(whole, UNKNOWN)))
+    fits = pd.DataFrame(rows)
+    moved = tuple(name for name in whole if _moved(fits, name, 1.0))
     ends = {name: (value.low, value.high) for name, value in whole.items()}
-    return Sensitivity(order, told, ends, moved, tuple(name for name in moved if _moved(told, name, FAR)))
+    return Sensitivity(order, fits, ends, moved, tuple(name for name in moved if _moved(fits, name, FAR)))
 
 
-def _row(without: str, rows: int, found: dict[str, Quantity]) -> dict[str, Any]:
+def _row(without: str, rows: int, fit: dict[str, Quantity]) -> dict[str, Any]:
     row: dict[str, Any] = {"without": without, "rows": rows}
-    for name, value in found.items():
+    for name, value in fit.items():
         row |= {name: value.value, f"{name}_low": value.low, f"{name}_high": value.high}
     return row
 
@@ -141,9 +128,9 @@ def _fit(table: pd.DataFrame, names: tuple[str, ...], y: str, **options: Unpack[
     return {name: Quantity(value, *ends, np.empty(0)) for name, (value, ends) in values.items()}
 
 
-def _moved(told: pd.DataFrame, name: str, factor: float) -> bool:
-    """Whether the whole (first row) and some part lie outside each other's intervals, and a factor apart."""
-    value, low, high = (told[column].to_numpy(dtype=float) for column in (name, f"{name}_low", f"{name}_high"))
+def _moved(fits: pd.DataFrame, name: str, factor: float) -> bool:
+    """Whether the whole (first row) and some part lie outside each other's intervals and differ by `factor`."""
+    value, low, high = (fits[column].to_numpy(dtype=float) for column in (name, f"{name}_low", f"{name}_high"))
     slack, part = 0.02 * abs(value[0]), value[1:]
     outside = (part < low[0] - slack) | (part > high[0] + slack)
     outside &= (value[0] < low[1:] - slack) | (value[0] > high[1:] + slack)

@@ -1,4 +1,4 @@
-"""Hold out the largest budgets, predict them from the rest, and score: the only test that an extrapolation has."""
+"""Hold out the largest budgets, predict them from the rest, and score the predictions."""
 
 from __future__ import annotations
 
@@ -9,11 +9,11 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from analysis.approaches.curves import by_budget
+from analysis.checks.parts import attempt, levels, ordered
 from analysis.checks.predictors import Question, log_linear, power, surface
 from analysis.fits.power_law import check_options
+from analysis.fits.summary import Summary
 from analysis.solver.fitting import FitError
-from analysis.table import columns
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
@@ -32,31 +32,32 @@ LAWS: dict[int, dict[str, Law]] = {
     },
     2: {"chinchilla": surface("chinchilla"), "kaplan": surface("kaplan"), "log-linear": log_linear},
 }
-"""The laws that are compared, by the number of inputs; log-linear is the naive one that a surface must beat."""
+"""The laws that are compared, by the number of inputs; log-linear is the baseline that a surface must beat."""
 SPLITS = 4
-"""At most so many cuts are tried, the largest one level held out, then two, ..."""
+"""Most cuts: the largest level is held out, then the two largest, ..."""
 COVERED = 0.8
-"""A band that holds fewer of the held-out runs has failed."""
+"""Share of the held-out runs that a band must contain."""
 RIVAL = 1.5
-"""A law whose held-out error was within this factor of the best at some cut is not ruled out."""
+"""A law whose held-out error is within this factor of the best at some cut is not ruled out."""
 APART = 3.0
-"""What lies beyond the data is open when a law not ruled out allows more than this x the held-out error."""
-_BINS, _SAME = 8, 1e-3
+"""An extrapolation fails if a law that is not ruled out differs by more than this x the held-out error."""
+_SAME = 1e-3
 
 
 @dataclass(frozen=True, eq=False)
-class Validation:
-    """How well each law predicts what is larger than all it was fitted to.
+class Validation(Summary):
+    """How well each law predicts runs that are larger than all it was fitted to.
 
     Attributes:
-        x, y, order: the inputs, what was measured, and the column whose largest levels were held out.
-        table: one row a law and cut: `law`, `held` (levels held out), `train`, `test` (rows), `reach` (largest
+        x, y, order: the inputs, the measured column, and the column whose largest levels were held out.
+        table: one row per law and cut: `law`, `held` (levels held out), `train`, `test` (rows), `reach` (largest
             order held out over the largest fitted), `log_rmse` and `bias` of log y, `covered` (share of the
-            held-out runs inside the band), `why_not` where the law could not be fitted, `apart` (how far from this
+            held-out runs inside the band), `why_not` if the law could not be fitted, `apart` (how far from this
             law's log y the bands of all laws not ruled out reach, as far beyond all rows as the cut reached).
-        scores: one row a law, the best first: `law`, `cuts` answered, `log_rmse` over all held-out runs, `covered`.
-        level: of the bands, which are for a new run: the law's uncertainty and the noise of a run.
-        warnings: what a reader must know.
+        scores: one row per law, the best first: `law`, `cuts` predicted, `log_rmse` over all held-out runs,
+            `covered`.
+        level: of the bands, which are for a new run: the uncertainty of the law and the noise of a run.
+        warnings: cautions, one sentence each.
     """
 
     x: tuple[str, ...]
@@ -69,27 +70,26 @@ class Validation:
 
     @property
     def best(self) -> str:
-        """The law that predicted best among those that answered every cut."""
+        """The law that predicted best among those that were fitted at every cut."""
         return str(self.scores["law"].iloc[0])
 
     def reach(self, law: str | None = None) -> tuple[float, float]:
-        """How far a law (default the best) held, and its log RMSE up to there.
+        """How far beyond its data a law (default: the best) can be trusted, and its log RMSE up to there.
 
-        The largest reach up to which every cut had its runs in the band, and up to which the laws not
-        ruled out agree on what lies beyond all rows. (1, NaN) where already the shortest failed.
+        The largest reach up to which every cut had its runs in the band and the laws that are not ruled out agree
+        on what lies beyond all rows. (1, NaN) if the shortest cut already failed.
         """
         name = law or self.best
         rows = self.table[self.table["law"] == name].sort_values("reach")
         overall = self.scores.set_index("law").loc[name]  # two runs held out may be right by luck
         off = rows["log_rmse"].cummax().clip(lower=overall["log_rmse"] * (overall["covered"] >= COVERED))
-        held = (rows["covered"] >= COVERED) & (rows["apart"] <= APART * off + _SAME)
-        good = held.cummin()
+        good = ((rows["covered"] >= COVERED) & (rows["apart"] <= APART * off + _SAME)).cummin()
         return (float(rows["reach"][good].max()), float(off[good].max())) if good.any() else (1.0, np.nan)
 
     def summary(self) -> str:
-        """A line for every law, the best first."""
+        """One line per law, the best first."""
         cuts = self.table.drop_duplicates("held")
-        far = f"{cuts['reach'].min():.2g} to {cuts['reach'].max():.2g} x beyond what was fitted"
+        far = f"{cuts['reach'].min():.2g} to {cuts['reach'].max():.2g} x beyond the fitted range"
         lines = [f"{len(cuts)} cuts of the largest {self.order}, reaching {far}"]
         for row in self.scores.to_dict("records"):
             covered = f"{100 * row['covered']:.0f} % of runs in the {100 * self.level:g} % band"
@@ -98,18 +98,7 @@ class Validation:
             f"  {row['law']} without the largest {row['held']}: {row['why_not']}"
             for row in self.table[self.table["why_not"] != ""].to_dict("records")
         ]
-        return "\n".join([*lines, *(f"  caution: {text}" for text in self.warnings)])
-
-    def to_dict(self) -> dict[str, Any]:
-        """As JSON can hold it."""
-        out: dict[str, Any] = {"x": list(self.x), "y": self.y, "order": self.order, "level": self.level}
-        for name in ("table", "scores"):
-            table = getattr(self, name).astype(object)
-            out[name] = table.where(table.notna(), None).to_dict("records")
-        return out | {"warnings": list(self.warnings)}
-
-    def __str__(self) -> str:
-        return self.summary()
+        return "\n".join([*lines, *self.cautions()])
 
 
 def validate(
@@ -123,32 +112,32 @@ def validate(
     level: float = 0.95,
     seed: int = 0,
 ) -> Validation:
-    """Fit each law without the largest levels of `order`, predict the runs held out, and score.
+    """Fit each law without the largest levels of `order`, predict the runs held out, and score the predictions.
 
-    The cuts hold out the largest level, then the largest two, up to four and never more than half. What is scored
-    is log y of single runs, and whether they fall in a band made of the law's interval and the noise of a run.
+    The cuts hold out the largest level, then the two largest, up to four and never more than half. Scored are
+    log y of single runs, and whether they fall in a band that combines the interval of the law and the noise of a
+    run.
 
     Args:
-        frame: one row a run (of a frontier, pass the frontier).
-        x: one input (power laws are compared) or params and examples (surfaces, and a log-linear law to beat).
-        y: the column that was measured.
-        order: the column whose largest levels are held out; default the input where there is one, else `budget`,
-            `flops`, or the product of the inputs. Near-equal values are one level; where there are no levels, eight
-            bins of equal count.
-        laws: name -> law to compare instead; `analysis.checks.predictors` has more of them: `curve("broken-1")`,
-            `mixture`.
+        frame: one row per run (for the law of a frontier, pass the frontier).
+        x: one input (power laws are compared) or params and examples (surfaces, and a log-linear baseline).
+        y: name of the measured column.
+        order: the column whose largest levels are held out; default the input if there is one, else `budget`,
+            `flops`, or the product of the inputs. Near-equal values are one level; values spread evenly are put
+            into eight bins of equal count.
+        laws: name -> law to compare instead, such as `analysis.checks.predictors.curve("broken-1")`.
         resamples: bootstrap resamples of every fit, at least 20.
         level: nominal coverage of the bands.
         seed: of the resampling.
 
     Raises:
-        ValueError: a column or option is unfit, or there are too few levels to hold one out.
+        ValueError: a column or option is unfit, or there are fewer than 4 levels.
         FitError: no law could be fitted to any part.
     """
     check_options(resamples, level)
     names = (x,) if isinstance(x, str) else tuple(x)
     if len(names) > 2 or resamples < 20:
-        raise ValueError(f"{len(names)} inputs and {resamples} resamples; expected one or two, and at least 20")
+        raise ValueError(f"{len(names)} inputs and {resamples} resamples; expected 1 or 2 inputs and at least 20")
     table, order = ordered(frame, names, y, order)
     group = levels(table, order)
     count = int(group.max()) + 1
@@ -166,48 +155,21 @@ def validate(
     if not len(scores):
         raise FitError(f"no law could be fitted: {rows[0]['why_not']}")
     last = table[group == count - 1]
-    told = pd.DataFrame(rows)
-    told["apart"] = _apart(told, chosen, table, last, question)
-    return Validation(names, y, order, told, scores, level, tuple(_cautions(scores, names)))
-
-
-def ordered(
-    frame: pd.DataFrame | Mapping[str, Any], names: tuple[str, ...], y: str, order: str | None
-) -> tuple[pd.DataFrame, str]:
-    """A checked table with its order column, and the name of that."""
-    given = frame if isinstance(frame, pd.DataFrame) else pd.DataFrame(dict(frame))
-    if order is None:
-        known = names if len(names) == 1 else [name for name in ("budget", "flops") if name in given]
-        order = known[0] if known else " x ".join(names)
-    if order not in given and order == " x ".join(names):
-        given, _ = columns.check(given, [*names, y])
-        given = given.assign(**{order: given[list(names)].prod(axis=1)})
-    table, _ = columns.check(given, [*dict.fromkeys((*names, order)), y])
-    return table.sort_values([order, *names, y], kind="stable", ignore_index=True), order
-
-
-def levels(table: pd.DataFrame, order: str) -> NDArray[np.intp]:
-    """The level of each row, [rows], from 0 for the smallest: near-equal values, or bins of equal count."""
-    distinct = np.unique(table[order].to_numpy(dtype=float), return_inverse=True)[1]
-    many = int(distinct.max()) + 1
-    try:
-        group = by_budget(table, order)
-    except ValueError:
-        return np.asarray(distinct * min(_BINS, many) // many, dtype=np.intp)
-    if group.max() + 1 > max(len(table) // 2, _BINS):
-        return np.asarray(distinct * _BINS // many, dtype=np.intp)
-    return group
+    cut = pd.DataFrame(rows)
+    cut["apart"] = _apart(cut, chosen, table, last, question)
+    return Validation(names, y, order, cut, scores, level, tuple(_warnings(scores, names)))
 
 
 def _scored(
     name: str, law: Law, train: pd.DataFrame, test: pd.DataFrame, question: Question, order: str, held: int
 ) -> dict[str, Any]:
+    """The row of `Validation.table` of one law and cut, but for `apart`."""
     reach = float(test[order].max() / train[order].max())
     row = {"law": name, "held": held, "train": len(train), "test": len(test), "reach": reach}
-    try:
-        middle, low, high = law(train, question)(test)
-    except (FitError, ValueError) as error:
-        return row | {"log_rmse": np.nan, "bias": np.nan, "covered": np.nan, "why_not": str(error)}
+    band, why_not = attempt(lambda: law(train, question)(test))
+    if band is None:
+        return row | {"log_rmse": np.nan, "bias": np.nan, "covered": np.nan, "why_not": why_not}
+    middle, low, high = band
     off = np.log(test[question.y].to_numpy(dtype=float)) - middle
     inside = (middle + off >= low) & (middle + off <= high)
     numbers = {
@@ -219,31 +181,30 @@ def _scored(
 
 
 def _apart(
-    told: pd.DataFrame, laws: dict[str, Law], table: pd.DataFrame, last: pd.DataFrame, question: Question
+    cuts: pd.DataFrame, laws: dict[str, Law], table: pd.DataFrame, last: pd.DataFrame, question: Question
 ) -> list[float]:
-    """`apart` of every row, at the inputs of the largest level times what the reach leaves to each."""
-    good = told["log_rmse"] <= RIVAL * told.groupby("held")["log_rmse"].transform("min")
-    open_still = set(told.loc[good, "law"])
+    """`apart` of every row, at the inputs of the largest level scaled by the reach of the cut."""
+    good = cuts["log_rmse"] <= RIVAL * cuts.groupby("held")["log_rmse"].transform("min")
+    rivals = set(cuts.loc[good, "law"])
     fitted: dict[str, Predict] = {}
-    for name in told.loc[told["why_not"] == "", "law"].unique():
-        try:
-            fitted[name] = laws[name](table, question)
-        except (FitError, ValueError):
-            continue
+    for name in cuts.loc[cuts["why_not"] == "", "law"].unique():
+        predict, _ = attempt(lambda name=name: laws[name](table, question))  # type: ignore[misc]
+        if predict:
+            fitted[name] = predict
     out = []
-    for row in told.to_dict("records"):
+    for row in cuts.to_dict("records"):
         if row["law"] not in fitted:
             out.append(np.nan)
             continue
         there = last.assign(**{name: last[name] * row["reach"] ** (1 / len(question.x)) for name in question.x})
         middle = fitted[row["law"]](there)[0]
-        ends = [fitted[name](there)[1:] for name in {row["law"], *open_still} & set(fitted)]
+        ends = [fitted[name](there)[1:] for name in {row["law"], *rivals} & set(fitted)]
         out.append(float(np.max(np.abs(np.concatenate(ends) - middle))))
     return out
 
 
 def _scores(table: pd.DataFrame) -> pd.DataFrame:
-    """Each law over all its cuts, those that answered every cut first, then by their error."""
+    """Each law over all its cuts: those fitted at every cut first, then by their error."""
     rows = []
     for law, cuts in table[table["why_not"] == ""].groupby("law", sort=False):
         weight = cuts["test"] / cuts["test"].sum()
@@ -253,11 +214,11 @@ def _scores(table: pd.DataFrame) -> pd.DataFrame:
     return scores.sort_values(["cuts", "log_rmse"], ascending=[False, True], kind="stable", ignore_index=True)
 
 
-def _cautions(scores: pd.DataFrame, names: tuple[str, ...]) -> list[str]:
+def _warnings(scores: pd.DataFrame, names: tuple[str, ...]) -> list[str]:
     out = []
     best = scores.iloc[0]
     if best["covered"] < COVERED:
         out.append(f"the band of the best law holds only {100 * best['covered']:.0f} % of the held-out runs")
     if best["law"] == "log-linear" and len(names) == 2:
-        out.append("a log-linear law predicts best: these runs show neither a floor nor a bend")
+        out.append("a log-linear law predicts best: the runs show neither a floor nor a bend")
     return out

@@ -1,4 +1,4 @@
-"""One call that says what a table can support: a claim of an exponent, of a floor, of an extrapolation."""
+"""What a table supports: claims of an exponent, of a floor and of an extrapolation."""
 
 from __future__ import annotations
 
@@ -11,10 +11,11 @@ from analysis.approaches.curves import by_budget, draw_curves
 from analysis.approaches.surface import fit_surface
 from analysis.checks.agreement import agree
 from analysis.checks.design_bias import design_bias
+from analysis.checks.parts import attempt, ordered
 from analysis.checks.sensitivity import sensitivity
-from analysis.checks.validate import COVERED, ordered, validate
+from analysis.checks.validate import COVERED, validate
 from analysis.fits.power_law import fit_power_law
-from analysis.solver.fitting import FitError
+from analysis.fits.summary import Summary
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
@@ -31,12 +32,12 @@ if TYPE_CHECKING:
 
 T = TypeVar("T")
 MARGIN = 1.05
-"""A rival whose held-out error is within this factor predicts as well."""
+"""A law whose held-out error is within this factor of another predicts as well."""
 
 
 @dataclass(frozen=True)
 class Claim:
-    """What might be claimed, whether the table supports it, the sentence, and why not."""
+    """A claim: its name, whether the table supports it, the statement, and the reasons against it."""
 
     name: str
     supported: bool
@@ -49,15 +50,15 @@ class Claim:
 
 
 @dataclass(frozen=True, eq=False)
-class Verdict:
+class Verdict(Summary):
     """What a table supports.
 
     Attributes:
         exponent, floor, extrapolation: the three claims.
         fit: the law behind them: a surface, or a power law with floor.
-        sensitivity, validation, agreement, bias: the evidence; None where it could not be had, and `warnings` say
+        sensitivity, validation, agreement, bias: the evidence; None if a check was not possible, and `warnings` say
             why.
-        warnings: what a reader must know beside the claims.
+        warnings: cautions, one sentence each.
     """
 
     exponent: Claim
@@ -71,23 +72,9 @@ class Verdict:
     warnings: tuple[str, ...]
 
     def summary(self) -> str:
-        """Three sentences with their reasons, then the cautions."""
+        """The claims with the reasons against them, then the cautions."""
         claims = (self.exponent, self.floor, self.extrapolation)
         return "\n".join([*map(str, claims), *(f"caution: {text}" for text in self.warnings)])
-
-    def to_dict(self) -> dict[str, Any]:
-        """The claims and all evidence, as JSON can hold it."""
-        out: dict[str, Any] = {
-            claim.name: {**vars(claim), "reasons": list(claim.reasons)}
-            for claim in (self.exponent, self.floor, self.extrapolation)
-        }
-        for name in ("fit", "sensitivity", "validation", "agreement", "bias"):
-            value = getattr(self, name)
-            out[name] = value.to_dict() if value is not None else None
-        return out | {"warnings": list(self.warnings)}
-
-    def __str__(self) -> str:
-        return self.summary()
 
 
 def verdict(
@@ -100,19 +87,19 @@ def verdict(
     level: float = 0.95,
     seed: int = 0,
 ) -> Verdict:
-    """What the table supports: an exponent, a floor, an extrapolation.
+    """Check which claims a table supports: an exponent, a floor, an extrapolation.
 
-    An exponent is supported when its fit gives no reason against it, the runs scatter about the surface by no more
-    than their noise, the fitted range does not move it by a factor of 1.5 outside its interval, the approaches
-    agree once the bias of the design is taken off, and a naive law does not predict the largest budgets as well. A
-    floor is, when its interval excludes 0, the range does not move it that far and, with one input, a law without
-    one predicts worse. An extrapolation is supported as far as held-out budgets were predicted with at least 80 %
-    of the runs in the band.
+    An exponent is supported if its fit has no reason against it, the runs scatter about the surface by no more than
+    their noise, the fitted range does not move it by a factor of 1.5 outside its interval, the approaches agree
+    after the bias of the design is subtracted, and a log-linear law predicts the largest budgets worse. The
+    second condition is skipped if the noise of a run cannot be estimated. A floor is supported if its interval
+    excludes 0, the range does not move it that far and, with one input, a law without a floor predicts worse. An
+    extrapolation is supported as far as held-out budgets were predicted with at least 80 % of the runs in the band.
 
     Args:
-        frame: one row a run; of one input, what is to be fitted (a frontier, say).
+        frame: one row per run; with one input, the rows to fit (a frontier, say).
         x: one input (a power law with floor), or params and examples (a surface).
-        y: the column that was measured.
+        y: name of the measured column.
         order: the column whose ends are held out; default as for `validate`.
         resamples: bootstrap resamples, at least 20.
         level: nominal coverage of intervals.
@@ -120,66 +107,66 @@ def verdict(
 
     Raises:
         ValueError: a column is missing or unfit.
-        FitError: there is no law at all, e.g. y does not fall.
+        FitError: there is no law, e.g. y does not fall.
     """
     names = (x,) if isinstance(x, str) else tuple(x)
     table, order = ordered(frame, names, y, order)
     options: Draws = {"resamples": resamples, "level": level, "seed": seed}
     notes: list[str] = []
-    moved = _try(lambda: sensitivity(table, names, y, order=order, **options), "the range", notes)
-    held = _try(lambda: validate(table, names, y, order=order, **options), "held-out budgets", notes)
+    moved = _check("the fitted range", lambda: sensitivity(table, names, y, order=order, **options), notes)
+    held_out = _check("held-out budgets", lambda: validate(table, names, y, order=order, **options), notes)
     if len(names) == 1:
         law = fit_power_law(table, names[0], y, **options)
-        said = f"an exponent of {y} in {names[0]}, {law.quoted('exponent')}"
-        exponent = _exponent(law.reasons, said, moved, "exponent")
-        floor = _floor(law.floor, law.intervals["floor"], moved, held, y)
-        claims = (exponent, floor, _extrapolation(held, law.x_range[1], order))
-        return Verdict(*claims, law, moved, held, None, None, (*notes, *_others(law.warnings, law.reasons)))
+        statement = f"an exponent of {y} in {names[0]}, {law.quoted('exponent')}"
+        exponent = _exponent(law.reasons, statement, moved, "exponent")
+        floor = _floor(law.floor, law.intervals["floor"], moved, held_out, y)
+        claims = (exponent, floor, _extrapolation(held_out, law.x_range[1], order))
+        return Verdict(*claims, law, moved, held_out, None, None, (*notes, *_cautions(law)))
     n, d = names
     fit = fit_surface(table, n, d, y, **options)
-    both = _try(lambda: agree(table, n, d, y, budget=order, **options), "the approaches", notes)
-    bias = _try(lambda: design_bias(table, n, d, y, budget=order, fit=fit), "the design", notes)
-    said = f"an exponent of the best {n} in compute, {fit.quoted('params_exponent')}"
-    off = _try(lambda: _misfit(table, fit, order), "the noise of a run", notes) or []
-    against = (*fit.reasons, *off, *_disputed(both, bias), *_naive(held))
-    exponent = _exponent(against, said, moved, "params_exponent")
+    both = _check("the approaches", lambda: agree(table, n, d, y, budget=order, **options), notes)
+    bias = _check("the bias of the design", lambda: design_bias(table, n, d, y, budget=order, fit=fit), notes)
+    misfit = _check("the noise of a run", lambda: _misfit(table, fit, order), notes) or []
+    statement = f"an exponent of the best {n} in compute, {fit.quoted('params_exponent')}"
+    against = (*fit.reasons, *misfit, *_disputed(both, bias), *_log_linear(held_out))
+    exponent = _exponent(against, statement, moved, "params_exponent")
     floor = _floor(fit["floor"], fit.intervals["floor"], moved, None, y)
-    far = _extrapolation(held, float(table[order].max()), order)
-    warnings = (*notes, *(bias.warnings if bias else ()), *_others(fit.warnings, fit.reasons))
-    return Verdict(exponent, floor, far, fit, moved, held, both, bias, warnings)
+    far = _extrapolation(held_out, float(table[order].max()), order)
+    warnings = (*notes, *(bias.warnings if bias else ()), *_cautions(fit))
+    return Verdict(exponent, floor, far, fit, moved, held_out, both, bias, warnings)
 
 
-def _try(make: Callable[[], T], what: str, notes: list[str]) -> T | None:
-    try:
-        return make()
-    except (FitError, ValueError) as error:
-        notes.append(f"{what} could not be looked at: {error}")
-        return None
+def _check(what: str, run: Callable[[], T], notes: list[str]) -> T | None:
+    """What `run()` returns; None, and a note, if the table does not allow the check."""
+    result, why_not = attempt(run)
+    if why_not:
+        notes.append(f"{what} not checked: {why_not}")
+    return result
 
 
-def _others(warnings: tuple[str, ...], reasons: tuple[str, ...]) -> tuple[str, ...]:
-    return tuple(text for text in warnings if text not in reasons)
+def _cautions(fit: SurfaceFit | PowerLawFit) -> tuple[str, ...]:
+    return tuple(text for text in fit.warnings if text not in fit.reasons)
 
 
-def _exponent(against: tuple[str, ...], said: str, moved: Sensitivity | None, name: str) -> Claim:
-    reasons = [*against, *([moved.said(name)] if moved and name in moved.far else [])]
-    return Claim("exponent", not reasons, said, tuple(reasons))
+def _exponent(against: tuple[str, ...], statement: str, moved: Sensitivity | None, name: str) -> Claim:
+    reasons = [*against, *([moved.sentence(name)] if moved and name in moved.far else [])]
+    return Claim("exponent", not reasons, statement, tuple(reasons))
 
 
 def _misfit(table: pd.DataFrame, fit: SurfaceFit, order: str) -> list[str]:
-    """Whether the runs leave the surface by more than the noise that curves through neighbours show."""
-    found = draw_curves(table, by_budget(table, order), fit.x[0], fit.y, resamples=0, seed=0)
-    ratio = found.misfit(fit.rms, fit.n, fit.solution.theta.size)
-    return [f"the runs leave the surface by {ratio:.1f} x their noise: it is not the law of this table"][
-        : ratio > 1
-    ]
-
-
-def _disputed(found: Agreement | None, bias: DesignBias | None) -> list[str]:
-    """Approaches that contradict the surface even after the bias that the design gives them."""
-    if found is None:
+    """A reason if the runs scatter about the surface by more than their noise."""
+    curves = draw_curves(table, by_budget(table, order), fit.x[0], fit.y, resamples=0, seed=0)
+    ratio = curves.misfit(fit.rms, fit.n, fit.solution.theta.size)
+    if ratio <= 1:
         return []
-    rows = {row["approach"]: row for row in found.table.to_dict("records") if row["quantity"] == "n"}
+    return [f"the runs scatter about the surface by {ratio:.1f} x their noise: it is not the law of this table"]
+
+
+def _disputed(both: Agreement | None, bias: DesignBias | None) -> list[str]:
+    """The approaches that contradict the surface after the bias of the design is subtracted."""
+    if both is None:
+        return []
+    rows = {row["approach"]: row for row in both.table.to_dict("records") if row["quantity"] == "n"}
     low, high = rows["surface"]["low"], rows["surface"]["high"]
     if not np.isfinite(high):
         return []
@@ -188,60 +175,62 @@ def _disputed(found: Agreement | None, bias: DesignBias | None) -> list[str]:
         off = bias.of(approach, "n") if bias and approach != "surface" else 0.0
         off = off if np.isfinite(off) else 0.0
         if np.isfinite(row["high"]) and (row["high"] - off < low or row["low"] - off > high):
-            corrected = f"{row['value'] - off:.3g} after the bias of the design"
-            out.append(f"{approach} says {corrected}, the surface [{low:.3g}, {high:.3g}]")
+            corrected = f"{row['value'] - off:.3g} without the bias of the design"
+            out.append(f"{approach} gives {corrected}, the surface [{low:.3g}, {high:.3g}]")
     return out
 
 
-def _naive(held: Validation | None) -> list[str]:
-    if held is None:
+def _log_linear(held_out: Validation | None) -> list[str]:
+    """A reason if a log-linear law predicts held-out budgets at least as well as the surface."""
+    if held_out is None:
         return []
-    scores = held.scores.set_index("law")["log_rmse"]
+    scores = held_out.scores.set_index("law")["log_rmse"]
     if not {"chinchilla", "log-linear"} <= set(scores.index) or scores["log-linear"] > scores["chinchilla"]:
         return []
     numbers = f"{100 * scores['log-linear']:.2g} % against {100 * scores['chinchilla']:.2g} %"
-    return [f"a log-linear law predicts the largest {held.order} better than the surface ({numbers} rms)"]
+    return [f"a log-linear law predicts the largest {held_out.order} better than the surface ({numbers} rms)"]
 
 
 def _floor(
-    value: float, ends: tuple[float, float], moved: Sensitivity | None, held: Validation | None, y: str
+    value: float, ends: tuple[float, float], moved: Sensitivity | None, held_out: Validation | None, y: str
 ) -> Claim:
     reasons = []
     if not value > 0:
-        reasons.append("the fit has none")
+        reasons.append("the fit has no floor")
     elif not ends[0] > 0.01 * value:
         reasons.append(f"its interval reaches 0: [{ends[0]:.2g}, {ends[1]:.2g}]")
     if moved and "floor" in moved.far:
-        reasons.append(moved.said("floor"))
-    scores = dict(zip(held.scores["law"], held.scores["log_rmse"], strict=True)) if held else {}
+        reasons.append(moved.sentence("floor"))
+    scores = held_out.scores.set_index("law")["log_rmse"].to_dict() if held_out else {}
     if {"power law", "power law with floor"} <= set(scores):
         bare, with_floor = scores["power law"], scores["power law with floor"]
         if bare <= MARGIN * with_floor:
             against = f"{100 * bare:.2g} % against {100 * with_floor:.2g} % rms"
-            reasons.append(f"a law without one predicts as well ({against})")
-    said = f"a floor of {y}, {value:.3g} [{ends[0]:.3g}, {ends[1]:.3g}]"
-    return Claim("floor", not reasons, said, tuple(reasons))
+            reasons.append(f"a law without a floor predicts as well ({against})")
+    statement = f"a floor of {y}, {value:.3g} [{ends[0]:.3g}, {ends[1]:.3g}]"
+    return Claim("floor", not reasons, statement, tuple(reasons))
 
 
-def _extrapolation(held: Validation | None, largest: float, order: str) -> Claim:
-    """As far beyond the data as the best law was right beyond a part of them."""
-    if held is None:
+def _extrapolation(held_out: Validation | None, largest: float, order: str) -> Claim:
+    """A claim of the reach up to which the best law predicted held-out runs."""
+    if held_out is None:
         return Claim("extrapolation", False, "any extrapolation", ("too few levels to hold any out",))
-    reach, off = held.reach()
+    reach, off = held_out.reach()
     if reach <= 1.0 or not np.isfinite(off):
-        said = f"an extrapolation beyond {largest:.3g} {order}"
-        return Claim("extrapolation", False, said, (_why_no_reach(held),))
-    said = f"an extrapolation to {reach:.2g} x the largest {order} ({largest:.3g}) by {held.best}"
-    return Claim("extrapolation", True, f"{said}: held-out runs were within {100 * off:.2g} % rms", ())
+        statement = f"an extrapolation beyond {largest:.3g} {order}"
+        return Claim("extrapolation", False, statement, (_why_no_reach(held_out),))
+    statement = f"an extrapolation to {reach:.2g} x the largest {order} ({largest:.3g}) by {held_out.best}"
+    return Claim("extrapolation", True, f"{statement}: held-out runs were within {100 * off:.2g} % rms", ())
 
 
-def _why_no_reach(held: Validation) -> str:
-    first = held.table[held.table["law"] == held.best].sort_values("reach").iloc[0]
+def _why_no_reach(held_out: Validation) -> str:
+    best = held_out.best
+    first = held_out.table[held_out.table["law"] == best].sort_values("reach").iloc[0]
     if first["covered"] < COVERED:
         share = f"{100 * first['covered']:.0f} % of the runs"
-        return f"{first['reach']:.2g} x beyond its fit {held.best} had {share} in its band"
+        return f"{first['reach']:.2g} x beyond its fit, {best} had {share} in its band"
     off, apart = (f"{100 * np.expm1(first[name]):.2g} %" for name in ("log_rmse", "apart"))
     return (
-        f"{first['reach']:.2g} x beyond the data the laws not ruled out reach {apart} from {held.best}, "
-        f"which was off by {off} rms where it was tested"
+        f"{first['reach']:.2g} x beyond the data, the laws that are not ruled out reach {apart} from {best}, "
+        f"which was off by {off} rms on held-out runs"
     )

@@ -1,4 +1,4 @@
-"""What runs tell about a fitted surface: Fisher information, and a target's variance before and after more runs.
+"""Fisher information of a fitted surface, and the variance of a target before and after more runs.
 
 With noise sigma on log y, a run at (N, D) adds g g' / sigma^2 to the information, g the gradient of the log of the
 law in its parameters; a target with gradient c has variance c' M^-1 c (Atkinson, Donev, Tobias 2007, chapter 10).
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 Array = NDArray[np.float64]
 
 PLACES = 16
-"""Parameter values (the estimate, then replicates) at which a design is judged: the best depends on the truth."""
+"""Parameter values (the estimate, then replicates) at which a design is evaluated: the best depends on them."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -40,12 +40,13 @@ class Information:
     def gains(self, gradients: Array) -> Array:
         """How much one run at each candidate lowers the mean log variance of the target: [G] from [K, G, P]."""
         moved = gradients @ self.inverse
-        told = np.einsum("kgp,kp->kg", moved, self.c) ** 2
-        share = told / (self.sigma**2 + np.einsum("kgp,kgp->kg", moved, gradients)) / self.variance()[:, None]
+        covariance = np.einsum("kgp,kp->kg", moved, self.c)
+        spread = self.sigma**2 + np.einsum("kgp,kgp->kg", moved, gradients)
+        share = covariance**2 / spread / self.variance()[:, None]
         return np.asarray(-np.log1p(-np.clip(share, 0.0, 1 - 1e-12)).mean(axis=0))
 
     def after(self, gradient: Array, sign: float = 1.0) -> Information:
-        """With one run more (or with sign -1 one less) whose gradients are [K, P]."""
+        """The information with one run more (with `sign` -1, one less) whose gradients are [K, P]."""
         moved = np.einsum("kpq,kq->kp", self.inverse, gradient)
         scale = self.sigma**2 + sign * np.einsum("kp,kp->k", moved, gradient)
         inverse = self.inverse - sign * moved[:, :, None] * moved[:, None, :] / scale[:, None, None]
@@ -53,7 +54,7 @@ class Information:
 
 
 def places(fit: SurfaceFit) -> Array:
-    """The parameter values at which a design is judged, [K, P], scaled as the law has them."""
+    """The parameter values at which a design is evaluated, [K, P], as the law scales them."""
     return np.concatenate([fit.solution.theta[None], fit.solution.replicates[: PLACES - 1]])
 
 
@@ -70,9 +71,9 @@ def gradients(fit: SurfaceFit, theta: Array, n: Array, d: Array) -> Array:
 
 
 def inform(fit: SurfaceFit, target: Callable[[Array], Array]) -> Information:
-    """What the fitted rows tell of `target`, a function of thetas [B, P] with values [B].
+    """The information of the fitted rows on `target`, a function of thetas [B, P] with values [B].
 
-    Rows of one run count as one between them.
+    The rows of one run together count as one.
     """
     theta = places(fit)
     own = gradients(fit, theta, *fit.data.x)

@@ -78,7 +78,7 @@ def test_without_a_common_range_there_is_no_ratio():
     apart = pd.concat([family("b-mlp", 1e-6, floor=0), family("s-mlp", floor=0, high=1e11)], ignore_index=True)
     found = compare(apart, resamples=0)
     assert found.ratios.empty
-    assert "the two share no range of error" in found.warnings
+    assert "the ranges of error do not overlap" in found.warnings
     json.dumps(found.to_dict(), allow_nan=False)
 
 
@@ -101,7 +101,7 @@ def test_answer_is_strict_json():
     [
         ({"by": "famly"}, "no column 'famly'; did you mean 'family'"),
         ({"pair": ("b-mlp", "c-mlp")}, "expected two of the values of 'family': 'b-mlp', 's-mlp'"),
-        ({"by": "flops"}, "column 'flops' holds 20 values"),
+        ({"by": "flops"}, "column 'flops' has 20 values"),
     ],
 )
 def test_bad_questions_are_refused(options, message):

@@ -82,10 +82,10 @@ def test_extrapolation_and_assumptions_are_said():
     table = isoflop(noise=0.003)
     far = allocate(fit_surface(table, y="error", resamples=50), 6e17)
     assert far.reach == pytest.approx(1e3)
-    assert any("extrapolates to 1e+03 x the largest compute" in text for text in far.warnings)
-    assert any("lies outside those fitted" in text for text in far.warnings)
+    assert any("extrapolates to 1e+03 x the largest fitted compute" in text for text in far.warnings)
+    assert any("lies outside the fitted range" in text for text in far.warnings)
     bare = allocate(fit_surface(table.drop(columns="flops"), y="error", resamples=0), 1e14)
-    assert "no column 'flops': examples are priced at 6 params" in bare.warnings
+    assert "no column 'flops': FLOPs per example are taken as 6 params" in bare.warnings
     assert json.loads(json.dumps(far.to_dict(), allow_nan=False))["reach"] == pytest.approx(1e3)
 
 
@@ -98,7 +98,7 @@ def test_what_cannot_be_allocated_is_refused():
     flat = fit_surface(table.assign(error=0.1 + (table["examples"] / 1e5) ** -0.3), y="error", resamples=0)
     with pytest.raises(FitError, match="no lowest point"):
         allocate(flat, 1e14)
-    with pytest.raises(FitError, match="no optimum to read off: 2 of 2 budgets have a minimum"):
+    with pytest.raises(FitError, match="no optimum: 2 of 2 budgets have a minimum"):
         allocate(fit_isoflop(isoflop(budgets=2), resamples=20), 1e14)
     with pytest.raises(ValueError, match="a larger size must cost more"):
         allocate(fit_surface(table.assign(flops=table["examples"]), y="error", resamples=0), 1e14)
