@@ -1,9 +1,11 @@
 """Many runs: declare a sweep, plan it, train it, read its results.
 
     >>> import orchestrator
-    >>> frame = orchestrator.results("isoflop.db")      # one row a run
+    >>> orchestrator.run("sweeps/quickstart.yaml")         # calling it again resumes
+    >>> frame = orchestrator.results("isoflop.db")         # a DataFrame, one row per run
 
-Each name is imported when it is first asked for, so that `isoflop --help` answers at once.
+Each name is imported when it is first used, so that `isoflop --help` answers at once. Read `session.py` first: it
+holds the functions that the command's verbs call.
 """
 
 from __future__ import annotations
@@ -12,35 +14,69 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from orchestrator.store.engine import TableError
+    from orchestrator.scheduling.progress import Progress
+    from orchestrator.session import Interrupted, SearchResult, follow, progress, run, search, status, work
+    from orchestrator.settings import OptionError
+    from orchestrator.store.engine import TableBusyError, TableError
     from orchestrator.store.table import Table, history, results
     from orchestrator.sweep.planner import Plan, plan
     from orchestrator.sweep.reader import load_sweep, read_sweep
     from orchestrator.sweep.sweep import Sweep, SweepError
+    from trainer.errors import UserError
 
 __all__ = [
+    "Interrupted",
+    "OptionError",
     "Plan",
+    "Progress",
+    "SearchResult",
     "Sweep",
     "SweepError",
     "Table",
+    "TableBusyError",
     "TableError",
+    "UserError",
+    "follow",
     "history",
     "load_sweep",
     "plan",
+    "progress",
     "read_sweep",
     "results",
+    "run",
+    "search",
+    "status",
+    "work",
 ]
 
-_HOME = {
-    **dict.fromkeys(("Plan", "plan"), "sweep.planner"),
-    **dict.fromkeys(("load_sweep", "read_sweep"), "sweep.reader"),
-    **dict.fromkeys(("Sweep", "SweepError"), "sweep.sweep"),
-    "TableError": "store.engine",
-    **dict.fromkeys(("Table", "history", "results"), "store.table"),
+_MODULES = {
+    "orchestrator.session": (
+        "Interrupted",
+        "SearchResult",
+        "follow",
+        "progress",
+        "run",
+        "search",
+        "status",
+        "work",
+    ),
+    "orchestrator.settings": ("OptionError",),
+    "orchestrator.scheduling.progress": ("Progress",),
+    "orchestrator.store.engine": ("TableBusyError", "TableError"),
+    "orchestrator.store.table": ("Table", "history", "results"),
+    "orchestrator.sweep.planner": ("Plan", "plan"),
+    "orchestrator.sweep.reader": ("load_sweep", "read_sweep"),
+    "orchestrator.sweep.sweep": ("Sweep", "SweepError"),
+    "trainer.errors": ("UserError",),
 }
+_HOME = {name: module for module, names in _MODULES.items() for name in names}
 
 
 def __getattr__(name: str) -> Any:
     if name not in _HOME:
         raise AttributeError(f"module 'orchestrator' has no attribute {name!r}")
-    return getattr(importlib.import_module(f"orchestrator.{_HOME[name]}"), name)
+    return getattr(importlib.import_module(_HOME[name]), name)
+
+
+def __dir__() -> list[str]:
+    return __all__

@@ -1,227 +1,353 @@
-"""The Python API behind the command's verbs: train the queued runs of a table, or follow another process that does.
+"""The Python API: run a sweep, work off a queue, search, follow another process. The command's verbs call it.
 
-Nothing here prints or exits: mistakes are exceptions, and news goes to the callbacks `on_progress` and `say`.
+Nothing here prints or exits. Mistakes are exceptions (`UserError`). Progress and messages go to `on_progress`,
+which is called with a `Progress`; by default to a display for terminals and notebooks (orchestrator.display).
 """
 
 from __future__ import annotations
 
+import contextlib
 import time
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, Unpack
 
-from trainer.host.urls import Remote, RemoteError, is_url, local
-from trainer.spec import SpecError
+from orchestrator.settings import OptionError, Settings, executor_of, speed_of
+from trainer.errors import UserError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable, Iterator, Sequence
 
-    from orchestrator.host.speed import Speed
+    from analysis import LearningRates
     from orchestrator.scheduling.progress import Progress
-    from orchestrator.scheduling.scheduler import RunSource, Scheduler
+    from orchestrator.scheduling.scheduler import RunSource
+    from orchestrator.searching.sweep_search import Best
+    from orchestrator.settings import Options
     from orchestrator.store.table import Table
     from orchestrator.sweep.planner import Plan
     from orchestrator.sweep.sweep import Sweep
-    from orchestrator.workers.executor import Executor
-    from orchestrator.workers.worker import Files
-    from trainer.spec import RunSpec
 
-    Say = Callable[[str], None]
+    OnProgress = Callable[[Progress], object]
 
-WORTH_MEASURING = 120.0
-"""Predicted seconds of training above which this machine's speed is measured first, which takes ten."""
+STORE = "isoflop.db"
 
 LOOK = 0.5
 """Seconds between two looks at a table that another process writes."""
 
 
-class OptionError(ValueError):
-    """An option with an invalid value: `option` is its name, `why` what is wrong and what would be right."""
+class Interrupted(KeyboardInterrupt):
+    """Training was interrupted by Ctrl-C or SIGTERM. Nothing is lost: the same call resumes.
 
-    def __init__(self, option: str, why: str) -> None:
-        super().__init__(f"{option} {why}")
-        self.option, self.why = option, why
+    `result` is what the call would have returned, as of now.
+    """
+
+    def __init__(self, result: Progress | SearchResult) -> None:
+        super().__init__("interrupted; the same call resumes")
+        self.result = result
 
 
 @dataclass(frozen=True)
-class Settings:
-    """How to train: the options of `run`, `work` and `search`."""
+class SearchResult:
+    """The end of a search: progress, the best trial of each cell, the law of the learning rates if there is one."""
 
-    executor: str = "ray"
-    slots: int | None = None
-    device: str = "auto"
-    checkpoint_every: float = 60.0
-    keep: bool = False
-    canary: bool = True
-    address: str | None = None
-    checkpoints: str | None = None
-
-    def check(self) -> None:
-        """Raise OptionError for an invalid value."""
-        if self.executor not in ("ray", "inline"):
-            raise OptionError("executor", f"{self.executor!r} is unknown; it is ray or inline")
-        if self.device not in ("auto", "cpu", "cuda", "mps"):
-            raise OptionError("device", f"{self.device!r} is unknown; it is one of auto, cpu, cuda, mps")
-        if self.address is not None and self.executor == "inline":
-            raise OptionError("address", "needs executor ray; inline trains in this process")
-
-    def files(self, table: Table) -> Files:
-        """Where workers save checkpoints of a table's runs, and how often."""
-        from orchestrator.workers.worker import Files
-
-        return Files(checkpoints_at(self.checkpoints, table.store), self.checkpoint_every)
+    progress: Progress
+    best: list[Best]
+    learning_rates: LearningRates | None
 
 
-def train(
-    table: Table,
-    sweeps: Sequence[str],
-    settings: Settings,
-    on_progress: Callable[[Progress], None],
-    say: Say,
-    search: RunSource | None = None,
-) -> Scheduler | None:
-    """Train the queued runs of sweeps and those that a search adds; None where nothing is queued.
+def run(
+    plan: Plan | Sweep | str | Path,
+    store: str | Path = STORE,
+    *,
+    retry_failed: bool = False,
+    on_progress: OnProgress | None = None,
+    **options: Unpack[Options],
+) -> Progress:
+    """Train the missing runs of a plan, a sweep or a sweep file, and return the sweep's progress.
 
-    The caller holds the table's lock.
+    Calling it again resumes: after an interrupt, a crash or a power cut, from the last checkpoints. If another
+    process holds the table, that process trains the sweep, and this one follows.
+
+    Args:
+        plan: a Plan, a Sweep, or the path of a sweep file.
+        store: the results table: a path (SQLite) or a PostgreSQL URL.
+        retry_failed: train failed runs again.
+        on_progress: called with a Progress after every event; default: a progress bar.
+        options: how to train: the attributes of Settings, such as executor="inline".
+
+    Raises:
+        UserError: the file, the plan, the table or an option is invalid.
+        Interrupted: Ctrl-C. A second Ctrl-C raises KeyboardInterrupt at once.
     """
+    from orchestrator.store.engine import TableBusyError
+    from orchestrator.store.table import Table
+
+    store, settings, planned = str(store), Settings(**options), _planned(plan)
+    finished = interrupted = False
+    with _reporter(on_progress) as reporter:
+        for note in planned.notes:
+            reporter.say(note)
+        while not finished:
+            try:
+                with Table(store, writable=True) as table:
+                    reporter.say(_begin(table, planned, retry_failed=retry_failed))
+                    finished, interrupted = True, _train(table, [planned.sweep], settings, reporter)
+            except TableBusyError:
+                _hand_over(store, planned, reporter, retry_failed=retry_failed)
+                finished = _follow(store, planned.sweep, reporter)
+    return _ended(progress(store, planned.sweep), interrupted=interrupted)
+
+
+def work(
+    store: str | Path = STORE,
+    sweeps: Sequence[str] = (),
+    *,
+    on_progress: OnProgress | None = None,
+    **options: Unpack[Options],
+) -> Progress:
+    """Train every queued run of some sweeps of a table (default: all) and return their progress.
+
+    Raises TableError if a sweep is unknown, TableBusyError if another process works on the table, and what `run`
+    raises.
+    """
+    from orchestrator.scheduling.progress import progress_of
+    from orchestrator.store.requests import inbox_of
+    from orchestrator.store.table import Table
+
+    store, settings = str(store), Settings(**options)
+    with _reporter(on_progress) as reporter, Table(store, writable=True) as table:
+        lost = table.queue.recover()
+        if (inbox := inbox_of(store)) is not None:
+            inbox.obey(table)
+        names = [check_sweep(table, name) for name in sweeps] or [row["sweep"] for row in table.sweeps()]
+        if lost:
+            reporter.say(f"{lost} runs queued again; the process that trained them has ended")
+        interrupted = _train(table, names, settings, reporter)
+        rows = [row for row in table.sweeps() if row["sweep"] in names]
+    return _ended(progress_of(rows), interrupted=interrupted)
+
+
+def search(
+    sweep: Sweep | str | Path,
+    store: str | Path = STORE,
+    *,
+    on_progress: OnProgress | None = None,
+    **options: Unpack[Options],
+) -> SearchResult:
+    """Train the missing trials of a sweep's search and return the best of each cell. Calling it again resumes.
+
+    Raises UserError if the sweep declares no search, and what `run` raises.
+    """
+    from orchestrator.scheduling.progress import progress_of
+    from orchestrator.searching.sweep_search import best_of, learning_rates
+    from orchestrator.store.table import Table
+    from orchestrator.sweep.planner import plan
+
+    store, settings = str(store), replace(Settings(**options), smoke_test=False)  # trials are small
+    sweep = _loaded(sweep)
+    if sweep.search is None:
+        example = "like lr: {search: {values: [1e-3, 1e-2]}}"
+        raise UserError(f"{sweep.source.name} declares no search, {example}; `isoflop run` runs it")
+    planned = plan(sweep)
+    with _reporter(on_progress) as reporter, Table(store, writable=True) as table:
+        for note in planned.notes:
+            reporter.say(note)
+        table.trials.declare(planned)
+        if lost := table.queue.recover():
+            reporter.say(f"{lost} runs queued again; the process that trained them has ended")
+        table.queue.tell(planned.sweep, paused=None, message=None)
+        finished = (_tune if sweep.search.scheduler else _search)(table, sweep, settings, reporter)
+        rows = [row for row in table.sweeps() if row["sweep"] == planned.sweep]
+        result = SearchResult(progress_of(rows), best_of(table, sweep), learning_rates(table, sweep))
+    if not finished:
+        raise Interrupted(result)
+    return result
+
+
+def follow(sweep: str, store: str | Path = STORE, *, on_progress: OnProgress | None = None) -> Progress:
+    """Follow a sweep that another process trains until nothing of it is left to train, or that process has ended.
+
+    Returns its progress. Raises TableError if the sweep is unknown.
+    """
+    with _reporter(on_progress) as reporter:
+        _follow(str(store), sweep, reporter)
+    return progress(store, sweep)
+
+
+def status(store: str | Path = STORE) -> list[dict[str, Any]]:
+    """Return each sweep of a table, in the order declared: its runs by state, FLOPs, best error, what blocks it."""
+    from orchestrator.store.table import Table
+
+    with Table(str(store)) as table:
+        return table.sweeps()
+
+
+def progress(store: str | Path = STORE, sweep: str | None = None) -> Progress:
+    """Return the progress of a sweep of a table (default: of all). TableError if it is unknown."""
+    from orchestrator.scheduling.progress import progress_of
+    from orchestrator.store.table import Table
+
+    with Table(str(store)) as table:
+        name = None if sweep is None else check_sweep(table, sweep)
+        return progress_of(row for row in table.sweeps() if name in (None, row["sweep"]))
+
+
+def check_sweep(table: Table, name: str) -> str:
+    """Return the name of a sweep of a table; TableError, with the list, if it is unknown."""
+    from orchestrator.store.engine import TableError, name_of
+
+    names = [row["sweep"] for row in table.sweeps()]
+    if name not in names:
+        raise TableError(f"no sweep {name!r} in {name_of(table.store)}; it holds {', '.join(names) or 'none'}")
+    return name
+
+
+class _Reporter:
+    """Passes copies of the progress on to the caller, and messages as the `message` of the last progress."""
+
+    def __init__(self, on_progress: OnProgress) -> None:
+        from orchestrator.scheduling.progress import progress_of
+
+        self._on_progress, self._last = on_progress, progress_of([])
+
+    def __call__(self, progress: Progress) -> None:
+        self._last = replace(progress)
+        self._on_progress(self._last)
+
+    def say(self, message: str) -> None:
+        self(replace(self._last, message=message))
+
+
+@contextlib.contextmanager
+def _reporter(on_progress: OnProgress | None) -> Iterator[_Reporter]:
+    if on_progress is not None:
+        yield _Reporter(on_progress)
+        return
+    from orchestrator.display import default_display
+
+    with default_display() as display:
+        yield _Reporter(display)
+
+
+def _ended(result: Progress, *, interrupted: bool) -> Progress:
+    if interrupted:
+        raise Interrupted(result)
+    return result
+
+
+def _loaded(sweep: Sweep | str | Path) -> Sweep:
+    from orchestrator.sweep.reader import load_sweep
+
+    return load_sweep(sweep) if isinstance(sweep, str | Path) else sweep
+
+
+def _planned(plan: Plan | Sweep | str | Path) -> Plan:
+    """The plan of what `run` was given; UserError if it is a search."""
+    from orchestrator.sweep import planner
+
+    planned = plan if isinstance(plan, planner.Plan) else planner.plan(_loaded(plan))
+    if planned.trials is not None:
+        name = plan if isinstance(plan, str | Path) else planned.sweep
+        raise UserError(f"{name} declares a search; `isoflop search {name}` runs it")
+    return planned
+
+
+def _begin(table: Table, planned: Plan, *, retry_failed: bool) -> str:
+    """Enqueue a plan, queue runs of ended processes again, obey pending requests; returns a summary."""
+    from orchestrator.store.requests import inbox_of
+
+    new, lost = table.queue.enqueue(planned), table.queue.recover()
+    if (inbox := inbox_of(table.store)) is not None:
+        inbox.obey(table)
+    again = table.queue.move(table.states(planned.sweep), "queued", of=["failed"]) if retry_failed else 0
+    table.queue.tell(planned.sweep, paused=None, message=None)
+    waiting = table.counts(planned.sweep).get("queued", 0)
+    parts = [f"{planned.sweep}: {waiting} of {len(planned.runs)} runs to do"]
+    parts += [f"{new} new"] if new else []
+    parts += [f"{lost} queued again after an interruption"] if lost else []
+    parts += [f"{again} failed ones retried"] if again else []
+    return ", ".join(parts)
+
+
+def _train(
+    table: Table, sweeps: Sequence[str], settings: Settings, reporter: _Reporter, search: RunSource | None = None
+) -> bool:
+    """Train the queued runs of sweeps and those that a search adds; returns whether that was interrupted."""
     from orchestrator.scheduling.scheduler import Scheduler
     from orchestrator.store.requests import Changes, inbox_of
 
     queued = [run for sweep in sweeps for run in table.queued(sweep)]
     if not queued:
-        return None
+        return False
     files = settings.files(table)
-    speed = _speed_of(table, queued, settings.device, say)  # before Ray takes the cores
-    executor = _executor_of(settings, files, queued, table, say)
+    speed = speed_of(table, queued, settings.device, reporter.say)  # before Ray takes the cores
+    executor = executor_of(settings, files, queued, table, reporter.say)
     if not executor.gpus and any(table.limits(sweep).gpu_hours for sweep in sweeps):
-        say("limits.gpu_hours is ignored: no worker has a GPU")
+        reporter.say("limits.gpu_hours is ignored: no worker has a GPU")
     try:
         inbox = inbox_of(table.store) or Changes(table)
-        options = {"keep_all": settings.keep, "speed": speed, "inbox": inbox, "smoke_test": settings.canary}
-        scheduler = Scheduler(table, executor, sweeps, on_progress, files=files, search=search, **options)  # type: ignore[arg-type]
+        options = {"keep_all": settings.keep, "speed": speed, "inbox": inbox, "smoke_test": settings.smoke_test}
+        scheduler = Scheduler(table, executor, sweeps, reporter, files=files, search=search, **options)  # type: ignore[arg-type]
         scheduler.drain()
     finally:
         executor.close()
-    return scheduler
+    return scheduler.interrupted
 
 
-def tune(table: Table, sweep: Sweep, settings: Settings, say: Say) -> bool:
+def _search(table: Table, sweep: Sweep, settings: Settings, reporter: _Reporter) -> bool:
+    """Train the missing trials of a search by Optuna; returns whether it reached its end."""
+    from orchestrator.searching.sweep_search import SweepSearch
+
+    source = SweepSearch(table, sweep)
+    reporter.say(f"{sweep.sweep}: {source.known} of at most {source.wanted} trials known")
+    source.more()
+    return not _train(table, [sweep.sweep], settings, reporter, source)
+
+
+def _tune(table: Table, sweep: Sweep, settings: Settings, reporter: _Reporter) -> bool:
     """Train the missing trials of a search under a Ray Tune scheduler; returns whether it reached its end."""
     from orchestrator.searching.tune_population import PopulationSearch
     from orchestrator.searching.tune_search import TrialSearch
 
     assert sweep.search is not None
+    scheduler = sweep.search.scheduler
     if settings.executor == "inline":
-        raise OptionError("executor", f"inline cannot be used with scheduler: {sweep.search.scheduler} of Ray Tune")
-    kind = PopulationSearch if sweep.search.scheduler == "pbt" else TrialSearch
+        raise OptionError("executor", f"inline cannot train a search with scheduler: {scheduler}, which needs ray")
     files = settings.files(table)
     if settings.address is not None and not isinstance(files.where, Path):
-        why = "with Ray Tune, which keeps its files there, too, needs a folder that all nodes share"
-        raise OptionError("checkpoints", why)
-    where = {"slots": settings.slots, "device": settings.device, "address": settings.address}
-    search = kind(table, sweep, files, **where)  # type: ignore[arg-type]
-    search.run(say)
-    return not search.interrupted
+        raise OptionError("checkpoints", f"must be a folder that all nodes share with scheduler: {scheduler}")
+    options = {"slots": settings.slots, "device": settings.device, "address": settings.address}
+    kind = PopulationSearch if scheduler == "pbt" else TrialSearch
+    source = kind(table, sweep, files, **options)  # type: ignore[arg-type]
+    source.run(reporter.say)
+    return not source.interrupted
 
 
-def follow(
-    store: str,
-    planned: Plan,
-    on_progress: Callable[[Progress], None],
-    say: Say,
-    *,
-    retry_failed: bool = False,
-) -> bool:
-    """Enqueue a plan with the process that holds the table and report its progress until nothing is left to train.
+def _hand_over(store: str, planned: Plan, reporter: _Reporter, *, retry_failed: bool) -> None:
+    """Enqueue a plan with the process that holds the table."""
+    from orchestrator.store.requests import Request, add, ask
 
-    Returns False where that process ended first.
-    """
+    reporter.say(
+        f"{ask(store, add(planned))}; another isoflop trains them, this one follows; Ctrl-C ends only this one"
+    )
+    if retry_failed:
+        reporter.say(ask(store, Request("retry", (planned.sweep,))))
+
+
+def _follow(store: str, sweep: str, reporter: _Reporter) -> bool:
+    """Report a sweep's progress until nothing is left to train; False if the process that trains ended before."""
     from orchestrator.scheduling.progress import progress_of
     from orchestrator.store.engine import is_held
-    from orchestrator.store.requests import Request, add, ask
     from orchestrator.store.table import Table
 
-    say(f"{ask(store, add(planned))}; another isoflop trains them, this one looks on (Ctrl-C leaves it alone)")
-    if retry_failed:
-        say(ask(store, Request("retry", (planned.sweep,))))
     with Table(store) as table:
+        check_sweep(table, sweep)
         while True:
-            held = is_held(store)  # before the look: what it wrote at its end is seen
-            (row,) = [row for row in table.sweeps() if row["sweep"] == planned.sweep]
-            progress = progress_of([row])
-            progress.seconds_left, progress.message = row["seconds_left"], row["message"] or ""
-            on_progress(progress)
+            held = table.shared or is_held(store)  # before the look: what it wrote at its end is seen
+            (row,) = [row for row in table.sweeps() if row["sweep"] == sweep]
+            reporter(replace(progress_of([row]), seconds_left=row["seconds_left"], message=row["message"] or ""))
             if not row["queued"] and not row["running"]:
                 return True
             if not held:
                 return False
             time.sleep(LOOK)
-
-
-def checkpoints_at(place: str | None, store: str) -> Path | str | None:
-    """Where checkpoints are saved: at `place`, by default beside a SQLite store; None: nowhere, as for "none".
-
-    Raises SpecError for a URL at which one cannot write, read, list and delete.
-    """
-    from orchestrator.store.engine import checkpoints_of
-
-    if place is None:
-        return checkpoints_of(store)
-    if not is_url(place):
-        return None if place == "none" else local(place)
-    try:
-        Remote(place).check()
-    except RemoteError as error:
-        raise SpecError("checkpoints", str(error)) from error
-    return place
-
-
-def _executor_of(settings: Settings, files: Files, runs: Sequence[RunSpec], table: Table, say: Say) -> Executor:
-    """Start the executor. How many slots of a GPU pay is measured once and kept with the table."""
-    if settings.executor == "inline":
-        from orchestrator.workers.executor import InlineExecutor
-
-        return InlineExecutor(settings.device, files)  # type: ignore[arg-type]
-    from orchestrator.workers.ray_executor import RayExecutor
-
-    say(f"joining Ray at {settings.address}" if settings.address else "starting Ray")
-    per_gpu = table.devices.get("per_gpu")
-    executor = RayExecutor(
-        settings.slots,
-        settings.device,  # type: ignore[arg-type]
-        files=files,
-        address=settings.address,
-        data=sorted({path for run in runs for path in (run.path, run.start) if path}),
-        probe=_probe(runs),
-        per_gpu=None if settings.slots else per_gpu,
-    )
-    if executor.gpus and settings.slots is None and per_gpu is None:
-        say(f"{executor.per_gpu} workers per GPU, measured with a stack of this sweep")
-        table.devices = {**table.devices, "per_gpu": executor.per_gpu}
-    return executor
-
-
-def _probe(runs: Sequence[RunSpec]) -> list[RunSpec]:
-    """A stack of medium price, to measure with."""
-    from orchestrator.scheduling.stacks import group_into_stacks
-
-    stacks = group_into_stacks([run for run in runs if not run.parent])
-    return stacks[len(stacks) // 2] if stacks else []
-
-
-def _speed_of(table: Table, runs: Sequence[RunSpec], device: str, say: Say) -> Speed | None:
-    """The speed kept with the table, else this machine's, measured where training takes long; None: not known."""
-    from orchestrator.host.speed import TYPICAL, Speed, keep, known_speed, measure
-    from orchestrator.scheduling.stacks import predicted_seconds
-    from trainer.host.limits import cores
-
-    if table.speed is not None:
-        return Speed(**table.speed)
-    speed = known_speed()
-    if speed is None and predicted_seconds(runs, TYPICAL, cores()) > WORTH_MEASURING:
-        say("measuring the speed of this machine, once (about ten seconds)")
-        speed = measure(device)  # type: ignore[arg-type]
-        keep(speed)
-    if speed is not None:
-        table.speed = asdict(speed)
-    return speed

@@ -11,6 +11,7 @@ from functools import cached_property
 from numbers import Real
 from typing import TYPE_CHECKING, Any, Literal, get_args
 
+from trainer.errors import UserError
 from trainer.optimizers import OPTIMIZERS
 
 if TYPE_CHECKING:
@@ -35,7 +36,7 @@ NUMERICS = 1
 _MODEL_NAME = r"^(?P<family>[SB])[-_](?P<depth>\d+)[/_-]Wi[-_](?P<width>\d+)(?:[-_]X[-_](?P<expansion>\d+))?$"
 
 
-class SpecError(ValueError):
+class SpecError(UserError, ValueError):
     """A run that cannot be: the message says which field, what was found and what would be right."""
 
     def __init__(self, field: str, message: str) -> None:

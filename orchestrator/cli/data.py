@@ -19,7 +19,7 @@ def list_(
     as_json: Annotated[bool, typer.Option("--json", help="JSON on stdout")] = False,
 ) -> None:
     """Every data set known by name: whether it is here, where, its size and its statistics."""
-    from orchestrator.cli import terminal
+    from orchestrator import text
     from trainer.data import catalogue
 
     names = ["digits", "zipf", *catalogue.KNOWN, *catalogue.registered_sets()]
@@ -32,7 +32,7 @@ def list_(
         width = max(map(len, cards[0]))
         print("\n".join(f"{key:<{width}}  {value}" for key, value in cards[0].items() if value is not None))
     else:
-        print(terminal.table([_readable(card) for card in cards]))
+        print(text.table([_readable(card) for card in cards]))
 
 
 @app.command()
@@ -121,7 +121,7 @@ def _card(name: str) -> dict[str, Any]:
 
 
 def _readable(card: dict[str, Any]) -> dict[str, Any]:
-    from orchestrator.cli import terminal
+    from orchestrator import text
 
     return {
         "dataset": card["dataset"],
@@ -130,7 +130,7 @@ def _readable(card: dict[str, Any]) -> dict[str, Any]:
         "test": card.get("test") or "",
         "classes": card.get("classes", ""),
         "shape": " x ".join(map(str, card.get("shape", []))),
-        "size": terminal.size(card["bytes"]) if "bytes" in card else "",
+        "size": text.size(card["bytes"]) if "bytes" in card else "",
         "mean": " ".join(f"{v:.4g}" for v in card.get("mean", [])),
         "std": " ".join(f"{v:.4g}" for v in card.get("std", [])),
     }

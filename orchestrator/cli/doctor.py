@@ -10,7 +10,7 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal, NamedTuple
 
-from orchestrator.cli import terminal
+from orchestrator import text
 from orchestrator.host.speed import keep, measure
 from orchestrator.host.usage import joules
 from trainer.data.cache import cache_root
@@ -57,8 +57,8 @@ def _memory() -> Check:
     if not levels:
         return Check("note", "memory", "not known", "workers are packed by their number alone")
     machine, least = levels[0], min(levels)
-    whole = "" if least == machine else f", in a container; the machine has {terminal.size(machine.total)}"
-    found = f"{terminal.size(least.available)} of {terminal.size(least.total)} available{whole}"
+    whole = "" if least == machine else f", in a container; the machine has {text.size(machine.total)}"
+    found = f"{text.size(least.available)} of {text.size(least.total)} available{whole}"
     return Check("ok", "memory", found)
 
 
@@ -67,7 +67,7 @@ def _torch() -> Check:
 
     if torch.cuda.is_available():
         free, total = torch.cuda.mem_get_info()
-        where = f"{torch.cuda.get_device_name()}, {terminal.size(free)} of {terminal.size(total)} free"
+        where = f"{torch.cuda.get_device_name()}, {text.size(free)} of {text.size(total)} free"
     else:
         where = "MPS" if torch.backends.mps.is_available() else "CPU only"
         kind = torch.backends.cpu.get_cpu_capability()
@@ -111,12 +111,12 @@ def _cache() -> Check:
     if not os.access(root, os.W_OK):
         return Check("wrong", "cache", f"{root} cannot be written", "set ISOFLOP_CACHE to a folder of yours")
     held = sum(file.stat().st_size for file in Path(root).rglob("*") if file.is_file())
-    return Check("ok", "cache", f"{root}, {terminal.size(held)} of decoded data")
+    return Check("ok", "cache", f"{root}, {text.size(held)} of decoded data")
 
 
 def _speed() -> Check:
     speed = measure()
     keep(speed)
     small = f"{speed.layer * 1e3:.2g} ms a layer and step at least"
-    found = f"{speed.device}: {terminal.flops(speed.flops_per_second)} FLOP/s a worker on wide models, {small}"
+    found = f"{speed.device}: {text.flops(speed.flops_per_second)} FLOP/s a worker on wide models, {small}"
     return Check("ok", "speed", f"{found} (fit within {speed.spread:.0%}); `isoflop plan` predicts times from it")

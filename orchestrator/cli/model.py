@@ -28,7 +28,7 @@ def speed(
     as_json: Annotated[bool, typer.Option("--json", help="JSON on stdout")] = False,
 ) -> None:
     """Latency and throughput of inference, batch size by batch size, as the paper's appendix reports them."""
-    from orchestrator.cli import terminal
+    from orchestrator import text
     from trainer import cost
     from trainer.spec import SpecError, parse_model_name
     from trainer.training.inference import measure_inference
@@ -64,10 +64,10 @@ def speed(
         }
         for t in timings
     ]
-    print(terminal.table(rows))
+    print(text.table(rows))
     first = timings[0]
     print(
-        f"{model}: {terminal.number(cost.params(shape).total)} params, {first.device}, "
+        f"{model}: {text.number(cost.params(shape).total)} params, {first.device}, "
         f"{first.threads} threads, {precision}"
     )
 

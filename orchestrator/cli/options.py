@@ -1,40 +1,71 @@
-"""What the verbs of the command share: options by one name, the table they read, and how they speak."""
+"""The options that several verbs share, the table that they read, and messages to the user."""
 
 from __future__ import annotations
 
 import sys
-from typing import TYPE_CHECKING, Annotated, NoReturn
+from typing import TYPE_CHECKING, Annotated, Any, NoReturn, TypeVar
 
 import typer
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     import pandas as pd
 
     from orchestrator.reporting.figures import Findings
 
+T = TypeVar("T")
+
 Which = Annotated[
     str | None,
-    typer.Argument(metavar="[SWEEP]", help="a sweep file or a sweep's name; default: the only one"),
+    typer.Argument(metavar="[SWEEP]", help="A sweep file or the name of a sweep; default: the only one."),
 ]
-Store = Annotated[str, typer.Option("--store", envvar="ISOFLOP_STORE", help="the results table")]
-AsJson = Annotated[bool, typer.Option("--json", help="JSON on stdout")]
-Stage = Annotated[str | None, typer.Option("--stage", help="of a chain (`then:`); default: its first")]
-Resamples = Annotated[int, typer.Option(min=100, help="bootstrap resamples")]
+Store = Annotated[str, typer.Option("--store", envvar="ISOFLOP_STORE", help="The results table.")]
+AsJson = Annotated[bool, typer.Option("--json", help="Print JSON.")]
+Stage = Annotated[str | None, typer.Option("--stage", help="A stage of a chain (`then:`); default: the first.")]
+Resamples = Annotated[int, typer.Option(min=100, help="Bootstrap resamples.")]
+
+Executor = Annotated[str, typer.Option(help="Train in Ray workers (ray) or in this process (inline).")]
+Slots = Annotated[
+    int | None,
+    typer.Option(
+        min=1,
+        help="Workers, on a cluster per machine; default: one per core, on a GPU as many as pay.",
+        show_default=False,
+    ),
+]
+Device = Annotated[str, typer.Option(help="auto, cpu, cuda or mps.")]
+Address = Annotated[
+    str | None, typer.Option(help="A Ray cluster to train on: host:port or auto; default: this machine alone.")
+]
+Checkpoints = Annotated[
+    str | None,
+    typer.Option(
+        metavar="PATH",
+        help="Where to save checkpoints: a folder, a URL (s3://...) or none; default: beside the table.",
+    ),
+]
+Every = Annotated[float, typer.Option(min=0, help="Seconds between two checkpoints of a run in training.")]
+Keep = Annotated[bool, typer.Option("--keep", help="Keep the final parameters of every run.")]
+Canary = Annotated[
+    bool,
+    typer.Option("--canary/--no-canary", help="First check that the smallest cell learns better than chance."),
+]
 STORE = "isoflop.db"
 
 
 def frame_of(store: str, which: str | None, what: str = "runs", *, several: bool = False) -> pd.DataFrame:
-    """A table's runs, or their history; of one sweep unless `several` may be mixed. Misuse ends the command."""
+    """Return a table's runs, or their history: of one sweep, or of all if `several` are allowed."""
+    from orchestrator.session import check_sweep
     from orchestrator.store.engine import name_of
     from orchestrator.store.table import Table
 
     with Table(store) as table:
-        known = [row["sweep"] for row in table.sweeps()]
-        name = sweep_name(which)
-        if name is None and len(known) > 1 and not several:
-            stop(f"{name_of(store)} holds {len(known)} sweeps; name one of {', '.join(known)}")
-        if name is not None and name not in known:
-            stop(f"no sweep {name!r} in {name_of(store)}; it holds {', '.join(known) or 'none'}")
+        sweeps = [row["sweep"] for row in table.sweeps()]
+        if (name := sweep_name(which)) is not None:
+            check_sweep(table, name)
+        elif len(sweeps) > 1 and not several:
+            stop(f"{name_of(store)} holds {len(sweeps)} sweeps; name one of {', '.join(sweeps)}")
         return table.frame(what, name)
 
 
@@ -45,7 +76,7 @@ MOST_RECORDS = 20_000
 def findings_of(
     store: str, which: str | None, stage: str | None, resamples: int, *, history: bool = True
 ) -> Findings:
-    """A sweep's table, as many of its records as a figure draws, and what will be fitted to it."""
+    """Return a sweep's runs, at most MOST_RECORDS of their records, and what is fitted to them."""
     from orchestrator.reporting.figures import Findings
 
     frame = at_stage(frame_of(store, which), stage)
@@ -57,22 +88,22 @@ def findings_of(
 
 
 def at_stage(frame: pd.DataFrame, stage: str | None) -> pd.DataFrame:
-    """The runs of one stage; a word where what is left mixes schedules, which no law should do unseen."""
+    """Return the runs of one stage; warn if they mix schedules, which a law would be fitted across."""
     from orchestrator.reporting.laws import at_stage as runs_at
 
-    known = list(dict.fromkeys(frame["stage"].dropna()))
-    if stage is not None and stage not in known:
-        stop(f"--stage {stage!r} is unknown; it is one of {', '.join(known)}")
-    if known:
-        frame = runs_at(frame, stage or known[0])
+    stages = list(dict.fromkeys(frame["stage"].dropna()))
+    if stage is not None and stage not in stages:
+        stop(f"--stage {stage!r} is unknown; it is one of {', '.join(stages)}")
+    if stages:
+        frame = runs_at(frame, stage or stages[0])
     schedules = sorted(frame["schedule"].dropna().unique())
     if len(schedules) > 1:
-        say(f"schedules are mixed here ({', '.join(schedules)}): a difference between them looks like a law")
+        say(f"the runs mix schedules ({', '.join(schedules)}): a difference between them can look like a law")
     return frame
 
 
 def sweep_name(which: str | None) -> str | None:
-    """A sweep's name as given, or the one that a sweep file declares."""
+    """Return a sweep's name: as given, or as declared in a sweep file."""
     if which is None or not which.endswith((".yaml", ".yml")):
         return which
     from orchestrator.sweep.reader import load_sweep
@@ -80,12 +111,24 @@ def sweep_name(which: str | None) -> str | None:
     return load_sweep(which).sweep
 
 
+def with_progress(verb: Callable[..., T], *arguments: Any, **options: Any) -> tuple[T, bool]:
+    """Call a verb of the session with a progress line; returns its result and whether it was interrupted."""
+    from orchestrator.display import TerminalLine
+    from orchestrator.session import Interrupted
+
+    with TerminalLine() as line:
+        try:
+            return verb(*arguments, on_progress=line, **options), False
+        except Interrupted as interrupt:
+            return interrupt.result, True  # type: ignore[return-value]
+
+
 def say(text: str) -> None:
-    """A line to the user, on stderr: stdout is for data."""
+    """Print a message to stderr; stdout is for data."""
     print(text, file=sys.stderr, flush=True)
 
 
 def stop(message: str) -> NoReturn:
-    """End the command as misused: one line and exit code 2."""
+    """Print a mistake of the user's and exit with code 2."""
     say(message)
     raise typer.Exit(2)

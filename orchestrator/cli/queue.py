@@ -1,4 +1,4 @@
-"""`isoflop queue`, `work`, `status`, `watch`: what is asked of a queue, from any terminal, live or at rest."""
+"""The verbs of the queue: `queue`, `work`, `status` and `watch`. They work beside a process that trains."""
 
 from __future__ import annotations
 
@@ -8,45 +8,43 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from orchestrator.cli.options import STORE, AsJson, Store, say, stop, sweep_name
+from orchestrator.cli.options import (
+    STORE,
+    Address,
+    AsJson,
+    Canary,
+    Checkpoints,
+    Device,
+    Every,
+    Executor,
+    Keep,
+    Slots,
+    Store,
+    say,
+    stop,
+    sweep_name,
+    with_progress,
+)
 
 if TYPE_CHECKING:
     from orchestrator.store.requests import Request
 
-app = typer.Typer(help="The queue: look at it, change it, also while somebody works on it.", no_args_is_help=True)
+app = typer.Typer(help="Show and change the queue, also while a process trains it.", no_args_is_help=True)
 
 What = Annotated[
-    list[str], typer.Argument(metavar="WHAT...", help="sweeps by name, runs by the beginning of their run_id")
+    list[str], typer.Argument(metavar="WHAT...", help="Names of sweeps, or run ids or their beginnings.")
 ]
-Sweeps = Annotated[list[str] | None, typer.Argument(metavar="[SWEEP]...", help="default: all")]
-Executor = Annotated[str, typer.Option(help="ray, or inline: in this process")]
-Slots = Annotated[
-    int | None,
-    typer.Option(min=1, help="workers (of a cluster: on each machine); default one a core, as pays a GPU"),
-]
-Device = Annotated[str, typer.Option(help="auto, cpu, cuda or mps")]
-Address = Annotated[
-    str | None, typer.Option(help="host:port of a Ray cluster to train on, or auto; default: this machine alone")
-]
-Checkpoints = Annotated[
-    str | None,
-    typer.Option(
-        metavar="PATH", help="for checkpoints: a folder, a URL (s3://...), or none; default: beside the table"
-    ),
-]
-Every = Annotated[float, typer.Option(min=0, help="seconds between two checkpoints of a run in training")]
-Keep = Annotated[bool, typer.Option("--keep", help="keep the final parameters of every run")]
-Canary = Annotated[bool, typer.Option("--canary/--no-canary", help="first see the smallest cell beat chance")]
+Sweeps = Annotated[list[str] | None, typer.Argument(metavar="[SWEEP]...", help="Names of sweeps; default: all.")]
 
 
 @app.command()
 def add(
-    files: Annotated[list[Path], typer.Argument(metavar="FILE...", help="sweep files", show_default=False)],
+    files: Annotated[list[Path], typer.Argument(metavar="FILE...", help="Sweep files.", show_default=False)],
     *,
     store: Store = STORE,
 ) -> None:
-    """Enqueue what is missing of sweeps; whoever works on the table trains it as well."""
-    from orchestrator.store.requests import add as adding
+    """Enqueue the missing runs of sweep files. A process that trains this table trains them as well."""
+    from orchestrator.store import requests
     from orchestrator.sweep.planner import plan
     from orchestrator.sweep.reader import load_sweep
 
@@ -55,19 +53,19 @@ def add(
             stop(f"{file} declares a search; `isoflop search {file}` runs it")
         for note in planned.notes:
             say(note)
-        _ask(store, adding(planned))
+        _send(store, requests.add(planned))
 
 
 @app.command()
 def cancel(what: What, *, store: Store = STORE) -> None:
-    """Cancel what is queued, blocked or in training; `retry` brings it back, from its checkpoint."""
-    _ask(store, _about("cancel", what))
+    """Cancel runs that are queued, blocked or in training; `queue retry` resumes them."""
+    _send(store, _request("cancel", what))
 
 
 @app.command()
 def retry(what: What, *, store: Store = STORE) -> None:
     """Queue failed, cancelled and blocked runs again."""
-    _ask(store, _about("retry", what))
+    _send(store, _request("retry", what))
 
 
 @app.command()
@@ -75,34 +73,39 @@ def prioritise(
     what: What,
     *,
     store: Store = STORE,
-    priority: Annotated[int, typer.Option("--priority", help="higher goes first; 0 is usual")] = 1,
+    priority: Annotated[int, typer.Option("--priority", help="Higher trains first; the default of runs is 0.")] = 1,
 ) -> None:
-    """Have runs go first: before everything of a lower priority, in their own order."""
-    _ask(store, _about("prioritise", what, priority))
+    """Set the priority of runs: they train before all runs of a lower one, in the order of their files."""
+    _send(store, _request("prioritise", what, priority))
 
 
 @app.command()
 def pause(sweeps: Sweeps = None, *, store: Store = STORE) -> None:
-    """Start nothing more of sweeps; what trains goes on to its end."""
-    _ask(store, _about("pause", sweeps or []))
+    """Pause sweeps: no further run starts, those in training continue to their end."""
+    _send(store, _request("pause", sweeps or []))
 
 
 @app.command()
 def resume(sweeps: Sweeps = None, *, store: Store = STORE) -> None:
-    """Go on with paused sweeps."""
-    _ask(store, _about("resume", sweeps or []))
+    """Resume paused sweeps."""
+    _send(store, _request("resume", sweeps or []))
 
 
 @app.command("list")
 def list_(
-    sweep: Annotated[str | None, typer.Argument(metavar="[SWEEP]", help="its name; default: all")] = None,
+    sweep: Annotated[
+        str | None, typer.Argument(metavar="[SWEEP]", help="The name of a sweep; default: all.")
+    ] = None,
     *,
     store: Store = STORE,
-    state: Annotated[list[str] | None, typer.Option("--state", help="only these; default: not done")] = None,
+    state: Annotated[
+        list[str] | None,
+        typer.Option("--state", help="Only runs in this state, may be repeated; default: all but done."),
+    ] = None,
     as_json: AsJson = False,
 ) -> None:
-    """Runs with their states, in the order of their files."""
-    from orchestrator.cli import terminal
+    """List runs and their states, in the order of their files."""
+    from orchestrator import text
     from orchestrator.store.schema import DONE, STATES
     from orchestrator.store.table import Table
 
@@ -114,33 +117,44 @@ def list_(
         print(json.dumps(rows, indent=1))
         return
     short = [{**row, "run_id": row["run_id"][:8], "reason": row["reason"] or ""} for row in rows]
-    print(terminal.table(short) or "nothing")
+    print(text.table(short) or "no runs")
 
 
 @app.command()
 def show(
-    run: Annotated[str, typer.Argument(help="the beginning of a run_id")],
+    run: Annotated[str, typer.Argument(help="A run id or its beginning.")],
     *,
     store: Store = STORE,
     as_json: AsJson = False,
 ) -> None:
-    """All about one run: its spec, its metrics, its attempts."""
-    from orchestrator.cli import terminal
+    """Show a run: its spec, metrics and attempts."""
+    from orchestrator import text
     from orchestrator.store.table import Table
 
     with Table(store) as table:
-        found = table.shown(run)
+        row = table.shown(run)
     if as_json:
-        print(json.dumps(found, indent=1))
+        print(json.dumps(row, indent=1))
         return
-    tries = found.pop("attempts")
-    width = max(map(len, found))
-    print("\n".join(f"{key:<{width}}  {value}" for key, value in found.items() if value is not None))
-    brief = ("attempt", "outcome", "started", "ended", "host", "pid", "resumed_step", "flops", "seconds", "reason")
-    print("\n" + terminal.table([{k: "" if row[k] is None else row[k] for k in brief} for row in tries]))
-    for row in tries:
-        if row["traceback"]:
-            print(f"\nattempt {row['attempt']}:\n{row['traceback'].rstrip()}")
+    attempts = row.pop("attempts")
+    width = max(map(len, row))
+    print("\n".join(f"{key:<{width}}  {value}" for key, value in row.items() if value is not None))
+    columns = (
+        "attempt",
+        "outcome",
+        "started",
+        "ended",
+        "host",
+        "pid",
+        "resumed_step",
+        "flops",
+        "seconds",
+        "reason",
+    )
+    print("\n" + text.table([{k: "" if one[k] is None else one[k] for k in columns} for one in attempts]))
+    for one in attempts:
+        if one["traceback"]:
+            print(f"\nattempt {one['attempt']}:\n{one['traceback'].rstrip()}")
 
 
 def work(  # noqa: PLR0913 - an option each
@@ -156,41 +170,32 @@ def work(  # noqa: PLR0913 - an option each
     keep: Keep = False,
     canary: Canary = True,
 ) -> None:
-    """Drain the queue: train everything that is queued in the table, sweep by sweep."""
-    from orchestrator.cli.terminal import shown_progress
-    from orchestrator.session import Settings, train
-    from orchestrator.store.engine import name_of
-    from orchestrator.store.requests import inbox_of
-    from orchestrator.store.table import Table
+    """Train everything that is queued in the table."""
+    from orchestrator import session
 
-    settings = Settings(executor, slots, device, checkpoint_every, keep, canary, address, checkpoints)
-    settings.check()
-    with Table(store, writable=True) as table:
-        lost = table.queue.recover()
-        if (inbox := inbox_of(store)) is not None:
-            inbox.obey(table)
-        known = [row["sweep"] for row in table.sweeps()]
-        if unknown := [name for name in sweeps or [] if name not in known]:
-            stop(f"no sweep {unknown[0]!r} in {name_of(store)}; it holds {', '.join(known) or 'none'}")
-        if lost:
-            say(f"{lost} runs taken back from a coordinator that was cut off")
-        with shown_progress() as show:
-            scheduler = train(table, sweeps or known, settings, show, say)
-        rows = table.sweeps()
+    _, interrupted = with_progress(
+        session.work,
+        store,
+        sweeps or (),
+        executor=executor,
+        slots=slots,
+        device=device,
+        address=address,
+        checkpoints=checkpoints,
+        checkpoint_every=checkpoint_every,
+        keep=keep,
+        smoke_test=canary,
+    )
+    rows = session.status(store)
     _print_status(rows, store)
-    if scheduler is not None and scheduler.interrupted:
-        say("interrupted; the same command goes on")
-        raise typer.Exit(130)
-    if any(row["failed"] or row["paused"] for row in rows):
-        raise typer.Exit(1)
+    exit_with(interrupted=interrupted, failed=any(row["failed"] or row["paused"] for row in rows))
 
 
 def status(*, store: Store = STORE, as_json: AsJson = False) -> None:
-    """Every sweep of the table: runs by state, its ledger, best error, and what holds it up."""
-    from orchestrator.store.table import Table
+    """Show each sweep of the table: runs by state, FLOPs, best error, and what blocks it."""
+    from orchestrator import session
 
-    with Table(store) as table:
-        rows = table.sweeps()
+    rows = session.status(store)
     if as_json:
         print(json.dumps(rows, indent=1))
     else:
@@ -200,53 +205,62 @@ def status(*, store: Store = STORE, as_json: AsJson = False) -> None:
 def watch(
     *,
     store: Store = STORE,
-    once: Annotated[bool, typer.Option("--once", help="print it once, as where nobody looks")] = False,
-    every: Annotated[float, typer.Option(min=0.1, help="seconds between two looks")] = 1.0,
+    once: Annotated[bool, typer.Option("--once", help="Print one snapshot and exit.")] = False,
+    every: Annotated[float, typer.Option(min=0.1, help="Seconds between two updates.")] = 1.0,
 ) -> None:
-    """Follow the table live: sweeps, what is in training, how long it will take. Ctrl-C leaves."""
+    """Show a live view of the table: sweeps, runs in training, time left. Ctrl-C ends it."""
     from orchestrator.cli.watch import follow
 
     follow(store, every, once=once)
 
 
 def _print_status(rows: list[dict[str, Any]], store: str) -> None:
-    from orchestrator.cli import terminal
+    from orchestrator import text
+    from orchestrator.cli.watch import status_row
     from orchestrator.store.engine import name_of
 
-    print(terminal.table([terminal.standing(row, rows) for row in rows]) or f"no sweeps in {name_of(store)}")
-    say_what_holds_up(rows)
+    print(text.table([status_row(row, rows) for row in rows]) or f"no sweeps in {name_of(store)}")
+    say_what_blocks(rows)
 
 
-def leave(rows: list[dict[str, Any]], failures: list[dict[str, Any]], *, interrupted: bool) -> None:
-    """The end of a command that trains: what failed of its sweeps, and what holds them up; its exit code."""
-    for failure in failures[:5]:
-        say(f"failed: {failure['model']} seed {failure['seed']} ({failure['run_id'][:8]}): {failure['reason']}")
-    say_what_holds_up(rows)
+def exit_with(*, interrupted: bool, failed: bool) -> None:
+    """End a command that trains: exit code 130 if it was interrupted, 1 if runs failed or a sweep is paused."""
     if interrupted:
-        say("interrupted; the same command goes on")
+        say("interrupted; run the same command to resume")
         raise typer.Exit(130)
-    if failures or any(row["paused"] for row in rows):
+    if failed:
         raise typer.Exit(1)
 
 
-def say_what_holds_up(rows: list[dict[str, Any]]) -> None:
-    """A line for each sweep that is paused, and for each with blocked runs what would unblock them."""
+def say_failures(store: str, sweep: str) -> bool:
+    """Print a line for each of the first failed runs of a sweep; returns whether there are any."""
+    from orchestrator.store.table import Table
+
+    with Table(store) as table:
+        failures = table.failures(sweep)
+    for run in failures[:5]:
+        say(f"failed: {run['model']} seed {run['seed']} ({run['run_id'][:8]}): {run['reason']}")
+    return bool(failures)
+
+
+def say_what_blocks(rows: list[dict[str, Any]]) -> None:
+    """Print a line for each sweep that is paused, and for each with blocked runs what would unblock them."""
     from orchestrator.scheduling.budget import remedy
 
     for row in rows:
         if row["paused"]:
-            say(f"{row['sweep']} is paused: {row['paused']}; `isoflop queue resume {row['sweep']}` goes on")
-        if said := remedy(row):
-            say(said)
+            say(f"{row['sweep']} is paused: {row['paused']}; `isoflop queue resume {row['sweep']}` resumes it")
+        if advice := remedy(row):
+            say(advice)
 
 
-def _about(verb: str, what: list[str], priority: int = 0) -> Request:
+def _request(verb: str, what: list[str], priority: int = 0) -> Request:
     from orchestrator.store.requests import Request
 
     return Request(verb, tuple(sweep_name(one) or one for one in what), priority)
 
 
-def _ask(store: str, request: Request) -> None:
+def _send(store: str, request: Request) -> None:
     from orchestrator.store.requests import ask
 
     print(ask(store, request))

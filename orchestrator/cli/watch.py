@@ -1,6 +1,6 @@
-"""A live view of a table in a terminal: what every sweep has done, what is in training, what holds it up.
+"""A live view of a table in a terminal: the progress of each sweep, the runs in training, what blocks a sweep.
 
-It reads the table and nothing else, so that it may run beside any coordinator, or where there is none.
+It only reads the table, so it works beside a process that trains as well as without one.
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ import sys
 import time
 from typing import TYPE_CHECKING, Any
 
-from orchestrator.cli import terminal
+from orchestrator import text
 from orchestrator.scheduling.budget import remedy
 from orchestrator.store.engine import is_held
 from orchestrator.store.table import Table
@@ -21,10 +21,23 @@ if TYPE_CHECKING:
 BAR = 30
 MOST = 20
 """Runs in training that are shown; the others are counted."""
+STATES = ("queued", "running", "done", "diverged", "pruned", "failed", "cancelled", "blocked")
+_RARE = STATES[3:]
+
+
+def status_row(row: Mapping[str, Any], rows: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
+    """Return a sweep's line of `status`; rare states and figures are left out if they are zero in all `rows`."""
+    states = [state for state in STATES if state not in _RARE or any(other[state] for other in rows)]
+    more = [name for name in ("reserved_flops", "wasted_flops") if any(other[name] for other in rows)]
+    return {
+        **{name: row[name] for name in ("sweep", "runs", *states)},
+        **{name: text.flops(row[name] or 0) for name in ("planned_flops", "flops", *more)},
+        "best_error": "" if row["best_error"] is None else f"{row['best_error']:.4g}",
+    }
 
 
 def follow(store: str, every: float, *, once: bool = False) -> None:
-    """Show the table until Ctrl-C; once where asked, or where stdout is no terminal."""
+    """Show the table until Ctrl-C; once where asked, or where stdout is no text."""
     with Table(store) as table:
         if once or not sys.stdout.isatty():
             sys.stdout.write(screen(*look(table)) + "\n")
@@ -40,18 +53,18 @@ def follow(store: str, every: float, *, once: bool = False) -> None:
 
 
 def look(table: Table) -> tuple[list[dict[str, Any]], list[dict[str, Any]], bool]:
-    """Sweeps, runs in training, and whether a coordinator holds the table; of a shared one nobody can tell."""
+    """Return sweeps, runs in training, and whether a process trains this table (assumed of a shared one)."""
     return table.sweeps(), table.running(), table.shared or is_held(table.store)
 
 
 def screen(rows: Sequence[Mapping[str, Any]], running: Sequence[Mapping[str, Any]], held: bool) -> str:
-    """What is shown, as plain text."""
-    lines = [] if held else ["nobody works on this table; `isoflop work` would"]
+    """Return the view as plain text."""
+    lines = [] if held else ["no process trains this table; `isoflop work` starts one"]
     for row in rows:
         lines += ["", *_sweep(row)]
     if running:
         shown = [_run(run) for run in running[:MOST]]
-        lines += ["", terminal.table(shown)]
+        lines += ["", text.table(shown)]
         lines += [f"({len(running) - MOST} more in training)"] if len(running) > MOST else []
     return "\n".join(lines).strip("\n")
 
@@ -60,17 +73,17 @@ def _sweep(row: Mapping[str, Any]) -> list[str]:
     share = (row["flops"] or 0) / row["planned_flops"] if row["planned_flops"] else 1.0
     full = round(BAR * min(1.0, share))
     ended = row["runs"] - row["queued"] - row["running"] - row["blocked"]
-    left = f", {terminal.duration(row['seconds_left'])} left" if row["seconds_left"] and row["running"] else ""
+    left = f", {text.duration(row['seconds_left'])} left" if row["seconds_left"] and row["running"] else ""
     best = "" if row["best_error"] is None else f", best error {row['best_error']:.4g}"
-    spent = f"{terminal.flops(row['flops'] or 0)} of {terminal.flops(row['planned_flops'])} FLOPs"
+    spent = f"{text.flops(row['flops'] or 0)} of {text.flops(row['planned_flops'])} FLOPs"
     lines = [
         f"{row['sweep']}  {'#' * full}{'.' * (BAR - full)}  {ended}/{row['runs']} runs, {spent}{left}{best}",
-        "  " + ", ".join(f"{row[state]} {state}" for state in terminal.STATES if row[state]),
+        "  " + ", ".join(f"{row[state]} {state}" for state in STATES if row[state]),
     ]
-    lines += [f"  lost: {terminal.flops(row['wasted_flops'])} FLOPs"] if row["wasted_flops"] else []
+    lines += [f"  wasted: {text.flops(row['wasted_flops'])} FLOPs"] if row["wasted_flops"] else []
     lines += [f"  paused: {row['paused']}"] if row["paused"] else []
     lines += [f"  {row['message']}"] if row["message"] else []
-    lines += [f"  {said}"] if (said := remedy(row)) else []
+    lines += [f"  {advice}"] if (advice := remedy(row)) else []
     return lines
 
 

@@ -8,6 +8,7 @@ from functools import cached_property
 from typing import TYPE_CHECKING
 
 from orchestrator.reporting.laws import LEAST, Law, laws, shares_budgets
+from trainer.errors import UserError
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
@@ -17,7 +18,7 @@ if TYPE_CHECKING:
     from analysis import Chart, Comparison, IsoflopFit, LearningRates, SurfaceFit, Verdict
 
 
-class FigureError(ValueError):
+class FigureError(UserError, ValueError):
     """A figure that this table cannot be drawn as; the message says why."""
 
 

@@ -1,9 +1,12 @@
-"""How far the coordinator is: what has ended, what was spent, and how long the rest will take."""
+"""The progress of sweeps in training: what has ended, what was spent, and how long the rest will take."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
+from html import escape
 from typing import TYPE_CHECKING, Any
+
+from orchestrator.text import duration, flops
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterable, Mapping
@@ -14,7 +17,12 @@ if TYPE_CHECKING:
 
 @dataclass
 class Progress:
-    """How far the sweeps are. FLOPs of runs in flight count as spent up to their last record."""
+    """The progress of one or several sweeps.
+
+    The number of runs by state; `flops` planned and `spent` (of runs in training up to their last record);
+    `best_error` in [0, 1]; `seconds` of this session and `seconds_left` as predicted, None if unknown; and the
+    newest `message` to the user.
+    """
 
     sweep: str
     runs: int
@@ -34,8 +42,30 @@ class Progress:
 
     @property
     def ended(self) -> int:
-        """Runs that will not train any more unless somebody asks."""
+        """Runs that have ended; they train again only on request."""
         return self.done + self.failed + self.diverged + self.pruned + self.cancelled
+
+    @property
+    def share(self) -> float:
+        """The share of the planned FLOPs that is spent, in [0, 1]."""
+        return min(1.0, self.spent / self.flops) if self.flops else 1.0
+
+    def __str__(self) -> str:
+        """One line: `quickstart  120/240 runs  45% of 1.1e11 FLOPs  12 s left  best error 0.025`."""
+        parts = [
+            self.sweep,
+            f"{self.ended}/{self.runs} runs",
+            f"{self.share:.0%} of {flops(self.flops)} FLOPs",
+            *([f"{duration(self.seconds_left)} left"] if self.ended < self.runs else []),
+            *([f"best error {self.best_error:.3g}"] if self.best_error is not None else []),
+            *([f"{self.failed + self.diverged} failed or diverged"] if self.failed + self.diverged else []),
+            *([f"{self.blocked} blocked"] if self.blocked else []),
+        ]
+        return "  ".join(parts)
+
+    def _repr_html_(self) -> str:
+        """A bar with the line beside it, for notebooks."""
+        return f'<div><progress max="1" value="{self.share:.3f}"></progress> {escape(str(self))}</div>'
 
     def note_error(self, error: float | None) -> None:
         """Take in the error of a run that is done."""

@@ -12,10 +12,11 @@ from urllib.parse import quote
 
 import sqlalchemy as sa
 
+from trainer.errors import UserError
 from trainer.host.urls import shown
 
 
-class TableError(RuntimeError):
+class TableError(UserError, RuntimeError):
     """A table that cannot be used: the message says which, why, and what to do."""
 
 

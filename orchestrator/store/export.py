@@ -8,6 +8,8 @@ import sys
 import time
 from typing import TYPE_CHECKING
 
+from trainer.errors import UserError
+
 if TYPE_CHECKING:
     from pathlib import Path
 
@@ -63,7 +65,7 @@ LONGEST = 10.0
 """Seconds that a condition may take."""
 
 
-class ExportError(ValueError):
+class ExportError(UserError, ValueError):
     """A condition or a format that cannot be had; the message says why."""
 
 

@@ -8,6 +8,7 @@ from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Fie
 from pydantic_core import core_schema
 
 from orchestrator.sweep.yaml_source import Location, Source
+from trainer.errors import UserError
 from trainer.optimizers import OPTIMIZERS
 from trainer.presets import Preset
 from trainer.spec import (
@@ -262,7 +263,7 @@ class Sweep(CellSections):
         return self._source
 
 
-class SweepError(ValueError):
+class SweepError(UserError, ValueError):
     """Everything that is wrong with a sweep file, a line each: `file:line: what was found, what would be right`."""
 
     def __init__(self, source: Source, complaints: list[tuple[Location, str]]) -> None:

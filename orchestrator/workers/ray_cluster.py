@@ -12,13 +12,14 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from orchestrator.host.interrupts import Interrupts
+from trainer.errors import UserError
 from trainer.host.urls import Remote, RemoteError, is_url
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
 
 
-class ClusterError(RuntimeError):
+class ClusterError(UserError, RuntimeError):
     """A Ray cluster that cannot be used: the message says where, why, and what to do."""
 
 

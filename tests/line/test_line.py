@@ -166,7 +166,7 @@ def test_ctrl_c_leaves_within_seconds_and_the_same_command_goes_on(folder, undis
     said, _ = process.communicate(timeout=60)
     assert time.monotonic() - began < 30
     assert process.returncode == 130, said
-    assert "the same command goes on" in said
+    assert "run the same command to resume" in said
     states = rows(folder, "stopped.db")["state"].value_counts()
     assert set(states.index) == {"done", "queued"}
     assert finish(folder, "stopped.db", "--executor", "inline").returncode == 0

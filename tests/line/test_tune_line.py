@@ -97,7 +97,7 @@ def interrupt(process, times):
         time.sleep(0.3)
     said, _ = process.communicate(timeout=120)
     assert process.returncode == 130, said
-    assert "interrupted; the same command goes on" in said
+    assert "interrupted; run the same command to resume" in said
     assert "Traceback" not in said
     return time.monotonic() - began
 

@@ -8,6 +8,8 @@ import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
 
+from trainer.errors import UserError
+
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
@@ -23,7 +25,7 @@ _STAMPS = (
 """Where file systems say which version of a file this is, the surest first."""
 
 
-class RemoteError(OSError):
+class RemoteError(UserError, OSError):
     """What a URL did not yield, in one line."""
 
 

@@ -41,7 +41,7 @@ def test_a_plan_is_a_table_with_totals(isoflop, sweep, no_speed):
     assert [line.split()[0] for line in cells] == ["B-1/Wi-16", "B-1/Wi-32"]
     assert total.startswith("2 cells")
     assert last.startswith("small: 4 runs, ")
-    assert ended.err == "times are unknown on this machine until `isoflop doctor` has measured it, once\n"
+    assert ended.err == "times are unknown until `isoflop doctor` has measured this machine, once\n"
     assert ended.code == 0
 
 
@@ -56,7 +56,7 @@ def test_a_plan_for_machines_says_the_same(isoflop, sweep, monkeypatch):
 def test_a_long_plan_is_cut_and_says_so(isoflop, sweep, no_speed):
     lr = str([round(1e-3 * (1 + i / 100), 6) for i in range(70)])
     out = isoflop("plan", sweep(lr=lr, width="16")).out
-    assert "(10 cells more; --json has them all)" in out
+    assert "(10 more cells; --json prints all)" in out
     assert "small: 140 runs" in out
 
 
@@ -138,7 +138,7 @@ def test_failed_runs_are_rows_exit_code_1_and_are_tried_again_when_asked(isoflop
         assert "RuntimeError: the disk is on fire" in ended.err
         assert isoflop("run", file, "--executor", "inline").err.startswith("small: 0 of 1 runs to do\n")
     again = isoflop("run", file, "--executor", "inline", "--retry-failed")
-    assert (again.code, again.err) == (0, "small: 1 of 1 runs to do, 1 failed ones again\n")
+    assert (again.code, again.err) == (0, "small: 1 of 1 runs to do, 1 failed ones retried\n")
 
 
 # reading
@@ -293,6 +293,6 @@ def test_a_new_sweep_file_can_be_planned_as_it_is(isoflop, no_speed, file, sweep
 def test_a_new_sweep_file_replaces_none(isoflop, tmp_path):
     (tmp_path / "mine.yaml").write_text("sweep: mine\n")
     ended = isoflop("new", "mine.yaml")
-    assert (ended.code, ended.err) == (2, "mine.yaml is there already; take another name\n")
+    assert (ended.code, ended.err) == (2, "mine.yaml exists already; choose another name\n")
     assert (tmp_path / "mine.yaml").read_text() == "sweep: mine\n"
     assert isoflop("new", "mine.txt").code == isoflop("new", "nowhere/mine.yaml").code == 2

@@ -27,7 +27,7 @@ def test_the_queue_is_listed_and_a_run_is_shown(isoflop, queue):
     header, *lines = isoflop("queue", "list").out.splitlines()
     assert header.split()[:4] == ["run_id", "sweep", "state", "priority"]
     assert len(lines) == 4
-    assert isoflop("queue", "list", "--state", "done").out == "nothing\n"
+    assert isoflop("queue", "list", "--state", "done").out == "no runs\n"
     assert isoflop("queue", "list", "small").out.splitlines()[0] == header
     assert isoflop("queue", "list", "--state", "ready").code == 2
     first = ids(isoflop)[0]
@@ -88,7 +88,7 @@ def test_status_says_what_would_unblock_what_is_blocked(isoflop, sweep):
 
 def test_a_paused_sweep_is_said_and_run_goes_on_with_it(isoflop, queue):
     isoflop("queue", "pause", "small")
-    assert isoflop("status").err == "small is paused: by hand; `isoflop queue resume small` goes on\n"
+    assert isoflop("status").err == "small is paused: by hand; `isoflop queue resume small` resumes it\n"
     assert isoflop("run", queue, "--executor", "inline").code == 0
     assert isoflop("status").err == ""
 
@@ -116,7 +116,7 @@ def test_run_looks_on_where_another_isoflop_works_and_takes_over_when_it_ends(is
     ended = isoflop("run", sweep("wider.yaml", sweep="wider", width="[32, 48]"), "--executor", "inline")
     assert done.is_set()
     assert ended.code == 0
-    assert "wider: 4 runs, 2 new; another isoflop trains them, this one looks on" in ended.err
+    assert "wider: 4 runs, 2 new; another isoflop trains them, this one follows" in ended.err
     assert "wider: 3 of 4 runs to do" in ended.err
     assert ended.out.startswith("wider: 4 done")
 
@@ -136,4 +136,4 @@ def test_the_live_view_shows_sweeps_what_trains_and_what_holds_it_up(isoflop, qu
     assert lines[2] == "  paused: by hand"
     assert lines[-1].split()[0] == runs[0].run_id[:8]
     printed = isoflop("watch").out
-    assert printed.startswith("nobody works on this table; `isoflop work` would\n")
+    assert printed.startswith("no process trains this table; `isoflop work` starts one\n")

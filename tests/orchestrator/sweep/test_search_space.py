@@ -6,8 +6,7 @@ from pathlib import Path
 import jsonschema
 import pytest
 
-from orchestrator import SweepError, plan, read_sweep
-from orchestrator.cli import terminal
+from orchestrator import SweepError, plan, read_sweep, text
 from orchestrator.cli.main import summary
 from orchestrator.sweep.search_space import choices, schema
 from orchestrator.sweep.yaml_source import parse
@@ -46,7 +45,7 @@ def test_a_search_is_planned_as_its_dearest_trial_and_priced_as_all_of_them():
     assert [run.lr for run in planned.runs] == [0.1, 0.1]
     assert planned.trials == 6
     assert planned.notes == ("a search of 6 trials in each of 2 cells; a cell's line is its dearest trial",)
-    assert summary(planned, None) == f"at most 12 runs, {terminal.flops(6 * planned.flops)} FLOPs"
+    assert summary(planned, None) == f"at most 12 runs, {text.flops(6 * planned.flops)} FLOPs"
 
 
 def test_values_are_taken_as_an_axis_takes_them():

@@ -1,0 +1,151 @@
+"""How to train: the options of `run`, `work` and `search`, and the executor and the speed that they come to."""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass
+from typing import TYPE_CHECKING, TypedDict
+
+from trainer.errors import UserError
+from trainer.host.urls import Remote, RemoteError, is_url, local
+from trainer.spec import SpecError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+    from pathlib import Path
+
+    from orchestrator.host.speed import Speed
+    from orchestrator.store.table import Table
+    from orchestrator.workers.executor import Executor
+    from orchestrator.workers.worker import Files
+    from trainer.spec import RunSpec
+
+    Say = Callable[[str], None]
+
+WORTH_MEASURING = 120.0
+"""Predicted seconds of training above which this machine's speed is measured first, which takes ten."""
+
+
+class OptionError(UserError, ValueError):
+    """An invalid option: `option` is its name, `why` what is wrong and what would be right."""
+
+    def __init__(self, option: str, why: str) -> None:
+        super().__init__(option, why)
+        self.option, self.why = option, why
+
+    def __str__(self) -> str:
+        return f"{self.option} {self.why}"
+
+
+class Options(TypedDict, total=False):
+    """Options of `run`, `work` and `search`; see Settings."""
+
+    executor: str
+    slots: int | None
+    device: str
+    checkpoint_every: float
+    keep: bool
+    smoke_test: bool
+    address: str | None
+    checkpoints: str | None
+
+
+@dataclass(frozen=True)
+class Settings:
+    """How to train: the options of `run`, `work` and `search`.
+
+    Attributes:
+        executor: "ray", or "inline" for this process, one stack at a time.
+        slots: workers (on a cluster: of each machine); default one per core, or as many per GPU as pay.
+        device: "auto", "cpu", "cuda" or "mps".
+        checkpoint_every: seconds between two checkpoints of a run in training.
+        keep: keep the final parameters of every run.
+        smoke_test: before anything else, check that the smallest cell learns better than chance.
+        address: "host:port" of a Ray cluster to train on, or "auto"; default this machine alone.
+        checkpoints: a folder or URL for checkpoints, or "none"; default beside the table.
+    """
+
+    executor: str = "ray"
+    slots: int | None = None
+    device: str = "auto"
+    checkpoint_every: float = 60.0
+    keep: bool = False
+    smoke_test: bool = True
+    address: str | None = None
+    checkpoints: str | None = None
+
+    def __post_init__(self) -> None:
+        if self.executor not in ("ray", "inline"):
+            raise OptionError("executor", f"{self.executor!r} is unknown; it is ray or inline")
+        if self.device not in ("auto", "cpu", "cuda", "mps"):
+            raise OptionError("device", f"{self.device!r} is unknown; it is one of auto, cpu, cuda, mps")
+        if self.address is not None and self.executor == "inline":
+            raise OptionError("address", "needs the executor ray; inline trains in this process")
+
+    def files(self, table: Table) -> Files:
+        """Where workers save checkpoints of a table's runs, and how often."""
+        from orchestrator.workers.worker import Files
+
+        return Files(checkpoints_at(self.checkpoints, table.store), self.checkpoint_every)
+
+
+def checkpoints_at(place: str | None, store: str) -> Path | str | None:
+    """Return where checkpoints are saved: at `place`, by default beside a SQLite store; None for "none".
+
+    Raises SpecError for a URL at which one cannot write, read, list and delete.
+    """
+    from orchestrator.store.engine import checkpoints_of
+
+    if place is None:
+        return checkpoints_of(store)
+    if not is_url(place):
+        return None if place == "none" else local(place)
+    try:
+        Remote(place).check()
+    except RemoteError as error:
+        raise SpecError("checkpoints", str(error)) from error
+    return place
+
+
+def executor_of(settings: Settings, files: Files, runs: Sequence[RunSpec], table: Table, say: Say) -> Executor:
+    """Start the executor. The number of slots that pay on a GPU is measured once and kept with the table."""
+    if settings.executor == "inline":
+        from orchestrator.workers.executor import InlineExecutor
+
+        return InlineExecutor(settings.device, files)  # type: ignore[arg-type]
+    from orchestrator.scheduling.stacks import group_into_stacks
+    from orchestrator.workers.ray_executor import RayExecutor
+
+    say(f"joining Ray at {settings.address}" if settings.address else "starting Ray")
+    per_gpu = table.devices.get("per_gpu")
+    stacks = group_into_stacks([run for run in runs if not run.parent])
+    executor = RayExecutor(
+        settings.slots,
+        settings.device,  # type: ignore[arg-type]
+        files=files,
+        address=settings.address,
+        data=sorted({path for run in runs for path in (run.path, run.start) if path}),
+        probe=stacks[len(stacks) // 2] if stacks else [],  # of medium price
+        per_gpu=None if settings.slots else per_gpu,
+    )
+    if executor.gpus and settings.slots is None and per_gpu is None:
+        say(f"{executor.per_gpu} workers per GPU, measured with a stack of this sweep")
+        table.devices = {**table.devices, "per_gpu": executor.per_gpu}
+    return executor
+
+
+def speed_of(table: Table, runs: Sequence[RunSpec], device: str, say: Say) -> Speed | None:
+    """The speed kept with the table, else this machine's, measured where training takes long; None: not known."""
+    from orchestrator.host.speed import TYPICAL, Speed, keep, known_speed, measure
+    from orchestrator.scheduling.stacks import predicted_seconds
+    from trainer.host.limits import cores
+
+    if table.speed is not None:
+        return Speed(**table.speed)
+    speed = known_speed()
+    if speed is None and predicted_seconds(runs, TYPICAL, cores()) > WORTH_MEASURING:
+        say("measuring the speed of this machine, once (about ten seconds)")
+        speed = measure(device)  # type: ignore[arg-type]
+        keep(speed)
+    if speed is not None:
+        table.speed = asdict(speed)
+    return speed

@@ -1,0 +1,88 @@
+"""Text for people: numbers with units, and rows as aligned columns or as an HTML table."""
+
+from __future__ import annotations
+
+from html import escape
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+
+def table(rows: Sequence[Mapping[str, Any]], total: Mapping[str, Any] | None = None) -> str:
+    """Return rows as aligned columns under their names, numbers to the right, and `total` below a line."""
+    if not rows:
+        return ""
+    body = _cells(rows, total)
+    widths = [max(len(name), *(len(line[i]) for line in body)) for i, name in enumerate(rows[0])]
+    right = [all(_numeric(line[i]) for line in body) for i in range(len(widths))]
+
+    def line(cells: Sequence[str]) -> str:
+        columns = zip(cells, widths, right, strict=True)
+        return "  ".join(c.rjust(w) if r else c.ljust(w) for c, w, r in columns).rstrip()
+
+    lines = [line(list(rows[0])), *map(line, body[: len(rows)])]
+    if total:
+        lines += ["-" * (sum(widths) + 2 * len(widths) - 2), line(body[-1])]
+    return "\n".join(lines)
+
+
+def html_table(rows: Sequence[Mapping[str, Any]], total: Mapping[str, Any] | None = None) -> str:
+    """Return rows as an HTML table, `total` as its foot."""
+    if not rows:
+        return ""
+
+    def line(cells: Sequence[str], tag: str = "td") -> str:
+        return "<tr>" + "".join(f"<{tag}>{escape(cell)}</{tag}>" for cell in cells) + "</tr>"
+
+    body = _cells(rows, total)
+    foot = f"<tfoot>{line(body[-1], 'th')}</tfoot>" if total else ""
+    lines = "".join(map(line, body[: len(rows)]))
+    return f"<table><thead>{line(list(rows[0]), 'th')}</thead><tbody>{lines}</tbody>{foot}</table>"
+
+
+def _cells(rows: Sequence[Mapping[str, Any]], total: Mapping[str, Any] | None) -> list[list[str]]:
+    return [[str(row.get(name, "")) for name in rows[0]] for row in [*rows, *([total] if total else [])]]
+
+
+def _numeric(cell: str) -> bool:
+    return not cell or cell[0] in "0123456789.-<?"
+
+
+def number(value: float | None) -> str:
+    """Return three significant digits: `9,188,574` is `9.19M`, FLOPs are `1.11e11`."""
+    if value is None:
+        return "?"
+    if abs(value) >= 1e9:
+        return flops(value)
+    for size, letter in ((1e6, "M"), (1e3, "k")):
+        if abs(value) >= size:
+            return f"{value / size:.3g}{letter}"
+    return f"{value:.3g}"
+
+
+def flops(value: float) -> str:
+    """Return FLOPs in scientific notation: `1.11e11`."""
+    return f"{value:.3g}".replace("e+", "e")
+
+
+def duration(seconds: float | None) -> str:
+    """Return `8 s`, `3 min 20 s` or `2 h 5 min`; `?` where it is not known."""
+    if seconds is None:
+        return "?"
+    if seconds < 1:
+        return "< 1 s"
+    whole = round(seconds)
+    if whole < 60:
+        return f"{whole} s"
+    if whole < 3600:
+        return f"{whole // 60} min {whole % 60} s"
+    return f"{whole // 3600} h {whole % 3600 // 60} min"
+
+
+def size(count: float) -> str:
+    """Return bytes with a unit: `12 MB`."""
+    for unit, scale in (("GB", 1e9), ("MB", 1e6), ("kB", 1e3)):
+        if count >= scale:
+            return f"{count / scale:.3g} {unit}"
+    return f"{count:.0f} B"
