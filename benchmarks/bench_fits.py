@@ -1,10 +1,10 @@
-"""The fits against published optima, against many starts, and against other people's libraries.
+"""Accuracy and speed of the fits: against published optima, random restarts and other libraries.
 
-`./run python benchmarks/bench_fits.py ../shared/data/fits [--peers FOLDER]`
+`./run python benchmarks/bench_fits.py TABLES [--peers FOLDER]`
 
-Without the folder of tables only planted data are used. FOLDER holds `lmfit` and `chinchilla` with what they need,
-`pip install --target FOLDER lmfit chinchilla`: they are no dependencies of ours. One thread, processor seconds
-where nothing else is said; about four minutes.
+TABLES is a folder with CSV files of published runs; without it only planted data are used. FOLDER holds `lmfit` and
+`chinchilla` with their dependencies, installed by `pip install --target FOLDER lmfit chinchilla`; they are not
+dependencies of isoflop. One thread; CPU seconds unless stated otherwise; about four minutes.
 """
 
 from __future__ import annotations

@@ -1,12 +1,12 @@
-"""What training makes of a GPU: stacks against solo runs and a plain loop, memory, slots, energy, predicted times.
+"""Training on a GPU: stacks against solo runs and a plain loop, memory, slots, energy, predicted times.
 
 `./run python benchmarks/bench_gpu.py [stacks memory slots energy speed] [--rounds 3]`
 
-B-MLP of 2 blocks, AdamW, batches of 512 random images of CIFAR's size, which lie on the GPU. In every round a step
-is timed for all arms in turn, as the difference of a long and a short training; what is paid once (graphs captured,
-data subsets drawn) is a column of its own. The plain loop is a torch module of the same layers with torch's own
-fused AdamW, its data on the GPU too. Numbers are medians over rounds (smallest to largest). The share is of a large
-matrix product on this GPU in the same precision, measured in the same run.
+B-MLP of 2 blocks, AdamW, batches of 512 random images of CIFAR's size, resident on the GPU. In every round a step
+is timed for all arms in turn, as the difference of a long and a short training; one-off costs (capturing graphs,
+drawing subsets) are a separate column. The plain loop is a torch module of the same layers with torch's fused
+AdamW, its data on the GPU too. Numbers are medians over rounds (smallest to largest). The share is relative to a
+large matrix product on this GPU in the same precision, measured in the same run.
 """
 
 import argparse
@@ -286,17 +286,19 @@ def main() -> None:
     parser.add_argument("parts", nargs="*", default=["stacks", "memory", "slots", "energy", "speed"])
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--memory", type=json.loads)
-    asked = parser.parse_args()
-    if asked.memory:
-        print(json.dumps(memory_of(*asked.memory)))
+    options = parser.parse_args()
+    if options.memory:
+        print(json.dumps(memory_of(*options.memory)))
         return
+    if not torch.cuda.is_available():
+        parser.error("this benchmark needs a CUDA device, and torch finds none")
     print(f"{torch.cuda.get_device_name()}, torch {torch.__version__}, {time.strftime('%Y-%m-%d')}", flush=True)
     with tempfile.TemporaryDirectory() as folder:
         path = write_images(folder)
-        for part in asked.parts:
+        for part in options.parts:
             began = time.perf_counter()
             if part in ("stacks", "slots"):
-                {"stacks": stacks, "slots": slots}[part](path, asked.rounds)
+                {"stacks": stacks, "slots": slots}[part](path, options.rounds)
             else:
                 {"memory": memory, "energy": energy, "speed": speed}[part](path)
             print(f"\n({part}: {time.perf_counter() - began:.0f} s)\n", flush=True)

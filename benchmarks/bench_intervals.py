@@ -1,10 +1,10 @@
-"""Do nominal 95 % intervals cover? Surfaces with planted laws, and bands beyond the data of real learning curves.
+"""Coverage of nominal 95 % intervals: surfaces with planted laws, and prediction bands of real learning curves.
 
 `./run python benchmarks/bench_intervals.py [--sets 200] [--curves MNIST.npz]`
 
-Surfaces: floor 0.1, alpha 0.35, beta 0.4, places drawn at random over three decades of params and of examples, log
-noise of 1 % (Gaussian; Student's t with 3 degrees; spread growing ninefold with params; 8 % of rows eight times as
-noisy). Curves: error of eleven classifiers of scikit-learn on MNIST, halved in resolution, and of twelve on the
+Surfaces: floor 0.1, alpha 0.35, beta 0.4, points drawn at random over three decades of params and of examples, log
+noise of 1 % (Gaussian; Student's t with 3 degrees; growing ninefold with params; 8 % of the rows eight times as
+noisy). Curves: error of eleven scikit-learn classifiers on MNIST at half resolution, and of twelve on
 digits, against training examples; the last third of the points is held out. One thread, about six minutes for 200
 sets.
 """

@@ -1,9 +1,10 @@
-"""What each way to find isoFLOP minima makes of planted tables: bias, scatter, width and coverage of the slope.
+"""Methods for isoFLOP minima on planted tables: bias, scatter, width and coverage of the slope.
 
-Six budgets over three decades, one run a cell. "centred": nine sizes over 1.5 decades about each optimum; "grid":
+`./run python benchmarks/bench_isoflop.py`
+
+Six budgets over three decades, one run per cell. "centred": nine sizes over 1.5 decades about each optimum; "grid":
 the same thirteen sizes over 3.3 decades at every budget. Laws: "surface" is floor + A N^-alpha + B D^-beta;
-"kaplan" adds the two inside a power of 0.7; "saturated" is that of an error near chance. `./run python
-benchmarks/bench_isoflop.py`.
+"kaplan" adds the two terms inside a power of 0.7; "saturated" is the law of an error near chance.
 """
 
 import argparse

@@ -1,11 +1,11 @@
-"""What orchestration costs: no-op runs, slots, 48 half-second runs beside a bare loop and Ray Tune, and a cancel.
+"""Cost of orchestration: no-op runs, slots, 48 half-second runs against a bare loop and Ray Tune, cancellation.
 
-    ./run python benchmarks/bench_orchestration.py                       # all of it, some minutes
+    ./run python benchmarks/bench_orchestration.py                       # everything, some minutes
     ./run python benchmarks/bench_orchestration.py --rounds 3 --only bare ours
 
-Each arm is a process of its own; in every round the arms take turns. Ours is what `isoflop run` does: a plan in a
-SQLite table (WAL, synchronous=FULL), a Scheduler, warmed Ray actors, checkpoints on. The 48 runs have a shape that
-is not stacked. Seconds `warm` count from when the workers have imported torch and trained once, `whole` from the
+Each arm runs in its own process; in every round the arms take turns. Ours is what `isoflop run` does: a plan in a
+SQLite table (WAL, synchronous=FULL), a Scheduler, warm Ray actors, checkpoints on. The 48 runs have a shape that
+is not stacked. `warm` seconds count from when the workers have imported torch and trained once, `whole` from the
 start of Python.
 """
 

@@ -1,9 +1,9 @@
-"""The smallest run of the paper's sweep files, really trained, beside the figures of the paper.
+"""The smallest run of each of the paper's sweep files, trained and compared with the figures of the paper.
 
 `ISOFLOP_DATA=... ./run python benchmarks/bench_paper.py sweeps/paper-*.yaml [--precision bf16] [--most 1e15]`
 
-Of every file, the run of fewest FLOPs whose data set is here and that begins with no other run; none above
-`--most` FLOPs. With `--precision` the run is another one than the file's, and says so.
+From every file, the run with the fewest FLOPs whose data set is present and that does not begin with another run,
+up to `--most` FLOPs. With `--precision` the run differs from the file's, and the output says so.
 """
 
 import argparse

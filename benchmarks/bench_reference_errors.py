@@ -1,9 +1,9 @@
-"""The trainer against the reference errors of the official model classes (shared/data/README.md).
+"""Errors of the trainer against those of the official model classes, which are constants of this file.
 
-`./run python benchmarks/bench_reference_errors.py ../shared/data/cifar10.tar.gz`
+`./run python benchmarks/bench_reference_errors.py CIFAR10.tar.gz`
 
-AdamW 1e-3, weight decay 0.05, constant learning rate, no augmentation. CIFAR-10: batch 512, 10 epochs, three seeds;
-digits: batch 64, 50 epochs, five seeds. About three minutes on two cores.
+AdamW 1e-3, weight decay 0.05, constant learning rate, no augmentation. CIFAR-10: batch size 512, 10 epochs, three
+seeds; digits: batch size 64, 50 epochs, five seeds. About three minutes on two cores.
 """
 
 import sys

@@ -1,11 +1,11 @@
-"""The page of a sweep of 300 runs and 100 training curves: its size, how long it takes to make and to be drawn.
+"""The page of a sweep of 300 runs and 100 training curves: its size, the time to write and to render it.
 
 `./run python benchmarks/bench_report.py [--rounds 5] [--out page.html]`
 
 The table is planted on error = 12 N^-0.5 + 12 D^-0.5 with 1 % noise, 10 widths x 5 budgets x 3 learning rates x 2
-seeds; 100 runs have 20 records each. What is timed is what `isoflop report` does after reading the table: every fit
-with 1000 resamples, the verdict with 200, every figure, the page. Rendering is timed in headless Chromium, where
-there is one, from opening the file until every figure is drawn. Median over rounds with the smallest and largest.
+seeds; 100 runs have 20 records each. Timed is what `isoflop report` does after reading the table: every fit
+with 1000 resamples, the verdict with 200, every figure, the page. Rendering is timed in headless Chromium, if
+installed, from opening the file until every figure is drawn. Median over rounds with the smallest and largest.
 """
 
 import argparse

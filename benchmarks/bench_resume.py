@@ -1,9 +1,9 @@
-"""How soon a sweep of 10,000 runs goes on after kill -9 of its coordinator: from the executor to the first claim.
+"""Time to resume a sweep of 10,000 runs after kill -9 of its coordinator: from the executor to the first claim.
 
 `./run python benchmarks/bench_resume.py [--rounds 3] [--profile]`
 
-The real command `run` through Ray, with two workers. A second after its first claim the coordinator is killed and
-the same command is typed again, `--rounds` times. Times are by the clock: median (smallest to largest).
+The real command `run` with Ray and two workers. A second after its first claim the coordinator is killed and
+the same command is started again, `--rounds` times. Wall-clock times: median (smallest to largest).
 """
 
 import argparse
@@ -79,9 +79,7 @@ def main() -> None:
     os.environ.setdefault("RAY_worker_niceness", "0")
     parser = argparse.ArgumentParser()
     parser.add_argument("--rounds", type=int, default=3)
-    parser.add_argument(
-        "--profile", action="store_true", help="what the time goes to, in place of figures to quote"
-    )
+    parser.add_argument("--profile", action="store_true", help="print a profile instead of times")
     parser.add_argument("--command", nargs=3, metavar=("FILE", "STORE", "MARKS"))
     asked = parser.parse_args()
     if asked.command:

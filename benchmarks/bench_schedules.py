@@ -1,14 +1,14 @@
-"""Many budgets from one trunk against separate cosine runs: what is saved, and what it costs in error.
+"""Many budgets from one trunk against separate cosine runs: FLOPs saved, and the difference in error.
 
-`./run python benchmarks/bench_schedules.py ../shared/data/cifar10.tar.gz [--seeds 3] [--out demo/schedules.json]`
+`./run python benchmarks/bench_schedules.py CIFAR10.tar.gz [--seeds 3] [--out demo/schedules.json]`
 
-B-MLP of 2 blocks, width 64, on CIFAR-10 with flips and crops, AdamW, batch 512, bf16 where the processor has it,
-budgets from 5 to 80 epochs in steps of the square root of two; the paper's five doubling budgets are every second
-one. A tenth of the training split is held out. With seed 0 six learning rates a factor of two apart are tried:
-cosine runs take the best of each budget by validation error, the trunk of the warm-up-stable-decay runs (cool-
-down over 20 % of the steps) one for all. What is reported is the test error of the seeds from 1 on. FLOPs are
-those really processed (`trainer.trunk`), tuning left out. Every finished stack is kept in the file `--out`, and
-not trained again.
+B-MLP of 2 blocks, width 64, on CIFAR-10 with flips and crops, AdamW, batch size 512, bf16 if the processor supports
+it, budgets from 5 to 80 epochs in steps of the square root of two; the paper's five doubling budgets are every
+second one. A tenth of the training split is held out. With seed 0 six learning rates a factor of two apart are
+tried: cosine runs take the best of each budget by validation error, the trunk of the warm-up-stable-decay runs
+(cool- down over 20 % of the steps) one for all. Reported is the test error of the seeds from 1 on. FLOPs are those
+really processed (`trainer.trunk`), without tuning. Finished stacks are stored in the file `--out` and not trained
+again.
 """
 
 import argparse

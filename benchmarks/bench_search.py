@@ -1,8 +1,10 @@
-"""Trials a second: our ask-and-tell, Optuna on SQLite, Ray Tune; tiny runs of one model, two workers, side by side.
+"""Trials per second: our ask-and-tell, Optuna on SQLite, Ray Tune; tiny runs of one model, two workers.
 
-`./run python benchmarks/bench_search.py [--trials 48] [--rounds 3]`. Each arm is a process of its own and trains as
-many runs of one cell, a learning rate each. `steady` is the rate after the first 8 trials, when workers are warm;
-`whole` is from the command to its end. Tune draws at random and keeps the last loss of a trial only; the others
+`./run python benchmarks/bench_search.py [--trials 48] [--rounds 3]`
+
+Each arm runs in its own process and trains the same number of runs of one cell, each with its own learning rate.
+`steady` is the rate after the first 8 trials, when workers are warm ("-" with no more trials than that); `whole` is
+from the start of the command to its end. Tune draws at random and keeps only the last loss of a trial; the others
 sample by TPE and keep every evaluation.
 """
 
@@ -30,8 +32,9 @@ search: {{trials: {trials}, metric: val_loss}}
 def spec(lr):
     from trainer import RunSpec
 
-    said = {"dataset": "digits", "validation": 0.2, "family": "b-mlp", "depth": 1, "width": 16, "batch_size": 32}
-    return RunSpec(**said, lr=lr, epochs=2)
+    return RunSpec(
+        dataset="digits", validation=0.2, family="b-mlp", depth=1, width=16, batch_size=32, lr=lr, epochs=2
+    )
 
 
 def one_run(lr, report):
@@ -141,9 +144,16 @@ def measured(arm, trials):
     command = [sys.executable, __file__, "--arm", arm, "--trials", str(trials)]
     ended = subprocess.run(command, check=True, capture_output=True, text=True)
     whole = time.time() - began
-    found = json.loads(ended.stdout.splitlines()[-1])
-    times, lost = found["times"], found["lost"]
-    return (len(times) - SKIP) / (times[-1] - times[SKIP - 1]), len(times) / whole, lost
+    report = json.loads(ended.stdout.splitlines()[-1])
+    times, lost = report["times"], report["lost"]
+    steady = (len(times) - SKIP) / (times[-1] - times[SKIP - 1]) if len(times) > SKIP else None
+    return steady, len(times) / whole, lost
+
+
+def cell(values):
+    """Median, smallest and largest of the rates that were measured."""
+    rates = [value for value in values if value is not None]
+    return f"{statistics.median(rates):.2f} ({min(rates):.2f} to {max(rates):.2f})" if rates else "-"
 
 
 def main():
@@ -151,27 +161,24 @@ def main():
     parser.add_argument("--trials", type=int, default=48)
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument(
-        "--defaults", action="store_true", help="Ray Tune as it comes, too: 12 trials, a minute or two"
+        "--defaults", action="store_true", help="also Ray Tune with its defaults: 12 trials, a minute or two"
     )
     parser.add_argument("--arm", choices=ARMS)
-    said = parser.parse_args()
-    if said.arm:
+    options = parser.parse_args()
+    if options.arm:
         with tempfile.TemporaryDirectory() as folder:
-            times, lost = ARMS[said.arm](said.trials, Path(folder))
+            times, lost = ARMS[options.arm](options.trials, Path(folder))
             print(json.dumps({"times": times, "lost": lost}))
         return
-    found = {arm: [] for arm in ARMS if said.defaults or not arm.endswith("defaults")}
-    for _ in range(said.rounds):
-        for arm, rounds in found.items():
-            rounds.append(measured(arm, said.trials))
-            print(arm, rounds[-1], file=sys.stderr)  # a run that is cut off has shown what it had
-    print(f"{said.trials} trials, {said.rounds} rounds: trials a second, median (smallest to largest)\n")
+    rates = {arm: [] for arm in ARMS if options.defaults or not arm.endswith("defaults")}
+    for _ in range(options.rounds):
+        for arm, rounds in rates.items():
+            rounds.append(measured(arm, options.trials))
+            print(arm, rounds[-1], file=sys.stderr)  # so that an interrupted benchmark has shown its results
+    print(f"{options.trials} trials, {options.rounds} rounds: trials per second, median (smallest to largest)\n")
     print("| | steady | whole | trials lost |\n|---|---|---|---|")
-    for arm, rounds in found.items():
-        cells = [
-            f"{statistics.median(values):.2f} ({min(values):.2f} to {max(values):.2f})"
-            for values in zip(*[r[:2] for r in rounds], strict=True)
-        ]
+    for arm, rounds in rates.items():
+        cells = [cell(values) for values in zip(*[r[:2] for r in rounds], strict=True)]
         print(f"| {arm} | {' | '.join(cells)} | {sum(r[2] for r in rounds)} |")
 
 

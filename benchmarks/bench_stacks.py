@@ -1,13 +1,13 @@
-"""Stack against solo: how much sooner K runs of one shape end when they train as one model.
+"""Stack against solo: speed-up of K runs of one shape when they train as one model.
 
 `./run python benchmarks/bench_stacks.py [--batch 32] [--rounds 5] [--widths 16 64 256]`
 
 B-MLP of 2 blocks on digits, AdamW, one thread. In every round the K runs are trained one after another and as one
 stack, in turn; the gain is the ratio of the training seconds, its median over rounds with the smallest and largest.
-The last column is what the calibration (`isoflop doctor`) would choose of 64 runs, and its gain.
+The last column is the stack size that the calibration (`isoflop doctor`) would choose for 64 runs, and its gain.
 
-`--tiny` times sixteen runs of width 32 on digits, 20 epochs each, from the start of Python to the last result: a
-process each, two at a time, against one process with one stack.
+`--tiny` times sixteen runs of width 32 on digits, 20 epochs each, from the start of Python to the last result: one
+process for each run, two at a time, against one process with one stack.
 """
 
 import argparse

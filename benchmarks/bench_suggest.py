@@ -1,7 +1,9 @@
-"""What suggested runs settle, against random ones and one more isoFLOP curve of equal cost, on planted surfaces.
+"""Error of a target after suggested runs, random runs, and one more isoFLOP curve of equal cost; planted surfaces.
 
-Each set plants a surface, makes 20 noisy runs on four budgets, and spends ten times their FLOPs three ways; the
-error is that of the target after a refit. `./run python benchmarks/bench_suggest.py [--sets 60]`, three minutes.
+`./run python benchmarks/bench_suggest.py [--sets 60]`
+
+Each set plants a surface, makes 20 noisy runs on four budgets, and spends ten times their FLOPs in three ways; the
+error is that of the target after a new fit. Three minutes.
 """
 
 import argparse

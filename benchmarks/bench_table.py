@@ -1,10 +1,10 @@
-"""The results table with many runs: planned again, status, frames, records; and coordinators that race for one.
+"""The results table with many runs: planning again, status, frames, records; competing coordinators.
 
 `./run python benchmarks/bench_table.py [--rounds 5] [--records 1000000]`
 
-A table of 10,000 runs that are done (50 widths x 20 rates x 10 seeds), made without training. Every figure is the
-median of `--rounds`, with the smallest and largest: CPU-seconds, which do not depend on who else uses the machine,
-and seconds by the clock. Those of a command are of a process of its own, imports included.
+A table of 10,000 finished runs (50 widths x 20 rates x 10 seeds), made without training. Every figure is the
+median of `--rounds`, with the smallest and largest: CPU seconds, which do not depend on other users of the machine,
+and wall-clock seconds. Those of a command are of its own process, imports included.
 """
 
 import argparse

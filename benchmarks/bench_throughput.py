@@ -1,12 +1,12 @@
-"""Training throughput on CIFAR-10 against the paper's way of training (FFCV) and against a plain DataLoader.
+"""Training throughput on CIFAR-10 against the paper's loop (FFCV) and against a plain DataLoader.
 
-`./run ffcv`, then `./run python benchmarks/bench_throughput.py ../shared/data/cifar10.tar.gz [--rounds 3]`
+`./run ffcv`, then `./run python benchmarks/bench_throughput.py CIFAR10.tar.gz [--rounds 3]`
 
-B-MLP of 2 blocks, batch 512, no augmentation (which both peers would pay for on the CPU), AdamW. Every
-measurement is a process of its own, arms in turn in every round: images per CPU-second (user and system time of the
-process and its children, after the first 20 steps) and the wall seconds of the first hundred steps from the start
-of training on, compilation and loading included, imports not. Ratios are ours over the peer's, median (smallest to
-largest). The peers train a plain nn.Module of the same layers with torch's own unfused AdamW, as the paper's code.
+B-MLP of 2 blocks, batch size 512, no augmentation (which both peers would do on the CPU), AdamW. Every measurement
+is a process of its own, arms in turn in every round: images per CPU second (user and system time of the process and
+its children, after the first 20 steps) and the wall-clock seconds of the first hundred steps from the start of
+training on, compilation and loading included, imports not. Ratios are ours over the peer's, median (smallest to
+largest). The peers train a plain nn.Module of the same layers with torch's unfused AdamW, like the paper's code.
 """
 
 import argparse

@@ -1,8 +1,9 @@
-"""How often `verdict` is right on planted tables: claims of a floor, of an exponent, of an extrapolation.
+"""Error rates of `verdict` on planted tables: claims of a floor, of an exponent, of an extrapolation.
 
-An exponent is wrong when it is claimed and the truth is outside its interval; an extrapolation, when it is claimed
-and the law fitted to all rows is off by more than twice the promised rms at the reach that was claimed.
-`./run python benchmarks/bench_verdict.py`.
+`./run python benchmarks/bench_verdict.py [--sets 40]`
+
+A claimed exponent is wrong if the truth is outside its interval; a claimed extrapolation, if the law fitted to all
+rows is off by more than twice the promised rms at the claimed reach.
 """
 
 import argparse

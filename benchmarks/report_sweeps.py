@@ -1,4 +1,4 @@
-"""What the shipped sweeps gave on this machine, as Markdown: time, laws with intervals, calibration.
+"""Results of the shipped sweeps on this machine, as Markdown: time, laws with intervals, calibration.
 
 `./run python benchmarks/report_sweeps.py STORE... > benchmarks/results/<yyyy-mm>-<machine>.md`, after the sweeps.
 """

@@ -5,7 +5,6 @@ import os
 import secrets
 import subprocess
 import sys
-import time
 
 import numpy as np
 import pytest
@@ -13,7 +12,8 @@ import pytest
 from orchestrator.store.table import Table
 from tests.line.test_line import NUMBERS, command, finish, rows, wait_for_the_middle
 from tests.line.test_tune_line import SWEEP as TUNED
-from tests.line.test_tune_line import check, wait_for
+from tests.line.test_tune_line import check
+from tests.polling import table_shows, until
 
 SWEEP = """\
 sweep: line
@@ -149,11 +149,7 @@ def test_machines_that_share_no_folder_go_on_from_each_others_checkpoints(
     process = start(
         folder, "far.db", {**env, "ISOFLOP_CACHE": str(folder / "cache")}, "--address", server.address, *options
     )
-    for _ in range(6000):
-        assert process.poll() is None, process.stdout.read()
-        if len({name.split(".")[0] for name in ftp.names("ck")}) > 1:
-            break
-        time.sleep(0.02)
+    until(lambda: len({name.split(".")[0] for name in ftp.names("ck")}) > 1, process)
     server.ask("remove")
     said, _ = process.communicate(timeout=240)
     server.ask("add")
@@ -222,7 +218,7 @@ def test_a_scheduler_of_ray_tune_uses_the_machines_and_outlives_one_that_leaves(
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
     )
-    wait_for(folder, process, lambda table: table.frame("attempts")["pid"].nunique() == 2, "tuned.db")
+    table_shows(folder / "tuned.db", lambda table: table.frame("attempts")["pid"].nunique() == 2, process)
     server.ask("remove")
     server.ask("add")
     said, complaints = process.communicate(timeout=240)

@@ -11,9 +11,9 @@ import pandas as pd
 import pytest
 
 import orchestrator
-from orchestrator.store.engine import TableError
 from orchestrator.store.table import Table
 from orchestrator.sweep.planner import run_flops
+from tests.polling import line_with, table_shows, until
 from trainer.checkpoints.checkpoints import saved_steps
 
 SWEEP = """\
@@ -69,17 +69,12 @@ def undisturbed(folder):
 
 def wait_for_the_middle(folder: Path, store: str, process: subprocess.Popen[str]) -> None:
     """Until some runs are done and others are being trained."""
-    for _ in range(3000):
-        assert process.poll() is None, process.stdout.read()
-        try:
-            with Table(folder / store) as table:
-                counts = table.counts()
-        except TableError:
-            counts = {}
-        if counts.get("done", 0) and counts.get("running", 0):
-            return
-        time.sleep(0.05)
-    pytest.fail("the sweep never got going")
+
+    def both(table: Table) -> bool:
+        counts = table.counts()
+        return bool(counts.get("done", 0) and counts.get("running", 0))
+
+    table_shows(folder / store, both, process)
 
 
 def workers_of(pid: int) -> list[int]:
@@ -102,13 +97,12 @@ def workers_of(pid: int) -> list[int]:
 
 def busy_worker(folder: Path, store: str) -> int:
     """The process of a worker in which a run is being trained."""
-    for _ in range(1000):
-        with Table(folder / store) as table:
-            attempts = table.frame("attempts")
-        if len(found := attempts[attempts["ended"].isna()]["pid"].dropna()):
-            return int(found.iloc[-1])
-        time.sleep(0.01)
-    pytest.fail("no worker trains")
+
+    def pids(table: Table) -> list[float]:
+        attempts = table.frame("attempts")
+        return list(attempts[attempts["ended"].isna()]["pid"].dropna())
+
+    return int(table_shows(folder / store, pids)[-1])
 
 
 def assert_same(disturbed: pd.DataFrame, undisturbed: pd.DataFrame) -> None:
@@ -177,21 +171,17 @@ def test_a_second_ctrl_c_has_everything_queued_again_at_once(folder):
     process = start(folder, "twice.db")
     wait_for_the_middle(folder, "twice.db", process)
     process.send_signal(signal.SIGINT)
-    time.sleep(0.2)
+    line_with(process, "stopping")
     process.send_signal(signal.SIGINT)
     began = time.monotonic()
-    while (counts := counts_of(folder / "twice.db")).get("running", 0) and time.monotonic() - began < 30:
-        time.sleep(0.02)
+    counts = table_shows(
+        folder / "twice.db", lambda table: None if table.counts().get("running", 0) else table.counts(), seconds=30
+    )
     took = time.monotonic() - began
-    said, _ = process.communicate(timeout=60)
-    assert took < 2, said
-    assert process.returncode == 130, said
+    output, _ = process.communicate(timeout=60)
+    assert took < 2, output
+    assert process.returncode == 130, output
     assert set(counts) == {"done", "queued"}
-
-
-def counts_of(store: Path) -> dict[str, int]:
-    with Table(store) as table:
-        return table.counts()
 
 
 def test_the_queue_is_changed_from_another_terminal_while_it_is_trained(folder, undisturbed):
@@ -201,17 +191,9 @@ def test_the_queue_is_changed_from_another_terminal_while_it_is_trained(folder, 
     with Table(folder / "live.db") as table:
         waiting = table.listed("line", ["queued", "running"])[-1]["run_id"]
 
-    def ask(*words: str) -> tuple[str, float]:
-        began = time.monotonic()
-        asked = subprocess.run(
-            command(folder, "queue", *words, "--store", "live.db"),
-            cwd=folder,
-            text=True,
-            capture_output=True,
-            timeout=60,
-            check=True,
-        )
-        return asked.stdout, time.monotonic() - began
+    def ask(*words: str) -> None:
+        arguments = command(folder, "queue", *words, "--store", "live.db")
+        subprocess.run(arguments, cwd=folder, text=True, capture_output=True, timeout=60, check=True)
 
     ask("pause", "line")
     ask("cancel", waiting)
@@ -229,13 +211,12 @@ def test_the_queue_is_changed_from_another_terminal_while_it_is_trained(folder, 
 def wait_for_a_checkpoint(folder: Path, store: str, process: subprocess.Popen[str], after: int) -> int:
     """The step of the newest checkpoint of the store's one run, once it is past a step."""
     (run,) = orchestrator.plan(orchestrator.read_sweep(LONG)).runs
-    for _ in range(3000):
-        assert process.poll() is None, process.stdout.read()
+
+    def newest() -> int:
         steps = saved_steps(folder / f"{store}.checkpoints", run.run_id)
-        if steps and steps[0] > after:
-            return steps[0]
-        time.sleep(0.02)
-    pytest.fail("no checkpoint was made")
+        return steps[0] if steps and steps[0] > after else 0
+
+    return until(newest, process)
 
 
 def test_a_long_run_goes_on_when_its_worker_and_then_its_driver_is_killed(folder):

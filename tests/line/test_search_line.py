@@ -3,14 +3,13 @@
 import json
 import subprocess
 import sys
-import time
 
 import pandas as pd
 import pytest
 
 import orchestrator
-from orchestrator.store.engine import TableError
 from orchestrator.store.table import Table
+from tests.polling import table_shows
 
 SWEEP = """\
 sweep: searched
@@ -57,19 +56,15 @@ def kill_in_the_middle(folder, store, least):
     process = subprocess.Popen(
         command("s.yaml", "--store", store, "--slots", "2"), cwd=folder, stderr=subprocess.DEVNULL
     )
-    for _ in range(3000):
-        assert process.poll() is None
-        try:
-            with Table(folder / store) as table:
-                counts = table.counts()
-        except TableError:
-            counts = {}
-        if counts.get("done", 0) >= least and counts.get("running", 0):
-            process.kill()
-            process.wait()
-            return counts
-        time.sleep(0.01)
-    raise AssertionError(counts)
+
+    def middle(table):
+        counts = table.counts()
+        return counts if counts.get("done", 0) >= least and counts.get("running", 0) else None
+
+    counts = table_shows(folder / store, middle, process)
+    process.kill()
+    process.wait()
+    return counts
 
 
 def test_a_killed_search_comes_to_the_trials_and_numbers_of_an_undisturbed_one(folder):

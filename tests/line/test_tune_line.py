@@ -12,9 +12,9 @@ import pytest
 import torch
 
 import orchestrator
-from orchestrator.store.engine import TableError
 from orchestrator.store.table import Table
 from tests.line.test_search_line import command, finish
+from tests.polling import delivered, line_with, table_shows
 from trainer import RunSpec, train
 
 SWEEP = """\
@@ -73,28 +73,12 @@ def start(folder, name, slots="2"):
     )
 
 
-def wait_for(folder, process, what, store="t.db"):
-    """Until the table has what is asked of it."""
-    deadline = time.monotonic() + 120
-    while time.monotonic() < deadline:
-        assert process.poll() is None, process.stdout.read()
-        time.sleep(0.05)
-        try:
-            with Table(folder / store) as table:
-                found = what(table)
-        except TableError:
-            continue
-        if found:
-            return
-    raise AssertionError(process.stdout.read())
-
-
 def interrupt(process, times):
-    """Ctrl-C, as a terminal sends it: to all of the group. What was said, and after how many seconds."""
+    """Ctrl-C, as a terminal sends it: to the whole process group. The seconds until the process has ended."""
     began = time.monotonic()
     for _ in range(times):
         os.killpg(process.pid, signal.SIGINT)
-        time.sleep(0.3)
+        delivered(process, signal.SIGINT)
     said, _ = process.communicate(timeout=120)
     assert process.returncode == 130, said
     assert "interrupted; run the same command to resume" in said
@@ -110,7 +94,7 @@ def test_trials_are_rows_and_a_killed_search_trains_no_finished_one_again(folder
         pytest.importorskip("hpbandster", reason="the extra [bohb] is not installed")
     process = start(folder, name)
     over = ["done", "pruned"]
-    wait_for(folder, process, lambda table: table.frame()["state"].isin(over).sum() >= 4)
+    table_shows(folder / "t.db", lambda table: table.frame()["state"].isin(over).sum() >= 4, process)
     process.kill()
     process.wait()
     before = orchestrator.results(folder / "t.db").set_index("run_id")
@@ -131,7 +115,7 @@ def test_a_killed_search_by_bohb_on_one_worker_has_the_trials_of_an_undisturbed_
     pytest.importorskip("hpbandster", reason="the extra [bohb] is not installed")
     finish(folder, "b.yaml", "--store", "whole.db", "--slots", "1", "--device", "cpu")
     process = start(folder, "b.yaml", slots="1")
-    wait_for(folder, process, lambda table: len(table.frame()) >= 7)
+    table_shows(folder / "t.db", lambda table: len(table.frame()) >= 7, process)
     process.kill()
     process.wait()
     assert len(orchestrator.results(folder / "t.db")) < 12
@@ -148,7 +132,7 @@ def test_ctrl_c_leaves_at_once_and_the_same_command_goes_on_from_checkpoints(fol
     (folder / "long.yaml").write_text(long)
     process = start(folder, "long.yaml")
     saved = folder / "t.db.checkpoints"
-    wait_for(folder, process, lambda _: len({file.parent for file in saved.glob("*/*.json")}) == 2)
+    table_shows(folder / "t.db", lambda _: len({file.parent for file in saved.glob("*/*.json")}) == 2, process)
     with Table(folder / "t.db") as table:
         before = table.frame("history")
     assert interrupt(process, 1) < 12
@@ -159,7 +143,7 @@ def test_ctrl_c_leaves_at_once_and_the_same_command_goes_on_from_checkpoints(fol
             table.frame("history")["run_id"] + table.frame("history")["step"].astype(str)
         )
     process = start(folder, "long.yaml")
-    wait_for(folder, process, lambda table: (table.frame("attempts")["resumed_step"] > 0).sum() == 2)
+    table_shows(folder / "t.db", lambda table: (table.frame("attempts")["resumed_step"] > 0).sum() == 2, process)
     assert interrupt(process, 2) < 12
     with Table(folder / "t.db") as table:
         table.queue.recover()
@@ -171,9 +155,8 @@ def test_ctrl_c_before_a_population_has_done_a_part_leaves_in_a_line(folder):
     population = SWEEP.replace("trials: 12, scheduler: asha", "trials: 2, scheduler: pbt")
     (folder / "long.yaml").write_text(population.replace("width: 16", "width: 768").replace("20", "5000"))
     process = start(folder, "long.yaml")
-    while "members" not in process.stdout.readline():
-        assert process.poll() is None
-    time.sleep(8)
+    line_with(process, "members")
+    table_shows(folder / "t.db", lambda table: table.frame("attempts")["pid"].notna().sum() == 2, process)
     assert interrupt(process, 1) < 12
 
 
@@ -191,7 +174,7 @@ def test_paused_trials_of_hyperband_go_on_to_the_last_bit(folder):
 @pytest.mark.slow
 def test_a_killed_population_goes_on_from_its_last_common_part(folder):
     process = start(folder, "p.yaml")
-    wait_for(folder, process, lambda table: (table.frame()["stage"] == "part-3").sum() == 4)
+    table_shows(folder / "t.db", lambda table: (table.frame()["stage"] == "part-3").sum() == 4, process)
     process.kill()
     process.wait()
     best, frame = searched(folder, "p.yaml")
