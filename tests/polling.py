@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 T = TypeVar("T")
 
 
-def until(condition: Callable[[], T], process: Popen[str] | None = None, seconds: float = 120) -> T:
+def until(condition: Callable[[], T], process: Popen[str] | None = None, seconds: float = 240) -> T:
     """The first true value of a condition; fails when the process ends before, or after so many seconds."""
     deadline = time.monotonic() + seconds
     while time.monotonic() < deadline:
@@ -31,7 +31,7 @@ def until(condition: Callable[[], T], process: Popen[str] | None = None, seconds
 
 
 def table_shows(
-    store: Path, condition: Callable[[Table], Any], process: Popen[str] | None = None, seconds: float = 120
+    store: Path, condition: Callable[[Table], Any], process: Popen[str] | None = None, seconds: float = 240
 ) -> Any:
     """The first true value of a condition on a table that another process creates and writes."""
 
