@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 T = TypeVar("T")
 
 
-def until(condition: Callable[[], T], process: Popen[str] | None = None, seconds: float = 240) -> T:
+def until(condition: Callable[[], T], process: Popen[Any] | None = None, seconds: float = 240) -> T:
     """The first true value of a condition; fails when the process ends before, or after so many seconds."""
     deadline = time.monotonic() + seconds
     while time.monotonic() < deadline:
@@ -31,7 +31,7 @@ def until(condition: Callable[[], T], process: Popen[str] | None = None, seconds
 
 
 def table_shows(
-    store: Path, condition: Callable[[Table], Any], process: Popen[str] | None = None, seconds: float = 240
+    store: Path, condition: Callable[[Table], Any], process: Popen[Any] | None = None, seconds: float = 240
 ) -> Any:
     """The first true value of a condition on a table that another process creates and writes."""
 
@@ -45,7 +45,7 @@ def table_shows(
     return until(look, process, seconds)
 
 
-def line_with(process: Popen[str], words: str) -> str:
+def line_with(process: Popen[Any], words: str) -> str:
     """The first line of a process's output that contains these words; fails when the output ends."""
     assert process.stdout
     for line in process.stdout:
@@ -54,7 +54,7 @@ def line_with(process: Popen[str], words: str) -> str:
     pytest.fail(f"the process ended without saying {words!r}")
 
 
-def delivered(process: Popen[str], number: int) -> None:
+def delivered(process: Popen[Any], number: int) -> None:
     """Returns when a signal sent to a process is no longer pending, so that the next one counts separately."""
 
     def pending() -> bool:

@@ -53,7 +53,7 @@ def test_modules_and_names_of_a_page_exist(page):
 
 
 def test_architecture_page_is_up_to_date():
-    command = [sys.executable, ROOT / "scripts/architecture.py", "--check"]
+    command = [sys.executable, str(ROOT / "scripts/architecture.py"), "--check"]
     ended = subprocess.run(command, capture_output=True, text=True, check=False)
     assert ended.returncode == 0, ended.stderr
 
