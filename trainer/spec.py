@@ -4,18 +4,34 @@ from __future__ import annotations
 
 import hashlib
 import json
-import math
 import re
-from dataclasses import astuple, dataclass, fields
-from functools import cached_property
-from numbers import Real
-from typing import TYPE_CHECKING, Any, Literal, get_args
+from dataclasses import astuple, dataclass
+from functools import cached_property, partial
+from typing import TYPE_CHECKING, Any, Literal
 
 from trainer.errors import UserError
+from trainer.fields import (
+    COUNT,
+    NEVER,
+    NON_NEGATIVE,
+    PART,
+    POSITIVE,
+    RESOLVED,
+    SHARE,
+    TEXT,
+    WHOLE,
+    Owner,
+    above_zero,
+    one_of,
+    registered,
+    setting,
+    settings_of,
+    used_with,
+)
 from trainer.optimizers import OPTIMIZERS
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Iterator
 
 Family = Literal["s-mlp", "b-mlp"]
 Activation = Literal["gelu", "relu"]
@@ -34,6 +50,29 @@ NUMERICS = 1
 """Version of the trainer's arithmetic. It rises when the same spec would give other numbers; part of `run_id`."""
 
 _MODEL_NAME = r"^(?P<family>[SB])[-_](?P<depth>\d+)[/_-]Wi[-_](?P<width>\d+)(?:[-_]X[-_](?P<expansion>\d+))?$"
+# Fields of one kind: what a sweep file's sections hold, which of them a stage takes from its parent, and so on.
+_data, _train = partial(setting, section="data"), partial(setting, section="train")
+_subset = partial(_data, inherited="data", searched=False)
+_source = partial(_subset, content=True)
+_model = partial(setting, section="model", inherited="run")
+_start = partial(_train, inherited="run")
+_free = partial(_train, stacked=True, mutable=True)
+_rate = partial(_train, off=1, mutable=True)
+_fixed = partial(_train, searched=False)
+_length = partial(setting, section="budget", identity=False, stacked=True)
+_link = partial(setting, stacked=True, axis=False, searched=False)
+
+RESIZED = used_with("augment", "resized-crop", "flip+resized-crop")
+ZIPF, B_MLP, WSD = used_with("dataset", "zipf"), used_with("family", "b-mlp"), used_with("schedule", "wsd")
+
+
+def _uses(hyperparameter: str, builtins: str) -> Owner:
+    """The optimisers that use a hyper-parameter."""
+    words = f"{builtins} or another that uses {hyperparameter}"
+    return Owner("optimizer", words, lambda name: hyperparameter in OPTIMIZERS.get(name).hyperparameters)
+
+
+BETA1, BETA2 = _uses("beta1", "adamw, lion"), _uses("beta2", "adamw, lion")
 
 
 class SpecError(UserError, ValueError):
@@ -61,82 +100,87 @@ class RunSpec:
     """
 
     # data
-    dataset: str = "digits"
-    path: str | None = None  # where the data lies; the fingerprint, not the place, is what the run depends on
-    resolution: int | None = None  # side in pixels; None: the data set's own
-    dataset_size: int | None = None  # distinct training examples; None: all
-    validation: float = 0.0  # share of the training split held out, on which records then are; the test comes last
-    loader: Loader = "auto"  # whole set on the device, or read from its file as needed: the same numbers
-    order: Ordering = "random"  # quasi-random reads neighbours together, for sets larger than memory
-    augment: Augment = "none"
-    crop_scale: float = 0.08  # resized-crop only: the least share of the image's area
-    mixup: float = 0.0  # a of Beta(a, a), from which the share of the first of two mixed images is drawn; 0: none
-    mixup_per: MixupPer = "batch"  # one draw a batch, as in the paper, or one an example
-    zipf_alpha: float | None = None  # dataset zipf: p_k ~ k^-(1 + alpha)
-    zipf_tokens: int | None = None  # dataset zipf: number of tokens
+    dataset: str = _source("digits", TEXT, "a name of `isoflop data list`, or your own with a path", axis=False)
+    path: str | None = _source(
+        None, TEXT, "beside the file, in $ISOFLOP_DATA, in ./data; or a URL", axis=False, identity=False
+    )
+    resolution: int | None = _source(None, WHOLE, "side in pixels that images are scaled to")
+    dataset_size: int | None = _subset(None, WHOLE, "distinct training examples; default all", stacked=True)
+    validation: float = _subset(0.0, SHARE, "share of the training split held out; records are of it", off=0)
+    loader: Loader = _subset(
+        "auto", one_of(Loader), "ffcv: .beton files; auto: resident or mmap", axis=False, identity=False
+    )
+    order: Ordering = _data("random", one_of(Ordering), "quasi-random: neighbours together", off="random")
+    augment: Augment = _data("none", one_of(Augment), "random flips and crops of training images")
+    crop_scale: float = _data(0.08, PART, "resized-crop only: least share of the image's area", owner=RESIZED)
+    mixup: float = _data(0.0, NON_NEGATIVE, "a of Beta(a, a); 0: none", off=0, mutable=True)
+    mixup_per: MixupPer = _data("batch", one_of(MixupPer), "what has one draw", owner=above_zero("mixup"))
+    zipf_alpha: float | None = _source(None, POSITIVE, "zipf: p_k ~ k^-(1 + alpha)", owner=ZIPF)
+    zipf_tokens: int | None = _source(None, WHOLE, "zipf: number of tokens", owner=ZIPF)
     # model
-    family: Family = "b-mlp"
-    depth: int = 2  # b-mlp: blocks; s-mlp: linear layers before the head
-    width: int = 64
-    expansion: int = 4  # b-mlp only: the block's hidden layer is expansion x width
-    activation: Activation = "gelu"
-    dropout: float = 0.0  # share of the hidden activations set to 0 in training
-    parent: str = ""  # run_id of the run whose final parameters it begins with; `start`: a hash of that file
-    parent_cell: str = ""  # the parent's cell_id: cells of children are of cells of parents
-    start: str | None = None  # an official checkpoint to begin with; the run depends on the content, not the place
+    family: Family = _model("b-mlp", one_of(Family), "the kind of model")
+    depth: int = _model(2, WHOLE, "b-mlp: blocks; s-mlp: linear layers before the head")
+    width: int = _model(64, WHOLE, "features between the layers")
+    expansion: int = _model(4, WHOLE, "b-mlp only: width of a block's inside in units of width", owner=B_MLP)
+    activation: Activation = _model("gelu", one_of(Activation), "relu in the paper's text, gelu in its code")
+    dropout: float = _model(0.0, SHARE, "share of the hidden activations set to 0", off=0, mutable=True)
+    parent: str = _link("", TEXT, "run_id of the run with whose parameters it begins; `start`: its hash", off="")
+    parent_cell: str = _link("", TEXT, "cell_id of the parent", identity=False)
+    start: str | None = _link(None, TEXT, "an official checkpoint to begin with", section="model", identity=False)
     # training
-    trains: Trains = "all"  # head: a linear probe, everything below it stays as it is
-    optimizer: str = "adamw"  # of trainer.optimizers.OPTIMIZERS, or module:name
-    lr: float = 1e-3
-    lr_embed: float = 1.0  # the embedding's learning rate in units of lr; lr_body and lr_head likewise
-    lr_body: float = 1.0
-    lr_head: float = 1.0
-    param: Param = "standard"  # mup: learning rates and the head's start scale with width / base_width
-    base_width: int = 64  # mup only: the width at which mup is the standard parametrisation
-    weight_decay: float = 0.0
-    momentum: float = 0.9  # of optimizers that use it, such as sgd
-    beta1: float | None = None  # of optimizers that use it; None: the optimizer's default
-    beta2: float | None = None  # likewise
-    clip: float | None = None  # largest norm of a run's whole gradient; None: none
-    accumulate: int = 1  # equal parts in which a batch is processed: less memory, the same mathematics
-    precision: Precision = "fp32"  # of training; evaluation is always fp32
-    batch_size: int = 64
-    schedule: Schedule = "constant"
-    warmup: float = 0.0  # share of the steps in which lr rises linearly from 0
-    cooldown: float = 0.2  # wsd only: share of the steps in which lr falls linearly to 0
-    label_smoothing: float = 0.0
+    trains: Trains = _fixed("all", one_of(Trains), "head: a linear probe, all below stays as it is", off="all")
+    optimizer: str = _train("adamw", registered(OPTIMIZERS), "the update rule")
+    lr: float = _free(1e-3, POSITIVE, "learning rate")
+    lr_embed: float = _rate(1.0, POSITIVE, "of the first layer, in units of lr")
+    lr_body: float = _rate(1.0, POSITIVE, "of what is between, in units of lr")
+    lr_head: float = _rate(1.0, POSITIVE, "of the last layer, in units of lr")
+    param: Param = _start(
+        "standard", one_of(Param), "mup: lr and the head's start scale with width", off="standard"
+    )
+    base_width: int = _start(64, WHOLE, "mup only: the width where it is standard", owner=used_with("param", "mup"))
+    weight_decay: float = _free(0.0, NON_NEGATIVE, "of all parameters, biases and norms included")
+    momentum: float = _free(0.9, SHARE, "of sgd and others that use it", owner=_uses("momentum", "sgd"))
+    beta1: float | None = _free(None, SHARE, "of adamw, lion and others that use it", off=None, owner=BETA1)
+    beta2: float | None = _free(None, SHARE, "default 0.999 of adamw, 0.99 of lion", off=None, owner=BETA2)
+    clip: float | None = _free(None, POSITIVE, "largest norm of the gradient; default none", off=None)
+    accumulate: int = _train(1, WHOLE, "equal parts in which a batch is processed to save memory", identity=False)
+    precision: Precision = _start("fp32", one_of(Precision), "of training; tests are always fp32", off="fp32")
+    batch_size: int = _train(64, WHOLE, "examples a step")
+    schedule: Schedule = _train("constant", one_of(Schedule), "of the learning rate", stacked=True)
+    warmup: float = _train(0.0, SHARE, "share of the steps in which lr rises linearly from 0", stacked=True)
+    cooldown: float = _train(0.2, PART, "wsd only: share of the steps in which lr falls", stacked=True, owner=WSD)
+    label_smoothing: float = _free(0.0, SHARE, "share of the target that is spread over all classes")
     # testing
-    tta: int = 0  # augmented copies of each test image whose outputs are averaged at the end; 0: the image itself
-    tta_average: Average = "logits"  # as the paper's text says; its code averages probabilities
-    seed: int = 0
-    stage: str = "train"  # its name in a chain of runs (`then:` of a sweep file); changes nothing
+    tta: int = _fixed(0, COUNT, "augmented copies averaged in the final test; 0: none", off=0)
+    tta_average: Average = _fixed("logits", one_of(Average), "what is averaged", owner=above_zero("tta"))
+    seed: int = setting(0, COUNT, "of every random draw", stacked=True, inherited="run")
+    stage: str = _link("train", TEXT, "its name in a chain of runs (`then:` of a sweep file)", identity=False)
     # length: one of three
-    budget: float | None = None
-    epochs: float | None = None
-    examples: int | None = None
+    budget: float | None = _length(None, POSITIVE, "training FLOPs that a run may spend", key="flops")
+    epochs: float | None = _length(None, POSITIVE, "passes over the training examples", planned=False)
+    examples: int | None = _length(None, COUNT, "0: of a stage that only tests", planned=False)
     # what `resolve` fills in
-    fingerprint: str = ""
-    inputs: int | None = None
-    classes: int | None = None
-    steps: int | None = None
+    fingerprint: str = setting("", TEXT, "hash of the data set's content")
+    inputs: int | None = setting(None, RESOLVED, "length of one flattened example")
+    classes: int | None = setting(None, RESOLVED, "number of classes")
+    steps: int | None = setting(None, RESOLVED, "updates of the parameters", stacked=True, planned=False)
 
     def __post_init__(self) -> None:
-        for field, message in _complaints(self):
+        for field, message in _refusals(self):
             raise SpecError(field, message)
 
     @cached_property
     def cell_id(self) -> str:
         """32 hex digits: the cell (everything but the seed, the parent's too). Needs a resolved spec."""
-        return _digest(
-            {**self._identity(), "seed": None, **({"parent": self.parent_cell} if self.parent_cell else {})}
-        )
+        parent = {"parent": self.parent_cell} if self.parent_cell else {}
+        return _digest({**self._identity(), "seed": None, **parent})
 
     @cached_property
     def run_id(self) -> str:
         """32 hex digits, 128 bits of SHA-256 over canonical JSON of whatever changes the result.
 
         Two specs that ask for the same training in other words (10 epochs of 100 examples, or 1000
-        examples) have one id. Raises ValueError where the spec is not resolved.
+        examples) have one id. Raises ValueError if the spec is not resolved.
         """
         return _digest(self._identity())
 
@@ -148,200 +192,71 @@ class RunSpec:
     def _identity(self) -> dict[str, Any]:
         if self.steps is None:
             raise ValueError("a run's identity needs its data set: call trainer.resolve(spec) first")
-        left_out = {
-            "path",
-            "loader",
-            "accumulate",
-            "start",
-            "stage",
-            "parent_cell",
-            "budget",
-            "epochs",
-            "examples",
-            *_ignored(self),
-        }
-        said = {name: getattr(self, name) for name in _NAMES if name not in left_out}
-        said |= {name: float(said[name]) for name in _REAL if said.get(name) is not None}  # 1 and 1.0 are one lr
-        if (origin := OPTIMIZERS.origin(self.optimizer)) is not None:
-            said["optimizer_origin"] = astuple(origin)
-        return {**said, "numerics": NUMERICS}
+        idle = {name for name, owner in OWNERS.items() if not owner.uses(getattr(self, owner.field))}
+        idle |= {name for name, off in _OFF.items() if getattr(self, name) == off}
+        values = {name: getattr(self, name) for name in _IDENTITY if name not in idle}
+        for name in _REAL & values.keys():
+            if values[name] is not None:
+                values[name] = float(values[name])  # 1 and 1.0 are one lr
+        for name, registry in _REGISTRIES.items():
+            if (origin := registry.origin(getattr(self, name))) is not None:
+                values[f"{name}_origin"] = astuple(origin)
+        return {**values, "numerics": NUMERICS}
 
 
-_NAMES = tuple(field.name for field in fields(RunSpec))
-_OPTIONAL = tuple(field.name for field in fields(RunSpec) if field.default is None)
+SETTINGS = settings_of(RunSpec)
+"""What is known of every field of RunSpec, by name (trainer.fields)."""
+
+OWNERS = {name: field.owner for name, field in SETTINGS.items() if field.owner is not None}
+"""Fields that only mean something where another field has a certain value."""
+
+LENGTHS = [name for name, field in SETTINGS.items() if field.section == "budget"]
+"""Fields of which one says how long to train."""
+
+_IDENTITY = [name for name, field in SETTINGS.items() if field.identity]
+_OFF = {name: field.off for name, field in SETTINGS.items() if field.off is not NEVER}
+_REAL = {name for name, field in SETTINGS.items() if field.kind.number is float}
+_SHARED = [name for name, field in SETTINGS.items() if not field.stacked]
+_OPTIONAL = {name for name in SETTINGS if getattr(RunSpec, name) is None}
+_REGISTRIES = {name: field.kind.registry for name, field in SETTINGS.items() if field.kind.registry is not None}
+_CHECKS = [(name, field.kind.refusal) for name, field in SETTINGS.items() if field.kind not in (TEXT, RESOLVED)]
 
 
-def _digest(said: dict[str, Any]) -> str:
-    canonical = json.dumps(said, sort_keys=True, separators=(",", ":"), allow_nan=False)
+def _digest(values: dict[str, Any]) -> str:
+    canonical = json.dumps(values, sort_keys=True, separators=(",", ":"), allow_nan=False)
     return hashlib.sha256(canonical.encode()).hexdigest()[:32]
 
 
-def _ignored(spec: RunSpec) -> list[str]:
-    """Fields that do nothing in this run, so that their value cannot make it another run."""
-    idle = [name for name, owner in OWNERS.items() if not owner.uses(getattr(spec, owner.field))]
-    return idle + [name for name, off in _OFF.items() if getattr(spec, name) == off]
+def _refusals(spec: RunSpec) -> Iterator[tuple[str, str]]:
+    """Fields that cannot be as they are, and why; those that contradict others only if each is valid by itself."""
+    valid = True
+    for name, refusal in _CHECKS:
+        value = getattr(spec, name)
+        if not (value is None and name in _OPTIONAL) and (message := refusal(value)) is not None:
+            valid = False
+            yield name, message
+    if valid:
+        yield from _contradictions(spec)
 
 
-@dataclass(frozen=True)
-class Owner:
-    """The field on which another depends: it is used where `uses(value)`, in words: `field` `value`."""
-
-    field: str
-    value: str
-    uses: Callable[[Any], bool]
-
-
-def _is(field: str, *values: str) -> Owner:
-    return Owner(field, " or ".join(values), values.__contains__)
-
-
-def _uses(hyperparameter: str, builtins: str) -> Owner:
-    """The optimisers that use a hyper-parameter."""
-    words = f"{builtins} or another that uses {hyperparameter}"
-    return Owner("optimizer", words, lambda name: hyperparameter in OPTIMIZERS.get(name).hyperparameters)
-
-
-OWNERS: dict[str, Owner] = {
-    "expansion": _is("family", "b-mlp"),
-    "momentum": _uses("momentum", "sgd"),
-    "beta1": _uses("beta1", "adamw, lion"),
-    "beta2": _uses("beta2", "adamw, lion"),
-    "cooldown": _is("schedule", "wsd"),
-    "base_width": _is("param", "mup"),
-    "crop_scale": _is("augment", "resized-crop", "flip+resized-crop"),
-    "tta_average": Owner("tta", "above 0", lambda tta: tta > 0),
-    "mixup_per": Owner("mixup", "above 0", lambda mixup: mixup > 0),
-    "zipf_alpha": _is("dataset", "zipf"),
-    "zipf_tokens": _is("dataset", "zipf"),
-}
-"""Fields that only mean something where another field has a certain value."""
-
-_OFF: dict[str, Any] = {
-    "validation": 0,
-    "order": "random",
-    "parent": "",
-    "trains": "all",
-    "tta": 0,
-    "mixup": 0,
-    "dropout": 0,
-    "clip": None,
-    "param": "standard",
-    "precision": "fp32",
-    "lr_embed": 1,
-    "lr_body": 1,
-    "lr_head": 1,
-    "beta1": None,
-    "beta2": None,
-}
-"""Values with which a field does nothing; fields that came later leave the ids of older runs alone."""
-
-_CHOICES = {
-    "family": get_args(Family),
-    "activation": get_args(Activation),
-    "schedule": get_args(Schedule),
-    "augment": get_args(Augment),
-    "mixup_per": get_args(MixupPer),
-    "param": get_args(Param),
-    "precision": get_args(Precision),
-    "trains": get_args(Trains),
-    "loader": get_args(Loader),
-    "order": get_args(Ordering),
-    "tta_average": get_args(Average),
-}
-_WHOLE = (
-    "depth",
-    "width",
-    "expansion",
-    "batch_size",
-    "resolution",
-    "dataset_size",
-    "zipf_tokens",
-    "examples",
-    "base_width",
-    "accumulate",
-)
-_POSITIVE = ("lr", "lr_embed", "lr_body", "lr_head", "clip", "budget", "epochs", "zipf_alpha")
-_SHARES = ("validation", "momentum", "beta1", "beta2", "warmup", "label_smoothing", "dropout")
-_REAL = (
-    *("lr", "lr_embed", "lr_body", "lr_head", "weight_decay", "momentum", "beta1", "beta2", "clip", "warmup"),
-    *("cooldown", "label_smoothing", "dropout", "mixup", "crop_scale", "zipf_alpha", "validation"),
-)
-
-
-def _complaints(spec: RunSpec) -> list[tuple[str, str]]:
-    found = [
-        (name, f"{getattr(spec, name)!r} is none of {', '.join(allowed)}")
-        for name, allowed in _CHOICES.items()
-        if getattr(spec, name) not in allowed
-    ]
-    try:
-        OPTIMIZERS.get(spec.optimizer)
-    except (LookupError, TypeError) as error:
-        found.append(("optimizer", str(error)))
-    given = vars(spec)
-    absent = {name for name in _OPTIONAL if given[name] is None}
-    if given["examples"] == 0 and _real(given["examples"]) and (spec.parent or spec.start):
-        absent.add("examples")  # to be tested only
-    whole, positive, shares = ([n for n in names if n not in absent] for names in (_WHOLE, _POSITIVE, _SHARES))
-    found += [(n, f"{given[n]!r} is not a whole number of at least 1") for n in whole if not _whole(given[n])]
-    found += [
-        (n, f"{given[n]!r} is not a whole number of at least 0")
-        for n in ("seed", "tta")
-        if not (_whole(given[n]) or (given[n] == 0 and _real(given[n])))
-    ]
-    found += [(n, f"{given[n]!r} is not a finite number above 0") for n in positive if not _positive(given[n])]
-    found += [(n, f"{given[n]!r} is not in [0, 1)") for n in shares if not (_real(given[n]) and 0 <= given[n] < 1)]
-    found += [
-        (n, f"{given[n]!r} is not a finite number of at least 0")
-        for n in ("weight_decay", "mixup")
-        if not (_real(given[n]) and 0 <= given[n] < math.inf)
-    ]
-    if not (_real(spec.crop_scale) and 0 < spec.crop_scale <= 1):
-        found.append(("crop_scale", f"{spec.crop_scale!r} is not in (0, 1]"))
-    if found:
-        return found
+def _contradictions(spec: RunSpec) -> Iterator[tuple[str, str]]:
+    if spec.examples == 0 and not (spec.parent or spec.start):
+        yield "examples", "0 is not a whole number of at least 1; only a run with a parent can be tested untrained"
     if spec.batch_size % spec.accumulate:
-        found.append(("accumulate", f"{spec.accumulate} parts don't divide a batch of {spec.batch_size}"))
-    room = 1 - spec.warmup if spec.schedule == "wsd" else 1
-    if not (_real(spec.cooldown) and 0 < spec.cooldown <= room):
-        found.append(("cooldown", f"{spec.cooldown!r} is not in (0, 1 - warmup]"))
+        yield "accumulate", f"{spec.accumulate} parts don't divide a batch of {spec.batch_size}"
+    if spec.schedule == "wsd" and spec.cooldown > 1 - spec.warmup:
+        yield "cooldown", f"{spec.cooldown!r} is not in (0, 1 - warmup]"
     if spec.tta and spec.augment == "none":
-        found.append(
-            ("tta", "averages over augmented copies of an image, and augment is none; write flip+resized-crop")
-        )
-    asked = [n for n in ("budget", "epochs", "examples") if given[n] is not None]
-    if spec.steps is None and len(asked) != 1:
-        said = " and ".join(asked) or "none of them"
-        found.append(("budget", f"one of budget (FLOPs), epochs, examples must be given; found {said}"))
-    return found
-
-
-def _whole(value: Any) -> bool:
-    return isinstance(value, int) and not isinstance(value, bool) and value >= 1
-
-
-def _real(value: Any) -> bool:
-    kind = type(value)  # asking the abstract class of ten thousand runs takes a second
-    return kind is float or kind is int or (isinstance(value, Real) and kind is not bool)
-
-
-def _positive(value: Any) -> bool:
-    return _real(value) and 0 < value < math.inf
-
-
-_FREE_IN_A_STACK = {
-    *("seed", "lr", "weight_decay", "momentum", "beta1", "beta2", "clip", "label_smoothing", "dataset_size"),
-    *("schedule", "warmup", "cooldown", "parent", "parent_cell", "start", "stage"),
-    *("budget", "epochs", "examples", "steps"),  # runs of one length train at a time (trainer.trunk)
-}
+        yield "tta", "averages over augmented copies of an image, and augment is none; write flip+resized-crop"
+    lengths = [name for name in LENGTHS if getattr(spec, name) is not None]
+    if spec.steps is None and len(lengths) != 1:
+        given = " and ".join(lengths) or "none of them"
+        yield "budget", f"one of budget (FLOPs), epochs, examples must be given; found {given}"
 
 
 def stack_key(spec: RunSpec) -> tuple[Any, ...]:
-    """What runs must have in common to share a stack: all but what may differ from row to row.
-
-    Needs a resolved spec.
-    """
-    return tuple(getattr(spec, name) for name in _NAMES if name not in _FREE_IN_A_STACK)
+    """What runs must have in common to share a stack. Needs a resolved spec."""
+    return tuple(getattr(spec, name) for name in _SHARED)
 
 
 def model_name(spec: RunSpec) -> str:

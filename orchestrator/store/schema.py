@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict, fields
+from dataclasses import asdict
 from typing import Any
 
 import sqlalchemy as sa
 
 from orchestrator.sweep.planner import run_flops
 from trainer import cost
-from trainer.spec import RunSpec, model_name
+from trainer.spec import SETTINGS, RunSpec, model_name
 
 VERSION = 8
 """Version of the schema, kept in `meta`. 2: columns of the later recipes and of checkpoints; 3: of chains;
@@ -30,14 +30,12 @@ MOVES = {
 """Where a state may lead, `queued -> running` (a claim) aside. Out of `running` only the run's attempt itself leads
 (docs/explanation/queue.md)."""
 
-_KIND: dict[str, Any] = {"int": sa.Integer, "float": sa.Float, "str": sa.Text}
+_KIND: dict[type, Any] = {int: sa.Integer, float: sa.Float, str: sa.Text}
 _METRICS = ("error", "loss", "train_loss", "val_error", "val_loss", "top5_error", "real_error")
-_SPENT = ("steps", "examples", "epochs")  # a spec's plan of them stands in planned_flops and the spec itself
+PLANNED = [name for name, field in SETTINGS.items() if field.planned]
+"""Columns of what a spec says; its plan of the others stands in `planned_flops` and in `spec`."""
+
 metadata = sa.MetaData()
-
-
-def _kind(annotation: str) -> Any:
-    return _KIND.get(annotation.partition(" | ")[0], sa.Text)
 
 
 meta = sa.Table(
@@ -56,7 +54,7 @@ runs = sa.Table(
     sa.Column("attempt", sa.Integer, nullable=False, default=0),
     sa.Column("priority", sa.Integer, nullable=False, server_default="0"),
     sa.Column("model", sa.Text),
-    *(sa.Column(f.name, _kind(str(f.type))) for f in fields(RunSpec) if f.name not in _SPENT),
+    *(sa.Column(name, _KIND[SETTINGS[name].kind.number]) for name in PLANNED),
     *(sa.Column(name, sa.Integer) for name in ("params", "params_embed", "params_body", "params_head")),
     sa.Column("planned_flops", sa.BigInteger),
     *(sa.Column(name, sa.BigInteger) for name in ("steps", "examples", "flops", "flops_paper", "flops_6nd")),
@@ -139,7 +137,7 @@ def row_of(run: RunSpec) -> dict[str, Any]:
     params = cost.params(shape)
     spec = asdict(run)
     return {
-        **{name: value for name, value in spec.items() if name not in _SPENT},
+        **{name: spec[name] for name in PLANNED},
         "run_id": run.run_id,
         "cell_id": run.cell_id,
         "state": QUEUED,

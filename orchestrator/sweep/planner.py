@@ -16,7 +16,7 @@ from trainer import cost
 from trainer.data import catalogue, datasets
 from trainer.host.urls import is_url, local, shown
 from trainer.presets import PRESETS
-from trainer.spec import OWNERS, RunSpec, SpecError, parse_model_name
+from trainer.spec import LENGTHS, OWNERS, SETTINGS, RunSpec, SpecError, parse_model_name
 from trainer.trunk import charged_flops
 
 if TYPE_CHECKING:
@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     Make = Callable[[dict[str, Any], int], RunSpec]
 
 _SECTIONS = ("data", "model", "train", "budget")
-_FIELD_OF = {("budget", "flops"): "budget"}  # keys whose RunSpec field has another name
+_FIELD_OF = {field.key: name for name, field in SETTINGS.items() if field.key}  # keys other than the field's name
 _REQUIRED = {"dataset": "data", "width": "model", "budget": "budget"}
 _MOST_RUNS = 100_000  # a mistyped `seeds: 100000000` would take the machine's memory before it is seen
 
@@ -127,21 +127,6 @@ def _resolved(
         return None
 
 
-_OF_THE_PARENT = (
-    *("family", "depth", "width", "expansion", "activation", "dropout", "param", "base_width", "precision", "seed"),
-)
-_OF_ITS_DATA = (
-    "dataset",
-    "path",
-    "loader",
-    "resolution",
-    "dataset_size",
-    "validation",
-    "zipf_alpha",
-    "zipf_tokens",
-)
-
-
 def _follow(
     stage: Stage,
     top: Location,
@@ -158,7 +143,8 @@ def _follow(
     if math.prod(map(len, said.values())) > most:
         complaints[top] = f"stage {stage.stage!r}: its axes multiply to more than {_MOST_RUNS:,} runs"
         return []
-    inherited = _OF_THE_PARENT + (() if "dataset" in said else _OF_ITS_DATA)
+    taken_over = ("run",) if "dataset" in said else ("run", "data")
+    inherited = [name for name, field in SETTINGS.items() if field.inherited in taken_over]
     found: dict[str, RunSpec] = {}
     for fields, places in _product(said, complaints):
         for parent in parents:
@@ -184,8 +170,8 @@ def _cells(sweep: Sweep, complaints: dict[Location, str]) -> Iterator[tuple[dict
         yield from _product(grid, complaints)
     for i, cell in enumerate(sweep.cells):
         own = _said(cell, ("cells", i))
-        if any(_has(own, name) for name in ("budget", "epochs", "examples")):
-            kept = {k: v for k, v in grid.items() if k not in ("budget", "epochs", "examples")}
+        if any(_has(own, name) for name in LENGTHS):
+            kept = {k: v for k, v in grid.items() if k not in LENGTHS}
         else:
             kept = grid
         merged = {**kept, **own}
@@ -216,7 +202,7 @@ def _said(sections: CellSections | Stage, top: Location) -> Said:
             values = (
                 [(v, (*where, i)) for i, v in enumerate(value)] if isinstance(value, list) else [(value, where)]
             )
-            found[_FIELD_OF.get((section, key), key)] = values
+            found[_FIELD_OF.get(key, key)] = values
     if isinstance(sections, Sweep) and sections.search:  # as its dearest trial: what is planned is priced
         for name, parameter in sections.search.parameters.items():
             found[name] = [(dearest(name, parameter), ("search", "parameters", name))]
@@ -267,7 +253,7 @@ def _finder(folder: Path, *, decode: bool) -> Find:
     return find
 
 
-_WHICH_DATA = ("dataset", "path", "resolution", "zipf_alpha", "zipf_tokens")
+_WHICH_DATA = [name for name, field in SETTINGS.items() if field.content]
 
 
 def _absolute(field: str, said: str, folder: Path) -> str:

@@ -19,6 +19,7 @@ from orchestrator.sweep.sweep import (
     Sweep,
     TrainSection,
 )
+from trainer.spec import SETTINGS
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -30,20 +31,16 @@ if TYPE_CHECKING:
     Complaint = tuple[Location, str]
 
 _SECTIONS: dict[str, type[BaseModel]] = {"data": DataSection, "model": ModelSection, "train": TrainSection}
-_FIXED = {
-    *("dataset", "path", "loader", "resolution", "dataset_size", "validation", "zipf_alpha", "zipf_tokens"),
-    *("name", "start", "preset", "trains", "tta", "tta_average"),
+SEARCHED = {
+    key: section
+    for section, model in _SECTIONS.items()
+    for key in model.model_fields
+    if key in SETTINGS and SETTINGS[key].searched
 }
-"""Keys that ask another question than which hyper-parameters are best."""
+"""What can be searched, and the section where it is said: not what asks another question than the best recipe."""
 
-SEARCHED = {key: section for section, model in _SECTIONS.items() for key in model.model_fields if key not in _FIXED}
-"""What can be searched, and the section where it is said."""
-
-WHOLE = ("depth", "width", "expansion", "base_width", "accumulate", "batch_size")
-MUTABLE = (
-    *("lr", "lr_embed", "lr_body", "lr_head", "weight_decay", "momentum", "beta1", "beta2", "clip"),
-    *("label_smoothing", "dropout", "mixup"),
-)
+WHOLE = [key for key in SEARCHED if SETTINGS[key].kind.number is int]
+MUTABLE = [key for key in SEARCHED if SETTINGS[key].mutable]
 """What may change while a model trains."""
 
 _PLACE = ("search", "parameters")
@@ -127,7 +124,7 @@ def complaints_of(sweep: Sweep, explain: Callable[[ErrorDetails], Complaint]) ->
 
 
 def _nearest(name: str) -> str:
-    if name in _FIXED:
+    if any(name in model.model_fields for model in _SECTIONS.values()):
         return "it makes another question, not another recipe; searched are " + ", ".join(SEARCHED)
     close = difflib.get_close_matches(name.lower(), SEARCHED, n=1)
     return f"did you mean {close[0]!r}?" if close else f"searched are {', '.join(SEARCHED)}"

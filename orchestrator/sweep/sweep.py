@@ -4,34 +4,25 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Annotated, Any, Literal, TypeVar
 
-from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, PrivateAttr
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, PrivateAttr, create_model
 from pydantic_core import core_schema
 
 from orchestrator.sweep.yaml_source import Location, Source
 from trainer.errors import UserError
-from trainer.optimizers import OPTIMIZERS
 from trainer.presets import Preset
-from trainer.spec import (
-    Activation,
-    Augment,
-    Average,
-    Family,
-    Loader,
-    MixupPer,
-    Ordering,
-    Param,
-    Precision,
-    Schedule,
-    Trains,
-)
+from trainer.spec import SETTINGS
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from pydantic import GetCoreSchemaHandler, GetJsonSchemaHandler
     from pydantic_core import CoreSchema
 
+    from trainer.fields import Kind
     from trainer.registry import Registry
 
 T = TypeVar("T")
+S = TypeVar("S", bound=BaseModel)
 Method = Literal["tpe", "random", "grid", "gp", "cmaes"]
 Metric = Literal["val_error", "val_loss"]
 Distribution = Literal["uniform", "log_uniform", "int_uniform", "int_log_uniform", "categorical"]
@@ -60,7 +51,8 @@ Count = Annotated[int, BeforeValidator(_whole), Field(ge=0)]
 Positive = Annotated[float, Field(gt=0, allow_inf_nan=False)]
 NonNegative = Annotated[float, Field(ge=0, allow_inf_nan=False)]
 Share = Annotated[float, Field(ge=0, lt=1)]
-Area = Annotated[float, Field(gt=0, le=1)]
+Part = Annotated[float, Field(gt=0, le=1)]
+Word = Annotated[str, Field(min_length=1)]
 
 
 class EntryOf:
@@ -98,92 +90,79 @@ Axis = Annotated[list[T], BeforeValidator(_as_list), Field(min_length=1), AfterV
 class _Section(BaseModel):
     model_config = ConfigDict(extra="forbid", strict=True, frozen=True)
 
+    if TYPE_CHECKING:
 
+        def __getattr__(self, name: str) -> Any:
+            """The keys that `_keys_of_run_spec` adds."""
+
+
+_KINDS: dict[str, Any] = {
+    "whole": Whole,
+    "count": Count,
+    "positive": Positive,
+    "non-negative": NonNegative,
+    "share": Share,
+    "part": Part,
+    "text": Word,
+}
+"""What a sweep file may say of a field of RunSpec, by the name of its kind (trainer.fields)."""
+
+
+def _value(kind: Kind) -> Any:
+    if kind.registry is not None:
+        return Annotated[str, EntryOf(kind.registry)]
+    return Literal[kind.choices] if kind.choices else _KINDS[kind.name]
+
+
+def _keys_of_run_spec(section: str) -> Callable[[type[S]], type[S]]:
+    """Decorate a section with a key for every field of RunSpec that belongs there."""
+    axis: Any = Axis
+    keys: dict[str, Any] = {}
+    for name, field in SETTINGS.items():
+        if field.section == section:
+            values = axis[_value(field.kind)] if field.axis else _value(field.kind)
+            keys[field.key or name] = (values | None, Field(None, description=field.doc))
+
+    def decorate(model: type[S]) -> type[S]:
+        return create_model(model.__name__, __base__=model, __doc__=model.__doc__, __module__=__name__, **keys)
+
+    return decorate
+
+
+@_keys_of_run_spec("data")
 class DataSection(_Section):
     """The data set, by name (`isoflop data list`), or with a `path`: class folders, an archive, or an .npz file."""
 
-    dataset: str | None = Field(
-        None, min_length=1, description="a name that `isoflop data list` knows, or one of your own with a path"
-    )
-    path: str | None = Field(
-        None,
-        min_length=1,
-        description="looked up beside the file, in $ISOFLOP_DATA, in ./data; or a URL (s3://...)",
-    )
-    resolution: Axis[Whole] | None = Field(None, description="side in pixels that images are scaled to")
-    dataset_size: Axis[Whole] | None = Field(None, description="distinct training examples; default all")
-    validation: Axis[Share] | None = Field(
-        None, description="share of the training split held out; records are of it, the test split comes last"
-    )
-    loader: Loader | None = Field(
-        None, description="resident, mmap, ffcv: from .beton files as they are; auto: one of the first two"
-    )
-    order: Axis[Ordering] | None = Field(None, description="quasi-random: neighbours together")
-    augment: Axis[Augment] | None = None
-    crop_scale: Axis[Area] | None = Field(None, description="resized-crop only: least share of the image's area")
-    mixup: Axis[NonNegative] | None = Field(None, description="a of Beta(a, a); 0: none")
-    mixup_per: Axis[MixupPer] | None = None
-    zipf_alpha: Axis[Positive] | None = Field(None, description="zipf: p_k ~ k^-(1 + alpha)")
-    zipf_tokens: Axis[Whole] | None = None
 
-
+@_keys_of_run_spec("model")
 class ModelSection(_Section):
     """The models: by `name` (B-6/Wi-256), or by family, depth and width."""
 
-    name: Axis[str] | None = Field(None, description="the paper's names, e.g. B-6/Wi-256, S-6/Wi-1024")
-    start: str | None = Field(
-        None, min_length=1, description="an official checkpoint of this model to begin with, or its URL"
-    )
-    family: Axis[Family] | None = None
-    depth: Axis[Whole] | None = Field(None, description="b-mlp: blocks; s-mlp: linear layers before the head")
-    width: Axis[Whole] | None = None
-    expansion: Axis[Whole] | None = None
-    activation: Axis[Activation] | None = None
-    dropout: Axis[Share] | None = Field(None, description="share of the hidden activations set to 0 in training")
+    name: Axis[str] | None = Field(default=None, description="the paper's names, e.g. B-6/Wi-256, S-6/Wi-1024")
 
 
+@_keys_of_run_spec("train")
 class TrainSection(_Section):
     """The recipe, by a preset's name or piece by piece; what is said beside a preset overrides it."""
 
-    preset: Preset | None = Field(None, description="a recipe of the paper: sets data.augment and mixup as well")
-    trains: Axis[Trains] | None = Field(None, description="head: a linear probe")
-    optimizer: Axis[Annotated[str, EntryOf(OPTIMIZERS)]] | None = None
-    lr: Axis[Positive] | None = None
-    lr_embed: Axis[Positive] | None = Field(None, description="in units of lr")
-    lr_body: Axis[Positive] | None = Field(None, description="in units of lr")
-    lr_head: Axis[Positive] | None = Field(None, description="in units of lr")
-    param: Axis[Param] | None = Field(None, description="mup: rates and the head's start scale with the width")
-    base_width: Axis[Whole] | None = Field(None, description="mup only: the width where it is standard")
-    weight_decay: Axis[NonNegative] | None = None
-    momentum: Axis[Share] | None = Field(None, description="of sgd and others that use it")
-    beta1: Axis[Share] | None = Field(None, description="of adamw, lion and others that use it")
-    beta2: Axis[Share] | None = Field(None, description="of adamw, lion and others that use it")
-    clip: Axis[Positive] | None = Field(None, description="largest norm of the gradient")
-    accumulate: Axis[Whole] | None = Field(None, description="equal parts in which a batch is processed")
-    precision: Axis[Precision] | None = None
-    batch_size: Axis[Whole] | None = None
-    schedule: Axis[Schedule] | None = None
-    warmup: Axis[Share] | None = Field(None, description="share of the steps")
-    cooldown: Axis[Share] | None = Field(None, description="wsd only: share of the steps")
-    label_smoothing: Axis[Share] | None = None
-    tta: Axis[Count] | None = Field(None, description="augmented copies averaged in the final test; 0: none")
-    tta_average: Axis[Average] | None = None
+    preset: Preset | None = Field(
+        default=None, description="a recipe of the paper: sets data.augment and mixup as well"
+    )
 
 
+@_keys_of_run_spec("budget")
 class BudgetSection(_Section):
     """How long every run trains: one of three."""
-
-    flops: Axis[Positive] | None = Field(None, description="training FLOPs a run may spend")
-    epochs: Axis[Positive] | None = None
-    examples: Axis[Count] | None = Field(None, description="0: of a stage that only tests")
 
 
 class Limits(_Section):
     """What the whole sweep may spend; runs beyond it are blocked."""
 
-    total_flops: Positive | None = Field(None, description="training FLOPs, those of lost attempts included")
-    gpu_hours: Positive | None = Field(None, description="hours of whole GPUs")
-    hours: Positive | None = Field(None, description="hours in which any of its runs was in training")
+    total_flops: Positive | None = Field(
+        default=None, description="training FLOPs, those of lost attempts included"
+    )
+    gpu_hours: Positive | None = Field(default=None, description="hours of whole GPUs")
+    hours: Positive | None = Field(default=None, description="hours in which any of its runs was in training")
 
 
 class Parameter(_Section):
@@ -216,10 +195,10 @@ class SearchSection(_Section):
 class CellSections(_Section):
     """One explicit cell: sections as above with one value a key; what it leaves out is taken from the top."""
 
-    data: DataSection = DataSection()  # type: ignore[call-arg]
-    model: ModelSection = ModelSection()  # type: ignore[call-arg]
-    train: TrainSection = TrainSection()  # type: ignore[call-arg]
-    budget: BudgetSection = BudgetSection()  # type: ignore[call-arg]
+    data: DataSection = DataSection()
+    model: ModelSection = ModelSection()
+    train: TrainSection = TrainSection()
+    budget: BudgetSection = BudgetSection()
 
 
 _NAME = r"^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$"
@@ -233,9 +212,9 @@ class Stage(_Section):
 
     stage: str = Field(pattern=_NAME, description="its name, in the column `stage`")
     after: str | None = Field(None, description="the stage that it follows; default: the one above, first `train`")
-    data: DataSection = DataSection()  # type: ignore[call-arg]
-    train: TrainSection = TrainSection()  # type: ignore[call-arg]
-    budget: BudgetSection = BudgetSection()  # type: ignore[call-arg]
+    data: DataSection = DataSection()
+    train: TrainSection = TrainSection()
+    budget: BudgetSection = BudgetSection()
 
 
 class Sweep(CellSections):
@@ -245,7 +224,7 @@ class Sweep(CellSections):
     seeds: Annotated[int, Field(le=10_000)] | list[int] = Field(
         1, description="how many seeds, from 0, or a list of them"
     )
-    limits: Limits = Limits()  # type: ignore[call-arg]
+    limits: Limits = Limits()
     search: SearchSection | None = Field(None, description="what `isoflop search` varies in every cell")
     cells: list[CellSections] = Field([], description="cells beside the grid")
     then: list[Stage] = Field([], description="what is trained on from every run")
