@@ -36,6 +36,8 @@ if TYPE_CHECKING:
     from orchestrator.sweep.planner import Plan
     from trainer.errors import UserError
 
+os.environ.setdefault("PYDANTIC_DISABLE_PLUGINS", "__all__")  # it would read every distribution's metadata
+
 app = typer.Typer(
     help="Declare a sweep of MLPs in YAML, train it, and fit scaling laws with intervals.",
     no_args_is_help=True,

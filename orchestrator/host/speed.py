@@ -8,11 +8,8 @@ import platform
 from dataclasses import asdict, dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
-
 from trainer import cost
 from trainer.data.cache import cache_root
-from trainer.data.datasets import resolve
 from trainer.host.limits import cores
 from trainer.spec import RunSpec
 from trainer.trunk import segments
@@ -50,16 +47,15 @@ class Speed:
     spread: float
     flop_share: Mapping[str, float] = field(default_factory=dict)
 
-    def _costs(self, run: RunSpec) -> np.ndarray:
-        return np.array([self.layer, self.value, self.weight, self.flop * self.flop_share.get(run.precision, 1.0)])
+    def _step_seconds(self, run: RunSpec, runs: int) -> float:
+        """Seconds of one step of a stack of `runs` runs of this shape."""
+        costs = self.layer, self.value, self.weight, self.flop * self.flop_share.get(run.precision, 1.0)
+        return sum(price * count for price, count in zip(costs, _step(run, runs), strict=True))
 
     def seconds(self, stack: Sequence[RunSpec]) -> float:
         """Seconds of training one stack to its end, what its runs share once, evaluation left out."""
-        costs = self._costs(stack[0])
         return sum(
-            float(
-                ((segment.runs[0].steps or 0) - segment.begin) * costs @ _step(segment.runs[0], len(segment.runs))
-            )
+            ((segment.runs[0].steps or 0) - segment.begin) * self._step_seconds(segment.runs[0], len(segment.runs))
             for segment in segments(stack)
         )
 
@@ -69,12 +65,11 @@ class Speed:
         The smallest with which a run costs at most NEARLY of what it costs in the best, so that stacks are no
         larger than they gain by; 1 where even the best gains less than that.
         """
-        costs = self._costs(run)
         most = min(wanted, MOST)
         sizes = [*(size for size in (1, 2, 4, 8, 16, 32) if size < most), most]
         if not cost.stackable(cost.shape_of(run), run.batch_size) or wanted < 2:
             return 1
-        each = [float(costs @ _step(run, size)) / size for size in sizes]
+        each = [self._step_seconds(run, size) / size for size in sizes]
         best: float = min(each)
         return sizes[next(i for i, price in enumerate(each) if price <= NEARLY * best)]
 
@@ -88,17 +83,18 @@ TYPICAL = Speed("cpu", layer=4e-4, value=6e-9, weight=8e-9, flop=2e-11, spread=1
 """Proportions of a step's costs where this machine has not been measured: to share out time, not to quote it."""
 
 
-def _step(spec: RunSpec, runs: int) -> np.ndarray:
+def _step(spec: RunSpec, runs: int) -> tuple[float, float, float, float]:
     """What one step of a stack does: layers, activations, parameters, FLOPs."""
     shape = cost.shape_of(spec)
     widths = [i for i, _ in cost.linears(shape)]
     values = runs * spec.batch_size * (sum(widths) + cost.norms(shape) * shape.width)
     flops = runs * spec.batch_size * cost.flops_per_example(shape)
-    return np.array([len(widths), values, runs * cost.params(shape).total, flops], float)
+    return float(len(widths)), float(values), float(runs * cost.params(shape).total), float(flops)
 
 
 def measure(device: Device = "auto") -> Speed:
     """Time a few steps of small and large models on one worker's share of this machine; about ten seconds."""
+    import numpy as np
     import torch
     from scipy.optimize import nnls
 
@@ -126,9 +122,9 @@ def measure(device: Device = "auto") -> Speed:
     return Speed(device_name(where), layer, value, weight, flop, float(np.abs(left).max()), shares)
 
 
-def _timed(probe: Sequence[int], device: Device, precision: Precision = "fp32") -> tuple[np.ndarray, float]:
+def _timed(probe: Sequence[int], device: Device, precision: Precision = "fp32") -> tuple[tuple[float, ...], float]:
     """What a step of a stack does, and its seconds from the fifth step on: by then all is warm, and captured."""
-    from trainer.data.datasets import describe
+    from trainer.data.datasets import describe, resolve
     from trainer.training.loop import pick_device, train
 
     width, batch, depth, runs = probe

@@ -88,7 +88,7 @@ Axis = Annotated[list[T], BeforeValidator(_as_list), Field(min_length=1), AfterV
 
 
 class _Section(BaseModel):
-    model_config = ConfigDict(extra="forbid", strict=True, frozen=True)
+    model_config = ConfigDict(extra="forbid", strict=True, frozen=True, defer_build=True)
 
     if TYPE_CHECKING:
 
