@@ -22,10 +22,10 @@ def list_(
     from orchestrator import text
     from trainer.data import catalogue
 
-    names = ["digits", "zipf", *catalogue.KNOWN, *catalogue.registered_sets()]
-    if name is not None and name not in names:
+    names = dict.fromkeys([*catalogue.DATASETS.names(), *catalogue.registered_sets()])
+    if name is not None and name not in names and ":" not in name:
         raise catalogue.missing(name)
-    cards = [_card(known) for known in ([name] if name else dict.fromkeys(names))]
+    cards = [_card(known) for known in ([name] if name else names)]
     if as_json:
         print(json.dumps(cards, indent=1))
     elif name:
@@ -44,14 +44,14 @@ def add(
 ) -> None:
     """Register a data set under a name, after decoding it once."""
     from trainer.data import catalogue
-    from trainer.data.datasets import EMBEDDED, describe
+    from trainer.data.datasets import describe
     from trainer.host.urls import is_url, local
     from trainer.spec import RunSpec, SpecError
 
     if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9._-]*", name):
         raise SpecError("name", f"{name!r} must be letters, digits, '.', '_' and '-'")
-    if name in EMBEDDED:
-        raise SpecError("name", f"{name} is embedded; choose another name")
+    if not catalogue.in_files(name):
+        raise SpecError("name", f"{name} is made by code; choose another name")
     place = path if is_url(path) else str(local(path).absolute())
     describe(RunSpec(dataset=name, path=place, resolution=resolution, epochs=1))
     catalogue.register(name, place)
@@ -91,32 +91,31 @@ def convert(
 def _card(name: str) -> dict[str, Any]:
     """What is known of a data set without decoding it."""
     from trainer.data import catalogue
-    from trainer.data.cache import is_decoded
-    from trainer.data.datasets import EMBEDDED, describe, load
-    from trainer.data.download import copy_here
+    from trainer.data.datasets import describe, is_ready, load, resolve, split
     from trainer.host.urls import shown
-    from trainer.spec import RunSpec
+    from trainer.spec import RunSpec, SpecError
 
-    spec, known = RunSpec(dataset=name, epochs=1), catalogue.KNOWN.get(name)
-    place = catalogue.find(name)
-    copy = place and copy_here(place)
-    here = name in EMBEDDED or place is not None
-    side = known.resolution if known else None
-    card: dict[str, Any] = {"dataset": name, "here": here, "path": place and shown(place)}
-    if name == "zipf" or (copy and is_decoded(str(copy), side)) or name == "digits":
+    spec = RunSpec(dataset=name, batch_size=1, epochs=1)
+    try:
+        files, place, code = catalogue.files_of(name), catalogue.find(name), not catalogue.in_files(name)
+    except SpecError as error:
+        return {"dataset": name, "here": False, "path": None, "error": error.message}
+    card: dict[str, Any] = {"dataset": name, "here": code or place is not None, "path": place and shown(place)}
+    if code and (origin := catalogue.DATASETS.origin(name)) is not None:
+        card["module"] = origin.module
+    if is_ready(spec):
         info, arrays = describe(spec), load(spec)
-        card |= {"train": info.train_examples, "test": len(arrays.labels) - arrays.train, "classes": info.classes}
-        if name == "digits":
-            card["test"] = len(arrays.labels) - info.train_examples
+        test = split(arrays, resolve(spec, info)).test
+        card |= {"train": info.train_examples, "test": len(test), "classes": info.classes}
         card |= {"shape": list(info.image or (info.inputs,)), "bytes": arrays.inputs.nbytes}
         card |= {key: [round(float(v), 3) for v in getattr(arrays, key)] for key in ("mean", "std")}
         card["fingerprint"] = info.fingerprint
-    elif known:
-        card |= {"train": known.train, "test": known.test, "classes": known.classes}
-        card["shape"] = [known.side, known.side, known.channels]
-    if known:
-        card |= {"from": known.home, "expected": known.expects}
-        card["md5"] = ", ".join(f"{file} {md5}" for file, md5 in known.md5) or None
+    elif files:
+        card |= {"train": files.train, "test": files.test, "classes": files.classes}
+        card["shape"] = [files.side, files.side, files.channels]
+    if files:
+        card |= {"from": files.home, "expected": files.expects}
+        card["md5"] = ", ".join(f"{file} {md5}" for file, md5 in files.md5) or None
     return card
 
 

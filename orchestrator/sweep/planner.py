@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
 
     from orchestrator.sweep.yaml_source import Location
-    from trainer.data.datasets import DatasetInfo
+    from trainer.data.arrays import DatasetInfo
 
     Find = Callable[[RunSpec], RunSpec]
     Make = Callable[[dict[str, Any], int], RunSpec]
@@ -232,10 +232,8 @@ def _finder(folder: Path, *, decode: bool) -> Find:
 
     @functools.cache
     def place(dataset: str, path: str | None) -> str | None:
-        if dataset in datasets.EMBEDDED:
-            return path
-        if path is None:
-            return catalogue.find(dataset, [folder])
+        if path is None or not catalogue.in_files(dataset):
+            return path or catalogue.find(dataset, [folder])
         return _absolute("path", path, folder)
 
     @functools.cache

@@ -15,7 +15,7 @@ import orchestrator
 from orchestrator.cli import main as cli
 from orchestrator.sweep.reader import load_sweep
 from tests.paths import ROOT
-from trainer.data.catalogue import KNOWN
+from trainer.data.catalogue import CATALOGUE
 
 FILES = sorted((ROOT / "sweeps").glob("paper-*.yaml"))
 
@@ -27,9 +27,9 @@ def _cache(tmp_path, monkeypatch):
 
 def few_images(name: str, folder: Path) -> str:
     """A set of the shape of a known one, in three classes."""
-    side, rng = KNOWN[name].side, np.random.default_rng(len(name))
+    side, rng = CATALOGUE[name].side, np.random.default_rng(len(name))
     labels, path = np.arange(40) % 3, folder / f"{name}.npz"
-    noise = rng.integers(0, 56, (40, side, side, KNOWN[name].channels), dtype=np.uint8)
+    noise = rng.integers(0, 56, (40, side, side, CATALOGUE[name].channels), dtype=np.uint8)
     images = noise + 100 * labels[:, None, None, None].astype(np.uint8)
     np.savez(path, x_train=images[:24], y_train=labels[:24], x_test=images[24:], y_test=labels[24:])
     return str(path)

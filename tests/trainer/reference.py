@@ -11,7 +11,8 @@ from hypothesis import strategies as st
 from torch import nn
 
 from trainer.cost import Shape
-from trainer.data.datasets import DatasetInfo, resolve
+from trainer.data.arrays import DatasetInfo
+from trainer.data.datasets import resolve
 from trainer.spec import RunSpec
 
 ACTIVATIONS = {"gelu": nn.GELU, "relu": nn.ReLU}

@@ -18,7 +18,7 @@ from trainer.rng import stream
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from trainer.data.datasets import Arrays, Split
+    from trainer.data.arrays import Arrays, Split
     from trainer.data.formats.ffcv import Betons
     from trainer.spec import RunSpec
 

@@ -1,8 +1,8 @@
-"""Files to arrays, once: images in class folders or archives, and arrays, decoded into a memory-mapped cache.
+"""Data sets decoded once into a memory-mapped cache: image folders, archives, arrays, what functions return.
 
 The cache is `$ISOFLOP_CACHE`, else `$XDG_CACHE_HOME/isoflop`, else `~/.cache/isoflop`. An entry is written
-aside and renamed, so a killed decoder leaves none behind; it is keyed by what the source looks like from
-outside (place, size, times), so a changed source is decoded again.
+aside and renamed, so a killed decoder leaves none behind. Its key is what the source looks like from outside
+(place, size, times; of a function, the source of its module), so a changed source is decoded again.
 """
 
 from __future__ import annotations
@@ -20,20 +20,23 @@ import tarfile
 import tempfile
 import zipfile
 import zlib
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import astuple, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
 from trainer.data.formats.archives import names_in
-from trainer.data.formats.array_files import from_npz, reader_of
+from trainer.data.formats.array_files import ARRAYS, from_arrays, from_npz, reader_of
 from trainer.data.formats.ffcv import Betons, betons_in, open_betons
 from trainer.data.formats.image_folders import arrange, decode, real_labels, rescale
 from trainer.spec import SpecError
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
+
+    from trainer.registry import Origin
 
 log = logging.getLogger("isoflop")
 
@@ -69,8 +72,8 @@ class Decoded(NamedTuple):
 
 def cache_root() -> Path:
     """Where decoded data sets and measured devices are kept."""
-    if said := os.environ.get("ISOFLOP_CACHE"):
-        return Path(said)
+    if folder := os.environ.get("ISOFLOP_CACHE"):
+        return Path(folder)
     base = os.environ.get("XDG_CACHE_HOME")
     return (Path(base) if base else Path.home() / ".cache") / "isoflop"
 
@@ -97,20 +100,55 @@ def load_decoded(path: str, resolution: int | None, *, stream: bool = False) -> 
     if not source.exists():
         raise SpecError("path", f"nothing at {source}")
     entry = _entry(source, resolution, stream=stream)
-    if not (entry / "card.json").exists():
-        with one_at_a_time(entry.name):
-            _prepare(entry, source, resolution, stream=stream)
-    return _open(entry, source, resolution)
+    what = f"reading {source} through, once" if stream else f"decoding {source} once into {entry}"
+    _make(entry, what, str(source.resolve()), lambda aside: _decoded(source, resolution, aside, stream=stream))
+    return _open(entry, lambda: open_betons(source, names_in(source), resolution)[0])
 
 
-def _prepare(entry: Path, source: Path, resolution: int | None, *, stream: bool) -> None:
+def load_returned(
+    name: str, function: Callable[[], Any], origin: Origin | None, resolution: int | None
+) -> DecodedSet:
+    """Call a function that makes the data set of this name, or open what it returned before.
+
+    What it returned is kept until its `origin` changes, the source of its module or the version of that. Raises
+    SpecError if the function does, or if what it returns is no data set.
+    """
+    entry = _entry_returned(name, origin, resolution)
+    _make(entry, f"calling {name} once, kept in {entry}", name, lambda _: _returned(name, function, resolution))
+    return _open(entry)
+
+
+def is_returned(name: str, origin: Origin | None, resolution: int | None) -> bool:
+    """Whether `load_returned` need not call the function."""
+    return (_entry_returned(name, origin, resolution) / "card.json").exists()
+
+
+def _entry_returned(name: str, origin: Origin | None, resolution: int | None) -> Path:
+    return _entry_of([_LAYOUT, name, origin and astuple(origin), resolution])
+
+
+def _returned(name: str, function: Callable[[], Any], resolution: int | None) -> Decoded:
+    try:
+        arrays = function()
+    except Exception as error:
+        raise SpecError("dataset", f"{name} failed: {type(error).__name__}: {error}") from error
+    if isinstance(arrays, tuple | list) and len(arrays) == len(ARRAYS):
+        arrays = dict(zip(ARRAYS, arrays, strict=True))
+    if not isinstance(arrays, Mapping):
+        raise SpecError(
+            "dataset", f"{name} must return {', '.join(ARRAYS)} or a mapping of them; found {type(arrays).__name__}"
+        )
+    return _scaled(name, from_arrays(arrays, name, "dataset"), resolution)
+
+
+def _make(entry: Path, what: str, source: str, decode: Callable[[Path], Decoded]) -> None:
+    """Write an entry of what `decode` gives, unless it is there; one process at a time."""
     if (entry / "card.json").exists():
         return
-    if stream:
-        log.info("reading %s through, once", source)
-    else:
-        log.info("decoding %s once into %s", source, entry)
-    _write(entry, source, resolution, stream=stream)
+    with one_at_a_time(entry.name):
+        if not (entry / "card.json").exists():
+            log.info("%s", what)
+            _write(entry, source, decode)
 
 
 def is_decoded(path: str, resolution: int | None, *, stream: bool = False) -> bool:
@@ -128,8 +166,11 @@ def _entry_seen(source: Path, resolution: int | None, changed: int, *, stream: b
 
 
 def _entry(source: Path, resolution: int | None, *, stream: bool) -> Path:
-    said = [_LAYOUT, _signature(source), resolution, *["stream"] * stream]
-    return cache_root() / "datasets" / hashlib.sha256(json.dumps(said).encode()).hexdigest()[:24]
+    return _entry_of([_LAYOUT, _signature(source), resolution, *["stream"] * stream])
+
+
+def _entry_of(key: list[Any]) -> Path:
+    return cache_root() / "datasets" / hashlib.sha256(json.dumps(key).encode()).hexdigest()[:24]
 
 
 def _signature(source: Path) -> list[Any]:
@@ -144,10 +185,10 @@ def _decoded(source: Path, resolution: int | None, aside: Path, *, stream: bool)
             why = f"ffcv reads .beton files, {source} holds none; `isoflop data convert` writes them"
             raise SpecError("loader", why)
         if source.suffix == ".npz":
-            return _scaled(source, from_npz(source), resolution)
+            return _scaled(str(source), from_npz(source), resolution)
         names = names_in(source)
         if (read := reader_of(names)) is not None:
-            return _scaled(source, read(source), resolution)
+            return _scaled(str(source), read(source), resolution)
         if betons_in(names):
             images, labels, train = open_betons(source, names, resolution)
             return Decoded(images if stream else _copied(images, aside / "inputs.npy"), labels, train)
@@ -175,8 +216,8 @@ def _copied(images: Betons, out: Path) -> np.ndarray:
     return flat.reshape(images.shape)
 
 
-def _scaled(source: Path, read: tuple[np.ndarray, np.ndarray, int], resolution: int | None) -> Decoded:
-    inputs, labels, train = read
+def _scaled(source: str, arrays: tuple[np.ndarray, np.ndarray, int], resolution: int | None) -> Decoded:
+    inputs, labels, train = arrays
     if resolution is not None and (inputs.ndim != 4 or inputs.shape[1] != resolution):
         if inputs.ndim != 4 or inputs.dtype != np.uint8:
             raise SpecError("resolution", f"{source} holds examples of {inputs.shape[1:]}, which are not rescaled")
@@ -184,41 +225,43 @@ def _scaled(source: Path, read: tuple[np.ndarray, np.ndarray, int], resolution: 
     return Decoded(inputs, labels, train)
 
 
-def _write(entry: Path, source: Path, resolution: int | None, *, stream: bool) -> None:
+def _write(entry: Path, source: str, decode: Callable[[Path], Decoded]) -> None:
     """Decode into a folder aside, then rename it."""
     entry.parent.mkdir(parents=True, exist_ok=True)
     aside = Path(tempfile.mkdtemp(dir=entry.parent, prefix=".writing-"))
     try:
-        made = _decoded(source, resolution, aside, stream=stream)
-        if not stream and not (aside / "inputs.npy").exists():  # images are decoded into their place
-            assert isinstance(made.inputs, np.ndarray)
-            np.save(aside / "inputs.npy", made.inputs.reshape(len(made.inputs), -1))
-        np.save(aside / "labels.npy", made.labels)
-        if made.real is not None:
-            np.save(aside / "real.npy", made.real)
-        (aside / "card.json").write_text(json.dumps(_card(made, source), indent=1))
+        content = decode(aside)
+        if (
+            isinstance(content.inputs, np.ndarray) and not (aside / "inputs.npy").exists()
+        ):  # images are there already
+            np.save(aside / "inputs.npy", content.inputs.reshape(len(content.inputs), -1))
+        np.save(aside / "labels.npy", content.labels)
+        if content.real is not None:
+            np.save(aside / "real.npy", content.real)
+        (aside / "card.json").write_text(json.dumps({"source": source, **_card(content)}, indent=1))
         aside.rename(entry)
     except BaseException as error:
         shutil.rmtree(aside, ignore_errors=True)
-        # somebody else may have been first, which is as good
+        # another process may have been first, which is as good
         if not isinstance(error, OSError) or not (entry / "card.json").exists():
             raise
 
 
-def _card(made: Decoded, source: Path) -> dict[str, Any]:
-    mean, std = _statistics(made.inputs, made.train)
-    fingerprint = hashlib.sha256(json.dumps([made.inputs.shape, str(made.inputs.dtype), made.train]).encode())
-    for begin in range(0, len(made.inputs), _CHUNK):
-        fingerprint.update(np.ascontiguousarray(made.inputs[begin : begin + _CHUNK]).data)
-    fingerprint.update(made.labels.data)
-    if made.real is not None:
-        fingerprint.update(made.real.data)
+def _card(content: Decoded) -> dict[str, Any]:
+    """Sizes, statistics and fingerprint."""
+    inputs, labels, train, real = content
+    mean, std = _statistics(inputs, train)
+    fingerprint = hashlib.sha256(json.dumps([inputs.shape, str(inputs.dtype), train]).encode())
+    for begin in range(0, len(inputs), _CHUNK):
+        fingerprint.update(np.ascontiguousarray(inputs[begin : begin + _CHUNK]).data)
+    fingerprint.update(labels.data)
+    if real is not None:
+        fingerprint.update(real.data)
     return {
-        "source": str(source.resolve()),
-        "train": made.train,
-        "test": len(made.labels) - made.train,
-        "classes": int(made.labels.max()) + 1,
-        "image": list(made.inputs.shape[1:]) if made.inputs.ndim == 4 else None,
+        "train": train,
+        "test": len(labels) - train,
+        "classes": int(labels.max()) + 1,
+        "image": list(inputs.shape[1:]) if inputs.ndim == 4 else None,
         "mean": mean.tolist(),
         "std": std.tolist(),
         "fingerprint": fingerprint.hexdigest()[:32],
@@ -241,13 +284,14 @@ def _statistics(inputs: np.ndarray | Betons, train: int) -> tuple[np.ndarray, np
     return mean, np.where(std > 0, std, 1.0)
 
 
-def _open(entry: Path, source: Path, resolution: int | None) -> DecodedSet:
+def _open(entry: Path, betons: Callable[[], Betons] | None = None) -> DecodedSet:
     card = json.loads((entry / "card.json").read_text())
     inputs: np.ndarray | Betons
     if (entry / "inputs.npy").exists():
         inputs = np.load(entry / "inputs.npy", mmap_mode="c")  # c: torch wants a writable array; none is written
     else:
-        inputs = open_betons(source, names_in(source), resolution)[0]
+        assert betons is not None, "only images that are streamed are not in the entry"
+        inputs = betons()
     return DecodedSet(
         inputs=inputs,
         labels=np.load(entry / "labels.npy"),

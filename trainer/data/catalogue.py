@@ -10,34 +10,23 @@ import difflib
 import hashlib
 import json
 import os
-from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from trainer.data.cache import cache_root
+from trainer.data.entries import Files
+from trainer.data.entries import check as check_entry
 from trainer.data.formats.archives import ARCHIVES
+from trainer.registry import Registry
 from trainer.spec import SpecError
 
-
-@dataclass(frozen=True)
-class Known:
-    """A data set that planning knows without its files. `side` is the native one, in pixels."""
-
-    train: int
-    test: int | None
-    classes: int
-    side: int
-    channels: int
-    names: tuple[str, ...]
-    home: str
-    expects: str
-    md5: tuple[tuple[str, str], ...] = ()
-    resolution: int | None = None
-    """The side to which images are scaled where none is asked for: where theirs differ."""
+if TYPE_CHECKING:
+    from trainer.data.entries import Entry
 
 
 _FOLDERS = "train/<class>/<image> and val/<class>/<image>"
-KNOWN: dict[str, Known] = {
-    "mnist": Known(
+CATALOGUE: dict[str, Files] = {
+    "mnist": Files(
         *(60_000, 10_000, 10, 28, 1),
         names=("mnist", "MNIST", "MNIST/raw"),
         home="yann.lecun.com/exdb/mnist (LeCun, Cortes, Burges)",
@@ -49,42 +38,42 @@ KNOWN: dict[str, Known] = {
             ("t10k-labels-idx1-ubyte.gz", "ec29112dd5afa0611ce80d1b7f02629c"),
         ),
     ),
-    "cifar10": Known(
+    "cifar10": Files(
         *(50_000, 10_000, 10, 32, 3),
         names=("cifar10", "cifar-10-batches-py", "cifar-10-python"),
         home="www.cs.toronto.edu/~kriz/cifar.html (python version)",
         expects="cifar-10-python.tar.gz or cifar-10-batches-py/; or train/<class>/<image> and test/<class>/<image>",
         md5=(("cifar-10-python.tar.gz", "c58f30108f718f92721af3b95e74349a"),),
     ),
-    "cifar100": Known(
+    "cifar100": Files(
         *(50_000, 10_000, 100, 32, 3),
         names=("cifar100", "cifar-100-python"),
         home="www.cs.toronto.edu/~kriz/cifar.html (python version)",
         expects="cifar-100-python.tar.gz or cifar-100-python/; or train/<class>/<image> and test/<class>/<image>",
         md5=(("cifar-100-python.tar.gz", "eb9058c3a382ffc7106e4002c42a8d85"),),
     ),
-    "stl10": Known(
+    "stl10": Files(
         *(5_000, 8_000, 10, 96, 3),
         names=("stl10", "stl10_binary"),
         home="cs.stanford.edu/~acoates/stl10",
         expects="stl10_binary.tar.gz or stl10_binary/ with train_X.bin, train_y.bin, test_X.bin, test_y.bin",
         md5=(("stl10_binary.tar.gz", "91f7769df0f17e558f3565bffb0c7dfb"),),
     ),
-    "tinyimagenet": Known(
+    "tinyimagenet": Files(
         *(100_000, 10_000, 200, 64, 3),
         names=("tinyimagenet", "tiny-imagenet-200"),
         home="cs231n.stanford.edu (tiny-imagenet-200.zip)",
         expects="tiny-imagenet-200.zip or tiny-imagenet-200/ with train/, val/images/ and val/val_annotations.txt",
         md5=(("tiny-imagenet-200.zip", "90528d7ca1a48142e341f4ef8d21d0de"),),
     ),
-    "imagenet1k": Known(
+    "imagenet1k": Files(
         *(1_281_167, 50_000, 1000, 64, 3),
         names=("imagenet1k", "imagenet", "ILSVRC2012"),
         home="image-net.org (ILSVRC 2012, after registration)",
         expects=f"a folder of {_FOLDERS}; for ReaL labels real.json beside them (google-research)",
         resolution=64,
     ),
-    "imagenet21k": Known(
+    "imagenet21k": Files(
         *(11_801_680, None, 11_230, 64, 3),
         names=("imagenet21k", "imagenet21k_resized"),
         home="image-net.org (winter21, cleaned as by Ridnik et al. 2021)",
@@ -94,11 +83,41 @@ KNOWN: dict[str, Known] = {
 }
 
 
+DATASETS: Registry[Entry] = Registry(
+    "data set",
+    "isoflop.datasets",
+    check_entry,
+    {"digits": "trainer.data.sets.digits:DIGITS", "zipf": "trainer.data.sets.zipf:ZIPF", **CATALOGUE},
+)
+"""Every data set that has a name for all; those of `isoflop data add` are in `registered_sets`."""
+
+
+def entry_of(name: str) -> Entry | None:
+    """The entry behind a name; None if it is the user's own name for a path. SpecError if it cannot be imported."""
+    if ":" not in name and name not in DATASETS.names():
+        return None
+    try:
+        return DATASETS.get(name)
+    except (LookupError, TypeError) as error:
+        raise SpecError("dataset", str(error)) from error
+
+
+def in_files(name: str) -> bool:
+    """Whether a data set lies in files; code makes the others."""
+    entry = entry_of(name)
+    return entry is None or isinstance(entry, Files)
+
+
+def files_of(name: str) -> Files | None:
+    """What is known of a data set in files without looking at them."""
+    return entry if isinstance(entry := entry_of(name), Files) else None
+
+
 def find(name: str, roots: list[Path] | None = None) -> str | None:
     """Where a registered or catalogued set lies, a path or a URL; None: nowhere. `roots` go before `data_roots`."""
     if (registered := registered_sets().get(name)) is not None:
         return registered
-    known = KNOWN.get(name)
+    known = files_of(name)
     for root in [*(roots or []), *data_roots()]:
         for stem in known.names if known else ():
             for suffix in ("", *ARCHIVES, ".npz"):
@@ -108,7 +127,7 @@ def find(name: str, roots: list[Path] | None = None) -> str | None:
     return None
 
 
-def _only_holds_another(path: Path, known: Known | None) -> bool:
+def _only_holds_another(path: Path, known: Files | None) -> bool:
     """Whether a folder is torchvision's `MNIST` around `MNIST/raw`, which is the set itself."""
     inner = [Path(name).name for name in known.names if name.startswith(f"{path.name}/")] if known else []
     return any((path / name).is_dir() for name in inner)
@@ -116,25 +135,29 @@ def _only_holds_another(path: Path, known: Known | None) -> bool:
 
 def data_roots() -> list[Path]:
     """Folders in which data is looked for: those of $ISOFLOP_DATA, then ./data."""
-    said = os.environ.get("ISOFLOP_DATA", "")
-    return [Path(root) for root in said.split(os.pathsep) if root] + [Path("data")]
+    roots = os.environ.get("ISOFLOP_DATA", "").split(os.pathsep)
+    return [*(Path(root) for root in roots if root), Path("data")]
 
 
 def missing(name: str) -> SpecError:
-    """The line for a set that is not here: what it would be, where it is to be had, where it is looked for."""
-    known = KNOWN.get(name)
-    if known is None:
-        words = ["digits", "zipf", *KNOWN, *registered_sets()]
-        close = difflib.get_close_matches(name, words, n=1)
-        hint = f"did you mean {close[0]!r}?" if close else f"it is one of {', '.join(words)}"
-        return SpecError("dataset", f"{name!r} is unknown; {hint} Or give a path, or register it: isoflop data add")
-    where = ", ".join(map(str, data_roots()))
-    return SpecError("dataset", f"{name} is not in {where}; get it from {known.home}; expected: {known.expects}")
+    """The error for a set that is not here: what it would be, where to get it, where it was looked for."""
+    roots = ", ".join(map(str, data_roots()))
+    if (files := files_of(name)) is not None:
+        message = f"{name} not found; looked in {roots}; get it from {files.home}; expected: {files.expects}"
+        return SpecError("dataset", message)
+    names = [*DATASETS.names(), *registered_sets()]
+    near = difflib.get_close_matches(name, names, n=1)
+    guess = f"did you mean {near[0]!r}? " if near else ""
+    return SpecError(
+        "dataset",
+        f"unknown data set {name!r}; {guess}valid: {', '.join(names)}, or module:name of a function that returns "
+        f"arrays; looked in {roots}. Give a path, or register it: isoflop data add",
+    )
 
 
 def check(name: str, source: Path, train: int, test: int, classes: int) -> None:
     """SpecError where a source is not what the catalogue says of the set."""
-    known = KNOWN.get(name)
+    known = files_of(name)
     if known is None:
         return
     expected = (known.train, test if known.test is None else known.test, known.classes)
@@ -148,7 +171,7 @@ def check(name: str, source: Path, train: int, test: int, classes: int) -> None:
 
 def check_sums(name: str, source: Path) -> None:
     """SpecError where a file with an official name has not the official content."""
-    known = KNOWN.get(name)
+    known = files_of(name)
     for file, md5 in known.md5 if known else ():
         path = source / file if source.is_dir() else source
         if path.name == file and path.is_file():

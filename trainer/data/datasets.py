@@ -1,7 +1,8 @@
-"""Data sets as arrays: what is known of one (DatasetInfo), its images and labels, its splits. No torch.
+"""The data set of a spec: described for planning, completed into a resolved spec, loaded, split. No torch.
 
-Two sets are embedded, `digits` (scikit-learn's) and `zipf`. Others are found by name (`catalogue`) or come with a
-`path`; `download` copies what lies behind a URL, `cache` decodes it once into a memory-mapped array.
+A name stands for code (a `Task`, or a function that returns arrays) or for files, which come with a `path` or are
+found by the `catalogue`. `download` copies what lies behind a URL; `cache` keeps what was decoded once as
+memory-mapped arrays.
 """
 
 from __future__ import annotations
@@ -9,109 +10,81 @@ from __future__ import annotations
 import functools
 import hashlib
 import math
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 
 from trainer import cost
 from trainer.data import catalogue
-from trainer.data.cache import is_decoded, load_decoded
+from trainer.data.arrays import Arrays, DatasetInfo, Split
+from trainer.data.cache import is_decoded, is_returned, load_decoded, load_returned
 from trainer.data.download import copy_here, local_copy
-from trainer.data.sets import zipf
-from trainer.data.subsets import nested
-from trainer.rng import stream
+from trainer.data.entries import Files, Task
+from trainer.data.subsets import held_out, split_of
 from trainer.spec import RunSpec, SpecError, model_name
 
 if TYPE_CHECKING:
-    from trainer.data.formats.ffcv import Betons
+    from collections.abc import Callable
 
-EMBEDDED = ("digits", "zipf")
+    from trainer.data.cache import DecodedSet
+    from trainer.data.entries import Function
+
 UNSEEN = "not-seen"
 """Fingerprint of a data set that is only known by name: good for a plan, not for a run."""
 WHOLE = 2**30
 """Bytes of fp32 up to which a resident data set also lies normalised on a GPU."""
-_FOLDS = 5
-_DIGITS = 1797
-_VALIDATION = -1
-"""Where a run would have its seed: every seed holds out the same examples."""
-
-
-@dataclass(frozen=True)
-class DatasetInfo:
-    """What planning needs of a data set.
-
-    `train_examples` is the most that a run may train on, `inputs` the length of one flattened example,
-    `image` its (side, side, channels) or None, `fingerprint` a hash of the content.
-    """
-
-    name: str
-    train_examples: int
-    inputs: int
-    classes: int
-    image: tuple[int, int, int] | None
-    fingerprint: str
-
-
-@dataclass(frozen=True, eq=False)
-class Arrays:
-    """A data set in memory or in a file: one table of examples that train and test rows point into.
-
-    inputs: [n, inputs] uint8 or float32, or the images of .beton files; labels: [n] int64; `mean` and `std`
-    normalise them, in units of inputs, one a channel (the last axis of an image) or one for all. `real` [n, m],
-    where there is one, holds up to m right labels of every example, filled up with -1 (ReaL, Beyer et al. 2020).
-    """
-
-    info: DatasetInfo
-    inputs: np.ndarray | Betons
-    labels: np.ndarray
-    train: int
-    mean: np.ndarray
-    std: np.ndarray
-    real: np.ndarray | None = None
-
-
-@dataclass(frozen=True, eq=False)
-class Split:
-    """Rows of one run: train [dataset_size] and test [t], with the weight [t] of each test row.
-
-    `validation` [v] holds what is held out of training for selection; it may be empty.
-    """
-
-    train: np.ndarray
-    test: np.ndarray
-    test_weight: np.ndarray
-    validation: np.ndarray = field(default_factory=lambda: np.empty(0, np.int64))
-
-    @property
-    def watched(self) -> Split:
-        """The split that records are made on: the validation split as a test split, where there is one."""
-        return replace(self, test=self.validation, test_weight=np.ones(len(self.validation)))
 
 
 def describe(spec: RunSpec, *, decode: bool = True) -> DatasetInfo:
-    """Sizes and fingerprint of a spec's data set; SpecError where it cannot be had.
+    """Sizes and fingerprint of a spec's data set; SpecError if it cannot be had.
 
-    Immediate for the embedded sets. Others are decoded the first time they are asked for; without `decode`, one
-    that the catalogue knows is described from there, with the fingerprint UNSEEN, where it would have to be.
+    Immediate for tasks. Files are decoded and functions called the first time; without `decode`, files that the
+    catalogue knows are described from there, with the fingerprint UNSEEN, if they are not decoded yet.
     """
-    if spec.dataset in EMBEDDED:
-        _refuse_foreign_keys(spec)
-    if spec.dataset == "digits":
-        train = _DIGITS - -(-_DIGITS // _FOLDS)  # the smallest of the five training sets
-        return DatasetInfo("digits", train, 64, 10, (8, 8, 1), "sklearn-digits-2")
-    if spec.dataset == "zipf":
-        alpha, tokens = _zipf(spec)
-        fingerprint = f"zipf-1-{alpha!r}-{tokens}"
-        return DatasetInfo("zipf", zipf.MOST_EXAMPLES, zipf.INPUTS, zipf.CLASSES, None, fingerprint)
-    known, place = catalogue.KNOWN.get(spec.dataset), _place(spec)
-    here = place and copy_here(place)
-    if known and not decode and not (here and is_decoded(str(here), _side(spec))):
-        side = spec.resolution or known.side
-        image = (side, side, known.channels)
-        return DatasetInfo(spec.dataset, known.train, math.prod(image), known.classes, image, UNSEEN)
+    code, files = code_of(spec), catalogue.files_of(spec.dataset)
+    if isinstance(code, Task):
+        return _signed(code.info(spec), spec.dataset)
+    if files is not None and not decode and not is_ready(spec):
+        side = spec.resolution or files.side
+        image = (side, side, files.channels)
+        return DatasetInfo(spec.dataset, files.train, math.prod(image), files.classes, image, UNSEEN)
     return load(spec).info
+
+
+def is_ready(spec: RunSpec) -> bool:
+    """Whether a spec's data set is here and needs no decoding."""
+    if isinstance(code := code_of(spec), Task):
+        return True
+    if code is not None:
+        return is_returned(spec.dataset, catalogue.DATASETS.origin(spec.dataset), spec.resolution)
+    place = _place(spec)
+    here = place and copy_here(place)
+    return bool(here) and is_decoded(str(here), _side(spec))
+
+
+def code_of(spec: RunSpec) -> Task | Function | None:
+    """The code that makes a spec's data set, None if it is in files. SpecError if the spec asks for more."""
+    entry = catalogue.entry_of(spec.dataset)
+    if entry is None or isinstance(entry, Files):
+        return None
+    if spec.loader == "ffcv":
+        raise SpecError("loader", f"{spec.dataset} is made by code and has no .beton files; omit it")
+    if spec.path is not None:
+        raise SpecError("path", f"{spec.dataset} is made by code and has no path; give the data set another name")
+    if isinstance(entry, Task) and spec.resolution not in (None, entry.resolution):
+        valid = f"write {entry.resolution}, or omit it" if entry.resolution else "omit it"
+        raise SpecError("resolution", f"{spec.dataset} has no resolution {spec.resolution}; {valid}")
+    return entry
+
+
+def _signed(info: DatasetInfo, name: str) -> DatasetInfo:
+    """What a task says; of one from elsewhere, whose code alone tells its content, with the code's hash."""
+    if (origin := catalogue.DATASETS.origin(name)) is None:
+        return info
+    text = f"{info.fingerprint}/{origin.module}/{origin.version}/{origin.sha256}"
+    return replace(info, fingerprint=hashlib.sha256(text.encode()).hexdigest()[:32])
 
 
 def resolve(spec: RunSpec, info: DatasetInfo) -> RunSpec:
@@ -127,11 +100,10 @@ def resolve(spec: RunSpec, info: DatasetInfo) -> RunSpec:
             f"{spec.dataset} has changed since this run was planned (fingerprint {spec.fingerprint[:8]}, "
             f"now {info.fingerprint[:8]}); plan again, or put the old files back",
         )
-    if spec.validation and spec.dataset == "zipf":
-        raise SpecError(
-            "validation", "zipf is tested on its whole distribution and holds nothing out; leave it out"
-        )
-    most = info.train_examples - _held_out(spec, info)
+    code = catalogue.entry_of(spec.dataset)
+    if spec.validation and isinstance(code, Task) and not code.holds_out:
+        raise SpecError("validation", f"{spec.dataset} is tested on its whole distribution; omit it")
+    most = info.train_examples - held_out(spec, info)
     size = most if spec.dataset_size is None else spec.dataset_size
     if size > most:
         less = (
@@ -164,11 +136,6 @@ def resolve(spec: RunSpec, info: DatasetInfo) -> RunSpec:
         epochs=examples / size or None,
         budget=(float(flops) or None) if spec.budget is None else spec.budget,
     )
-
-
-def _held_out(spec: RunSpec, info: DatasetInfo) -> int:
-    """Examples of the validation split."""
-    return round(spec.validation * info.train_examples)
 
 
 def _digest(file: Path) -> str:
@@ -208,21 +175,51 @@ def _steps(spec: RunSpec, size: int, flops_per_example: int) -> int:
 
 def load(spec: RunSpec) -> Arrays:
     """The data set of a spec; the same object for every run that shares it."""
-    place = None if spec.dataset in EMBEDDED else _place(spec)
-    if place is None and spec.dataset not in EMBEDDED:
+    code = code_of(spec)
+    if isinstance(code, Task):
+        return _load_task(code, spec.dataset, tuple((name, getattr(spec, name)) for name in code.parameters))
+    if code is not None:
+        return _load_function(code, spec.dataset, spec.resolution)
+    if (place := _place(spec)) is None:
         raise catalogue.missing(spec.dataset)
-    here = place and str(local_copy(place))
-    return _load(spec.dataset, here, _side(spec), *_zipf(spec), stream=spec.loader == "ffcv")
+    return _load_files(spec.dataset, str(local_copy(place)), _side(spec), stream=spec.loader == "ffcv")
 
 
 def _place(spec: RunSpec) -> str | None:
-    """Where a data set that is not embedded lies: where the spec says, or where it is found."""
+    """Where a data set in files lies: where the spec says, or where it is found."""
     return spec.path or catalogue.find(spec.dataset)
 
 
 def _side(spec: RunSpec) -> int | None:
-    known = catalogue.KNOWN.get(spec.dataset)
-    return spec.resolution or (known.resolution if known else None)
+    files = catalogue.files_of(spec.dataset)
+    return spec.resolution or (files.resolution if files else None)
+
+
+@functools.lru_cache(maxsize=4)
+def _load_task(task: Task, name: str, parameters: tuple[tuple[str, Any], ...]) -> Arrays:
+    arrays = task.load(RunSpec(dataset=name, **dict(parameters), epochs=1))
+    return replace(arrays, info=_signed(arrays.info, name))
+
+
+@functools.lru_cache(maxsize=4)
+def _load_function(function: Callable[[], Any], name: str, resolution: int | None) -> Arrays:
+    return _arrays(name, load_returned(name, function, catalogue.DATASETS.origin(name), resolution))
+
+
+@functools.lru_cache(maxsize=4)
+def _load_files(name: str, path: str, resolution: int | None, *, stream: bool) -> Arrays:
+    if not is_decoded(path, resolution, stream=stream) and Path(path).exists():
+        catalogue.check_sums(name, Path(path))
+    decoded = load_decoded(path, resolution, stream=stream)
+    train = decoded.train
+    catalogue.check(name, Path(path), train, len(decoded.labels) - train, decoded.classes)
+    return _arrays(name, decoded)
+
+
+def _arrays(name: str, decoded: DecodedSet) -> Arrays:
+    length = math.prod(decoded.inputs.shape[1:])
+    info = DatasetInfo(name, decoded.train, length, decoded.classes, decoded.image, decoded.fingerprint)
+    return Arrays(info, decoded.inputs, decoded.labels, decoded.train, decoded.mean, decoded.std, decoded.real)
 
 
 def normalised_width(spec: RunSpec, values: int) -> Literal[0, 2, 4]:
@@ -238,78 +235,9 @@ def normalised_width(spec: RunSpec, values: int) -> Literal[0, 2, 4]:
 def split(arrays: Arrays, spec: RunSpec) -> Split:
     """Rows that a resolved spec trains and tests on, functions of its seed.
 
-    digits: seed s tests on fold s mod 5, so that five seeds test on all 1797 images. zipf: the training set
-    is drawn from the distribution, and all tokens are tested with their probabilities. Otherwise: a nested
-    subset of the training split, less what is held out for validation, and the whole test split.
+    A task splits in its own way. Otherwise: a nested subset of the training split, less what is held out for
+    validation, and the whole test split.
     """
-    size = spec.dataset_size
-    assert size is not None
-    if spec.dataset == "zipf":
-        alpha, tokens = _zipf(spec)
-        rows = zipf.draw(alpha, tokens, size, spec.seed)
-        return Split(rows, np.arange(tokens), zipf.probabilities(alpha, tokens))
-    if spec.dataset == "digits":
-        order = np.random.default_rng(stream("digits", "folds")).permutation(_DIGITS)
-        by_class = order[np.argsort(arrays.labels[order], kind="stable")]
-        test = by_class[spec.seed % _FOLDS :: _FOLDS]  # stratified: every fifth of each class
-        pool = np.setdiff1d(order, test)
-    else:
-        test = np.arange(arrays.train, len(arrays.labels))
-        pool = np.arange(arrays.train)
-    pool, validation = _without_validation(arrays, spec, pool)
-    return Split(pool[nested(arrays.labels[pool], size, spec.seed)], test, np.ones(len(test)), validation)
-
-
-def _without_validation(arrays: Arrays, spec: RunSpec, pool: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """The rows left to train on, and those held out: the same for all seeds (on digits: of a fold)."""
-    held = _held_out(spec, arrays.info)
-    if not held:
-        return pool, pool[:0]
-    chosen = np.zeros(len(pool), bool)
-    chosen[nested(arrays.labels[pool], held, _VALIDATION)] = True
-    return pool[~chosen], pool[chosen]
-
-
-def _refuse_foreign_keys(spec: RunSpec) -> None:
-    side = 8 if spec.dataset == "digits" else None
-    if spec.loader == "ffcv":
-        raise SpecError("loader", f"{spec.dataset} is embedded, in no .beton file; leave it out")
-    if spec.path is not None:
-        raise SpecError("path", f"{spec.dataset} is embedded and has no path; give the data set another name")
-    if spec.resolution not in (None, side):
-        right = "8, or leave it out" if side else "leave it out"
-        raise SpecError("resolution", f"{spec.dataset} has no resolution {spec.resolution}; {right}")
-
-
-def _zipf(spec: RunSpec) -> tuple[float, int]:
-    alpha = zipf.DEFAULT_ALPHA if spec.zipf_alpha is None else spec.zipf_alpha
-    return float(alpha), zipf.DEFAULT_TOKENS if spec.zipf_tokens is None else spec.zipf_tokens
-
-
-@functools.lru_cache(maxsize=4)
-def _load(
-    dataset: str, path: str | None, resolution: int | None, alpha: float, tokens: int, *, stream: bool
-) -> Arrays:
-    if dataset == "digits":
-        return _load_digits(describe(RunSpec(dataset="digits", epochs=1)))
-    if dataset == "zipf":
-        info = describe(RunSpec(dataset="zipf", zipf_alpha=alpha, zipf_tokens=tokens, epochs=1))
-        codes, labels = zipf.table(tokens)
-        return Arrays(info, codes, labels, 0, np.zeros(1, np.float32), np.ones(1, np.float32))
-    assert path is not None
-    if not is_decoded(path, resolution, stream=stream) and Path(path).exists():
-        catalogue.check_sums(dataset, Path(path))
-    ready = load_decoded(path, resolution, stream=stream)
-    catalogue.check(dataset, Path(path), ready.train, len(ready.labels) - ready.train, ready.classes)
-    length = math.prod(ready.inputs.shape[1:])
-    info = DatasetInfo(dataset, ready.train, length, ready.classes, ready.image, ready.fingerprint)
-    return Arrays(info, ready.inputs, ready.labels, ready.train, ready.mean, ready.std, ready.real)
-
-
-def _load_digits(info: DatasetInfo) -> Arrays:
-    from sklearn.datasets import load_digits
-
-    images, labels = load_digits(return_X_y=True)
-    # Fixed numbers near the mean 4.9 and deviation 6.0 of all pixels, so that no test fold is looked at.
-    mean, std = np.array([5.0], np.float32), np.array([6.0], np.float32)
-    return Arrays(info, images.astype(np.uint8), labels.astype(np.int64), 0, mean, std)
+    if isinstance(code := code_of(spec), Task):
+        return code.split(arrays, spec)
+    return split_of(arrays, spec, np.arange(arrays.train), np.arange(arrays.train, len(arrays.labels)))

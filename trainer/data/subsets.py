@@ -1,10 +1,20 @@
-"""Seeded training subsets: class-stratified, and every smaller one inside the larger."""
+"""Training and validation rows of a run: seeded subsets, class-stratified, every smaller one inside the larger."""
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 import numpy as np
 
+from trainer.data.arrays import Split
 from trainer.rng import stream
+
+if TYPE_CHECKING:
+    from trainer.data.arrays import Arrays, DatasetInfo
+    from trainer.spec import RunSpec
+
+_VALIDATION = -1
+"""The seed of the validation split: every run holds out the same examples."""
 
 
 def nested(labels: np.ndarray, size: int, seed: int) -> np.ndarray:
@@ -26,3 +36,20 @@ def nested(labels: np.ndarray, size: int, seed: int) -> np.ndarray:
     offsets = np.repeat(rng.random(len(counts)), counts)
     position = (np.arange(len(labels)) - starts + offsets) / np.repeat(counts, counts)
     return by_class[np.argsort(position, kind="stable")][:size]
+
+
+def held_out(spec: RunSpec, info: DatasetInfo) -> int:
+    """Number of examples in the validation split."""
+    return round(spec.validation * info.train_examples)
+
+
+def split_of(arrays: Arrays, spec: RunSpec, pool: np.ndarray, test: np.ndarray) -> Split:
+    """Rows of a run that trains on a nested subset of `pool`, less the validation split, and tests on `test`."""
+    assert spec.dataset_size is not None
+    validation = pool[:0]
+    if number := held_out(spec, arrays.info):
+        chosen = np.zeros(len(pool), bool)
+        chosen[nested(arrays.labels[pool], number, _VALIDATION)] = True
+        pool, validation = pool[~chosen], pool[chosen]
+    rows = pool[nested(arrays.labels[pool], spec.dataset_size, spec.seed)]
+    return Split(rows, test, np.ones(len(test)), validation)

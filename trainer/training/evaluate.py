@@ -12,8 +12,8 @@ from trainer.data.augment import augment_copy
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
+    from trainer.data.arrays import Split
     from trainer.data.batches import Resident
-    from trainer.data.datasets import Split
     from trainer.spec import RunSpec
     from trainer.training.stack import Stack
 

@@ -250,7 +250,7 @@ def test_data_sets_are_listed_with_what_is_here(isoflop, own_data):
     assert "imagenet21k" in isoflop("data", "list").out
     assert "www.cs.toronto.edu" in isoflop("data", "list", "cifar10").out
     assert isoflop("data", "list", "cifra10").err.startswith(
-        "dataset: 'cifra10' is unknown; did you mean 'cifar10'?"
+        "dataset: unknown data set 'cifra10'; did you mean 'cifar10'?"
     )
 
 
@@ -262,7 +262,7 @@ def test_a_data_set_of_ones_own_is_used_by_its_name(isoflop, own_data, sweep, tm
     file.write_text(file.read_text().replace("digits", "mine"))
     assert isoflop("run", file, "--executor", "inline").code == 0
     assert "mine" in isoflop("data", "list").out
-    for arguments, said in [(("digits", "x.npz"), "digits is embedded"), (("a b", "x.npz"), "must be letters")]:
+    for arguments, said in [(("digits", "x.npz"), "digits is made by code"), (("a b", "x.npz"), "must be letters")]:
         ended = isoflop("data", "add", *arguments)
         assert (ended.code, said in ended.err) == (2, True)
     assert (

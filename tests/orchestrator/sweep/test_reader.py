@@ -189,7 +189,9 @@ MISTAKES = {
     ),
     "path-missing": (
         with_data("{dataset: mnits}"),
-        "2: dataset: 'mnits' is unknown; did you mean 'mnist'? Or give a path, or register it: isoflop data add",
+        "2: dataset: unknown data set 'mnits'; did you mean 'mnist'? valid: cifar10, cifar100, digits, imagenet1k, "
+        "imagenet21k, mnist, stl10, tinyimagenet, zipf, or module:name of a function that returns arrays; "
+        "looked in data. Give a path, or register it: isoflop data add",
     ),
     "path-not-found": (
         with_data("{dataset: mnist, path: no-such.npz}"),
@@ -197,11 +199,11 @@ MISTAKES = {
     ),
     "path-of-an-embedded-set": (
         with_data("{dataset: digits, path: x}"),
-        "2: path: digits is embedded and has no path; give the data set another name",
+        "2: path: digits is made by code and has no path; give the data set another name",
     ),
     "resolution-of-an-embedded-set": (
         with_data("{dataset: digits, resolution: 16}"),
-        "2: resolution: digits has no resolution 16; 8, or leave it out",
+        "2: resolution: digits has no resolution 16; write 8, or omit it",
     ),
     "augmented-tokens": (
         with_data("{dataset: zipf, augment: flip}"),

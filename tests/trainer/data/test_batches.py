@@ -10,8 +10,9 @@ from hypothesis import strategies as st
 
 from tests.trainer.reference import PICTURES, numbers, resolved
 from trainer import RunSpec, train
+from trainer.data.arrays import Arrays, Split
 from trainer.data.batches import BLOCK, PAGE, WINDOW, Batches, Mapped, Order, Resident, loader_of, on_device
-from trainer.data.datasets import Arrays, Split, normalised_width
+from trainer.data.datasets import normalised_width
 
 QUICK = settings(deadline=None, max_examples=60)
 CPU = torch.device("cpu")

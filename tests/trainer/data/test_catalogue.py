@@ -17,8 +17,9 @@ from PIL import Image
 
 from tests.paths import SHARED
 from trainer import RunSpec, SpecError, train
-from trainer.data import catalogue
+from trainer.data import catalogue, entries
 from trainer.data.datasets import UNSEEN, describe, load, resolve
+from trainer.registry import Registry
 
 RNG = np.random.default_rng(0)
 
@@ -34,8 +35,9 @@ def root(tmp_path, monkeypatch):
 
 def small(monkeypatch, name, train, test, classes):
     """Let a copy of so many examples pass for the set."""
-    entry = replace(catalogue.KNOWN[name], train=train, test=test, classes=classes, md5=())
-    monkeypatch.setitem(catalogue.KNOWN, name, entry)
+    entry = replace(catalogue.CATALOGUE[name], train=train, test=test, classes=classes, md5=())
+    copies = Registry("data set", "isoflop.datasets", entries.check, {name: entry})
+    monkeypatch.setattr(catalogue, "DATASETS", copies)
 
 
 def pictures(n, side, channels=3):
@@ -84,7 +86,7 @@ def test_cifar_is_read_as_it_is_distributed(root, monkeypatch, name, packed):
     arrays = load(RunSpec(dataset=name, epochs=1))
     assert np.array_equal(arrays.inputs.reshape(images.shape), images)
     assert np.array_equal(arrays.labels, labels)
-    assert arrays.train == catalogue.KNOWN[name].train
+    assert arrays.train == (50 if name == "cifar10" else 30)
 
 
 def test_a_pickle_that_runs_code_is_refused(root):
@@ -187,9 +189,9 @@ def test_an_official_archive_with_another_content_is_refused(root):
         load(RunSpec(dataset="cifar10", epochs=1))
 
 
-@pytest.mark.parametrize("name", catalogue.KNOWN)
+@pytest.mark.parametrize("name", catalogue.CATALOGUE)
 def test_a_set_that_is_not_here_says_where_it_is_to_be_had(root, name):
-    with pytest.raises(SpecError, match=f"{name} is not in .*get it from .*expected: "):
+    with pytest.raises(SpecError, match=f"{name} not found; looked in .*get it from .*expected: "):
         load(RunSpec(dataset=name, epochs=1))
 
 
@@ -202,7 +204,7 @@ def test_a_plan_needs_no_files_of_a_set_that_the_catalogue_knows(root):
 
 def test_a_registered_set_is_found_by_its_name(root, tmp_path):
     np.savez(tmp_path / "x.npz", x_train=pictures(4, 8), y_train=[0, 1, 0, 1], x_test=pictures(2, 8), y_test=[0, 1])
-    with pytest.raises(SpecError, match="'mine' is unknown"):
+    with pytest.raises(SpecError, match="unknown data set 'mine'; valid: "):
         describe(RunSpec(dataset="mine", epochs=1))
     catalogue.register("mine", str(tmp_path / "x.npz"))
     assert describe(RunSpec(dataset="mine", epochs=1)).image == (8, 8, 3)

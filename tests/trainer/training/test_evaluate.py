@@ -5,8 +5,8 @@ import pytest
 import torch
 
 from tests.trainer.reference import PICTURES, resolved
+from trainer.data.arrays import Arrays, Split
 from trainer.data.batches import Resident
-from trainer.data.datasets import Arrays, Split
 from trainer.training.evaluate import CHUNK, Evaluation
 from trainer.training.stack import Stack
 

@@ -19,7 +19,7 @@ from trainer.data.formats.archives import contents_of
 from trainer.spec import SpecError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable, Mapping, Sequence
     from pathlib import Path
 
     Read = tuple[np.ndarray, np.ndarray, int]
@@ -46,42 +46,53 @@ def reader_of(names: Sequence[str]) -> Callable[[Path], Read] | None:
     return None
 
 
+ARRAYS = ("x_train", "y_train", "x_test", "y_test")
+"""What an .npz file holds, or a function that makes a data set returns."""
+
+
 def from_npz(source: Path) -> Read:
-    """An .npz file of x_train, y_train, x_test, y_test. SpecError where it is none, or they do not fit together."""
-    wanted = ("x_train", "y_train", "x_test", "y_test")
+    """The ARRAYS of an .npz file. SpecError if it is none, or they do not fit together."""
     if not zipfile.is_zipfile(source):
         raise SpecError("path", f"{source} is no .npz file, or was cut short; write it with numpy.savez")
-    with np.load(source, allow_pickle=False) as held:
-        if missing := [name for name in wanted if name not in held]:
-            raise SpecError("path", f"{source} has no array {missing[0]}; it needs {', '.join(wanted)}")
-        x_train, y_train, x_test, y_test = (held[name] for name in wanted)
-    _check_rows(source, x_train, y_train, x_test, y_test)
+    with np.load(source, allow_pickle=False) as arrays:
+        return from_arrays(arrays, str(source), "path")
+
+
+def from_arrays(arrays: Mapping[str, Any], source: str, field: str) -> Read:
+    """The ARRAYS of a mapping, joined; images [n, H, W] become [n, H, W, 1].
+
+    SpecError about `field` if one is absent or they do not fit together; `source` is their place in its message.
+    """
+    if missing := [name for name in ARRAYS if name not in arrays]:
+        raise SpecError(field, f"{source} has no array {missing[0]}; it needs {', '.join(ARRAYS)}")
+    x_train, y_train, x_test, y_test = (np.asarray(arrays[name]) for name in ARRAYS)
+    _check_rows(source, field, x_train, y_train, x_test, y_test)
     labels = np.concatenate([y_train.reshape(-1), y_test.reshape(-1)])
     if not np.issubdtype(labels.dtype, np.integer) or labels.min() < 0:
-        raise SpecError("path", f"{source}: labels must be whole numbers from 0; found {labels.dtype}")
+        raise SpecError(field, f"{source}: labels must be whole numbers from 0; found {labels.dtype}")
     if labels.max() == labels.min():
-        raise SpecError("path", f"{source} holds one class, {labels[0]}; at least two are needed")
+        raise SpecError(field, f"{source} holds one class, {labels[0]}; at least two are needed")
     inputs = np.concatenate([x_train, x_test])
     if inputs.dtype != np.uint8:
         inputs = inputs.astype(np.float32)
         if not np.isfinite(inputs).all():
-            raise SpecError("path", f"{source}: inputs hold values that are not finite")
+            raise SpecError(field, f"{source}: inputs hold values that are not finite")
     if inputs.ndim == 3 and inputs.dtype == np.uint8:
         inputs = inputs[..., None]
     return inputs, labels.astype(np.int64), len(x_train)
 
 
-def _check_rows(
-    source: Path, x_train: np.ndarray, y_train: np.ndarray, x_test: np.ndarray, y_test: np.ndarray
-) -> None:
+def _check_rows(source: str, field: str, *arrays: np.ndarray) -> None:
     """SpecError unless every example has one label, and training and test examples are of one form."""
-    for name, x, y in (("train", x_train, y_train), ("test", x_test, y_test)):
-        if len(x) != len(y) or len(x) == 0:
-            raise SpecError("path", f"{source}: x_{name} has {len(x):,} rows and y_{name} {len(y):,}")
+    x_train, y_train, x_test, y_test = arrays
+    for name, pair in (("train", arrays[:2]), ("test", arrays[2:])):
+        rows, labels = (len(array) if array.ndim else 0 for array in pair)
+        if rows != labels or rows == 0:
+            raise SpecError(field, f"{source}: x_{name} has {rows:,} rows and y_{name} {labels:,}")
     if x_train.shape[1:] != x_test.shape[1:]:
-        raise SpecError("path", f"{source}: x_train holds {x_train.shape[1:]}, x_test {x_test.shape[1:]}")
+        raise SpecError(field, f"{source}: x_train holds {x_train.shape[1:]}, x_test {x_test.shape[1:]}")
     if y_train.size != len(x_train) or y_test.size != len(x_test):
-        raise SpecError("path", f"{source}: labels must be one class number an example; found {y_train.shape}")
+        raise SpecError(field, f"{source}: labels must be one class number an example; found {y_train.shape}")
 
 
 class _Unpickler(pickle.Unpickler):
@@ -109,7 +120,7 @@ def _from_idx(source: Path, names: list[str]) -> Read:
     """MNIST's four files: training images and labels, test images and labels."""
     held = dict(contents_of(source, names))
     x_train, y_train, x_test, y_test = (_idx(source, name, held[name]) for name in names)
-    _check_rows(source, x_train, y_train, x_test, y_test)
+    _check_rows(str(source), "path", x_train, y_train, x_test, y_test)
     labels = np.concatenate([y_train, y_test]).astype(np.int64)
     return np.concatenate([x_train, x_test])[..., None], labels, len(x_train)
 

@@ -13,9 +13,16 @@ from Hutter: tokens are finitely many, inputs are vectors, and an MLP has to lea
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 import numpy as np
 
+from trainer.data.arrays import Arrays, DatasetInfo, Split
+from trainer.data.entries import Task
 from trainer.rng import stream
+
+if TYPE_CHECKING:
+    from trainer.spec import RunSpec
 
 INPUTS, CLASSES = 64, 10
 DEFAULT_ALPHA, DEFAULT_TOKENS = 0.5, 10_000
@@ -52,3 +59,32 @@ def expected_error(examples: np.ndarray | list[float], alpha: float, tokens: int
 def theoretical_exponent(alpha: float) -> float:
     """Alpha / (1 + alpha), the exponent of infinitely many tokens."""
     return alpha / (1 + alpha)
+
+
+def _parameters(spec: RunSpec) -> tuple[float, int]:
+    """Exponent and tokens of a spec."""
+    alpha = DEFAULT_ALPHA if spec.zipf_alpha is None else spec.zipf_alpha
+    return float(alpha), DEFAULT_TOKENS if spec.zipf_tokens is None else spec.zipf_tokens
+
+
+def info(spec: RunSpec) -> DatasetInfo:
+    """Sizes and fingerprint."""
+    alpha, tokens = _parameters(spec)
+    return DatasetInfo("zipf", MOST_EXAMPLES, INPUTS, CLASSES, None, f"zipf-1-{alpha!r}-{tokens}")
+
+
+def load(spec: RunSpec) -> Arrays:
+    """Codes and labels of all tokens."""
+    codes, labels = table(_parameters(spec)[1])
+    return Arrays(info(spec), codes, labels, 0, np.zeros(1, np.float32), np.ones(1, np.float32))
+
+
+def split(_: Arrays, spec: RunSpec) -> Split:
+    """A training set drawn from the distribution; all tokens are tested, weighted with their probabilities."""
+    alpha, tokens = _parameters(spec)
+    assert spec.dataset_size is not None
+    rows = draw(alpha, tokens, spec.dataset_size, spec.seed)
+    return Split(rows, np.arange(tokens), probabilities(alpha, tokens))
+
+
+ZIPF = Task(info=info, load=load, split=split, parameters=("zipf_alpha", "zipf_tokens"), holds_out=False)

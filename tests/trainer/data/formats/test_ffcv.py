@@ -99,7 +99,7 @@ def test_compiled_and_interpreted_decoding_agree(ffcv, made, tmp_path, monkeypat
 def test_other_files_are_not_read_through_ffcv(made, tmp_path):
     with pytest.raises(SpecError, match=r"ffcv reads .beton files, .*own.npz holds none"):
         load(RunSpec(dataset="own", path=str(as_npz(made, tmp_path / "own.npz")), epochs=1, loader="ffcv"))
-    with pytest.raises(SpecError, match=r"digits is embedded, in no .beton file"):
+    with pytest.raises(SpecError, match=r"digits is made by code and has no .beton files"):
         describe(RunSpec(dataset="digits", epochs=1, loader="ffcv"))
 
 
