@@ -189,9 +189,11 @@ MISTAKES = {
     ),
     "path-missing": (
         with_data("{dataset: mnits}"),
-        "2: dataset: unknown data set 'mnits'; did you mean 'mnist'? valid: cifar10, cifar100, digits, imagenet1k, "
-        "imagenet21k, mnist, stl10, tinyimagenet, zipf, or module:name of a function that returns arrays; "
-        "looked in data. Give a path, or register it: isoflop data add",
+        (
+            "2: dataset: unknown data set 'mnits'; did you mean 'mnist'? valid: cifar10, cifar100, digits, "
+            "imagenet1k, imagenet21k, mnist, stl10, tinyimagenet, zipf, or module:name of a function that returns "
+            "arrays; looked in data. Give a path, or register it: isoflop data add"
+        ),
     ),
     "path-not-found": (
         with_data("{dataset: mnist, path: no-such.npz}"),
