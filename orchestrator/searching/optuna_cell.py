@@ -24,7 +24,7 @@ from orchestrator.store.trials import ENDED, WORST, Trial
 from orchestrator.sweep.search_space import WHOLE, choices, is_log, trials_of, values_of
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+    from collections.abc import Collection, Iterator, Mapping, Sequence
 
     from orchestrator.store.trials import RunState
     from orchestrator.sweep.planner import Make
@@ -175,15 +175,6 @@ class CellSearch:
         self._next += 1
         return self._first_new(self._anything())
 
-    def take(self, draw: Callable[[int], dict[str, Any]]) -> Trial | None:
-        """The next trial, of values that another sampler draws for its number; None at the end.
-
-        Where these were tried, it is another, drawn at random, as where the cell's own sampler repeats itself.
-        """
-        if self.count == trials_of(self.search):
-            return None
-        return self._first_new(itertools.chain([draw(self._next)], self._anything()))
-
     def _first_new(self, proposals: Iterator[dict[str, Any]]) -> Trial | None:
         """Enter the first proposal that was not tried; None: there is none."""
         for values in proposals:
@@ -201,12 +192,12 @@ class CellSearch:
         axes = [choices(name, parameter) for name, parameter in self.search.parameters.items()]
         whole = list(itertools.product(*axes))
         if self.search.pruner != "none":
-            random.Random(self.seed(0)).shuffle(whole)  # noqa: S311 - no secret
+            random.Random(self._seed(0)).shuffle(whole)  # noqa: S311 - no secret
         return (dict(zip(self._space, values, strict=True)) for values in whole)
 
     def _anything(self) -> Iterator[dict[str, Any]]:
         """Combinations at random: all of them where they can be counted."""
-        seed = self.seed(self._next)
+        seed = self._seed(self._next)
         axes = [_values(space) for space in self._space.values()]
         if all(axes) and math.prod(map(len, axes)) <= _COUNTABLE:
             whole = list(itertools.product(*axes))
@@ -216,7 +207,7 @@ class CellSearch:
         return (study.ask(self._space).params for _ in range(_TRIES))
 
     def _sampler(self, number: int) -> optuna.samplers.BaseSampler:
-        seed = self.seed(number)
+        seed = self._seed(number)
         with warnings.catch_warnings():  # what Optuna calls experimental differs from release to release
             warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
             match self.search.method:
@@ -228,7 +219,7 @@ class CellSearch:
                     return optuna.samplers.TPESampler(seed=seed, constant_liar=True)
         return optuna.samplers.RandomSampler(seed)
 
-    def seed(self, number: int) -> int:
+    def _seed(self, number: int) -> int:
         """The seed with which the trial of a number is drawn."""
         entropy = [self.search.seed, int(self.cell_id[:8], 16), number]
         return int(np.random.SeedSequence(entropy).generate_state(1)[0])

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from ray.tune.schedulers import ASHAScheduler, HyperBandForBOHB, HyperBandScheduler, TrialScheduler
+from ray.tune.schedulers import ASHAScheduler, HyperBandScheduler, TrialScheduler
 
 from orchestrator.searching.tune_trial import CLOCK
 
@@ -15,8 +15,7 @@ def scheduler_of(name: str, steps: int) -> Any:
         return ASHAScheduler(
             time_attr="step", max_t=steps + 1, grace_period=max(1, steps // CLOCK), reduction_factor=3
         )
-    made = BohbBrackets if name == "bohb" else Brackets
-    return made(time_attr="clock", max_t=CLOCK, reduction_factor=3)
+    return Brackets(time_attr="clock", max_t=CLOCK, reduction_factor=3)
 
 
 class Brackets(HyperBandScheduler):
@@ -30,15 +29,4 @@ class Brackets(HyperBandScheduler):
         while bracket.current_trials() and bracket.cur_iter_done() and not bracket.finished():
             again = super()._process_bracket(tune_controller, bracket)
             action = action if action == TrialScheduler.STOP else again
-        return action
-
-
-class BohbBrackets(Brackets, HyperBandForBOHB):
-    """The HyperBand of BOHB. Tune does not tell a searcher of a result with which a trial is stopped; this does."""
-
-    def on_trial_result(self, tune_controller: Any, trial: Any, result: dict[str, Any]) -> str:
-        """Decide, and have BOHB's model know of every result at a rung."""
-        action: str = super().on_trial_result(tune_controller, trial, result)
-        if action == TrialScheduler.STOP:
-            tune_controller.search_alg.on_trial_result(trial.trial_id, result)
         return action

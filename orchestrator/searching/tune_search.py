@@ -1,9 +1,8 @@
-"""A search run by a scheduler of Ray Tune, where the file names one. Its trials are kept in our table all the same.
+"""A search run by a scheduler of Ray Tune, where the file names one. The table holds its trials all the same.
 
-Trials are drawn beforehand (`sampling`), so that the table knows them all, or BOHB proposes them as it goes, each
-written to the table before it trains; Tune decides which go on. The coordinator writes what its actors say, in
-callbacks; nothing that Tune writes is needed afterwards. A search that was cut off begins a new Tuner: trials that
-are over are not trained again but played back to it.
+All trials are drawn beforehand (`optuna_cell`) and written to the table; Tune decides which go on. Callbacks in
+process write what the actors report; nothing that Tune writes is needed afterwards. An interrupted search begins a
+new Tuner: trials that are over are not trained again but replayed to it.
 """
 
 from __future__ import annotations
@@ -12,7 +11,6 @@ import math
 import os
 import tempfile
 import time
-from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 from orchestrator.host.interrupts import Interrupts
@@ -20,7 +18,6 @@ from orchestrator.host.speed import SLOTS_PER_GPU
 from orchestrator.searching.sweep_search import cells_of
 from orchestrator.store.trials import ENDED, FINITE_WORST, Task
 from orchestrator.sweep.search_space import drawn_beforehand, trials_of
-from orchestrator.sweep.sweep import SweepError
 from orchestrator.workers import ray_cluster
 from trainer.host.limits import cores
 
@@ -114,51 +111,39 @@ class TuneSearch:
 
 
 class TrialSearch(TuneSearch):
-    """The trials of every cell under ASHA, HyperBand or BOHB."""
-
-    def run(self, say: Callable[[str], None] = lambda _: None) -> None:
-        """Train what is missing; SweepError where BOHB's packages are of versions that do not go together."""
-        if self._search.scheduler == "bohb":
-            try:
-                import_module("hpbandster.optimizers.config_generators.bohb")
-            except Exception as error:  # whatever a package of 2018 comes across
-                why = f"scheduler: bohb cannot be used here ({error}); pip install 'isoflop[bohb]'"
-                raise SweepError(self._sweep.source, [(("search", "scheduler"), why)]) from error
-        super().run(say)
+    """The trials of every cell under ASHA or HyperBand."""
 
     def _over(self, cell: CellSearch, say: Callable[[str], None]) -> bool:
         trials = self._table.trials.of(self._sweep.sweep, cell.cell_id)
         states = self._table.trials.run_states([run.run_id for trial in trials for run in trial.runs])
         cell.restore(trials, states, {})
-        tasks = self._tasks([trial for trial in trials if cell.contains(trial)])
-        proposed = self._search.scheduler == "bohb"
-        if not proposed:
-            tasks |= self._entered(cell.ask())
-        if all(task.over for task in tasks.values()) and (not proposed or cell.count == trials_of(self._search)):
+        if proposed := cell.ask():
+            self._table.trials.propose(self._sweep.sweep, proposed)
+        tasks = self._tasks([*filter(cell.contains, trials), *proposed])
+        if all(task.over for task in tasks.values()):
             return True
         say(f"{cell.cell_id[:8]}: {trials_of(self._search)} trials under {self._search.scheduler} of Ray Tune")
         self._start()
+        from ray import tune
+
         from orchestrator.searching.tune_schedulers import scheduler_of
         from orchestrator.searching.tune_trial import TuneTrial
         from orchestrator.searching.tune_writer import TrialWriter
 
-        steps = max((task.runs[0].steps or 1 for task in tasks.values()), default=1)
-        writer = TrialWriter(self._table, self._asked_to_stop, self._files)
-        given = self._proposed(cell, tasks) if proposed else _drawn(tasks)
-        self._fit(cell, TuneTrial, {}, writer, scheduler=scheduler_of(str(self._search.scheduler), steps), **given)
+        steps = max(task.runs[0].steps or 1 for task in tasks.values())
+        self._fit(
+            cell,
+            TuneTrial,
+            {},
+            TrialWriter(self._table, self._asked_to_stop, self._files),
+            scheduler=scheduler_of(str(self._search.scheduler), steps),
+            space={
+                "number": tune.grid_search(list(tasks)),
+                "task": tune.sample_from(lambda config: tasks[config["number"]]),
+            },
+        )
         cell.settle(self._table.trials.run_states(cell.pending))
         return not (self._interrupts.count or cell.pending)
-
-    def _proposed(self, cell: CellSearch, tasks: dict[int, Task]) -> dict[str, Any]:
-        from orchestrator.searching.tune_bohb import Proposer
-
-        return {"search_alg": Proposer(cell, tasks, lambda trial: self._entered([trial])), "num_samples": -1}
-
-    def _entered(self, trials: Sequence[Trial]) -> dict[int, Task]:
-        """Write new trials into the table; what actors are given of them."""
-        if trials:
-            self._table.trials.propose(self._sweep.sweep, trials)
-        return self._tasks(trials)
 
     def _tasks(self, trials: Sequence[Trial]) -> dict[int, Task]:
         """What actors are given, by the trial's number; of those that are over only what left a curve."""
@@ -173,13 +158,6 @@ class TrialSearch(TuneSearch):
             if curve or not states <= ENDED:
                 tasks[trial.number] = Task(trial.number, trial.runs, curve)
         return tasks
-
-
-def _drawn(tasks: dict[int, Task]) -> dict[str, Any]:
-    from ray import tune
-
-    numbers, task = tune.grid_search(list(tasks)), tune.sample_from(lambda config: tasks[config["number"]])
-    return {"space": {"number": numbers, "task": task}}
 
 
 def _mean(curve: Sequence[dict[int, float]]) -> list[tuple[int, float]]:
@@ -203,7 +181,7 @@ def _tuner(
     *,
     share: dict[str, float],
     where: tuple[str, str],
-    space: Mapping[str, Any] | None = None,
+    space: Mapping[str, Any],
     **options: Any,
 ) -> Any:
     """A Tuner that is quiet, writes no metrics, and leaves signals alone; a trial's config has its `number`."""
@@ -234,4 +212,4 @@ def _tuner(
         checkpoint_config=tune.CheckpointConfig(checkpoint_at_end=False),
     )
     made = tune.with_resources(tune.with_parameters(trainable, **said), share)
-    return tune.Tuner(made, param_space=dict(space or {}), tune_config=config, run_config=run)
+    return tune.Tuner(made, param_space=dict(space), tune_config=config, run_config=run)

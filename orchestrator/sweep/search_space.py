@@ -204,12 +204,7 @@ def _of_scheduler(sweep: Sweep, search: SearchSection) -> Iterator[Complaint]:
         yield ("search", "batch"), f"batch: {tune} trains each trial alone; leave it out"
     if any(value is not None for value in sweep.limits.model_dump().values()):
         yield ("limits",), f"limits: {tune} keeps to none; leave them out, or search without a scheduler"
-    if search.scheduler == "bohb":
-        if find_spec("hpbandster") is None or find_spec("ConfigSpace") is None:
-            yield ("search", "scheduler"), "scheduler: bohb needs packages: pip install 'isoflop[bohb]'"
-        if "method" in search.model_fields_set:
-            yield ("search", "method"), f"method: found {search.method}; bohb proposes trials itself; leave it out"
-    elif search.method not in ("random", "grid") and "method" in search.model_fields_set:
+    if search.method not in ("random", "grid") and "method" in search.model_fields_set:
         message = f"{tune} takes trials drawn beforehand: random, which is the default, or grid"
         yield ("search", "method"), f"method: found {search.method}; {message}"
     if search.scheduler == "pbt":

@@ -27,9 +27,20 @@ Method = Literal["tpe", "random", "grid", "gp", "cmaes"]
 Metric = Literal["val_error", "val_loss"]
 Distribution = Literal["uniform", "log_uniform", "int_uniform", "int_log_uniform", "categorical"]
 Pruner = Literal["none", "median", "successive_halving", "hyperband"]
-TuneScheduler = Literal["asha", "hyperband", "pbt", "bohb"]
 FIRST_STAGE = "train"
 """The stage of the runs that `then:` follows."""
+
+
+def _not_bohb(value: Any) -> Any:
+    if value == "bohb":
+        raise ValueError(
+            "bohb was removed; use method: tpe with pruner: hyperband or successive_halving (which is ASHA), "
+            "or scheduler: hyperband or asha"
+        )
+    return value
+
+
+TuneScheduler = Annotated[Literal["asha", "hyperband", "pbt"], BeforeValidator(_not_bohb)]
 
 
 def _as_list(value: Any) -> Any:
@@ -186,9 +197,7 @@ class SearchSection(_Section):
     batch: Whole = Field(8, description="trials proposed at once, which can train as one stack")
     seed: Count = 0
     pruner: Pruner = Field("none", description="who stops trials that promise little")
-    scheduler: TuneScheduler | None = Field(
-        None, description="of Ray Tune, which then runs the trials; bohb proposes them, too"
-    )
+    scheduler: TuneScheduler | None = Field(None, description="of Ray Tune, which then runs the trials")
     parameters: dict[str, Parameter] = Field({}, description="by key; `lr: {search: {...}}` says the same")
 
 

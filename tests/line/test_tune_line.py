@@ -7,7 +7,6 @@ import signal
 import subprocess
 import time
 
-import pandas as pd
 import pytest
 import torch
 
@@ -33,7 +32,6 @@ def folder(tmp_path):
     population = SWEEP.replace("trials: 12, scheduler: asha", "trials: 4, scheduler: pbt").replace("20", "5")
     (tmp_path / "p.yaml").write_text(population)
     (tmp_path / "h.yaml").write_text(SWEEP.replace("asha", "hyperband"))
-    (tmp_path / "b.yaml").write_text(SWEEP.replace("asha", "bohb"))
     return tmp_path
 
 
@@ -87,12 +85,8 @@ def interrupt(process, times):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("name", ["s.yaml", "b.yaml"])
-def test_trials_are_rows_and_a_killed_search_trains_no_finished_one_again(folder, name):
-    """Under ASHA, where all trials are known beforehand, and under BOHB, which proposes them."""
-    if name == "b.yaml":
-        pytest.importorskip("hpbandster", reason="the extra [bohb] is not installed")
-    process = start(folder, name)
+def test_trials_are_rows_and_a_killed_search_trains_no_finished_one_again(folder):
+    process = start(folder, "s.yaml")
     over = ["done", "pruned"]
     table_shows(folder / "t.db", lambda table: table.frame()["state"].isin(over).sum() >= 4, process)
     process.kill()
@@ -100,29 +94,14 @@ def test_trials_are_rows_and_a_killed_search_trains_no_finished_one_again(folder
     before = orchestrator.results(folder / "t.db").set_index("run_id")
     before = before[before["state"].isin(over)]
     assert 4 <= len(before) < 12
-    best, frame = searched(folder, name)
+    best, frame = searched(folder, "s.yaml")
     check(best, frame)
     after = frame.set_index("run_id").loc[before.index]
     assert (after["attempt"] == before["attempt"]).all()
     assert (after["state"] == before["state"]).all()
-    again, same = searched(folder, name)
+    again, same = searched(folder, "s.yaml")
     assert again == best
     assert same.equals(frame)
-
-
-@pytest.mark.slow
-def test_a_killed_search_by_bohb_on_one_worker_has_the_trials_of_an_undisturbed_one(folder):
-    pytest.importorskip("hpbandster", reason="the extra [bohb] is not installed")
-    finish(folder, "b.yaml", "--store", "whole.db", "--slots", "1", "--device", "cpu")
-    process = start(folder, "b.yaml", slots="1")
-    table_shows(folder / "t.db", lambda table: len(table.frame()) >= 7, process)
-    process.kill()
-    process.wait()
-    assert len(orchestrator.results(folder / "t.db")) < 12
-    finish(folder, "b.yaml", "--store", "t.db", "--slots", "1", "--device", "cpu")
-    columns = ["trial", "state", "lr"]
-    whole, killed = (orchestrator.results(folder / store)[columns] for store in ("whole.db", "t.db"))
-    pd.testing.assert_frame_equal(whole, killed)
 
 
 @pytest.mark.slow

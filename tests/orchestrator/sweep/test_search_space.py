@@ -115,8 +115,11 @@ def test_values_are_taken_as_an_axis_takes_them():
         ),
         (
             "trials: 6",
-            "scheduler: bohb, method: tpe",
-            "8: method: found tpe; bohb proposes trials itself; leave it out",
+            "scheduler: bohb",
+            (
+                "8: scheduler: bohb was removed; use method: tpe with pruner: hyperband or successive_halving "
+                "(which is ASHA), or scheduler: hyperband or asha"
+            ),
         ),
         (
             "trials: 6",
