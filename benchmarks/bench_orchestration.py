@@ -22,6 +22,7 @@ from pathlib import Path
 
 import orchestrator
 from orchestrator.host.process import this_process
+from orchestrator.scheduling.options import SchedulerOptions
 from orchestrator.scheduling.scheduler import Scheduler
 from orchestrator.store.table import Table
 from orchestrator.workers.executor import Finished, Recorded
@@ -80,7 +81,7 @@ def drained(plan, worker=Worker):
         while len(executor.open) < 2:
             executor.poll(0.5)
         warm, spent = time.perf_counter(), time.process_time()
-        Scheduler(table, executor, [plan.sweep], files=files).drain()
+        Scheduler(table, executor, [plan.sweep], SchedulerOptions(files)).drain()
         end, cpu = time.perf_counter(), time.process_time() - spent
         assert (table.frame()["state"] == "done").all()
         executor.close()

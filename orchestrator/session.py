@@ -19,8 +19,8 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
 
     from analysis import LearningRates
+    from orchestrator.scheduling.options import RunSource
     from orchestrator.scheduling.progress import Progress
-    from orchestrator.scheduling.scheduler import RunSource
     from orchestrator.searching.sweep_search import Best
     from orchestrator.settings import Options
     from orchestrator.store.table import Table
@@ -273,6 +273,7 @@ def _train(
     table: Table, sweeps: Sequence[str], settings: Settings, reporter: _Reporter, search: RunSource | None = None
 ) -> bool:
     """Train the queued runs of sweeps and those that a search adds; returns whether that was interrupted."""
+    from orchestrator.scheduling.options import SchedulerOptions
     from orchestrator.scheduling.scheduler import Scheduler
     from orchestrator.store.requests import Changes, inbox_of
 
@@ -286,8 +287,8 @@ def _train(
         reporter.say("limits.gpu_hours is ignored: no worker has a GPU")
     try:
         inbox = inbox_of(table.store) or Changes(table)
-        options = {"keep_all": settings.keep, "speed": speed, "inbox": inbox, "smoke_test": settings.smoke_test}
-        scheduler = Scheduler(table, executor, sweeps, reporter, files=files, search=search, **options)  # type: ignore[arg-type]
+        options = SchedulerOptions(files, speed, keep_all=settings.keep, smoke_test=settings.smoke_test)
+        scheduler = Scheduler(table, executor, sweeps, options, on_progress=reporter, inbox=inbox, source=search)
         scheduler.drain()
     finally:
         executor.close()

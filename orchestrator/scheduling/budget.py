@@ -14,7 +14,7 @@ from orchestrator.sweep.sweep import Limits
 from trainer.trunk import charged_flops
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping, Sequence
+    from collections.abc import Callable, Iterable, Mapping, Sequence
 
     from trainer.spec import RunSpec
 
@@ -50,7 +50,8 @@ class Account:
 class Budget:
     """The accounts of the sweeps that a coordinator drains."""
 
-    def __init__(self) -> None:
+    def __init__(self, clock: Callable[[], float]) -> None:
+        self._clock, self._now = clock, clock()
         self._accounts: dict[str, Account] = {}
         self._owners: Mapping[str, Sequence[str]] = {}
 
@@ -102,15 +103,17 @@ class Budget:
             account.charged += spent
         return back
 
-    def pass_time(self, seconds: float, running_stacks: Iterable[Iterable[RunSpec]], gpu_share: float) -> None:
-        """Let seconds pass in which stacks were in training, each on a share of a GPU."""
-        held: defaultdict[str, float] = defaultdict(float)
-        for stack in running_stacks:
+    def pass_time(self, running: Iterable[Iterable[RunSpec]], gpu_share: float) -> None:
+        """Charge the seconds since the last call to the sweeps of stacks in training, each on a share of a GPU."""
+        now = self._clock()
+        seconds, self._now = now - self._now, now
+        gpu_seconds: defaultdict[str, float] = defaultdict(float)
+        for stack in running:
             for name in self._of(stack):
-                held[name] += gpu_share * seconds
-        for name, gpu_seconds in held.items():
+                gpu_seconds[name] += gpu_share * seconds
+        for name, passed in gpu_seconds.items():
             self._accounts[name].seconds += seconds
-            self._accounts[name].gpu_seconds += gpu_seconds
+            self._accounts[name].gpu_seconds += passed
 
     def seconds(self) -> dict[str, float]:
         """By sweep, wall seconds in which it had runs in training, by all its coordinators."""

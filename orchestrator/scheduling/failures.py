@@ -1,44 +1,50 @@
-"""What is done about runs that go wrong: how often to try again, when a sweep is not worth going on with."""
+"""Rules for runs that go wrong: when a run has diverged, how often it is tried, when its sweep is paused."""
 
 from __future__ import annotations
 
 import math
-from collections import Counter, defaultdict
+from collections import defaultdict
 from typing import TYPE_CHECKING
+
+from orchestrator.workers.worker import OUT_OF_MEMORY
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
+
+    from orchestrator.store.queue import End
 
 MOST_LOSSES = 3
 """Times that a run is started again after its worker died; then it is `failed`."""
 
 ALIKE = 3
-"""Runs that raise the same before their sweep is paused: it is not about the runs."""
+"""Runs of a sweep that raise the same before it is paused: the reason is then not the runs."""
 
-PATIENCE, FEW = 0.1, 50
+CHANCE_SHARE, FEWEST_STEPS = 0.1, 50
 """Share of a run's steps, and steps, in which its training loss may stay above chance without having fallen."""
 
 LOOKED_AT = 3
 
 
 class Failures:
-    """Remembers what went wrong in this session."""
+    """Remembers what runs have raised in this session."""
 
     def __init__(self) -> None:
-        self._losses: Counter[str] = Counter()
-        self._raised: defaultdict[tuple[str, ...], set[str]] = defaultdict(set)
+        self._alike: defaultdict[tuple[str, ...], set[str]] = defaultdict(set)
 
-    def lost(self, run_ids: Iterable[str]) -> set[str]:
-        """Note that the worker of runs died; returns those that have lost theirs too often."""
-        ids = list(run_ids)
-        self._losses.update(ids)
-        return {run_id for run_id in ids if self._losses[run_id] >= MOST_LOSSES}
+    def pauses(self, end: End, sweeps: Iterable[str]) -> list[tuple[str, str]]:
+        """Take in an end of a run of some sweeps; returns the sweeps that must pause, each with the reason.
 
-    def raised(self, sweep: str, run_id: str, traceback: str) -> bool:
-        """Note what a run raised; True where so many runs of its sweep have raised the same that it must pause."""
-        alike = self._raised[sweep, *signature(traceback)]
-        alike.add(run_id)
-        return len(alike) == ALIKE
+        Running out of memory pauses none: smaller models go on.
+        """
+        if (end.state, end.outcome) != ("failed", "failed") or end.exception == OUT_OF_MEMORY:
+            return []
+        pauses = []
+        for sweep in sweeps:
+            alike = self._alike[sweep, *signature(end.traceback or "")]
+            alike.add(end.run_id)
+            if len(alike) == ALIKE:
+                pauses.append((sweep, f"{ALIKE} runs raised the same: {end.reason}"))
+        return pauses
 
 
 def signature(traceback: str) -> tuple[str, ...]:
@@ -49,13 +55,14 @@ def signature(traceback: str) -> tuple[str, ...]:
 
 
 def is_lost(losses: Sequence[tuple[int, float]], steps: int, classes: int) -> bool:
-    """Whether a run in training has diverged though its loss is finite.
+    """Return whether a run in training has diverged though its loss is finite.
 
-    `losses` are (step, training loss since the record before) of its records. It has where in the last three of
-    them, PATIENCE of its steps and FEW or more behind it, the loss is above that of a guess (ln classes: so with
-    label smoothing and MixUp as well) and not below what it began with: a small learning rate is slow, but falls.
+    `losses` are the (step, training loss since the record before) of its records. A run has diverged where the loss
+    of its last three records is above that of a guess (ln classes; so with label smoothing and MixUp as well) and
+    not below that of its first, after CHANCE_SHARE of its steps and at least FEWEST_STEPS. With a small learning
+    rate the loss is high, too, but falls.
     """
-    if len(losses) <= LOOKED_AT or losses[-1][0] < max(FEW, PATIENCE * steps):
+    if len(losses) <= LOOKED_AT or losses[-1][0] < max(FEWEST_STEPS, CHANCE_SHARE * steps):
         return False
     began = losses[0][1]
     return all(loss > max(math.log(classes), began) for _, loss in losses[-LOOKED_AT:])

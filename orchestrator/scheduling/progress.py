@@ -7,12 +7,18 @@ from html import escape
 from typing import TYPE_CHECKING, Any
 
 from orchestrator.text import duration, flops
+from orchestrator.workers.executor import Began, Noted, Recorded, WentOn
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Iterable, Mapping
+    from collections.abc import Callable, Collection, Iterable, Mapping
 
     from orchestrator.scheduling.running import RunningStack
+    from orchestrator.scheduling.write_buffer import Move, WriteBuffer
+    from orchestrator.workers.executor import Event
     from trainer.result import RunResult
+
+TOLD = 2.0
+"""Seconds between two notes of progress in the table."""
 
 
 @dataclass
@@ -124,51 +130,79 @@ class Pace:
 
 
 class Tally:
-    """The progress of a session, kept up to date as runs end. Times are of the scheduler's clock."""
+    """The progress of a session, kept up to date as events come; `on_progress` is called with it."""
 
-    def __init__(self) -> None:
+    def __init__(self, on_progress: Callable[[Progress], None], clock: Callable[[], float]) -> None:
         self.progress = progress_of([])
+        self._on_progress, self._clock = on_progress, clock
         self._pace = Pace()
         self._settled = 0.0
-        self._started = 0.0
+        self._started = self._told = clock()
         self._first: float | None = None
-
-    def start(self, now: float) -> None:
-        """The session begins."""
-        self._started = now
 
     def read(self, rows: Iterable[Mapping[str, Any]]) -> None:
         """Take in where the sweeps stand, rows of `Table.sweeps`."""
         message, self.progress = self.progress.message, progress_of(rows)
         self.progress.message, self._settled = message, self.progress.spent
 
-    def expect(self, predicted: Mapping[str, float], running_stacks: Iterable[RunningStack]) -> None:
-        """Take in how long what waits will take, by run_id."""
-        self._pace.expect(predicted, {run_id for running in running_stacks for run_id in running.runs})
+    def expect(self, predicted: Mapping[str, float], running: Iterable[RunningStack]) -> None:
+        """Take in the predicted seconds of what waits, by run_id."""
+        self._pace.expect(predicted, {run_id for stack in running for run_id in stack.runs})
 
-    def heard(self, now: float) -> None:
-        """A worker trains: from here on the pace is measured."""
-        if self._first is None:
-            self._first = now
-
-    def went_on(self, run_id: str, running: RunningStack) -> None:
-        """A run goes on from a checkpoint."""
-        self._pace.went_on(run_id, running.share(run_id))
+    def take(self, event: Event, stack: RunningStack) -> None:
+        """Take in an event of a stack, after the stack itself. The pace is measured from the first on."""
+        if self._first is None and not isinstance(event, Began):
+            self._first = self._clock()
+        match event:
+            case Recorded(record=record) if record.step == stack.runs[record.run_id].steps:
+                self.progress.note_error(record.error)
+            case WentOn(resumed=resumed):
+                self._pace.went_on(resumed.run_id, stack.share(resumed.run_id))
+            case Noted():
+                self.say(event.text)
 
     def ended(self, run_id: str, state: str, result: RunResult | None = None) -> None:
-        """A run has come to a state from which it does not go on by itself."""
+        """Count a run in a state in which it stays."""
         if result is not None:
             self._settled += result.flops
             self.progress.note_error(result.error if state == "done" else None)
         self._pace.ended(run_id)
         setattr(self.progress, state, getattr(self.progress, state) + 1)
 
-    def now(self, running_stacks: Iterable[RunningStack], now: float) -> Progress:
-        """The progress with what is in training."""
-        running_stacks = [running for running in running_stacks if not running.smoke_test]
-        flying = {run_id: running.share(run_id) for running in running_stacks for run_id in running.runs}
-        self.progress.spent = self._settled + sum(sum(running.spent.values()) for running in running_stacks)
-        self.progress.running, self.progress.seconds = len(flying), now - self._started
+    def moved(self, moves: Iterable[Move]) -> None:
+        """Count queued runs that have failed, or are blocked, which is said."""
+        for run_id, state, reason in moves:
+            if state == "failed":
+                self.ended(run_id, state)
+            elif state == "blocked":
+                self.progress.blocked += 1
+                message = f"{reason}; the rest is blocked"
+                if message != self.progress.message:
+                    self.say(message)
+
+    def show(self, running: Iterable[RunningStack]) -> None:
+        """Bring the progress up to date with the stacks in training, and show it."""
+        now, running = self._clock(), [stack for stack in running if not stack.smoke_test]
+        shares = {run_id: stack.share(run_id) for stack in running for run_id in stack.runs}
+        self.progress.spent = self._settled + sum(sum(stack.spent.values()) for stack in running)
+        self.progress.running, self.progress.seconds = len(shares), now - self._started
         if self._first is not None:
-            self.progress.seconds_left = self._pace.seconds_left(flying, now - self._first)
-        return self.progress
+            self.progress.seconds_left = self._pace.seconds_left(shares, now - self._first)
+        self._on_progress(self.progress)
+
+    def tell(
+        self, buffer: WriteBuffer, seconds: Mapping[str, float], running: Collection[int], *, over: bool = False
+    ) -> None:
+        """Every TOLD seconds, and when it is `over`, note the times of sweeps and the message for the table."""
+        now = self._clock()
+        if not over and now - self._told <= TOLD:
+            return
+        self._told, left = now, None if over else self.progress.seconds_left
+        message = (running and self.progress.message) or None
+        for sweep, spent in seconds.items():
+            buffer.tell(sweep, seconds=spent, seconds_left=left, message=message)
+
+    def say(self, message: str) -> None:
+        """Show a message with the progress."""
+        self.progress.message = message
+        self._on_progress(self.progress)

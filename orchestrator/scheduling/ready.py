@@ -2,52 +2,76 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any
 
-from orchestrator.host.speed import TYPICAL, Speed
+from orchestrator.host.speed import TYPICAL
 from orchestrator.scheduling.stacks import group_into_stacks
+from orchestrator.scheduling.write_buffer import Move
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
+    from collections.abc import Collection, Iterable, Sequence
 
+    from orchestrator.scheduling.options import SchedulerOptions
     from orchestrator.store.table import Table
-    from orchestrator.workers.worker import Files
     from trainer.spec import RunSpec
-
-
-class Orphan(NamedTuple):
-    """A run whose parent ended without parameters to begin with, and how that ended."""
-
-    run: RunSpec
-    reason: str
 
 
 class ReadyQueue:
     """Queued runs of some sweeps, read from the table whenever somebody has changed the queue.
 
-    Sweeps go in the order given, each by `stacks`; a higher priority goes before all of it.
+    `waiting` are the stacks in the order in which they start, `kept` the runs whose final parameters are kept,
+    `standing` the state, parent, priority and sweeps of every run. `stale` asks for a new reading.
+    Sweeps go in the order given, each in that of `group_into_stacks`; a higher priority goes before all of it.
     """
 
-    def __init__(self, table: Table, files: Files, speed: Speed | None, slots: int) -> None:
-        self._table, self._files, self._speed, self._slots = table, files, speed, slots
+    def __init__(self, table: Table, sweeps: Iterable[str], options: SchedulerOptions, slots: int) -> None:
+        self._table, self._sweeps, self._options, self._slots = table, list(sweeps), options, slots
         self._alone: set[str] = set()
         self._begun: dict[str, int] = {}
         self._children: dict[str, list[RunSpec]] = {}
+        self.paused: dict[str, str] = {}
         self.standing: dict[str, dict[str, Any]] = {}
+        self.kept: set[str] = set()
         self.waiting: list[list[RunSpec]] = []
+        self.stale = True
 
-    def read(self, sweeps: Sequence[str], scope: Sequence[str]) -> list[Orphan]:
-        """Take in what is queued of sweeps now, some of those in scope; returns what waits in vain."""
-        queued = {sweep: self._queued(sweep) for sweep in sweeps}
-        self.standing = self._table.standing(scope)
-        self._begun = self._files.begun()
-        self._children, self.waiting = {}, []
-        orphans, seen = list[Orphan](), set[str]()
-        for runs in queued.values():
+    def add(self, sweeps: Iterable[str]) -> None:
+        """Have the queue read anew, with further sweeps."""
+        self._sweeps += [name for name in sweeps if name not in self._sweeps]
+        self.stale = True
+
+    def unblock(self) -> list[dict[str, Any]]:
+        """Queue blocked runs again, since the limits may have been raised; returns the sweeps' rows."""
+        rows = self._rows()
+        if any(row["blocked"] for row in rows):
+            self._table.queue.move(self._table.standing(self._sweeps), "queued", of=["blocked"])
+            rows = self._rows()
+        self.paused = {row["sweep"]: row["paused"] for row in rows if row["paused"]}
+        return rows
+
+    def _rows(self) -> list[dict[str, Any]]:
+        return [row for row in self._table.sweeps() if row["sweep"] in self._sweeps]
+
+    def read(self, held: Collection[str] = ()) -> list[Move]:
+        """Take in what is queued, of sweeps not paused or held; returns the runs that wait in vain, as failed."""
+        going = [sweep for sweep in self._sweeps if sweep not in {*held, *self.paused}]
+        queued = [self._queued(sweep) for sweep in going]
+        self.standing = self._table.standing(self._sweeps)
+        parents = {row["parent"] for row in self.standing.values()}
+        self.kept = set(self.standing) if self._options.keep_all else parents
+        self._begun = self._options.files.begun()
+        self._children, self.waiting, self.stale = {}, [], False
+        orphans, seen = list[Move](), set[str]()
+        for runs in queued:
             new = [run for run in runs if run.run_id not in seen]
             seen |= {run.run_id for run in new}
             self._wait([run for run in new if self._is_ready(run, orphans)])
-        return orphans
+        return [move for orphan in orphans for move in (orphan, *self.ended(orphan.run_id, "failed"))]
+
+    @property
+    def owners(self) -> dict[str, Sequence[str]]:
+        """The sweeps of every run."""
+        return {run_id: row["sweeps"] for run_id, row in self.standing.items()}
 
     def _queued(self, sweep: str) -> list[RunSpec]:
         """What is to train, with finished runs whose parameters others begin with and which were not kept."""
@@ -55,12 +79,13 @@ class ReadyQueue:
             queued, states = self._table.queued(sweep), self._table.states(sweep)
             parents = {run.parent for run in queued if run.parent}
             done = {parent for parent in parents if states.get(parent) == "done"}
-            missing = done - self._files.kept() if done else done  # after the states: a run keeps, then is done
+            # listed after the states: a run's parameters are kept before it is done
+            missing = done - self._options.files.kept() if done else done
             if not missing:
                 return queued
             self._table.queue.move(sorted(missing), "queued", of=["done"], reason="again, for its parameters")
 
-    def _is_ready(self, run: RunSpec, orphans: list[Orphan]) -> bool:
+    def _is_ready(self, run: RunSpec, orphans: list[Move]) -> bool:
         """Whether a run waits for no other; else it is put behind its parent, or is an orphan."""
         if run.start or not run.parent or run.parent not in self.standing:
             return True
@@ -68,7 +93,7 @@ class ReadyQueue:
         if state in ("queued", "running", "blocked"):
             self._children.setdefault(run.parent, []).append(run)
         elif state != "done":
-            orphans.append(Orphan(run, f"its parent {run.parent[:8]} {state}"))
+            orphans.append(_orphan(run, state))
         return bool(state == "done")
 
     def _wait(self, runs: Iterable[RunSpec]) -> None:
@@ -86,7 +111,7 @@ class ReadyQueue:
         return [
             stack
             for some in by_priority.values()
-            for stack in group_into_stacks(some, self._step, self._speed, self._slots)
+            for stack in group_into_stacks(some, self._step, self._options.speed, self._slots)
         ]
 
     def _step(self, run: RunSpec) -> int:
@@ -99,21 +124,25 @@ class ReadyQueue:
 
     def predicted(self) -> dict[str, float]:
         """Seconds of training of every run that waits, by run_id."""
-        speed = self._speed or TYPICAL
+        speed = self._options.speed or TYPICAL
         behind = self.in_stacks([run for children in self._children.values() for run in children])
         return {run.run_id: speed.seconds(b) / len(b) for b in [*self.waiting, *behind] for run in b}
 
-    def again(self, runs: Iterable[RunSpec]) -> None:
-        """Have runs wait once more, each alone from now on: nobody knows whose fault it was."""
-        runs = list(runs)
-        self._alone |= {run.run_id for run in runs}
-        self._wait(runs)
+    def again(self, run: RunSpec) -> None:
+        """Have a run wait once more, alone from now on: nobody knows whose fault it was."""
+        self._alone.add(run.run_id)
+        self._wait([run])
 
-    def ended(self, run_id: str, state: str) -> list[Orphan]:
-        """Let go what waited for a run that is done; returns who waited in vain, where it is not."""
+    def ended(self, run_id: str, state: str) -> list[Move]:
+        """Release what waited for a run that is done; where it is not, returns who waited in vain, failed."""
         children = self._children.pop(run_id, [])
         if state == "done":
             self._wait(children)
             return []
-        found = [Orphan(run, f"its parent {run_id[:8]} {state}") for run in children]
-        return found + [orphan for run in children for orphan in self.ended(run.run_id, "failed")]
+        orphans = [_orphan(run, state) for run in children]
+        return orphans + [move for run in children for move in self.ended(run.run_id, "failed")]
+
+
+def _orphan(run: RunSpec, state: str) -> Move:
+    """A run fails whose parent ended without parameters to begin with."""
+    return Move(run.run_id, "failed", f"its parent {(run.parent or '')[:8]} {state}")

@@ -6,14 +6,16 @@ import math
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
+from orchestrator.scheduling.stacks import Chosen
 from orchestrator.sweep.planner import run_flops
 from orchestrator.workers.executor import Failed, Finished, Lost
 from trainer import cost
 from trainer.spec import stack_key
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping, Sequence
+    from collections.abc import Iterable, Iterator, Mapping, Sequence
 
+    from orchestrator.scheduling.memory import DeviceMemory
     from orchestrator.store.table import Table
     from trainer.result import Record
     from trainer.spec import RunSpec
@@ -57,7 +59,7 @@ def beats_chance(records: Iterable[Record], classes: int) -> bool:
 
 
 def verdict(runs: Sequence[RunSpec], event: Finished | Failed | Lost) -> str | None:
-    """What is wrong with a smoke test's sweep, in a line; None where one of its recipes beat chance."""
+    """Return what is wrong with a smoke test's sweep, in a line; None where one of its recipes beats chance."""
     anyway = "--no-canary goes on all the same"
     if not isinstance(event, Finished):
         return f"the smoke test failed: {event.reason}; {anyway}"
@@ -66,49 +68,59 @@ def verdict(runs: Sequence[RunSpec], event: Finished | Failed | Lost) -> str | N
     if beats_chance(records, classes):
         return None
     best = min((record.loss for record in records), default=math.nan)
-    said = f"the smoke test ({len(runs)} recipes of the smallest cell, {runs[0].steps} steps) does not beat chance"
-    return f"{said}: best loss {best:.3g}, a guess has {math.log(classes):.3g}; {anyway}"
+    recipes = f"{len(runs)} recipes of the smallest cell, {runs[0].steps} steps"
+    losses = f"best loss {best:.3g}, a guess has {math.log(classes):.3g}"
+    return f"the smoke test ({recipes}) does not beat chance: {losses}; {anyway}"
 
 
 class SmokeTests:
-    """Which sweeps have sent their smoke test and which wait for it; none where they were not `asked` for."""
+    """The smoke tests of sweeps: which wait to start, and which are in training. None where not `asked` for."""
 
     def __init__(self, table: Table, *, asked: bool) -> None:
         self._table, self._asked = table, asked
-        self._heard: set[str] = set()
-        self._away: set[str] = set()
+        self._passed: set[str] = set()
+        self._held: set[str] = set()
         self._lost: set[str] = set()
         self.waiting: list[tuple[str, list[RunSpec]]] = []
 
     def hold(self, rows: Iterable[Mapping[str, Any]]) -> set[str]:
-        """Of sweeps (rows of `Table.sweeps`), those that are held back until their smoke test is heard."""
+        """Return the sweeps that are held back until their smoke test ends, from rows of `Table.sweeps`."""
         for row in rows if self._asked else ():
-            sweep = row["sweep"]
-            if row["done"] or row["diverged"] or row["pruned"] or sweep in self._heard | self._away:
+            sweep, trained = row["sweep"], row["done"] or row["diverged"] or row["pruned"]
+            if row["paused"] or trained or sweep in self._passed | self._held:
                 continue
             if runs := smoke_test_of(self._table.queued(sweep)):
-                self._away.add(sweep)
+                self._held.add(sweep)
                 self.waiting.append((sweep, runs))
             else:
-                self._heard.add(sweep)
-        return set(self._away)
+                self._passed.add(sweep)
+        return set(self._held)
 
-    def next(self) -> tuple[str, list[RunSpec]] | None:
-        """A smoke test that is to be sent, if any."""
-        return self.waiting.pop(0) if self.waiting else None
+    def choose(self, places: list[str], memory: DeviceMemory, numbers: Iterator[int]) -> list[Chosen]:
+        """Return the smoke tests that start now, on places of free slots, which are taken out.
 
-    def again(self, sweep: str, runs: list[RunSpec]) -> None:
-        """One that could not be sent yet."""
-        self.waiting.insert(0, (sweep, runs))
+        Where one has to wait, no place is left: nothing overtakes it.
+        """
+        chosen: list[Chosen] = []
+        while self.waiting and places:
+            (sweep, runs), number = self.waiting[0], next(numbers)
+            place = memory.give(number, runs, places)
+            if place is None:
+                places.clear()
+                break
+            del self.waiting[0]
+            places.remove(place)
+            chosen.append(Chosen(number, runs, place, sweep))
+        return chosen
 
-    def heard(self, sweep: str, runs: Sequence[RunSpec], event: Finished | Failed | Lost) -> str | None:
-        """What a smoke test that ended says is wrong with its sweep, if anything.
+    def ended(self, sweep: str, runs: Sequence[RunSpec], event: Finished | Failed | Lost) -> str | None:
+        """Return what is wrong with a sweep whose smoke test has ended, if anything.
 
         One whose worker died is sent once more.
         """
-        self._away.discard(sweep)
+        self._held.discard(sweep)
         if isinstance(event, Lost) and sweep not in self._lost:
             self._lost.add(sweep)
             return None
-        self._heard.add(sweep)
+        self._passed.add(sweep)
         return verdict(runs, event)

@@ -5,17 +5,20 @@ from __future__ import annotations
 import bisect
 import heapq
 import itertools
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
 
+from orchestrator.scheduling.write_buffer import Move
 from orchestrator.sweep.planner import run_flops
 from trainer import cost
 from trainer.spec import RunSpec, model_name, stack_key
 from trainer.trunk import by_recipe, charged_flops
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Sequence, Sized
+    from collections.abc import Callable, Iterable, Iterator, Sequence, Sized
 
     from orchestrator.host.speed import Speed
+    from orchestrator.scheduling.budget import Budget
+    from orchestrator.scheduling.memory import DeviceMemory
     from orchestrator.sweep.planner import Plan
 
 T = TypeVar("T", bound="Sized")
@@ -99,6 +102,44 @@ def plan_rows(planned: Plan, speed: Speed | None, slots: int) -> list[dict[str, 
             }
         )
     return rows
+
+
+class Chosen(NamedTuple):
+    """A stack that is about to start, the place that it was given, and the sweep that it is the smoke test of."""
+
+    number: int
+    runs: Sequence[RunSpec]
+    place: str
+    smoke_test: str = ""
+
+
+def choose(
+    waiting: list[list[RunSpec]], places: list[str], memory: DeviceMemory, budget: Budget, numbers: Iterator[int]
+) -> tuple[list[Chosen], list[Move]]:
+    """Take the stacks that start now from those that wait; returns them, and the runs that a limit blocks.
+
+    The first in line that has no place waits, and nothing overtakes it. `places` are those of free slots; the
+    chosen stacks' are taken out. A stack too large for any place is halved.
+    """
+    chosen, blocked = list[Chosen](), list[Move]()
+    while waiting and places:
+        if len(stack := waiting[0]) > 1 and not memory.fits(stack):
+            waiting[:1] = [stack[0::2], stack[1::2]]
+            continue
+        place = memory.give(number := next(numbers), stack, places)
+        if place is None:
+            break  # until one of those in training has ended
+        waiting.pop(0)
+        paid, reason = budget.affordable(stack)
+        if reason:
+            blocked += [Move(run.run_id, "blocked", reason) for run in stack if run not in paid]
+        if paid:
+            budget.reserve(charged_flops(paid))
+            chosen.append(Chosen(number, paid, place))
+            places.remove(place)
+        else:
+            memory.take_back(number)
+    return chosen, blocked
 
 
 def start_order(

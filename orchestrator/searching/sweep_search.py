@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
 
 class SweepSearch:
-    """The searches of a sweep's cells over one table: what the scheduler asks for runs (`scheduler.RunSource`).
+    """The searches of a sweep's cells over one table: what the scheduler asks for runs (`options.RunSource`).
 
     Everything that it knows is in the table, before any of it is trained; a new one over the same table goes on
     where a killed one was.

@@ -43,7 +43,7 @@ class Measured:
     """What a stack has used; comes before its end, where its worker lived to see it."""
 
     stack: int
-    used: Usage
+    usage: Usage
 
 
 @dataclass(frozen=True)
@@ -104,8 +104,8 @@ class Lost:
     reason: str
 
 
-End = Finished | Failed | Lost
-Event = Began | Measured | Recorded | WentOn | Left | Noted | End
+StackEnd = Finished | Failed | Lost
+Event = Began | Measured | Recorded | WentOn | Left | Noted | StackEnd
 
 
 class Executor(Protocol):
@@ -194,7 +194,7 @@ class InlineExecutor:
         if self._stopping:
             self._worker.stop()  # at every poll: a stack that only begins does not hear it
         event = event_of(stack, next(events))
-        if isinstance(event, End):
+        if isinstance(event, StackEnd):
             self._going, self._stopping = None, False
         return [event]
 

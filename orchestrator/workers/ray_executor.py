@@ -12,7 +12,7 @@ from orchestrator.host.heartbeat import LOADING, LOW, STILL
 from orchestrator.host.process import Process
 from orchestrator.host.speed import MOST_SLOTS_PER_GPU, SLOTS_PER_GPU, slots_that_pay
 from orchestrator.workers import ray_cluster
-from orchestrator.workers.executor import End, Event, Lost, Place, event_of
+from orchestrator.workers.executor import Event, Lost, Place, StackEnd, event_of
 from orchestrator.workers.ray_cluster import ClusterError, Node
 from orchestrator.workers.worker import NO_FILES, Files, Worker
 from trainer.host.limits import cores
@@ -247,7 +247,7 @@ class RayExecutor:
             why = "its machine ran out of memory" if full else f"its worker died ({type(error).__name__})"
             return self._lost(slot, why, dismiss=full and self._has_company(slot))
         events = [event_of(stack, item) for item in items]
-        if isinstance(events[-1], End):
+        if isinstance(events[-1], StackEnd):
             slot.stack = slot.stream = None
         return events
 

@@ -7,6 +7,7 @@ import pytest
 
 from orchestrator import plan, read_sweep
 from orchestrator.cli import main as cli
+from orchestrator.scheduling.options import SchedulerOptions
 from orchestrator.scheduling.scheduler import Scheduler
 from orchestrator.store.table import Table
 from orchestrator.sweep.planner import run_flops
@@ -150,15 +151,22 @@ def table(tmp_path):
 def begin(table, planned, result_of, clock):
     """Plans and enqueues a small sweep; its scheduler, executor and plan."""
 
-    def begun(fate=lambda specs: "done", slots=2, on_progress=lambda progress: None, files=None, how=None, **said):
+    def begun(
+        fate=lambda specs: "done",
+        slots=2,
+        on_progress=lambda progress: None,
+        files=None,
+        inbox=None,
+        smoke_test=False,
+        **said,
+    ):
         made = planned(**said)
         table.queue.enqueue(made)
         executor = FakeExecutor(result_of, clock, slots, fate)
-        sweeps, saved = [made.sweep], files or Saved(executor)
-        return (
-            Scheduler(table, executor, sweeps, on_progress, clock, saved, sleep=clock.sleep, **how or {}),
-            executor,
-            made,
+        options = SchedulerOptions(files or Saved(executor), smoke_test=smoke_test)
+        scheduler = Scheduler(
+            table, executor, [made.sweep], options, on_progress=on_progress, inbox=inbox, clock=clock
         )
+        return scheduler, executor, made
 
     return begun

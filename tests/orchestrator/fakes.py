@@ -8,12 +8,14 @@ class Clock:
 
     def __init__(self):
         self.now = 1000.0
+        self.on_sleep = lambda: None
 
     def __call__(self):
         return self.now
 
     def sleep(self, seconds):
         self.now += seconds
+        self.on_sleep()
 
 
 class FakeExecutor:
@@ -23,13 +25,13 @@ class FakeExecutor:
         self.slots, self.submitted, self.stops, self.kept = slots, [], 0, set()
         self.gpus, self.leaving = 0, set()
         self.places, self.tried = [Place("here", "cpu", 2**40)], []
-        self._result_of, self._clock, self._fate = result_of, clock, fate
-        self._going = []
+        self.result_of, self.clock, self.fate = result_of, clock, fate
+        self.running = []
         self.on_poll = lambda: None
 
     @property
     def free(self):
-        return self.slots - len(self._going)
+        return self.slots - len(self.running)
 
     @property
     def open(self):
@@ -40,24 +42,24 @@ class FakeExecutor:
         assert self.free
         assert place in self.open
         self.tried += specs
-        self._going.append((stack, list(specs)))
+        self.running.append((stack, list(specs)))
         self.submitted.append([spec.run_id for spec in specs])
 
     def poll(self, timeout):
-        self._clock.now += 1
+        self.clock.now += 1
         self.on_poll()
-        for i, (stack, specs) in enumerate(self._going):
-            if (fate := self._ends(specs)) != "hang":
-                del self._going[i]
-                return self._events(stack, specs, fate)
+        for i, (stack, specs) in enumerate(self.running):
+            if (fate := self.ends(specs)) != "hang":
+                del self.running[i]
+                return self.events(stack, specs, fate)
         return []
 
-    def _ends(self, specs):
-        fate = self._fate(specs)
+    def ends(self, specs):
+        fate = self.fate(specs)
         left = all(spec.run_id in self.leaving for spec in specs)
         return "cancelled" if fate == "hang" and (self.stops or left) else fate
 
-    def _events(self, stack, specs, fate):
+    def events(self, stack, specs, fate):
         if fate == "raise":
             return [Failed(stack, "ValueError: no such data", "Traceback ...\nValueError: no such data")]
         if fate == "exhaust":
@@ -66,7 +68,7 @@ class FakeExecutor:
             return [Lost(stack, "its worker died (ActorDiedError)")]
         error = 0.25 if fate == "done" else 0.9
         states = ["cancelled" if spec.run_id in self.leaving else fate for spec in specs]
-        results = [self._result_of(spec, state, error) for spec, state in zip(specs, states, strict=True)]
+        results = [self.result_of(spec, state, error) for spec, state in zip(specs, states, strict=True)]
         records = [Recorded(stack, record) for result in results for record in result.history]
         return [*records, Finished(stack, results)]
 
@@ -85,6 +87,7 @@ class Saved:
 
     def __init__(self, executor=None, steps=None):
         self._executor, self._steps = executor, steps or {}
+        self.dropped = []
 
     def begun(self):
         return self._steps
@@ -93,4 +96,4 @@ class Saved:
         return set() if self._executor is None else self._executor.kept
 
     def drop(self, run_ids):
-        pass
+        self.dropped += run_ids

@@ -8,11 +8,14 @@ from collections import Counter
 from itertools import pairwise
 from pathlib import Path
 
+import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from orchestrator.host.process import this_process
+from orchestrator.scheduling.options import SchedulerOptions
 from orchestrator.scheduling.scheduler import Scheduler
+from orchestrator.scheduling.write_buffer import WriteBuffer
 from orchestrator.store.requests import Inbox, Request, add
 from orchestrator.store.table import Table
 from orchestrator.workers.executor import Began, Failed, Finished, Left, Lost, Place, Recorded, WentOn
@@ -34,27 +37,28 @@ class Fate(FakeExecutor):
     places = (Place("here", "cpu", 2**40),)
 
     def __init__(self, script, result_of, clock, ask):
-        self._script, self._result_of, self._clock, self._ask = script, result_of, clock, ask
-        self._going, self._leaving = {}, set()
+        self._script, self.result_of, self.clock, self._ask = script, result_of, clock, ask
+        self.running, self._leaving = {}, set()
 
     def submit(self, stack, specs, keep=(), place=None):
         assert self.free
-        self._going[stack] = {spec.run_id: [spec, self._steps(spec)] for spec in specs}
+        self.running[stack] = {spec.run_id: [spec, self._steps(spec)] for spec in specs}
 
     def _steps(self, spec):
-        return list(self._result_of(spec, records=3).history)
+        return list(self.result_of(spec, records=3).history)
 
     def poll(self, timeout):
-        self._clock.now += 0.4
+        self.clock.now += 0.4
         what, which = self._script.pop(0) if self._script else ("end", 0)
         if what == "kill":
+            self.on_kill()
             raise Killed
         if what in ("cancel", "retry", "prioritise", "pause", "resume"):
             self._ask(what, which)
             return []
-        if not self._going:
+        if not self.running:
             return []
-        stack = sorted(self._going)[which % len(self._going)]
+        stack = sorted(self.running)[which % len(self.running)]
         return getattr(self, what)(stack)
 
     def begin(self, stack):
@@ -62,22 +66,22 @@ class Fate(FakeExecutor):
 
     def train(self, stack):
         """A record of every run; those that are to leave have left at the end only."""
-        return [Recorded(stack, left.pop(0)) for _, left in self._going[stack].values() if len(left) > 1]
+        return [Recorded(stack, left.pop(0)) for _, left in self.running[stack].values() if len(left) > 1]
 
     def part(self, stack):
         """Those that are to leave have left, and of those that are not the first is done or has diverged."""
-        runs = self._going[stack]
+        runs = self.running[stack]
         gone = [run_id for run_id in runs if run_id in self._leaving]
         ended = [run_id for run_id in runs if run_id not in gone][: len(runs) > len(gone) + 1]
         left = [(run_id, "cancelled") for run_id in gone] + [(run_id, "diverged") for run_id in ended]
-        results = [self._result_of(runs[run_id][0], state, records=3) for run_id, state in left]
-        self._going[stack] = {run_id: run for run_id, run in runs.items() if run_id not in dict(left)}
+        results = [self.result_of(runs[run_id][0], state, records=3) for run_id, state in left]
+        self.running[stack] = {run_id: run for run_id, run in runs.items() if run_id not in dict(left)}
         return [Left(stack, result) for result in results]
 
     def go_on(self, stack):
         """Goes on behind its first record, as if there had been a checkpoint."""
         found = []
-        for run_id, (_, left) in self._going[stack].items():
+        for run_id, (_, left) in self.running[stack].items():
             if len(left) == 3:
                 first = left.pop(0)
                 found.append(WentOn(stack, Resumed(run_id, first.step, first.flops, first.seconds, (first,))))
@@ -91,25 +95,25 @@ class Fate(FakeExecutor):
 
     def _ended(self, stack, state):
         results = []
-        for run_id, (spec, _) in self._going.pop(stack).items():
+        for run_id, (spec, _) in self.running.pop(stack).items():
             left = run_id in self._leaving
-            results.append(self._result_of(spec, "cancelled" if left else state, records=3))
+            results.append(self.result_of(spec, "cancelled" if left else state, records=3))
         return [Finished(stack, results)]
 
     def fail(self, stack):
-        traceback = f'  File "line {len(self._going.pop(stack))}"\nValueError: no'
+        traceback = f'  File "line {len(self.running.pop(stack))}"\nValueError: no'
         return [Failed(stack, "ValueError: no", traceback, "ValueError")]
 
     def exhaust(self, stack):
-        del self._going[stack]
+        del self.running[stack]
         return [Failed(stack, "OutOfMemoryError: no", "OutOfMemoryError: no", "OutOfMemoryError")]
 
     def die(self, stack):
-        del self._going[stack]
+        del self.running[stack]
         return [Lost(stack, "its worker died")]
 
     def stop(self):
-        self._leaving |= {run_id for runs in self._going.values() for run_id in runs}
+        self._leaving |= {run_id for runs in self.running.values() for run_id in runs}
 
     def leave(self, stack, run_ids):
         self._leaving |= set(run_ids)
@@ -148,21 +152,27 @@ def session(table, plans, script, result_of, clock, ask):
     inbox = Inbox(Path(table.store).with_name("t.db.requests"))
     executor = Fate(script, result_of, clock, ask)
 
-    def sleep(seconds):
-        clock.now += seconds
+    def sleep():
         if not script:
             ask("resume", 0)  # it would wait for ever for somebody to do it
         else:
             executor.poll(0)
 
     names = [plan.sweep for plan in plans]
-    scheduler = Scheduler(table, executor, names, lambda _: None, clock, Saved(), sleep=sleep, inbox=inbox)
-    scheduler._give_back = lambda *_: None
+    scheduler = Scheduler(table, executor, names, SchedulerOptions(Saved()), inbox=inbox, clock=clock)
+    clock.on_sleep = sleep
     try:
-        scheduler.drain()
+        with pytest.MonkeyPatch.context() as patch:
+            executor.on_kill = lambda: patch.setattr(WriteBuffer, "write", dead)
+            scheduler.drain()
     except Killed:
         return True
     return False
+
+
+def dead(*_):
+    """What a process writes that was killed."""
+    raise OSError("killed")
 
 
 @settings(deadline=None, max_examples=25, suppress_health_check=[HealthCheck.too_slow])

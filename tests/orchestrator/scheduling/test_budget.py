@@ -1,4 +1,4 @@
-"""The ledger: what is set aside, charged, lost, and what would unblock what a limit holds back."""
+"""The budget: what is set aside, charged, lost, and what would unblock what a limit holds back."""
 
 import pytest
 
@@ -11,59 +11,63 @@ from trainer.trunk import charged_flops
 
 
 @pytest.fixture
-def opened(planned):
-    """A ledger of one sweep with so many FLOPs to spend, and the sweep's runs, all of one price."""
+def opened(planned, clock):
+    """A budget of one sweep with so many FLOPs to spend, and the sweep's runs, all of one price."""
 
     def open_(most, **said):
         runs = planned(width="16", seeds=4).runs
-        ledger = Budget()
+        budget = Budget(clock)
         row = {"sweep": "small", "charged_flops": 0, "seconds": 0.0, "gpu_seconds": 0.0}
         row["limits"] = {"total_flops": most * run_flops(runs[0]), **said}
-        ledger.open([row], {run.run_id: ["small"] for run in runs})
-        return ledger, runs
+        budget.open([row], {run.run_id: ["small"] for run in runs})
+        return budget, runs
 
     return open_
 
 
 def test_what_is_set_aside_cannot_be_spent_twice(opened):
-    ledger, runs = opened(2.5)
-    assert ledger.affordable(runs)[0] == list(runs[:2])
-    ledger.reserve(charged_flops(runs[:2]))
-    kept, reason = ledger.affordable(runs[2:])
+    budget, runs = opened(2.5)
+    assert budget.affordable(runs)[0] == list(runs[:2])
+    budget.reserve(charged_flops(runs[:2]))
+    kept, reason = budget.affordable(runs[2:])
     assert kept == []
     assert reason.startswith("limits.total_flops")
 
 
 def test_an_attempt_that_spends_less_gives_the_rest_back(opened):
-    ledger, runs = opened(2)
+    budget, runs = opened(2)
     price = run_flops(runs[0])
-    ledger.reserve(charged_flops(runs[:2]))
-    assert not ledger.settle(runs[0].run_id, price)
-    assert ledger.affordable(runs[2:])[0] == []
-    assert ledger.settle(runs[1].run_id, 0)  # diverged at once
-    assert ledger.affordable(runs[2:])[0] == [runs[2]]
+    budget.reserve(charged_flops(runs[:2]))
+    assert not budget.settle(runs[0].run_id, price)
+    assert budget.affordable(runs[2:])[0] == []
+    assert budget.settle(runs[1].run_id, 0)  # diverged at once
+    assert budget.affordable(runs[2:])[0] == [runs[2]]
 
 
-def test_time_counts_while_any_run_of_the_sweep_trains_and_a_share_of_each_gpu(opened):
-    ledger, runs = opened(9, hours=1, gpu_hours=0.5)
-    ledger.pass_time(HOUR / 2, [], 0.25)
-    assert ledger.affordable(runs[:1])[1] == ""
-    ledger.pass_time(HOUR / 2, [[run] for run in runs[:2]], 0.25)  # two slots of four: half a GPU for half an hour
-    assert ledger.seconds() == {"small": HOUR / 2}
-    assert ledger.affordable(runs[:1])[1] == ""
-    ledger.pass_time(HOUR / 2, [[run] for run in runs[:2]], 0.25)
-    assert ledger.affordable(runs[:1]) == ([], "limits.hours 1 reached")
-    ledger, runs = opened(9, gpu_hours=0.5)
-    ledger.pass_time(HOUR, [[run] for run in runs[:2]], 0.25)
-    assert ledger.affordable(runs[:1]) == ([], "limits.gpu_hours 0.5 reached")
+def test_time_counts_while_any_run_of_the_sweep_trains_and_a_share_of_each_gpu(opened, clock):
+    budget, runs = opened(9, hours=1, gpu_hours=0.5)
+    clock.now += HOUR / 2
+    budget.pass_time([], 0.25)
+    assert budget.affordable(runs[:1])[1] == ""
+    clock.now += HOUR / 2
+    budget.pass_time([[run] for run in runs[:2]], 0.25)  # two slots of four: half a GPU for half an hour
+    assert budget.seconds() == {"small": HOUR / 2}
+    assert budget.affordable(runs[:1])[1] == ""
+    clock.now += HOUR / 2
+    budget.pass_time([[run] for run in runs[:2]], 0.25)
+    assert budget.affordable(runs[:1]) == ([], "limits.hours 1 reached")
+    budget, runs = opened(9, gpu_hours=0.5)
+    clock.now += HOUR
+    budget.pass_time([[run] for run in runs[:2]], 0.25)
+    assert budget.affordable(runs[:1]) == ([], "limits.gpu_hours 0.5 reached")
 
 
 def test_a_run_of_two_sweeps_needs_the_means_of_both(opened):
-    ledger, runs = opened(9)
+    budget, runs = opened(9)
     row = {"sweep": "poor", "charged_flops": 0, "seconds": 0.0, "gpu_seconds": 0.0, "limits": {"total_flops": 1}}
     owners = {run.run_id: ["small"] for run in runs} | {runs[0].run_id: ["small", "poor"]}
-    ledger.open([row], owners)
-    assert ledger.affordable(runs)[0] == list(runs[1:])
+    budget.open([row], owners)
+    assert budget.affordable(runs)[0] == list(runs[1:])
 
 
 @pytest.fixture

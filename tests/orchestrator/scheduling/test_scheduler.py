@@ -7,7 +7,8 @@ from collections import Counter
 import pytest
 
 from orchestrator.host.usage import Usage
-from orchestrator.scheduling.scheduler import GRACE, MOST_LOSSES, RECORDS
+from orchestrator.scheduling.failures import MOST_LOSSES
+from orchestrator.scheduling.scheduler import GRACE, RECORDS
 from orchestrator.sweep.planner import run_flops
 from orchestrator.workers.executor import Finished, Measured, Noted, Place, Recorded, WentOn
 from tests.orchestrator.fakes import Saved
@@ -46,10 +47,10 @@ def test_records_reach_the_history(begin, table, result_of):
     assert Counter(table.frame("history")["run_id"]) == wanted
 
 
-def test_records_of_a_run_in_training_reach_the_table_in_half_a_second_together(begin, table, result_of):
+def test_records_of_a_run_in_training_reach_the_table_in_half_a_second_together(begin, table, result_of, clock):
     scheduler, executor, made = begin(lambda specs: "hang", width="16", lr="1e-3", epochs="40", seeds=1)
     (run,) = made.runs
-    records, seen, began = list(result_of(run, records=40).history), [], scheduler._clock()
+    records, seen, began = list(result_of(run, records=40).history), [], clock()
 
     def a_record_every_tenth_of_a_second(timeout):
         clock.now += 0.1
@@ -58,7 +59,6 @@ def test_records_of_a_run_in_training_reach_the_table_in_half_a_second_together(
             return [Recorded(0, records.pop(0))]
         return [Finished(0, [result_of(run, records=40)])]
 
-    clock = scheduler._clock
     executor.poll = a_record_every_tenth_of_a_second
     scheduler.drain()
     assert all(heard - written <= 10 * (RECORDS + 0.1) for _, written, heard in seen)
@@ -162,7 +162,7 @@ def test_a_bug_in_the_coordinator_leaves_nothing_running(begin, table):
 def test_a_run_that_goes_on_keeps_its_records_and_is_charged_once(begin, table, result_of):
     scheduler, executor, made = begin(width="16", seeds=2)
     whole = {run.run_id: result_of(run, "done", 0.25) for run in made.runs}
-    events = executor._events
+    events = executor.events
 
     def goes_on(stack, specs, fate):
         """The records of the first half come with the checkpoint, the others as they are made."""
@@ -172,7 +172,7 @@ def test_a_run_that_goes_on_keeps_its_records_and_is_charged_once(begin, table, 
         made = [event for event in rest if event.record not in halves]
         return [*(WentOn(stack, r) for r in resumed), Noted(stack, "a disk is full"), *made, end]
 
-    executor._events = goes_on
+    executor.events = goes_on
     end = scheduler.drain()
     assert end.message == "a disk is full"
     assert end.spent == end.flops == table.frame()["flops"].sum()
@@ -245,7 +245,7 @@ def test_a_parent_that_was_not_kept_is_trained_again(begin, table, planned):
 def test_a_parent_that_was_kept_is_left_alone(begin, table):
     scheduler, executor, made = begin(width="16", seeds="1", more=CHAIN)
     executor.kept.add(made.runs[0].run_id)
-    table.queue.finish([executor._result_of(made.runs[0])], table.queue.claim([made.runs[0].run_id]))
+    table.queue.finish([executor.result_of(made.runs[0])], table.queue.claim([made.runs[0].run_id]))
     scheduler.drain()
     assert sum(map(len, executor.submitted)) == 4
 
@@ -321,14 +321,15 @@ def test_a_stack_larger_than_the_device_is_cut_before_it_is_tried(begin, table):
 
 def test_what_peaks_taught_is_kept_with_the_table(begin, table):
     scheduler, executor, _ = begin(width="16", seeds=1)
-    executor._events = lambda stack, specs, fate: [
+    executor.events = lambda stack, specs, fate: [
         Measured(stack, Usage(peak_memory=12345)),
-        Finished(stack, [executor._result_of(s, "done") for s in specs]),
+        Finished(stack, [executor.result_of(s, "done") for s in specs]),
     ]
     scheduler.drain()
     assert table.devices["memory"]["cpu"]["context"] == 12345
     again, _, _ = begin(width="16", seeds=2)
-    assert again._memory.to_dict() == table.devices["memory"]
+    again.drain()
+    assert table.devices["memory"]["cpu"]["context"] == 12345
 
 
 # Ctrl-C
@@ -374,7 +375,7 @@ def test_a_stop_that_was_not_heard_is_said_again(begin, table):
     scheduler, executor, _ = begin(
         lambda specs: "hang" if executor.stops < deaf else "cancelled", slots=1, width="16", seeds=1
     )
-    executor._ends = executor._fate
+    executor.ends = executor.fate
     sent = []
     executor.on_poll = lambda: sent or (sent.append(1), os.kill(os.getpid(), signal.SIGINT))
     scheduler.drain()

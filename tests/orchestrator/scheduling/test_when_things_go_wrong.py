@@ -49,7 +49,7 @@ def test_a_sweep_whose_runs_raise_the_same_is_paused_and_says_so(begin, table):
 def test_three_runs_that_raise_different_things_pause_nothing(begin, table):
     scheduler, executor, _ = begin(lambda specs: "raise", slots=1, width="16", seeds=5)
     number = iter(range(100))
-    executor._events = lambda stack, specs, fate: [
+    executor.events = lambda stack, specs, fate: [
         Failed(stack, "ValueError: x", f'Traceback\n  File "loop.py", line {next(number)}, in f\nValueError: x')
     ]
     scheduler.drain()
@@ -112,7 +112,7 @@ def test_a_run_whose_loss_stays_above_chance_leaves_its_stack_and_is_a_datum(beg
             return [Recorded(0, record) for record in history]
         return usual(timeout)
 
-    executor._events, executor.poll = events, poll
+    executor.events, executor.poll = events, poll
     end = scheduler.drain()
     assert executor.leaving == {bad.run_id}
     frame = table.frame().set_index("run_id")
@@ -148,12 +148,11 @@ def test_a_table_that_somebody_locks_is_waited_for_and_nothing_is_lost(begin, ta
         if next(locked, None):
             other.execute("BEGIN IMMEDIATE")
 
-    def sleep(seconds, usual=clock.sleep):
-        usual(seconds)
+    def sleep():
         if other.in_transaction:
             other.execute("ROLLBACK")
 
-    executor.on_poll, scheduler._retry._sleep = poll, sleep
+    executor.on_poll, clock.on_sleep = poll, sleep
     scheduler.drain()
     other.close()
     assert states(table) == {"done": 4}
@@ -183,7 +182,7 @@ def test_a_request_that_cannot_be_obeyed_for_now_is_obeyed_in_the_end(
     """The table is locked, or the disk too full for the answer: the request stays, and so does the coordinator."""
     pragma("busy_timeout = 10")
     inbox, said, tries = inbox_of(table.store), [], iter([True])
-    scheduler, executor, made = begin(on_progress=lambda p: said.append(p.message), how={"inbox": inbox})
+    scheduler, executor, made = begin(on_progress=lambda p: said.append(p.message), inbox=inbox)
     other = sqlite3.connect(table.store, isolation_level=None)
 
     def full(path, said, usual=requests._write):
@@ -197,14 +196,13 @@ def test_a_request_that_cannot_be_obeyed_for_now_is_obeyed_in_the_end(
             if where == "table":
                 other.execute("BEGIN IMMEDIATE")
 
-    def sleep(seconds, usual=clock.sleep):
-        usual(seconds)
+    def sleep():
         if other.in_transaction:
             other.execute("ROLLBACK")
 
     answers = []
     monkeypatch.setattr(requests, "_write", full)
-    executor.on_poll, scheduler._retry._sleep = poll, sleep
+    executor.on_poll, clock.on_sleep = poll, sleep
     scheduler.drain()
     other.close()
     assert any("waiting, nothing is lost" in line for line in said)
@@ -220,16 +218,15 @@ def test_a_full_disk_is_waited_for_and_nothing_is_lost(begin, table, clock, prag
     full = pragma("page_count")
     pragma(f"max_page_count = {full}")
 
-    def sleep(seconds, usual=clock.sleep):
-        usual(seconds)
+    def sleep():
         pragma("max_page_count = 1000000")
 
-    executor._result_of = lambda *a, usual=executor._result_of: replace(r := usual(*a), history=grown(r))
+    executor.result_of = lambda *a, usual=executor.result_of: replace(r := usual(*a), history=grown(r))
 
     def grown(result):
         return tuple(replace(result.history[0], step=i + 1) for i in range(2000))
 
-    scheduler._retry._sleep = sleep
+    clock.on_sleep = sleep
     scheduler.drain()
     assert "the disk is full: waiting, nothing is lost" in said
     assert states(table) == {"done": 4}
@@ -244,7 +241,7 @@ def test_another_error_of_the_database_is_not_waited_for(begin, table):
             other.execute("DROP TABLE history")
 
     executor.on_poll = drop
-    executor._fate = lambda specs: "done"
+    executor.fate = lambda specs: "done"
     with pytest.raises(Exception, match="no such table"):
         scheduler.drain()
 
@@ -258,7 +255,7 @@ def live(begin, table):
 
     def begun(asks, fate=lambda specs: "done", **said):
         inbox = inbox_of(table.store)
-        scheduler, executor, made = begin(fate, how={"inbox": inbox}, **said)
+        scheduler, executor, made = begin(fate, inbox=inbox, **said)
         polls = []
 
         def poll():
@@ -290,30 +287,36 @@ def test_what_is_cancelled_in_training_leaves_and_the_rest_of_its_stack_goes_on(
 
 def test_what_has_left_its_stack_has_ended_whatever_becomes_of_the_others(begin, table, result_of):
     """A run diverges and one is cancelled while two train on; then their worker dies."""
+    inbox, files, seen = inbox_of(table.store), Saved(), []
     scheduler, executor, made = begin(
-        lambda specs: "done" if len(specs) == 1 else "hang", slots=1, width="16", seeds=4
+        lambda specs: "done" if len(specs) == 1 else "hang",
+        slots=1,
+        width="16",
+        seeds=4,
+        inbox=inbox,
+        files=files,
     )
     bad, unwanted, *others = made.runs
-    seen, dropped = [], []
-    scheduler._files.drop = dropped.extend
 
     def poll(timeout, usual=executor.poll):
         seen.append(states(table))
         if len(seen) == 1:
-            scheduler.end(unwanted.run_id, "cancelled", "cancelled by hand")
-            return [Left(0, result_of(bad, "diverged")), Left(0, result_of(unwanted, "cancelled"))]
+            inbox.ask(Request("cancel", (unwanted.run_id,)))
+            return []
         if len(seen) == 2:
-            executor._going.clear()
+            return [Left(0, result_of(bad, "diverged")), Left(0, result_of(unwanted, "cancelled"))]
+        if len(seen) == 3:
+            executor.running.clear()
             return [Lost(0, "its worker died")]
         return usual(timeout)
 
     executor.poll = poll
     end = scheduler.drain()
-    assert seen[1] == {"diverged": 1, "cancelled": 1, "running": 2}
+    assert seen[2] == {"diverged": 1, "cancelled": 1, "running": 2}
     assert states(table) == {"diverged": 1, "cancelled": 1, "done": 2}
     assert (end.done, end.diverged, end.cancelled) == (2, 1, 1)
     assert executor.submitted[1:] == [[run.run_id] for run in others]
-    assert dropped == [bad.run_id]
+    assert files.dropped == [bad.run_id]
     attempts = table.frame("attempts")
     assert Counter(attempts["outcome"]) == {"diverged": 1, "cancelled": 1, "lost": 2, "done": 2}
 
@@ -321,7 +324,7 @@ def test_what_has_left_its_stack_has_ended_whatever_becomes_of_the_others(begin,
 def test_a_run_that_is_to_leave_when_its_worker_dies_is_cancelled(live, table):
     ask = {1: [Request("cancel", ("small",))]}
     scheduler, executor, _ = live(ask, lambda specs: "die" if executor.leaving else "hang", slots=1, width="16")
-    executor._ends = executor._fate
+    executor.ends = executor.fate
     scheduler.drain()
     assert states(table) == {"cancelled": 2}
     assert len(executor.submitted) == 1
@@ -341,13 +344,12 @@ def test_a_paused_sweep_starts_nothing_more_until_it_is_resumed(live, table, clo
     scheduler, _, _ = live({1: [Request("pause")]}, slots=1, width="[16, 24, 40]", seeds=1)
     slept = []
 
-    def sleep(seconds):
+    def sleep():
         slept.append(states(table))
-        clock.now += seconds
         if len(slept) == 3:
-            scheduler._inbox.ask(Request("resume"))
+            inbox_of(table.store).ask(Request("resume"))
 
-    scheduler._sleep = sleep
+    clock.on_sleep = sleep
     scheduler.drain()
     assert slept[:3] == [{"done": 1, "queued": 2}] * 3  # what was in training came to its end
     assert states(table) == {"done": 3}
@@ -387,8 +389,8 @@ def test_a_sweep_of_which_a_hundredth_is_next_to_nothing_has_no_smoke_test(plann
     ("loss", "error", "passes"), [(5.0, 0.9, False), (2.29, 0.9, False), (2.2, 0.9, True), (5.0, 0.7, True)]
 )
 def test_a_sweep_begins_where_its_smoke_test_beats_chance(begin, table, result_of, loss, error, passes):
-    scheduler, executor, made = begin(how={"smoke_test": True}, **LONG)
-    usual, ids = executor._result_of, {run.run_id for run in made.runs}
+    scheduler, executor, made = begin(smoke_test=True, **LONG)
+    usual, ids = executor.result_of, {run.run_id for run in made.runs}
 
     def results(spec, state, own):
         made = usual(spec, state, own)
@@ -396,7 +398,7 @@ def test_a_sweep_begins_where_its_smoke_test_beats_chance(begin, table, result_o
             return made
         return replace(made, history=tuple(replace(r, loss=loss, error=error) for r in made.history))
 
-    executor._result_of = results
+    executor.result_of = results
     end = scheduler.drain()
     assert set(executor.submitted[0]).isdisjoint(ids)
     (row,) = table.sweeps()
@@ -418,20 +420,20 @@ def test_a_sweep_begins_where_its_smoke_test_beats_chance(begin, table, result_o
 
 def test_a_smoke_test_waits_for_the_first_worker_to_be_ready(begin, table, clock):
     """A worker is found ready as the executor is polled."""
-    scheduler, executor, _ = begin(how={"smoke_test": True}, **LONG)
+    scheduler, executor, _ = begin(smoke_test=True, **LONG)
     polls, slots = [], executor.slots
     executor.slots = 0
     executor.on_poll = lambda: polls.append(1) or setattr(executor, "slots", slots if len(polls) > 2 else 0)
-    scheduler._sleep = lambda _: pytest.fail("it slept, and nobody looked for workers")
+    clock.on_sleep = lambda: pytest.fail("it slept, and nobody looked for workers")
     scheduler.drain()
     assert states(table) == {"done": 8}
 
 
 def test_a_smoke_test_that_raises_pauses_its_sweep_and_one_whose_worker_dies_is_sent_again(begin, table):
-    scheduler, executor, _ = begin(how={"smoke_test": True}, **LONG)
+    scheduler, executor, _ = begin(smoke_test=True, **LONG)
     deaths = iter([True])
-    usual = executor._events
-    executor._events = lambda stack, specs, fate: (
+    usual = executor.events
+    executor.events = lambda stack, specs, fate: (
         [Lost(stack, "it died")] if next(deaths, None) else usual(stack, specs, "raise")
     )
     scheduler.drain()
@@ -441,14 +443,14 @@ def test_a_smoke_test_that_raises_pauses_its_sweep_and_one_whose_worker_dies_is_
 
 
 def test_a_sweep_that_has_trained_before_needs_no_smoke_test(begin, table, result_of):
-    scheduler, executor, made = begin(how={"smoke_test": True}, **LONG)
+    scheduler, executor, made = begin(smoke_test=True, **LONG)
     table.queue.finish([result_of(made.runs[0])], table.queue.claim([made.runs[0].run_id]))
     scheduler.drain()
     assert {run_id for stack in executor.submitted for run_id in stack} == {run.run_id for run in made.runs[1:]}
 
 
 def test_an_interrupt_while_the_smoke_test_trains_leaves_everything_queued(begin, table):
-    scheduler, executor, _ = begin(lambda specs: "hang", how={"smoke_test": True}, **LONG)
+    scheduler, executor, _ = begin(lambda specs: "hang", smoke_test=True, **LONG)
     sent = []
     executor.on_poll = lambda: sent or (sent.append(1), os.kill(os.getpid(), signal.SIGINT))
     scheduler.drain()

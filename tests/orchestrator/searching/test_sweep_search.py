@@ -37,7 +37,7 @@ def run(path, text, executor=None):
             table.queue.enqueue(planned)
         table.queue.recover()
         search = SweepSearch(table, sweep) if sweep.search else None
-        Scheduler(table, executor or InlineExecutor("cpu"), [sweep.sweep], search=search).drain()
+        Scheduler(table, executor or InlineExecutor("cpu"), [sweep.sweep], source=search).drain()
         return table.frame("runs", sweep.sweep)
 
 

@@ -20,6 +20,7 @@ import sqlalchemy as sa
 
 import orchestrator
 from orchestrator.host.speed import Speed
+from orchestrator.scheduling.options import SchedulerOptions
 from orchestrator.scheduling.scheduler import Scheduler
 from orchestrator.scheduling.write_buffer import WriteBuffer
 from orchestrator.store import schema
@@ -278,7 +279,7 @@ def coordinators(store, planned, result_of):
 
     def drain(executor):
         with Table(store, writable=True) as table:
-            Scheduler(table, executor, [made.sweep], inbox=Changes(table), speed=ONE_EACH).drain()
+            Scheduler(table, executor, [made.sweep], SchedulerOptions(speed=ONE_EACH), inbox=Changes(table)).drain()
 
     with Table(store) as table, ThreadPoolExecutor(2) as both:
         at_work = [both.submit(drain, executor) for executor in executors]

@@ -65,7 +65,7 @@ def test_a_stack_yields_its_records_and_then_ends_once(executor, runs):
     assert isinstance(began, Began)
     assert began.worker.alive()
     assert isinstance(metered, Measured)
-    assert metered.used.peak_memory > 1e6
+    assert metered.usage.peak_memory > 1e6
     assert all(isinstance(event, Recorded) for event in records)
     assert isinstance(end, Finished)
     assert [result.run_id for result in end.results] == [spec.run_id for spec in specs]

@@ -6,6 +6,7 @@ import torch
 import orchestrator
 from orchestrator import plan, read_sweep
 from orchestrator.host.speed import measure
+from orchestrator.scheduling.options import SchedulerOptions
 from orchestrator.scheduling.scheduler import Scheduler
 from orchestrator.store.table import Table
 from orchestrator.workers.ray_executor import RayExecutor
@@ -49,7 +50,7 @@ def cramped(tmp_path, text):
     with Table(tmp_path / "t.db", writable=True) as table:
         table.queue.enqueue(plan(read_sweep(text)))
         try:
-            Scheduler(table, executor, ["small"], files=Files(tmp_path / "c")).drain()
+            Scheduler(table, executor, ["small"], SchedulerOptions(Files(tmp_path / "c"))).drain()
         finally:
             executor.close()
         return table.frame("runs"), table.frame("attempts")
