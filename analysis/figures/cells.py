@@ -1,4 +1,4 @@
-"""The points of a figure: one a cell, the mean of its seeds, with a name that tells it apart from the others."""
+"""The points of a figure: one per cell, the mean of its seeds, with a name that distinguishes it."""
 
 from __future__ import annotations
 
@@ -13,19 +13,19 @@ from analysis.table import columns, seeds
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-TELLING = (
+NAMING = (
     *("sweep", "model", "family", "dataset", "dataset_size", "epochs", "examples", "batch_size", "lr", "optimizer"),
     *("weight_decay", "schedule", "augment", "stage"),
 )
-"""Columns that may tell cells apart; those that vary do."""
+"""Columns that name a cell if they vary."""
 _IDS = 3
 
 
 def cell_points(table: pd.DataFrame, x: str, y: str, shade: NDArray[np.float64] | None = None) -> pd.DataFrame:
     """The cells of a checked table as `Chart.points`, with `sd` and `seeds`, in order of first appearance.
 
-    `low` and `high` are one standard deviation of the seeds about the mean, above 1 % of it. `shade` [rows] must be
-    constant inside cells; it is the first row's.
+    `low` and `high` are one standard deviation of the seeds about the mean, at least 1 % of it. `shade` [rows] must
+    be constant inside cells; that of the first row is used.
     """
     cell = seeds.cell_index(table)
     first = np.unique(cell, return_index=True)[1]
@@ -42,11 +42,16 @@ def cell_points(table: pd.DataFrame, x: str, y: str, shade: NDArray[np.float64] 
     ).assign(sd=sd, seeds=averaged["seeds"].to_numpy())
 
 
+def varies(frame: pd.DataFrame, column: str) -> bool:
+    """Whether a column has two values or more; a missing value counts as one."""
+    return len(frame[column].unique()) > 1
+
+
 def _names(table: pd.DataFrame, cell: NDArray[np.intp], first: NDArray[np.intp]) -> list[str]:
     """`B-1/Wi-64, dataset_size 360, 5 seeds, runs 1a2b3c4d 5e6f7a8b and 3 more` of each cell."""
-    telling = [name for name in TELLING if name in table and (name == "model" or len(table[name].unique()) > 1)]
-    said = [[_said(name, value) for name, value in row.items()] for row in _rows(table.iloc[first][telling])]
-    parts = [said, [[f"{n} seeds"] if n > 1 else [] for n in np.bincount(cell)]]
+    naming = [name for name in NAMING if name in table and (name == "model" or varies(table, name))]
+    values = [[_text(name, value) for name, value in row.items()] for row in _rows(table.iloc[first][naming])]
+    parts = [values, [[f"{n} seeds"] if n > 1 else [] for n in np.bincount(cell)]]
     if columns.RUN in table:
         parts.append([[_runs(ids)] for ids in table[columns.RUN].astype(str).str[:8].groupby(cell).unique()])
     return [", ".join(word for words in row for word in words if word) for row in zip(*parts, strict=True)]
@@ -61,7 +66,7 @@ def _rows(frame: pd.DataFrame) -> list[dict[str, object]]:
     return [dict(zip(frame.columns, row, strict=True)) for row in frame.itertuples(index=False)]
 
 
-def _said(name: str, value: object) -> str:
+def _text(name: str, value: object) -> str:
     if pd.isna(value):  # type: ignore[call-overload]
         return ""
     if name in ("model", "sweep", "family", "dataset"):

@@ -1,6 +1,7 @@
-"""A figure as plain data: exactly what will be drawn, in the units of its axes, before any drawing library.
+"""A figure as plain data: exactly what will be drawn, in the units of its axes, independent of any drawing library.
 
-Every `describe_*` returns a `Chart`; `analysis.figures.plots` draws it on paper, `analysis.report.page` on a page.
+Every `describe_*` returns a `Chart`; `analysis.figures.plots` draws it with matplotlib, `analysis.report.page` with
+plotly.
 """
 
 from __future__ import annotations
@@ -11,6 +12,8 @@ from typing import TYPE_CHECKING, Any, Literal
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
+
+from analysis.table import columns
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -24,13 +27,13 @@ class Line:
     """A line through `x`, `y` [n], with its band `low`, `high` [n] (NaN: none).
 
     Attributes:
-        inside: [n], false where the line extrapolates, which is drawn dashed.
-        style: `law` is a fit, `curve` one run's training, `link` joins points that belong together, `guide` a
-            mark to compare with, such as zero.
-        shade: value on the chart's colour map; NaN is ink for laws and guides, the one colour for the rest.
-        dash: which of `Chart.dashes` it is; 0 is solid.
-        name: what it is, for the legend and for who points at it; a curve's is its run.
-        group: what a reader can filter by.
+        inside: [n], false where the line extrapolates; that part is drawn dashed.
+        style: `law` is a fit, `curve` the training curve of a run, `link` joins points that belong together,
+            `guide` is a reference line, such as zero.
+        shade: value on the chart's colour map; NaN is ink for laws and guides, the default colour for the rest.
+        dash: index into `Chart.dashes`; 0 is solid.
+        name: text for the legend and the tooltip; for a curve, its run.
+        group: value by which the page filters.
     """
 
     x: Array
@@ -47,19 +50,18 @@ class Line:
 
 @dataclass(frozen=True, eq=False)
 class Chart:
-    """What will be drawn.
+    """A figure to draw.
 
     Attributes:
-        x, y: names of the columns, or of what the axes hold.
-        x_label, y_label: texts with units.
-        points: columns `x`, `y`, `low`, `high` (ends of an error bar; NaN: none), `shade` (NaN without one),
-            `marker` (which of `markers`), `strong` (fitted, or an optimum: drawn full, the others pale),
-            `name` (what a reader who points at it is told) and `group` (what a reader can filter by).
+        x, y: names of the quantities on the axes.
+        x_label, y_label: labels with units.
+        points: columns `x`, `y`, `low`, `high` (ends of an error bar; NaN: none), `shade` (NaN: none), `marker`
+            (index into `markers`), `strong` (fitted, or an optimum: drawn full, the others pale), `name` (tooltip)
+            and `group` (value by which the page filters).
         lines: in the order in which they are drawn.
-        shade_label: what the colours stand for, beside a colour bar; empty for none.
-        shades: names of shades, where their numbers are not names enough. Without a `shade_label` these
-            names are the legend.
-        markers, dashes: names of the kinds of points and of lines; `marker_label`, `dash_label` say of what.
+        shade_label: label of the colour bar; empty for none.
+        shades: names of shades; without a `shade_label` they are the legend.
+        markers, dashes: names of the kinds of points and of lines; `marker_label`, `dash_label` are their titles.
         x_log, y_log: whether the axis is logarithmic.
         annotation: lines of text above the axes, mathtext between dollar signs.
     """
@@ -85,8 +87,13 @@ class Chart:
         return tuple(line for line in self.lines if line.style == style)
 
 
-def line(x: Any, y: Any, *, low: Any = None, high: Any = None, inside: Any = None, **said: Any) -> Line:
-    """A `Line` from anything array-like; without a band, and inside the data, unless told otherwise."""
+def axes(x: str, y: str) -> dict[str, Any]:
+    """The keywords `x`, `y`, `x_label` and `y_label` of a `Chart` of two columns."""
+    return {"x": x, "y": y, "x_label": columns.label(x), "y_label": columns.label(y)}
+
+
+def line(x: Any, y: Any, *, low: Any = None, high: Any = None, inside: Any = None, **attributes: Any) -> Line:
+    """A `Line` from array-likes; by default without a band and inside the data."""
     x, y = np.asarray(x, float), np.asarray(y, float)
     blank = np.full(x.shape, np.nan)
     return Line(
@@ -95,20 +102,12 @@ def line(x: Any, y: Any, *, low: Any = None, high: Any = None, inside: Any = Non
         blank if low is None else np.asarray(low, float),
         blank if high is None else np.asarray(high, float),
         np.ones(x.shape, bool) if inside is None else np.asarray(inside, bool),
-        **said,
+        **attributes,
     )
 
 
-def points(x: Any, y: Any, **said: Any) -> pd.DataFrame:
-    """The frame `Chart.points` from columns: x and y, and those of the others that are known."""
-    plain: dict[str, Any] = {
-        "low": np.nan,
-        "high": np.nan,
-        "shade": np.nan,
-        "marker": 0,
-        "strong": True,
-        "name": "",
-        "group": "",
-    }
+def points(x: Any, y: Any, **others: Any) -> pd.DataFrame:
+    """The frame `Chart.points` from x, y and any of its other columns; the rest get their defaults."""
     frame = pd.DataFrame({"x": np.asarray(x, float), "y": np.asarray(y, float)})
-    return frame.assign(**{**plain, **{name: np.asarray(column) for name, column in said.items()}})
+    frame = frame.assign(low=np.nan, high=np.nan, shade=np.nan, marker=0, strong=True, name="", group="")
+    return frame.assign(**{name: np.asarray(column) for name, column in others.items()})

@@ -1,4 +1,4 @@
-"""The figure of a law: cells, training curves, and the law with its band."""
+"""Figures of one law: cells, training curves, and the law with its band."""
 
 from __future__ import annotations
 
@@ -10,9 +10,11 @@ import numpy as np
 import pandas as pd
 
 from analysis.approaches.frontier import frontier
+from analysis.checks.parts import attempt
 from analysis.figures import chart
-from analysis.figures.cells import cell_points
+from analysis.figures.cells import cell_points, varies
 from analysis.figures.chart import Chart, Line
+from analysis.figures.registry import Figure, FigureError, Findings
 from analysis.fits.quantity import quote
 from analysis.table import columns
 
@@ -22,7 +24,7 @@ if TYPE_CHECKING:
     from analysis.fits.power_law_fit import PowerLawFit
 
 REACH = 3.0
-"""The fit line extrapolates by this factor beyond the data on either side."""
+"""The line of a law extends the data by this factor at both ends."""
 _LINE_POINTS = 200
 
 
@@ -35,17 +37,16 @@ def describe_law(
     colour: str | None = "width",
     history: pd.DataFrame | None = None,
 ) -> Chart:
-    """The figure of `y` against `x`: cells, curves, and the law with its band.
+    """Describe `y` against `x`: cells, training curves, and the law with its band.
 
-    The line is left out without a supported fit: one through points that carry no law would be read as a law.
-    `strong` points are on the frontier, or used by the fit.
+    An unsupported fit has no line. Points on the frontier, or used by the fit, are `strong`.
 
     Args:
-        frame: one row a run. Rows without a finite `y` are left out.
+        frame: one row per run. Rows without a finite `y` are left out.
         fit: the law to show; None shows the points with their frontier.
         x: column of the horizontal axis.
         y: column of the vertical axis.
-        colour: positive column that colours points and curves; one colour where it is None or absent.
+        colour: positive column that colours points and curves; None, or a missing column, for one colour.
         history: records with `run_id`, `x` and `y`; without an `x` column (params, say) there are no curves.
 
     Raises:
@@ -58,10 +59,7 @@ def describe_law(
     points = cell_points(table, x, y, shade)
     curves = _curves(history, table, x, y, shade)
     return Chart(
-        x=x,
-        y=y,
-        x_label=columns.label(x),
-        y_label=columns.label(y),
+        **chart.axes(x, y),
         points=points.assign(strong=_fitted(points, table, fit, x, y)),
         lines=(*curves, *law_line(fit)),
         shade_label=columns.label(colour) if colour and np.isfinite(shade).any() else "",
@@ -70,7 +68,7 @@ def describe_law(
 
 
 def law_line(fit: PowerLawFit | None, *, shade: float = np.nan, name: str = "") -> tuple[Line, ...]:
-    """The law with its band, dashed where it extrapolates; nothing without a supported fit."""
+    """The law with its band, dashed where it extrapolates; none for an unsupported fit."""
     if fit is None or not fit.supported:
         return ()
     low, high = fit.x_range
@@ -82,7 +80,7 @@ def law_line(fit: PowerLawFit | None, *, shade: float = np.nan, name: str = "") 
 def _fitted(
     points: pd.DataFrame, table: pd.DataFrame, fit: PowerLawFit | None, x: str, y: str
 ) -> NDArray[np.bool_]:
-    """Whether each cell was fitted: a frontier keeps cells, a plain fit every row."""
+    """Whether each cell was fitted: a fit of a frontier uses some cells, a plain fit all rows."""
     if fit is not None and "seeds" not in fit.points:
         return np.ones(len(points), dtype=bool)
     chosen = fit.points if fit is not None else frontier(table, x, y)
@@ -91,7 +89,7 @@ def _fitted(
 
 
 def _shades(table: pd.DataFrame, colour: str | None) -> NDArray[np.float64]:
-    """The colour value of each row, NaN where it is not a positive number."""
+    """The colour value of each row; NaN if it is not a positive number."""
     if colour is None or colour not in table or not pd.api.types.is_numeric_dtype(table[colour]):
         return np.full(len(table), np.nan)
     values = table[colour].to_numpy(dtype=float, na_value=np.nan)
@@ -125,13 +123,13 @@ def _annotation(fit: PowerLawFit | None) -> tuple[str, ...]:
         return ()
     if not fit.supported:
         low, high = fit.compatible
-        head = f"no exponent claimed: {low:.2g} to {high:.2g} are compatible"
+        head = f"exponent not identified ({low:.2g} to {high:.2g} remain possible)"
         return (head, *textwrap.wrap(fit.reasons[0].replace("$", r"\$"), 48)[:3])
     return (_formula(fit), f"exponent {fit.quoted('exponent')}, {100 * fit.level:g} % interval")
 
 
 def _formula(fit: PowerLawFit) -> str:
-    """The law in mathtext as floor + (x / scale)^-exponent: the coefficient's unit would mean nothing."""
+    """The law in mathtext as floor + (x / scale)^-exponent; the unit of a coefficient would be meaningless."""
     x, y = (columns.SYMBOLS.get(name, letter) for name, letter in ((fit.x, "x"), (fit.y, "y")))
     log_scale = float(fit.law.log_coefficient[0]) / fit.exponent / math.log(10)
     exponent = quote(fit.exponent, fit.intervals["exponent"])
@@ -141,8 +139,27 @@ def _formula(fit: PowerLawFit) -> str:
 
 
 def power_of_ten(log10: float) -> str:
-    """10^log10 to two digits in mathtext: plain from 0.01 to 9999, otherwise 1.2 x 10^9."""
+    """10^log10 to two digits in mathtext: plain from 0.01 to 9999, otherwise as 1.2 x 10^9."""
     if -2 <= log10 < 4:
         return f"{10**log10:.2g}" if log10 < 2 else f"{10**log10:.0f}"
     whole = math.floor(log10)
     return rf"{10 ** (log10 - whole):.1f}{{\times}}10^{{{whole}}}"
+
+
+def _error_against(x: str, heading: str) -> Figure:
+    def describe(findings: Findings) -> Chart:
+        if x not in findings.axes:
+            raise FigureError(f"error against {x} is not a law of this task")
+        fit, why_not = attempt(lambda: findings.law(x))
+        if fit is None and findings.done[x].nunique() < 2:
+            raise FigureError(why_not)
+        colour = "width" if varies(findings.done, "width") else None
+        records = findings.history if x == "flops" else None
+        return describe_law(findings.done, fit, x=x, colour=colour, history=records)
+
+    return Figure(heading, describe)
+
+
+ERROR_VS_FLOPS = _error_against("flops", "Error against compute")
+ERROR_VS_PARAMS = _error_against("params", "Error against parameters")
+ERROR_VS_EXAMPLES = _error_against("examples", "Error against examples")

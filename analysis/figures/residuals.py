@@ -1,4 +1,4 @@
-"""Figures that check a fit: its residuals, and whether intervals hold as often as they say."""
+"""Figures that check a fit: its residuals, its predictions of held-out runs, the coverage of its intervals."""
 
 from __future__ import annotations
 
@@ -8,8 +8,10 @@ import numpy as np
 import pandas as pd
 from scipy.special import betaincinv
 
+from analysis.checks.parts import attempt
 from analysis.figures import chart
 from analysis.figures.chart import Chart
+from analysis.figures.registry import Figure, FigureError, Findings
 from analysis.table import columns
 
 if TYPE_CHECKING:
@@ -18,7 +20,7 @@ if TYPE_CHECKING:
 
 
 def describe_residuals(fit: PowerLawFit) -> Chart:
-    """Residuals of log y, in percent against x: scatter where the law holds, a bend where it does not."""
+    """Describe the residuals of log y in percent against x: scatter if the law holds, a bend if it does not."""
     x = fit.points[fit.x].to_numpy(dtype=float)
     y = fit.points[fit.y].to_numpy(dtype=float)
     residual = 100 * (np.log(y) - np.log(fit.law.predict(x)[0]))
@@ -35,22 +37,22 @@ def describe_residuals(fit: PowerLawFit) -> Chart:
     )
 
 
-def describe_held_out(found: Validation) -> Chart:
-    """How far off each law was on the runs held out, in percent rms, against how far beyond its fit they lay."""
-    table = found.table[found.table["log_rmse"] > 0]
-    names = [name for name in found.scores["law"] if (table["law"] == name).any()]
+def describe_held_out(validation: Validation) -> Chart:
+    """Describe the error of each law on held-out runs, in percent rms, against how far they lie beyond the fit."""
+    table = validation.table[validation.table["log_rmse"] > 0]
+    names = [name for name in validation.scores["law"] if (table["law"] == name).any()]
     shades = {float(k): str(name) for k, name in enumerate(names, start=1)}
     parts, links = [], []
     for shade, name in shades.items():
         rows = table[table["law"] == name].sort_values("reach")
-        said = [f"{name}: {100 * share:.0f} % of the held-out runs in its band" for share in rows["covered"]]
-        parts.append(chart.points(rows["reach"], 100 * rows["log_rmse"], shade=shade, name=said))
+        shares = [f"{name}: {100 * share:.0f} % of the held-out runs in its band" for share in rows["covered"]]
+        parts.append(chart.points(rows["reach"], 100 * rows["log_rmse"], shade=shade, name=shares))
         links.append(chart.line(rows["reach"], 100 * rows["log_rmse"], style="link", shade=shade))
     return Chart(
         x="reach",
         y="log_rmse",
-        x_label=f"largest {found.order} held out over largest fitted",
-        y_label=f"error of the prediction of {found.y} (% rms)",
+        x_label=f"largest {validation.order} held out over largest fitted",
+        y_label=f"error of the prediction of {validation.y} (% rms)",
         points=pd.concat(parts, ignore_index=True),
         lines=tuple(links),
         shades=shades,
@@ -58,12 +60,12 @@ def describe_held_out(found: Validation) -> Chart:
 
 
 def describe_coverage(table: pd.DataFrame, *, level: float = 0.95) -> Chart:
-    """How often intervals held the truth, against how often they said: a calibrated method lies on the diagonal.
+    """Describe the coverage of intervals against their nominal level; a calibrated method lies on the diagonal.
 
     Args:
-        table: columns `nominal` (the level that was asked for) and `covered` (the share that held the truth), both
-            in [0, 1]; `n` (intervals tried) gives error bars, exact for a binomial (Clopper, Pearson 1934);
-            `method` names what is compared.
+        table: columns `nominal` (the level) and `covered` (the share that contained the truth), both in [0, 1];
+            `n` (number of intervals) gives error bars, exact for a binomial (Clopper, Pearson 1934); `method` names
+            what is compared.
         level: of the error bars.
 
     Raises:
@@ -76,9 +78,9 @@ def describe_coverage(table: pd.DataFrame, *, level: float = 0.95) -> Chart:
     low, high = np.full((2, covered.size), np.nan)
     if "n" in checked:
         n, tail = checked["n"].to_numpy(dtype=float), (1 - level) / 2
-        held = np.round(covered * n)
-        low = np.where(held > 0, betaincinv(np.maximum(held, 1), n - held + 1, tail), 0.0)
-        high = np.where(held < n, betaincinv(held + 1, np.maximum(n - held, 1), 1 - tail), 1.0)
+        hits = np.round(covered * n)
+        low = np.where(hits > 0, betaincinv(np.maximum(hits, 1), n - hits + 1, tail), 0.0)
+        high = np.where(hits < n, betaincinv(hits + 1, np.maximum(n - hits, 1), 1 - tail), 1.0)
     methods = list(dict.fromkeys(checked["method"].astype(str))) if "method" in checked else []
     shades = {float(k): name for k, name in enumerate(methods, start=1)} if len(methods) > 1 else {}
     shade = np.full(covered.size, np.nan)
@@ -94,10 +96,30 @@ def describe_coverage(table: pd.DataFrame, *, level: float = 0.95) -> Chart:
         x="nominal",
         y="covered",
         x_label="nominal coverage",
-        y_label="share of intervals that held the truth",
+        y_label="share of intervals that contain the truth",
         points=points,
         lines=(diagonal, *links),
         shades=shades,
         x_log=False,
         y_log=False,
     )
+
+
+def _residuals(findings: Findings) -> Chart:
+    """Of the law against compute, else of the first law there is."""
+    laws = {x: attempt(lambda x=x: findings.law(x)) for x in findings.axes}  # type: ignore[misc]
+    fits = {x: fit for x, (fit, _) in laws.items() if fit is not None}
+    if not fits:
+        raise FigureError("; ".join(f"{x}: {why_not}" for x, (_, why_not) in laws.items()))
+    return describe_residuals(fits.get("flops") or next(iter(fits.values())))
+
+
+def _held_out(findings: Findings) -> Chart:
+    validation = findings.verdict.validation
+    if validation is None:
+        raise FigureError(next(text for text in findings.verdict.warnings if "held-out" in text))
+    return describe_held_out(validation)
+
+
+RESIDUALS = Figure("Residuals of the law", _residuals)
+HELD_OUT = Figure("Prediction of the largest budgets, held out", _held_out)

@@ -1,16 +1,18 @@
-"""Figures of runs as they are, told apart by colour, marker and line; and of families side by side."""
+"""Figures of all runs by colour, marker and line; and of families side by side."""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+import textwrap
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pandas as pd
 
 from analysis.figures import chart
-from analysis.figures.cells import cell_points
+from analysis.figures.cells import cell_points, varies
 from analysis.figures.chart import Chart, Line
 from analysis.figures.law import law_line
+from analysis.figures.registry import Figure, FigureError, Findings
 from analysis.figures.style import DASHES, MARKERS
 from analysis.table import columns, seeds
 
@@ -22,7 +24,7 @@ if TYPE_CHECKING:
     from analysis.fits.power_law_fit import PowerLawFit
 
 MOST_MARKERS, MOST_LINES = len(MARKERS), len(DASHES)
-"""Kinds of points and of lines that an eye tells apart."""
+"""Most kinds of points and of lines in one figure."""
 _MOST_NAMES = 8
 
 
@@ -35,22 +37,22 @@ def describe_runs(
     marker: str | None = "dataset_size",
     line: str | None = "epochs",
 ) -> Chart:
-    """Cells as points (mean of seeds, bar of one standard deviation), the best of each kind joined by lines.
+    """Describe cells as points (mean and standard deviation of seeds), the best of each kind joined by lines.
 
-    The paper's figure of error against FLOPs: colour is the model, marker the size of the dataset, line the epochs.
+    As in the paper's figure of error against FLOPs, colour is the model, marker the dataset size, line the epochs.
     Of several cells of one colour, marker and line (other learning rates, say) the one of lowest `y` is `strong`
     and on the line.
 
     Args:
-        frame: one row a run. Rows without a finite `y` are left out.
+        frame: one row per run. Rows without a finite `y` are left out.
         x: column of the horizontal axis, positive.
         y: column of the vertical axis, positive.
-        colour: a positive column, or one of names: those are ordered by `params`, where there is such a column.
+        colour: a positive column, or a column of names, which are ordered by `params` if that column is present.
         marker: a column of at most MOST_MARKERS values; None for one marker.
         line: a column of at most MOST_LINES values whose cells are joined; None joins all of one colour.
 
     Raises:
-        ValueError: a column is missing or unfit, or has more values than can be told apart.
+        ValueError: a column is missing or unfit, or has too many values.
     """
     table, _ = columns.check(frame, [x, y])
     for name in (colour, marker, line):
@@ -64,10 +66,7 @@ def describe_runs(
     same = points.fillna({"shade": 0.0}).groupby(["shade", "dash", "marker", *([] if marker else ["x"])])["y"]
     points = points.assign(strong=points["y"] == same.transform("min"))
     return Chart(
-        x=x,
-        y=y,
-        x_label=columns.label(x),
-        y_label=columns.label(y),
+        **chart.axes(x, y),
         points=points.drop(columns="dash"),
         lines=tuple(_links(points[points["strong"]])),
         shade_label=label,
@@ -80,9 +79,9 @@ def describe_runs(
 
 
 def describe_families(fits: Mapping[str, PowerLawFit], *, annotation: tuple[str, ...] = ()) -> Chart:
-    """Two or more families or recipes side by side: the points of each fit, its law and its band, by name.
+    """Describe families or recipes side by side: the points of each fit, its law and its band, by name.
 
-    `annotation` is for what a comparison found. Raises ValueError for fits of different columns, or none.
+    `annotation` holds lines of text above the axes. Raises ValueError for fits of different columns, or no fits.
     """
     pairs = {(fit.x, fit.y) for fit in fits.values()}
     if len(pairs) != 1:
@@ -95,30 +94,27 @@ def describe_families(fits: Mapping[str, PowerLawFit], *, annotation: tuple[str,
         table = fit.points
         parts.append(cell_points(table, x, y, np.full(len(table), shade)).assign(group=name))
         lines += law_line(fit, shade=shade)
-    said = [f"{name}: exponent {_exponent(fit)}" for name, fit in fits.items()]
+    exponents = [f"{name}: exponent {_exponent(fit)}" for name, fit in fits.items()]
     return Chart(
-        x=x,
-        y=y,
-        x_label=columns.label(x),
-        y_label=columns.label(y),
+        **chart.axes(x, y),
         points=pd.concat(parts, ignore_index=True),
         lines=tuple(lines),
         shades=shades,
-        annotation=(*(text.replace("$", r"\$") for text in said), *annotation),
+        annotation=(*(text.replace("$", r"\$") for text in exponents), *annotation),
     )
 
 
 def few(frame: pd.DataFrame, column: str, most: int) -> str | None:
-    """`column` where the frame has it with 2 to `most` values, so that a figure can tell them apart; else None."""
-    return column if column in frame and 1 < len(_told_apart(frame[column])[1]) <= most else None
+    """`column` if the frame has it with 2 to `most` values, as many as a figure can show; else None."""
+    return column if column in frame and 1 < len(_classes(frame[column])[1]) <= most else None
 
 
 def _exponent(fit: PowerLawFit) -> str:
-    return fit.quoted("exponent") if fit.supported else "not claimed"
+    return fit.quoted("exponent") if fit.supported else "not identified"
 
 
 def _shade(table: pd.DataFrame, colour: str | None) -> tuple[NDArray[np.float64], dict[float, str], str]:
-    """The shade of each row, names for shades, the label of the colour bar. Names are shaded by their `params`."""
+    """The shade of each row, the names of shades, and the label of the colour bar. Names are shaded by `params`."""
     if colour is None:
         return np.full(len(table), np.nan), {}, ""
     if pd.api.types.is_numeric_dtype(table[colour]):
@@ -139,16 +135,16 @@ def _kinds(table: pd.DataFrame, column: str | None, most: int) -> tuple[NDArray[
     """Which kind each row is by the values of a column, and the names of the kinds."""
     if column is None:
         return np.zeros(len(table), dtype=np.intp), ("",)
-    kind, names = _told_apart(table[column])
+    kind, names = _classes(table[column])
     if len(names) > most:
-        raise ValueError(f"column {column!r} has {len(names)} values; a figure tells {most} apart")
+        raise ValueError(f"column {column!r} has {len(names)} values; a figure shows at most {most}")
     return kind, names
 
 
-def _told_apart(values: pd.Series) -> tuple[NDArray[np.intp], tuple[str, ...]]:
-    """The kind of each value, from 0 in sorted order, and the kinds' names.
+def _classes(values: pd.Series) -> tuple[NDArray[np.intp], tuple[str, ...]]:
+    """The kind of each value, from 0 in sorted order, and the names of the kinds.
 
-    Numbers within 10 % of the next are one kind: whole steps leave epochs at 1.96, 1.98 and 2.
+    Numbers within 10 % of the next are one kind: rounding to whole steps gives epochs of 1.96, 1.98 and 2.
     """
     at, inverse = np.unique(
         values.fillna(0) if pd.api.types.is_numeric_dtype(values) else values.astype(str), return_inverse=True
@@ -174,3 +170,33 @@ def _links(best: pd.DataFrame) -> list[Line]:
         for _, part in best.sort_values("x", kind="stable").groupby(["shade", "dash"], dropna=False)
         if len(part) > 1
     ]
+
+
+def _runs(findings: Findings) -> Chart:
+    colour = "model" if varies(findings.done, "model") else None
+    return describe_runs(findings.done, colour=colour, **_kinds_of(findings.done))
+
+
+def _batch_sizes(findings: Findings) -> Chart:
+    if not varies(findings.done, "batch_size"):
+        raise FigureError("one batch size; a figure needs 2")
+    return describe_runs(findings.done, x="batch_size", **_kinds_of(findings.done))
+
+
+def _kinds_of(done: pd.DataFrame) -> dict[str, Any]:
+    return {"marker": few(done, "dataset_size", MOST_MARKERS), "line": few(done, "epochs", MOST_LINES)}
+
+
+def _families(findings: Findings) -> Chart:
+    names = list(dict.fromkeys(findings.done["family"]))
+    if len(names) != 2:
+        raise FigureError(f"{len(names)} families ({', '.join(names)}); the figure is of 2")
+    comparison = findings.comparison
+    ratios = [line for line in comparison.summary().splitlines() if " needs " in line]
+    fits = {str(name).upper(): fit for name, fit in zip(comparison.names, comparison.fits, strict=True)}
+    return describe_families(fits, annotation=tuple(textwrap.wrap(ratios[0], 52)) if ratios else ())
+
+
+RUNS = Figure("Every run", _runs)
+BATCH_SIZE = Figure("Batch sizes", _batch_sizes)
+FAMILIES = Figure("Families side by side", _families)

@@ -1,4 +1,4 @@
-"""First-layer weights as pictures: what each unit of the embedding looks for in an image (paper, figure 5)."""
+"""First-layer weights as pictures, one per unit of the embedding (paper, figure 5)."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class WeightsFigure:
-    """Pictures [n, H, W, C] in [0, 1] and the units that they are of, largest norm first."""
+    """Pictures [n, H, W, C] in [0, 1] and their units [n], largest norm first."""
 
     pictures: NDArray[Any]
     units: NDArray[Any]
@@ -25,19 +25,21 @@ class WeightsFigure:
 def describe_weights(
     weights: ArrayLike, image: tuple[int, int, int], *, most: int = 100, title: str = ""
 ) -> WeightsFigure:
-    """The units of largest norm of a first layer [inputs, units], whose inputs are pixels in the order (H, W, C).
+    """Describe the units of largest norm of a first layer [inputs, units], whose inputs are pixels (H, W, C).
 
     Each picture is scaled by its own largest absolute weight; 0 is mid-grey.
 
-    Raises ValueError where the inputs are no image of that shape, or it has not 1 or 3 channels.
+    Raises ValueError if the number of inputs differs from H W C, or C is not 1 or 3.
     """
-    held = np.asarray(weights, float)
-    if held.ndim != 2 or len(held) != math.prod(image):
-        raise ValueError(f"weights are {list(held.shape)}, expected [{math.prod(image)}, units] for images {image}")
+    layer = np.asarray(weights, float)
+    if layer.ndim != 2 or len(layer) != math.prod(image):
+        raise ValueError(
+            f"weights are {list(layer.shape)}, expected [{math.prod(image)}, units] for images {image}"
+        )
     if image[2] not in (1, 3):
-        raise ValueError(f"images of {image[2]} channels are no pictures; 1 and 3 are")
-    units = np.argsort(-np.linalg.norm(held, axis=0), kind="stable")[:most]
-    chosen = held[:, units].T
+        raise ValueError(f"images have {image[2]} channels; expected 1 or 3")
+    units = np.argsort(-np.linalg.norm(layer, axis=0), kind="stable")[:most]
+    chosen = layer[:, units].T
     scale = np.abs(chosen).max(axis=1, keepdims=True)
     pictures = 0.5 + 0.5 * chosen / np.where(scale > 0, scale, 1)
     return WeightsFigure(pictures.reshape(-1, *image), units, title)

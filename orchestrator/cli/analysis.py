@@ -97,7 +97,7 @@ def plot(
     which: Which = None,
     *,
     store: Store = STORE,
-    figure: Annotated[str, typer.Option(help="one, or several with commas; default: all")] = "",
+    figure: Annotated[str, typer.Option(help="a name or module:name, or several with commas; default: all")] = "",
     fmt: Annotated[str, typer.Option("--format", help="png, svg, pdf, or several with commas")] = "png,svg",
     out: Annotated[Path, typer.Option(help="folder for the figures")] = Path("figures"),
     stage: Stage = None,
@@ -105,13 +105,16 @@ def plot(
 ) -> None:
     """Figures of a sweep, one paper column wide: its runs, its laws with their bands, optima, residuals."""
     from analysis import save
-    from orchestrator.reporting.figures import FIGURES, figures
+    from analysis.figures.registry import FIGURES
+    from orchestrator.reporting.figures import figures
 
     names = [name.strip() for name in figure.split(",") if name.strip()]
     formats = [name.strip() for name in fmt.split(",") if name.strip()]
-    for name in names:
-        if name not in FIGURES:
-            stop(f"--figure {name!r} is unknown; it is one of {', '.join(FIGURES)}")
+    try:
+        for name in names:
+            FIGURES.get(name)
+    except (LookupError, TypeError) as error:
+        stop(f"--figure: {error}")
     for name in formats:
         if name not in FORMATS:
             stop(f"--format {name!r} is unknown; it is one of {', '.join(FORMATS)}")
@@ -122,7 +125,7 @@ def plot(
             say(f"no figure {name}: {why}")
     stem = "-".join(sorted(set(findings.frame["sweep"].dropna())))
     for name, chart in drawn.items():
-        for path in save(chart, out / f"{stem}-{name}", formats):
+        for path in save(chart, out / f"{stem}-{name.rpartition(':')[2]}", formats):
             print(path)
     if why_not and (names or not drawn):
         raise typer.Exit(2)

@@ -1,1 +1,1 @@
-"""A sweep's rows become laws, figures and a page. Read `laws.py` first."""
+"""Reporting: the rows of a sweep become laws (`laws.py`), figures and a page. Read `figures.py` first."""

@@ -1,4 +1,4 @@
-"""Which laws a sweep's table can be asked for: error against params, examples and FLOPs, and the calibration."""
+"""The laws of a sweep: error against params, examples and FLOPs, and the calibration on the Zipf task."""
 
 from __future__ import annotations
 
@@ -14,13 +14,13 @@ if TYPE_CHECKING:
 
 AXES = ("params", "examples", "flops")
 LEAST = 3
-"""Distinct values of x under which there is nothing to fit."""
-_HOW_LONG = ("seed", "budget", "epochs", "examples", "steps", "parent", "parent_cell")
+"""Fewest distinct values of x that can be fitted."""
+_LENGTH = ("seed", "budget", "epochs", "examples", "steps", "parent", "parent_cell")
 
 
 @dataclass(frozen=True)
-class Law:
-    """One axis of a sweep: its fit, or why there is none."""
+class AxisLaw:
+    """Error against one axis: its fit, or why there is none."""
 
     x: str
     fit: PowerLawFit | None
@@ -31,68 +31,70 @@ class Law:
         return {"x": self.x, "fit": self.fit.to_dict() if self.fit else None, "why_not": self.why_not}
 
 
-def laws(results: pd.DataFrame, *, resamples: int = 1000, shift: bool = False) -> list[Law]:
+def laws(results: pd.DataFrame, *, resamples: int = 1000, shift: bool = False) -> list[AxisLaw]:
     """Fit error against every axis of AXES that the finished runs of one sweep vary.
 
-    Each is the law of the frontier: the lowest error for at most so many FLOPs, params or examples, everything
-    else left free; where only one thing was varied there is nothing to choose and all runs count. Where cells
-    share budgets (isoFLOP curves), FLOPs has the best cell of each budget, since whole steps leave cells of one
-    budget a little apart. On the Zipf task only `examples` is a law: its error has no floor and knows nothing of
-    parameters.
+    Each is the law of the frontier: the lowest error for at most so many FLOPs, params or examples, with everything
+    else free. If only one thing was varied, all runs are fitted. If cells share budgets (isoFLOP curves), the law
+    in FLOPs takes the best cell of each budget, since rounding to whole steps leaves cells of one budget a little
+    apart. On the Zipf task only `examples` is a law: its error has no floor and does not depend on params.
     """
     done = results[results["state"] == "done"]
-    zipf = set(done["dataset"]) == {"zipf"}
+    zipf = on_zipf(done)
     return [
         _law(done, x, floor=not zipf, shift=shift, resamples=resamples) for x in (("examples",) if zipf else AXES)
     ]
 
 
-def _law(done: pd.DataFrame, x: str, *, floor: bool, shift: bool, resamples: int) -> Law:
-    from analysis import FitError, fit_frontier, fit_power_law
+def _law(done: pd.DataFrame, x: str, *, floor: bool, shift: bool, resamples: int) -> AxisLaw:
+    from analysis import fit_frontier, fit_power_law
+    from analysis.checks.parts import attempt
 
     distinct = done[x].nunique()
     if distinct < LEAST:
-        return Law(
-            x, None, f"{distinct} distinct values of {x} among {len(done)} finished runs; a law needs {LEAST}"
-        )
-    try:
-        shared = x == "flops" and shares_budgets(done)
-        done = done.assign(flops=done["budget"]) if shared else done
-        kind: Literal["running", "each"] = "each" if shared else "running"
-        if not _traded(done):
-            return Law(x, fit_power_law(done, x=x, floor=floor, shift=shift, resamples=resamples))
-        return Law(x, fit_frontier(done, x=x, kind=kind, floor=floor, shift=shift, resamples=resamples))
-    except (FitError, ValueError) as error:
-        return Law(x, None, str(error))
+        runs = f"{distinct} distinct values of {x} among {len(done)} finished runs"
+        return AxisLaw(x, None, f"{runs}; a law needs {LEAST}")
+    shared = x == "flops" and shares_budgets(done)
+    done = done.assign(flops=done["budget"]) if shared else done
+    kind: Literal["running", "each"] = "each" if shared else "running"
+    if not _several_axes(done):
+        return AxisLaw(x, *attempt(lambda: fit_power_law(done, x=x, floor=floor, shift=shift, resamples=resamples)))
+    return AxisLaw(
+        x, *attempt(lambda: fit_frontier(done, x=x, kind=kind, floor=floor, shift=shift, resamples=resamples))
+    )
 
 
 def shares_budgets(done: pd.DataFrame) -> bool:
-    """Whether cells share budgets, two and more of them each, as isoFLOP curves do."""
+    """Whether budgets are shared by two cells or more on average, as in isoFLOP curves."""
     return bool(done["budget"].nunique() * 2 <= done["cell_id"].nunique())
 
 
-def _traded(done: pd.DataFrame) -> bool:
-    """Whether cells compete: more of them than one axis alone, or budgets alone, would make."""
-    recipe = [name for name in RunSpec.__dataclass_fields__ if name in done and name not in _HOW_LONG]
+def on_zipf(runs: pd.DataFrame) -> bool:
+    """Whether all runs are of the Zipf task."""
+    return set(runs["dataset"]) == {"zipf"}
+
+
+def _several_axes(done: pd.DataFrame) -> bool:
+    """Whether there are more cells than one axis of the recipe alone, or budgets alone, would give."""
+    recipe = [name for name in RunSpec.__dataclass_fields__ if name in done and name not in _LENGTH]
     most = int(done[recipe].nunique().max())
     return 1 < most < done["cell_id"].nunique()
 
 
 def at_stage(results: pd.DataFrame, stage: str) -> pd.DataFrame:
-    """The runs of one stage of a chain, with what the first runs of their chains cost.
+    """The runs of one stage of a chain, with the cost and recipe of the first run of each chain.
 
-    The law that a paper asks for is error of a probe against the compute of what it probes: `flops`, `examples`,
-    `epochs`, `dataset_size`, `budget` and the recipe are those of the run at the beginning, errors the stage's own.
+    The law of a probe is its error against the compute of the model it probes: `flops`, `examples`, `epochs`,
+    `dataset_size`, `budget` and the recipe are those of the first run, errors those of the stage.
     """
-    found = results[results["stage"] == stage]
-    if not (found["parent"] != "").any():
-        return found
+    runs = results[results["stage"] == stage]
+    if not (runs["parent"] != "").any():
+        return runs
     rows = results.drop_duplicates("run_id").set_index("run_id")
-    first = found["parent"]
+    first = runs["parent"]
     while (above := first.map(rows["parent"]).fillna("")).ne("").any():
         first = first.where(above == "", above)
-    taken = {name: first.map(rows[name]).to_numpy() for name in _OF_THE_FIRST}
-    return found.assign(**taken)
+    return runs.assign(**{name: first.map(rows[name]).to_numpy() for name in _OF_THE_FIRST})
 
 
 _OF_THE_FIRST = (
@@ -103,7 +105,7 @@ _OF_THE_FIRST = (
 
 @dataclass(frozen=True)
 class Calibration:
-    """What the instrument measured on a task whose answer is known."""
+    """The exponent measured on a task whose exponent is known."""
 
     measured: float
     interval: tuple[float, float]
@@ -125,8 +127,8 @@ class Calibration:
         )
 
 
-def calibration(results: pd.DataFrame, found: list[Law]) -> Calibration | None:
-    """The fitted exponent of a Zipf sweep beside the exact one; None for any other sweep.
+def calibration(results: pd.DataFrame, fitted: list[AxisLaw]) -> Calibration | None:
+    """Compare the fitted exponent of a Zipf sweep with the exact one; None for any other sweep.
 
     The exact curve is fitted by the same estimator at the same numbers of examples.
     """
@@ -134,21 +136,15 @@ def calibration(results: pd.DataFrame, found: list[Law]) -> Calibration | None:
     from trainer.data.sets import zipf
 
     done = results[results["state"] == "done"]
-    fit = next((law.fit for law in found if law.x == "examples"), None)
+    fit = next((law.fit for law in fitted if law.x == "examples"), None)
     tasks = done[["dataset", "zipf_alpha", "zipf_tokens"]].drop_duplicates()
-    if fit is None or set(done["dataset"]) != {"zipf"} or len(tasks) != 1:
+    if fit is None or not on_zipf(done) or len(tasks) != 1:
         return None
     alpha = tasks["zipf_alpha"].fillna(zipf.DEFAULT_ALPHA).iloc[0]
     tokens = int(tasks["zipf_tokens"].fillna(zipf.DEFAULT_TOKENS).iloc[0])
-    import pandas as pd
-
     distinct = done.drop_duplicates("examples").sort_values("examples")
-    curve = pd.DataFrame(
-        {
-            "examples": distinct["examples"].to_numpy(),
-            "error": zipf.expected_error(distinct["dataset_size"].to_numpy(), alpha, tokens),
-        }
-    )
+    error = zipf.expected_error(distinct["dataset_size"].to_numpy(), alpha, tokens)
+    curve = {"examples": distinct["examples"].to_numpy(), "error": error}
     exact = fit_power_law(curve, x="examples", floor=False, resamples=0)
     theory = zipf.theoretical_exponent(alpha)
     return Calibration(fit.exponent, fit.intervals["exponent"], exact.exponent, theory)

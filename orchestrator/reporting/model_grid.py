@@ -1,4 +1,4 @@
-"""The models that a sweep's family could be built as: every width worth telling apart, priced in closed form."""
+"""The models that a sweep's families can be built as, with params and FLOPs in closed form."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ _SHAPE = ("family", "depth", "inputs", "classes", "expansion")
 
 
 def model_grid(frame: pd.DataFrame) -> pd.DataFrame:
-    """Models of the families, depths and data of a table's runs, at eight widths an octave from 4 to 32768.
+    """Models of the families, depths and data of the runs of a table, at eight widths per octave from 4 to 32768.
 
     Columns `model`, `family`, `depth`, `width`, `params` and its groups, `flops_per_example` (rule `exact`).
     """
@@ -38,10 +38,10 @@ def _widths() -> Iterator[int]:
         width += max(1, (1 << (width.bit_length() - 1)) // _AN_OCTAVE)
 
 
-def _row(said: dict[str, Any], width: int) -> dict[str, Any]:
-    shape = cost.Shape(**said, width=width)
+def _row(fields: dict[str, Any], width: int) -> dict[str, Any]:
+    shape = cost.Shape(**fields, width=width)
     params, ends = cost.params(shape), ("inputs", "classes")
-    named = {name: value for name, value in said.items() if name not in ends}
+    named = {name: value for name, value in fields.items() if name not in ends}
     return {
         "model": model_name(RunSpec(**named, width=width, epochs=1)),
         "family": shape.family,
@@ -56,10 +56,9 @@ def _row(said: dict[str, Any], width: int) -> dict[str, Any]:
 
 
 def run_grid(frame: pd.DataFrame) -> pd.DataFrame:
-    """Runs that would extend a table: its models and those between and beside them, at examples about those seen.
+    """Runs that would extend a table: models and examples of its range, extended by a factor of 4.
 
-    Columns `model`, `params`, `examples`, `flops`: sizes and examples reach a factor of 4 beyond those of the runs,
-    in steps of about 2^(1/2).
+    Columns `model`, `params`, `examples`, `flops`, in steps of about 2^(1/2).
     """
     import numpy as np
 

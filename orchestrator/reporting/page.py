@@ -1,4 +1,4 @@
-"""What the page of a sweep says: its question, its answers in words, its figures, the origin of its numbers."""
+"""The content of a sweep's page: its question, answers in words, figures, tables and provenance."""
 
 from __future__ import annotations
 
@@ -6,10 +6,11 @@ import importlib.metadata
 import platform
 import shlex
 import sys
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from orchestrator.reporting.figures import HEADINGS, Findings, figures
+from orchestrator.reporting.figures import Findings, figures
 from orchestrator.reporting.laws import calibration
 from orchestrator.reporting.model_grid import model_grid
 from orchestrator.store.engine import name_of
@@ -25,49 +26,37 @@ if TYPE_CHECKING:
 
 _VERSIONS = ("torch", "numpy", "pandas", "scipy", "ray", "plotly")
 _AHEAD = 10.0
-"""The allocation is given for the largest compute of the runs, and for this many times as much."""
+"""Allocations are given for the largest compute of the runs, and for this many times as much."""
 
 
 def page_of(sweep: str, question: str, declared: str, store: str, findings: Findings) -> Page:
-    """What the page of a sweep says, from its table."""
+    """The content of a sweep's page, from its table."""
+    from analysis.figures.registry import FIGURES
     from analysis.report.page import Page
 
     charts, _ = figures(findings)
+    headings = {name: FIGURES.get(name).heading for name in charts}
+    captions = _captions(findings)
     return Page(
         title=sweep,
         question=question,
         fits=_fits(findings),
         answers=_answers(findings),
-        charts={HEADINGS[name]: chart for name, chart in charts.items()},
+        charts={headings[name]: chart for name, chart in charts.items()},
         tables=_agreement(findings),
-        captions=_captions(findings, list(charts)),
+        captions={heading: captions[name] for name, heading in headings.items() if name in captions},
         provenance=_provenance(findings.frame, declared, store),
     )
 
 
 def _fits(findings: Findings) -> dict[str, AnyFit]:
-    """The laws of the cards: error against each axis, and the two ways to an allocation."""
-    axes: dict[str, AnyFit | None] = {f"error against {law.x}": law.fit for law in findings.laws}
-    whole = {"isoFLOP minima": isoflop_of(findings), "surface in params and examples": surface_of(findings)}
-    return {name: fit for name, fit in (axes | whole).items() if fit is not None}
+    """The laws of the cards: error against each axis, isoFLOP minima and the surface."""
+    from analysis.checks.parts import attempt
 
-
-def isoflop_of(findings: Findings) -> IsoflopFit | None:
-    """Approach 2, where the sweep is made for it."""
-    try:
-        return findings.isoflop
-    except ValueError:
-        return None
-
-
-def surface_of(findings: Findings) -> SurfaceFit | None:
-    """Approach 3, where there are params and examples enough and error falls with both."""
-    from analysis import FitError
-
-    try:
-        return findings.surface
-    except (FitError, ValueError):
-        return None
+    fits: dict[str, AnyFit | None] = {f"error against {law.x}": law.fit for law in findings.laws}
+    fits["isoFLOP minima"] = attempt(lambda: findings.isoflop)[0]
+    fits["surface in params and examples"] = attempt(lambda: findings.surface)[0]
+    return {name: fit for name, fit in fits.items() if fit is not None}
 
 
 def _answers(findings: Findings) -> list[Answer]:
@@ -78,140 +67,127 @@ def _answers(findings: Findings) -> list[Answer]:
         for law in findings.laws
         if law.fit is None
     ]
-    known = calibration(findings.frame, findings.laws)
-    answers += [Answer(str(known), supported=known.holds)] if known else []
+    zipf = calibration(findings.frame, findings.laws)
+    answers += [Answer(str(zipf), supported=zipf.holds)] if zipf else []
     answers += [*_claims(findings), *_allocations(findings), *_comparison(findings), *_rates(findings)]
     schedules = sorted(findings.frame["schedule"].dropna().unique())
     if len(schedules) > 1:
-        said = f"schedules are mixed here ({', '.join(schedules)}): a difference between them looks like a law"
-        answers.append(Answer(f"{len(schedules)} schedules", caveats=(said,)))
+        caution = f"schedules are mixed ({', '.join(schedules)}): a difference between them looks like a law"
+        answers.append(Answer(f"{len(schedules)} schedules", caveats=(caution,)))
     return answers
 
 
 def _claims(findings: Findings) -> list[Answer]:
-    """What the table supports a claim of, and what it does not."""
-    from analysis import FitError
+    """The claims of the verdict."""
+    from analysis.checks.parts import attempt
     from analysis.report.page import Answer
 
-    try:
-        found = findings.verdict
-    except (FitError, ValueError) as error:
-        return [Answer(f"no verdict: {error}", supported=False)]
-    claims = (found.exponent, found.floor, found.extrapolation)
-    said = [Answer(str(claim).replace("\n ", ","), claim.supported) for claim in claims]
-    more = tuple(text for text in found.warnings if text not in found.fit.warnings)
-    return [*said[:-1], Answer(said[-1].sentence, said[-1].supported, more)]
+    verdict, why_not = attempt(lambda: findings.verdict)
+    if verdict is None:
+        return [Answer(f"no verdict: {why_not}", supported=False)]
+    claims = (verdict.exponent, verdict.floor, verdict.extrapolation)
+    answers = [Answer(str(claim).replace("\n ", ","), claim.supported) for claim in claims]
+    others = tuple(text for text in verdict.warnings if text not in verdict.fit.warnings)
+    return [*answers[:-1], replace(answers[-1], caveats=others)]
 
 
 def _agreement(findings: Findings) -> dict[str, pd.DataFrame]:
-    """What each approach says of the same exponents, where the verdict looked at them side by side."""
+    """The exponents by each approach, if the verdict compared them."""
     import pandas as pd
 
-    from analysis import FitError
     from analysis.checks.agreement import QUANTITIES
+    from analysis.checks.parts import attempt
     from analysis.fits.quantity import quote
 
-    try:
-        found = findings.verdict.agreement
-    except (FitError, ValueError):
-        return {}
-    if found is None:
+    verdict, _ = attempt(lambda: findings.verdict)
+    if verdict is None or verdict.agreement is None:
         return {}
     rows: dict[str, dict[str, str]] = {}
-    for row in found.table.to_dict("records"):
+    for row in verdict.agreement.table.to_dict("records"):
         ends = (row["low"], row["high"])
         value, low, high = (quote(row[name], ends) for name in ("value", "low", "high"))
-        said = row["why_not"] or f"{value} [{low}, {high}]"
-        rows.setdefault(row["approach"], {"approach": row["approach"]})[QUANTITIES[row["quantity"]]] = said
+        cell = row["why_not"] or f"{value} [{low}, {high}]"
+        rows.setdefault(row["approach"], {"approach": row["approach"]})[QUANTITIES[row["quantity"]]] = cell
     return {"The same exponents by every approach": pd.DataFrame(list(rows.values()))}
 
 
 def _allocations(findings: Findings) -> list[Answer]:
-    """What to spend the largest compute on, and ten times as much.
+    """The best use of the largest compute of the runs, and of ten times as much.
 
-    By the surface where the verdict supports its exponent, else by the isoFLOP minima where theirs is supported.
+    By the surface if the verdict supports its exponent, else by the isoFLOP minima if theirs is supported.
     """
-    from analysis import FitError, allocate
+    from analysis import allocate
+    from analysis.checks.parts import attempt
     from analysis.report.page import Answer
 
-    laws = {
-        "the surface": surface_of(findings) if _claimed(findings) else None,
-        "isoFLOP minima": isoflop_of(findings),
-    }
+    verdict, _ = attempt(lambda: findings.verdict)
+    surface = attempt(lambda: findings.surface)[0] if verdict and verdict.exponent.supported else None
+    laws = {"the surface": surface, "isoFLOP minima": attempt(lambda: findings.isoflop)[0]}
     by, fit = next(((name, fit) for name, fit in laws.items() if fit is not None and fit.supported), ("", None))
     if fit is None:
         return []
     models, answers, largest = model_grid(findings.done), [], float(findings.done["flops"].max())
     for budget in (largest, _AHEAD * largest):
-        try:
-            best = allocate(fit, budget, candidates=models)
-        except (FitError, ValueError):
+        best, _ = attempt(lambda budget=budget: allocate(fit, budget, candidates=models))  # type: ignore[misc]
+        if best is None:
             continue
         nearest = f"; nearest model {best.models['model'].iloc[0]}" if len(best.models) else ""
         spent = f"{best.params} params and {best.examples} examples"
-        said = f"by {by}, {budget:.3g} FLOPs are best spent on {spent}{nearest}"
+        sentence = f"by {by}, {budget:.3g} FLOPs are best spent on {spent}{nearest}"
         caveats = tuple(f"at {budget:.3g} FLOPs: {text}" for text in best.warnings if text not in fit.warnings)
-        answers.append(Answer(said, caveats=caveats))
+        answers.append(Answer(sentence, caveats=caveats))
     return answers
 
 
-def _claimed(findings: Findings) -> bool:
-    """Whether the verdict supports the exponent of the surface."""
-    from analysis import FitError
-
-    try:
-        return findings.verdict.exponent.supported
-    except (FitError, ValueError):
-        return False
-
-
 def _comparison(findings: Findings) -> list[Answer]:
-    """What two families pay for equal error, where the sweep has two."""
-    from analysis import FitError
+    """The FLOPs of two families at equal error, if the sweep has two."""
+    from analysis.checks.parts import attempt
     from analysis.report.page import Answer
 
     if findings.frame["family"].nunique() != 2:
         return []
-    try:
-        found = findings.comparison
-    except (FitError, ValueError):
+    comparison, _ = attempt(lambda: findings.comparison)
+    if comparison is None:
         return []
-    lines = [line for line in found.summary().splitlines() if not line.startswith("  caution: ")]
-    return [Answer(line, found.supported, found.warnings if line == lines[0] else ()) for line in lines]
+    lines = [line for line in comparison.summary().splitlines() if not line.startswith("  caution: ")]
+    return [Answer(line, comparison.supported, comparison.warnings if line == lines[0] else ()) for line in lines]
 
 
 def _rates(findings: Findings) -> list[Answer]:
+    from analysis.checks.parts import attempt
     from analysis.report.page import Answer
 
-    try:
-        found = findings.learning_rates
-    except ValueError:
+    rates, _ = attempt(lambda: findings.learning_rates)
+    if rates is None:
         return []
-    flagged = [row for row in found.best.to_dict("records") if row["flag"]]
-    of_all = f"{len(found.best) - len(flagged)} of {len(found.best)} designs"
+    flagged = [row for row in rates.best.to_dict("records") if row["flag"]]
+    of_all = f"{len(rates.best) - len(flagged)} of {len(rates.best)} designs"
     caveats = tuple(f"{row['model']}: {row['flag']}" for row in flagged)
-    return [Answer(f"the best learning rate lies inside its grid for {of_all}", found.settled, caveats)]
+    return [Answer(f"the best learning rate lies inside its grid for {of_all}", rates.settled, caveats)]
 
 
-def _captions(findings: Findings, names: list[str]) -> dict[str, str]:
-    """Under each law what was fitted, or why nothing was."""
-    said = {
+def _captions(findings: Findings) -> dict[str, str]:
+    """Figure -> the law it shows, or why there is none."""
+    from analysis.checks.parts import attempt
+
+    captions = {
         f"error-vs-{law.x}": law.fit.summary().splitlines()[0] if law.fit else law.why_not for law in findings.laws
     }
-    if "isoflop" in names:
-        said["isoflop"] = said["optima"] = findings.isoflop.summary().splitlines()[0]
-    return {HEADINGS[name]: text for name, text in said.items() if name in names}
+    isoflop, _ = attempt(lambda: findings.isoflop)
+    if isoflop:
+        captions["isoflop"] = captions["optima"] = isoflop.summary().splitlines()[0]
+    return captions
 
 
 def _provenance(frame: pd.DataFrame, declared: str, store: str) -> dict[str, str]:
     from analysis.report.page import now
 
-    def named(column: str) -> str:
+    def values(column: str) -> str:
         return ", ".join(sorted({str(value) for value in frame[column].dropna()}))
 
     versions = {name: version for name in _VERSIONS if (version := _version(name))}
-    threads = f"{named('threads')} threads" if named("threads") else ""
-    said = {
+    threads = f"{values('threads')} threads" if values("threads") else ""
+    entries = {
         "made": now(),
         "command": shlex.join(["isoflop", *map(name_of, sys.argv[1:])]),
         "isoflop": _version("isoflop"),
@@ -219,13 +195,13 @@ def _provenance(frame: pd.DataFrame, declared: str, store: str) -> dict[str, str
         "machine": f"{platform.node()}: {_processor()}, {platform.system()} {platform.release()}",
         "sweep declared": declared,
         "table": name_of(store) if "://" in store else str(Path(store).absolute()),
-        "trained on": ", ".join(filter(None, (named("device"), threads))),
-        "precision": named("precision"),
-        "data": named("dataset"),
-        "data fingerprints": named("fingerprint"),
-        "FLOPs counted by rule": named("flops_rule"),
+        "trained on": ", ".join(filter(None, (values("device"), threads))),
+        "precision": values("precision"),
+        "data": values("dataset"),
+        "data fingerprints": values("fingerprint"),
+        "FLOPs counted by rule": values("flops_rule"),
     }
-    return {key: value for key, value in said.items() if value}
+    return {key: value for key, value in entries.items() if value}
 
 
 def _version(name: str) -> str:
@@ -240,5 +216,5 @@ def _processor() -> str:
         lines = Path("/proc/cpuinfo").read_text().splitlines()
     except OSError:
         return platform.processor() or platform.machine()
-    named = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]
-    return f"{named[0] if named else platform.machine()}, {cores()} cores"
+    names = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]
+    return f"{names[0] if names else platform.machine()}, {cores()} cores"

@@ -74,7 +74,7 @@ def test_both_optima_grow_on_their_laws(fit):
 def test_a_law_of_optima_that_is_not_supported_is_words():
     figure = describe_optima(fit_isoflop(sweep(widths=SIZES[:4], budgets=5), resamples=100))
     assert figure.of("law") == ()
-    assert figure.annotation[0] == "no exponent claimed"
+    assert figure.annotation[0] == "exponents not identified"
 
 
 def test_learning_rates_have_a_parabola_where_the_best_is_inside(rates):

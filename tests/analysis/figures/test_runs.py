@@ -60,7 +60,7 @@ def test_a_point_names_its_runs_and_what_tells_it_apart():
 
 def test_more_kinds_than_an_eye_tells_apart_are_refused():
     table = runs(epochs=(1, 2, 4, 8, 16, 32))
-    with pytest.raises(ValueError, match="column 'epochs' has 6 values; a figure tells 5 apart"):
+    with pytest.raises(ValueError, match="column 'epochs' has 6 values; a figure shows at most 5"):
         describe_runs(table)
     with pytest.raises(ValueError, match="no column 'dataset_sizes'; did you mean 'dataset_size'"):
         describe_runs(table, line=None, marker="dataset_sizes")

@@ -44,7 +44,7 @@ def test_the_sheet_holds_every_picture_once():
 @pytest.mark.parametrize("image", [(4, 6, 1), (4, 6, 2)])
 def test_weights_that_are_no_pictures_are_refused(image):
     inputs = 72 if image[2] == 1 else 48
-    with pytest.raises(ValueError, match=r"expected \[24, units\]|images of 2 channels"):
+    with pytest.raises(ValueError, match=r"expected \[24, units\]|images have 2 channels"):
         describe_weights(np.ones((inputs, 3)), image)
 
 

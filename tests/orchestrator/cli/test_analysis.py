@@ -2,15 +2,19 @@
 
 import json
 import math
+import os
 import re
+import subprocess
 import sys
 
 import numpy as np
 import pytest
 
+from analysis.figures import registry
+from analysis.figures.registry import FIGURES, Figure, FigureError
 from orchestrator import plan, read_sweep
 from orchestrator.cli import main as cli
-from orchestrator.reporting.figures import FIGURES, HEADINGS, FigureError, Findings, figure
+from orchestrator.reporting.figures import Findings, figure
 from orchestrator.reporting.model_grid import model_grid
 from orchestrator.store.table import Table
 from tests.paths import ROOT
@@ -26,6 +30,7 @@ budget: {flops: [1e9, 3e9, 1e10, 3e10]}
 seeds: 2
 """
 QUICK = ("--resamples", "100")
+NAMES = ", ".join(FIGURES.names())
 
 
 def planted(run, rng):
@@ -112,7 +117,9 @@ def test_every_figure_that_the_table_carries_is_drawn(isoflop, tmp_path):
     code, said, _ = isoflop("plot", "--format", "svg", *QUICK)
     drawn = [tmp_path / line for line in said.splitlines()]
     assert code == 0
-    assert {path.stem for path in drawn} == {f"grid-{name}" for name in set(FIGURES) - {"families", "batch-size"}}
+    assert {path.stem for path in drawn} == {
+        f"grid-{name}" for name in set(registry.names()) - {"families", "batch-size"}
+    }
     assert all(path.read_bytes().startswith(b"<?xml") for path in drawn)
 
 
@@ -126,7 +133,10 @@ def test_one_figure_in_several_formats(isoflop, tmp_path):
 @pytest.mark.parametrize(
     ("arguments", "complaint"),
     [
-        (["--figure", "pie"], f"--figure 'pie' is unknown; it is one of {', '.join(FIGURES)}\n"),
+        (
+            ["--figure", "error-vs-flop"],
+            f"--figure: unknown figure 'error-vs-flop'; did you mean 'error-vs-flops'? valid: {NAMES}, or module:name\n",
+        ),
         (["--format", "gif"], "--format 'gif' is unknown; it is one of png, svg, pdf\n"),
         (["--figure", "families"], "no figure families: 1 families (b-mlp); the figure is of 2\n"),
     ],
@@ -134,6 +144,79 @@ def test_one_figure_in_several_formats(isoflop, tmp_path):
 def test_a_figure_that_cannot_be_had_is_one_line_and_exit_code_2(isoflop, tmp_path, arguments, complaint):
     assert isoflop("plot", *arguments) == (2, "", complaint)
     assert not list(tmp_path.iterdir())
+
+
+PLUGIN = """\
+from analysis.figures import chart
+from analysis.figures.registry import Figure
+
+
+def describe(findings):
+    done = findings.done
+    return chart.Chart(**chart.axes("width", "error"), points=chart.points(done["width"], done["error"]))
+
+
+by_width = Figure("Error against width", describe)
+no_chart = Figure("Runs", lambda findings: findings.done)
+no_heading = describe
+"""
+
+
+@pytest.fixture
+def command(stored, tmp_path):
+    """Runs the command in a process of its own, beside a module `planted_figures`: exit code, stdout, stderr."""
+    (tmp_path / "planted_figures.py").write_text(PLUGIN)
+
+    def run(*arguments):
+        code = "from orchestrator.cli.main import main; main()"
+        environment = os.environ | {"ISOFLOP_STORE": str(stored), "PYTHONPATH": str(ROOT)}
+        argv = [sys.executable, "-c", code, *arguments]
+        ended = subprocess.run(argv, cwd=tmp_path, env=environment, capture_output=True, text=True, check=False)
+        return ended.returncode, ended.stdout, ended.stderr
+
+    return run
+
+
+def test_a_figure_of_another_package_is_drawn_by_its_address(command, tmp_path):
+    code, out, _ = command("plot", "--figure", "planted_figures:by_width", "--format", "png", *QUICK)
+    assert (code, out) == (0, "figures/grid-by_width.png\n")
+    assert (tmp_path / out.strip()).read_bytes().startswith(b"\x89PNG")
+
+
+def test_a_figure_of_an_installed_package_is_on_the_page(command, tmp_path):
+    folder = tmp_path / "planted_figures-1.dist-info"
+    folder.mkdir()
+    (folder / "METADATA").write_text("Metadata-Version: 2.1\nName: planted_figures\nVersion: 1\n")
+    points = "by-width = planted_figures:by_width\ngone = no_such_module:figure\n"
+    (folder / "entry_points.txt").write_text(f"[isoflop.figures]\n{points}")
+    assert command("report", *QUICK)[0] == 0
+    assert "<h3>Error against width</h3>" in (tmp_path / "report.html").read_text()
+    code, _, complaint = command("plot", "--figure", "gone")
+    assert code == 2
+    assert "figure 'gone': cannot import no_such_module:figure (ModuleNotFoundError" in complaint
+
+
+@pytest.mark.parametrize(
+    ("name", "complaint"),
+    [
+        (
+            "no_heading",
+            "figure 'planted_figures:no_heading' lacks heading and describe; expected analysis.",
+        ),
+        ("no_chart", "figure 'planted_figures:no_chart': describe() returned DataFrame; expected analysis.Chart"),
+        ("absent", "figure 'planted_figures:absent': cannot import planted_figures:absent (AttributeError"),
+    ],
+)
+def test_a_figure_that_lacks_a_part_is_one_line_and_exit_code_2(command, name, complaint):
+    code, out, error = command("plot", "--figure", f"planted_figures:{name}", *QUICK)
+    assert (code, out, len(error.splitlines())) == (2, "", 1)
+    assert complaint in error
+
+
+def test_a_figure_that_lacks_a_part_cannot_be_registered():
+    with pytest.raises(TypeError, match="figure 'mine' lacks describe"):
+        FIGURES.add("mine", Figure("Mine", None))
+    assert "mine" not in registry.names()
 
 
 def test_families_and_batch_sizes_are_drawn_where_they_vary(tmp_path, result_of):
@@ -169,10 +252,9 @@ def test_long_histories_are_thinned_to_what_a_figure_draws(stored, monkeypatch):
 
 def test_a_table_without_a_finished_run_has_no_figures(findings):
     waiting = Findings(findings.frame.assign(state="queued"), resamples=100)
-    for name in FIGURES:
+    for name in registry.names():
         with pytest.raises(FigureError, match="no run is done yet"):
             figure(name, waiting)
-    assert set(HEADINGS) == set(FIGURES)
 
 
 # report
@@ -190,8 +272,8 @@ def test_the_page_holds_the_sweep_file_the_answers_and_no_password(isoflop, tmp_
     assert "this table does not support a floor of error" in text
     assert "the best learning rate lies inside its grid for" in text
     assert "The same exponents by every approach" in text
-    for heading in (HEADINGS["isoflop"], HEADINGS["error-vs-flops"], HEADINGS["learning-rate"]):
-        assert heading in text
+    for name in ("isoflop", "error-vs-flops", "learning-rate"):
+        assert FIGURES.get(name).heading in text
 
 
 def test_the_password_of_a_database_stays_out_of_the_page(findings, monkeypatch):
@@ -351,5 +433,5 @@ def test_candidates_are_priced_in_closed_form(findings):
 
 def test_the_verbs_are_documented():
     page = (ROOT / "docs" / "how-to" / "figures-and-report.md").read_text()
-    for name in FIGURES:
+    for name in registry.names():
         assert f"`{name}`" in page
