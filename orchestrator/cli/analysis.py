@@ -140,7 +140,7 @@ def report(
     resamples: Resamples = 1000,
 ) -> None:
     """One self-contained HTML page: the question, the answer, interactive figures, runs, cost, provenance."""
-    from analysis.report.page import render
+    from analysis.report.page import ReportError, render
     from orchestrator.reporting.page import page_of
     from orchestrator.store.table import Table
 
@@ -149,7 +149,10 @@ def report(
     with Table(store) as held:
         declared, question = held.declaration(sweep)
     page = page_of(sweep, question, declared, store, findings)
-    document = render(findings.frame, page, paid=frame_of(store, which))  # every stage of a chain was paid for
+    try:
+        document = render(findings.frame, page, paid=frame_of(store, which))  # every stage of a chain was paid for
+    except ReportError as error:
+        stop(str(error))
     out.parent.mkdir(parents=True, exist_ok=True)
     out.write_text(document, encoding="utf-8")
     print(out)

@@ -30,7 +30,7 @@ budget: {flops: [1e9, 3e9, 1e10, 3e10]}
 seeds: 2
 """
 QUICK = ("--resamples", "100")
-NAMES = ", ".join(FIGURES.names())
+UNKNOWN = "unknown figure 'error-vs-flop'; did you mean 'error-vs-flops'?"
 
 
 def planted(run, rng):
@@ -135,7 +135,7 @@ def test_one_figure_in_several_formats(isoflop, tmp_path):
     [
         (
             ["--figure", "error-vs-flop"],
-            f"--figure: unknown figure 'error-vs-flop'; did you mean 'error-vs-flops'? valid: {NAMES}, or module:name\n",
+            f"--figure: {UNKNOWN} valid: {', '.join(FIGURES.names())}, or module:name\n",
         ),
         (["--format", "gif"], "--format 'gif' is unknown; it is one of png, svg, pdf\n"),
         (["--figure", "families"], "no figure families: 1 families (b-mlp); the figure is of 2\n"),
@@ -274,6 +274,13 @@ def test_the_page_holds_the_sweep_file_the_answers_and_no_password(isoflop, tmp_
     assert "The same exponents by every approach" in text
     for name in ("isoflop", "error-vs-flops", "learning-rate"):
         assert FIGURES.get(name).heading in text
+
+
+def test_a_report_without_plotly_says_what_to_install(isoflop, tmp_path, monkeypatch):
+    monkeypatch.setitem(sys.modules, "plotly.offline", None)
+    code, out, error = isoflop("report", *QUICK)
+    assert (code, out, error) == (2, "", "a report needs plotly: pip install 'isoflop[report]'\n")
+    assert not list(tmp_path.iterdir())
 
 
 def test_the_password_of_a_database_stays_out_of_the_page(findings, monkeypatch):
