@@ -12,7 +12,6 @@ import pytest
 from orchestrator import plan, read_sweep
 from orchestrator.workers.executor import (
     Began,
-    End,
     Failed,
     Finished,
     InlineExecutor,
@@ -20,6 +19,7 @@ from orchestrator.workers.executor import (
     Lost,
     Measured,
     Recorded,
+    StackEnd,
 )
 from orchestrator.workers.ray_executor import RayExecutor
 from orchestrator.workers.worker import OUT_OF_MEMORY
@@ -48,7 +48,7 @@ def until_the_end(executor, stacks, seconds=120):
     """Events by stack, until each has ended."""
     events = {stack: [] for stack in stacks}
     deadline = time.monotonic() + seconds
-    while not all(e and isinstance(e[-1], End) for e in events.values()):
+    while not all(e and isinstance(e[-1], StackEnd) for e in events.values()):
         assert time.monotonic() < deadline, events
         for event in executor.poll(0.5):
             events[event.stack].append(event)
@@ -113,7 +113,7 @@ def test_a_run_leaves_its_stack_and_the_other_goes_on(executor, runs):
     executor.submit(5, [stays, leaves])
     executor.leave(6, [stays.run_id])  # another stack's
     events, deadline = [], time.monotonic() + 60
-    while not events or not isinstance(events[-1], End):
+    while not events or not isinstance(events[-1], StackEnd):
         assert time.monotonic() < deadline
         fresh = executor.poll(0.5)
         if any(isinstance(event, Began) for event in fresh):
@@ -155,7 +155,7 @@ def test_stop_ends_what_trains_as_cancelled(executor, runs):
     specs = runs(epochs="5000", seeds="1", width="64")
     executor.submit(3, specs)
     events, deadline = [], time.monotonic() + 60
-    while not events or not isinstance(events[-1], End):
+    while not events or not isinstance(events[-1], StackEnd):
         assert time.monotonic() < deadline
         events += executor.poll(0.5)
         if events and isinstance(events[-1], Recorded):
