@@ -1,6 +1,6 @@
-"""Parameters, FLOPs and memory of an MLP in closed form, and their inverses. Pure integers, no torch.
+"""Parameters, FLOPs and memory of a model: closed forms of its layers, or counted by its family. No torch.
 
-Three ledgers are kept apart (docs/columns.md):
+Three rules of FLOPs are kept apart (docs/columns.md):
 
 * `flops` (rule `exact`): 2 a multiply-add, forward plus the backward that is really needed. A linear layer
   costs its multiply-adds once forward, once for the weight gradient, once for the input gradient; the first
@@ -13,34 +13,36 @@ Three ledgers are kept apart (docs/columns.md):
 
 from __future__ import annotations
 
-import math
-from dataclasses import dataclass, replace
+import functools
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from trainer.families import family_of
 from trainer.optimizers import OPTIMIZERS
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Sequence
 
-    from trainer.spec import Family, RunSpec
+    from trainer.spec import Activation, RunSpec
 
 FLOPS_RULE = "exact"
 
 
 @dataclass(frozen=True)
 class Shape:
-    """What the cost of a model depends on. `inputs` and `classes` are the widths of its two ends.
+    """What a model is built from. `inputs` and `classes` are the widths of its two ends.
 
     Of a `probe` only the head is trained.
     """
 
-    family: Family
+    family: str
     depth: int
     width: int
     inputs: int
     classes: int
     expansion: int = 4
     probe: bool = False
+    activation: Activation = "gelu"
 
 
 @dataclass(frozen=True)
@@ -57,25 +59,93 @@ class Params:
         return self.embed + self.body + self.head
 
 
+@dataclass(frozen=True)
+class Costs:
+    """What one model costs, each but `params` and `layers` for one example.
+
+    Args:
+        params: its parameters.
+        layers: matrix products in a forward pass.
+        macs: multiply-adds of these.
+        flops: FLOPs of the forward pass and the backward pass that is needed, rule `exact`.
+        norm_values: elements that pass through a LayerNorm.
+        values: floats that a forward pass reads in its layers and norms.
+        kept: floats that the backward pass needs.
+        widest: input and output of the largest layer after the first, in floats.
+    """
+
+    params: Params
+    layers: int
+    macs: int
+    flops: int
+    norm_values: int
+    values: int
+    kept: int
+    widest: int
+
+
+@dataclass(frozen=True)
+class Layer:
+    """A linear layer, with a LayerNorm of that name on its input if `norm` is given.
+
+    An example passes through it `repeats` times, as through a convolution at every position.
+    """
+
+    name: str
+    inputs: int
+    outputs: int
+    norm: str = ""
+    repeats: int = 1
+
+    @property
+    def params(self) -> int:
+        """Its weights and biases, and the norm's."""
+        return self.inputs * self.outputs + self.outputs + (2 * self.inputs if self.norm else 0)
+
+    @property
+    def macs(self) -> int:
+        """Its multiply-adds for one example."""
+        return self.repeats * self.inputs * self.outputs
+
+
 def shape_of(spec: RunSpec) -> Shape:
     """The shape of a resolved spec's model; ValueError where the data set's sizes are not known yet."""
     if spec.inputs is None or spec.classes is None:
         raise ValueError("the cost of a run needs its data set: call trainer.resolve(spec) first")
     probe = spec.trains == "head"
-    return Shape(spec.family, spec.depth, spec.width, spec.inputs, spec.classes, spec.expansion, probe)
+    sizes = spec.depth, spec.width, spec.inputs, spec.classes, spec.expansion
+    return Shape(spec.family, *sizes, probe, spec.activation)
 
 
-def linears(shape: Shape) -> list[tuple[int, int]]:
-    """(in, out) of every linear layer in order, the embedding first and the head last."""
-    m, hidden = shape.width, shape.expansion * shape.width
-    b_mlp = shape.family == "b-mlp"
-    body = [(m, hidden), (hidden, m)] * shape.depth if b_mlp else [(m, m)] * (shape.depth - 1)
-    return [(shape.inputs, m), *body, (m, shape.classes)]
+@functools.lru_cache(maxsize=4096)
+def costs(shape: Shape) -> Costs:
+    """What a model of this shape costs, as its family says."""
+    return family_of(shape.family).costs(shape)
 
 
-def norms(shape: Shape) -> int:
-    """LayerNorms in the model, each over `width` features."""
-    return shape.depth if shape.family == "b-mlp" else shape.depth - 1
+def costs_of_layers(layers: Sequence[Layer], *, probe: bool = False) -> Costs:
+    """What a chain of linear layers costs, the first reading the example and the last giving the logits.
+
+    FLOPs are 2 (3 M - M_first), M the multiply-adds. Of a probe, which has a forward pass and the gradient of the
+    head's weights, they are 2 (M + M_head).
+    """
+    first, *inner, head = layers
+    norms = [layer for layer in layers if layer.norm]
+    macs = sum(layer.macs for layer in layers)
+    norm_values = sum(layer.repeats * layer.inputs for layer in norms)
+    inputs = sum(layer.repeats * layer.inputs for layer in layers)
+    return Costs(
+        params=Params(first.params, sum(layer.params for layer in inner), head.params),
+        layers=len(layers),
+        macs=macs,
+        flops=2 * (macs + head.macs) if probe else 2 * (3 * macs - first.macs),
+        norm_values=norm_values,
+        values=inputs + norm_values,
+        kept=first.repeats * first.inputs
+        + sum(layer.repeats * (2 * layer.inputs + layer.outputs) for layer in (*inner, head))
+        + 2 * norm_values,
+        widest=max(layer.repeats * (layer.inputs + layer.outputs) for layer in (*inner, head)),
+    )
 
 
 def params(shape: Shape) -> Params:
@@ -85,61 +155,28 @@ def params(shape: Shape) -> Params:
         >>> params(Shape("b-mlp", 6, 256, 64 * 64 * 3, 11_230)).total
         9188574
     """
-    embed, *body, head = [i * o + o for i, o in linears(shape)]
-    return Params(embed, sum(body) + norms(shape) * 2 * shape.width, head)
+    return costs(shape).params
 
 
 def macs(shape: Shape) -> int:
-    """Multiply-adds of the linear layers in one forward pass of one example."""
-    return sum(i * o for i, o in linears(shape))
+    """Multiply-adds of one forward pass of one example."""
+    return costs(shape).macs
 
 
 def flops_per_example(shape: Shape) -> int:
-    """Training FLOPs of one example by the rule `exact`: 2 (3 M - inputs x width).
-
-    Of a probe, which has a forward pass and the gradient of the head's weights: 2 (M + width x classes).
-    """
-    if shape.probe:
-        return 2 * (macs(shape) + shape.width * shape.classes)
-    return 2 * (3 * macs(shape) - shape.inputs * shape.width)
+    """Training FLOPs of one example by the rule `exact`."""
+    return costs(shape).flops
 
 
 def flops_paper_per_example(shape: Shape) -> int:
     """One example on the paper's axis: 3 x fvcore's multiply-adds (5 an element of a LayerNorm)."""
-    return 3 * (macs(shape) + 5 * norms(shape) * shape.width)
+    price = costs(shape)
+    return 3 * (price.macs + 5 * price.norm_values)
 
 
 def flops_6nd_per_example(shape: Shape) -> int:
     """6 N."""
     return 6 * params(shape).total
-
-
-LEDGERS: dict[str, Callable[[Shape], int]] = {
-    "flops": flops_per_example,
-    "flops_paper": flops_paper_per_example,
-    "flops_6nd": flops_6nd_per_example,
-}
-
-
-def examples_for(shape: Shape, budget: float, ledger: str = "flops") -> int:
-    """The most training examples that `budget` pays for in one of the LEDGERS; the inverse of its cost."""
-    return math.floor(budget) // LEDGERS[ledger](shape)
-
-
-def width_for_params(shape: Shape, total: int) -> int:
-    """The width at which the model, otherwise of `shape`, comes nearest to `total` parameters (at least 1)."""
-
-    def at(width: int) -> int:
-        return params(replace(shape, width=width)).total
-
-    high = 1
-    while at(high) < total:
-        high *= 2
-    low = high // 2
-    while high - low > 1:
-        middle = (low + high) // 2
-        low, high = (middle, high) if at(middle) < total else (low, middle)
-    return high if low == 0 or at(high) - total <= total - at(low) else low
 
 
 def memory_bytes(shape: Shape, batch_size: int, optimizer: str) -> int:
@@ -150,9 +187,7 @@ def memory_bytes(shape: Shape, batch_size: int, optimizer: str) -> int:
     within a factor of 1.5 of it (tests/trainer/test_cost.py).
     """
     per_parameter = 8 + OPTIMIZERS.get(optimizer).bytes_per_parameter
-    inside = linears(shape)[1:]
-    kept = shape.inputs + sum(2 * i + o for i, o in inside) + 2 * norms(shape) * shape.width
-    return per_parameter * params(shape).total + 4 * batch_size * kept
+    return per_parameter * params(shape).total + 4 * batch_size * costs(shape).kept
 
 
 def stack_size(shape: Shape, batch_size: int, wanted: int) -> int:

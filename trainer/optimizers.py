@@ -59,8 +59,8 @@ class UpdateRule:
         hyperparameters: default of each of HYPERPARAMETERS that the rule uses.
         decoupled_decay: whether the update subtracts `lr x weight_decay x parameter`, as AdamW's does; False if
             decay is added to the gradient. Under muP the decay of a decoupled rule grows as its rate shrinks.
-        lr_scale: under muP, a parameter's learning rate in units of the run's, from its name and
-            width / base_width.
+        lr_scale: under muP, a parameter's learning rate in units of the run's, from its role ("head.weight", see
+            trainer.families.Slot) and width / base_width.
     """
 
     update: Update
@@ -84,23 +84,23 @@ class UpdateRule:
         return [tensor for tensor in self.state if tensor.needs is None or hyperparameters[tensor.needs]]
 
 
-def adam_lr_scale(name: str, wider: float) -> float:
+def adam_lr_scale(role: str, wider: float) -> float:
     """The learning rate under muP of rules whose update does not depend on the gradient's scale.
 
     Matrices whose input is a width learn at base_width / width, everything else at 1 (Yang et al. 2022, Tensor
     Programs V, table 3).
     """
-    layer, _, kind = name.rpartition(".")
+    layer, _, kind = role.rpartition(".")
     return 1 / wider if kind == "weight" and layer != "embed" else 1.0
 
 
-def sgd_lr_scale(name: str, wider: float) -> float:
+def sgd_lr_scale(role: str, wider: float) -> float:
     """The learning rate under muP of rules whose update is proportional to the gradient.
 
     The head's weights learn at base_width / width, matrices from width to width and the head's biases at 1, vectors
     of a width and the embedding at width / base_width (Yang et al. 2022, Tensor Programs V, table 3).
     """
-    layer, _, kind = name.rpartition(".")
+    layer, _, kind = role.rpartition(".")
     if layer == "head":
         return 1 / wider if kind == "weight" else 1.0
     return 1.0 if kind == "weight" and layer != "embed" else wider
@@ -116,7 +116,7 @@ def _check(name: str, rule: Any) -> None:
         inspect.signature(rule.lr_scale).bind(*range(2))
     except TypeError as error:
         raise TypeError(
-            f"{where}: update takes (params, grads, states, group, arrange), lr_scale (name, wider): {error}"
+            f"{where}: update takes (params, grads, states, group, arrange), lr_scale (role, wider): {error}"
         ) from error
     if unknown := set(rule.hyperparameters) - set(HYPERPARAMETERS):
         raise TypeError(

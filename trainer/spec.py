@@ -10,6 +10,7 @@ from functools import cached_property, partial
 from typing import TYPE_CHECKING, Any, Literal
 
 from trainer.errors import UserError
+from trainer.families import FAMILIES, family_of
 from trainer.fields import (
     COUNT,
     NEVER,
@@ -33,7 +34,6 @@ from trainer.optimizers import OPTIMIZERS
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-Family = Literal["s-mlp", "b-mlp"]
 Activation = Literal["gelu", "relu"]
 Schedule = Literal["constant", "linear", "cosine", "wsd"]
 Augment = Literal["none", "flip", "crop", "flip+crop", "resized-crop", "flip+resized-crop"]
@@ -63,7 +63,13 @@ _length = partial(setting, section="budget", identity=False, stacked=True)
 _link = partial(setting, stacked=True, axis=False, searched=False)
 
 RESIZED = used_with("augment", "resized-crop", "flip+resized-crop")
-ZIPF, B_MLP, WSD = used_with("dataset", "zipf"), used_with("family", "b-mlp"), used_with("schedule", "wsd")
+ZIPF, WSD = used_with("dataset", "zipf"), used_with("schedule", "wsd")
+
+
+def _models_with(setting: str, builtins: str) -> Owner:
+    """The model families that use a setting."""
+    words = f"{builtins} or another that uses {setting}"
+    return Owner("family", words, lambda name: setting in family_of(name).settings)
 
 
 def _uses(hyperparameter: str, builtins: str) -> Owner:
@@ -72,6 +78,7 @@ def _uses(hyperparameter: str, builtins: str) -> Owner:
     return Owner("optimizer", words, lambda name: hyperparameter in OPTIMIZERS.get(name).hyperparameters)
 
 
+EXPANSION, ACTS = _models_with("expansion", "b-mlp"), _models_with("activation", "b-mlp, s-mlp")
 BETA1, BETA2 = _uses("beta1", "adamw, lion"), _uses("beta2", "adamw, lion")
 
 
@@ -118,11 +125,11 @@ class RunSpec:
     zipf_alpha: float | None = _source(None, POSITIVE, "zipf: p_k ~ k^-(1 + alpha)", owner=ZIPF)
     zipf_tokens: int | None = _source(None, WHOLE, "zipf: number of tokens", owner=ZIPF)
     # model
-    family: Family = _model("b-mlp", one_of(Family), "the kind of model")
+    family: str = _model("b-mlp", registered(FAMILIES), "the kind of model")
     depth: int = _model(2, WHOLE, "b-mlp: blocks; s-mlp: linear layers before the head")
     width: int = _model(64, WHOLE, "features between the layers")
-    expansion: int = _model(4, WHOLE, "b-mlp only: width of a block's inside in units of width", owner=B_MLP)
-    activation: Activation = _model("gelu", one_of(Activation), "relu in the paper's text, gelu in its code")
+    expansion: int = _model(4, WHOLE, "b-mlp only: width of a block's inside in units of width", owner=EXPANSION)
+    activation: Activation = _model("gelu", one_of(Activation), "relu in the paper, gelu in its code", owner=ACTS)
     dropout: float = _model(0.0, SHARE, "share of the hidden activations set to 0", off=0, mutable=True)
     parent: str = _link("", TEXT, "run_id of the run with whose parameters it begins; `start`: its hash", off="")
     parent_cell: str = _link("", TEXT, "cell_id of the parent", identity=False)
@@ -246,6 +253,8 @@ def _contradictions(spec: RunSpec) -> Iterator[tuple[str, str]]:
         yield "accumulate", f"{spec.accumulate} parts don't divide a batch of {spec.batch_size}"
     if spec.schedule == "wsd" and spec.cooldown > 1 - spec.warmup:
         yield "cooldown", f"{spec.cooldown!r} is not in (0, 1 - warmup]"
+    if spec.dropout and "dropout" not in family_of(spec.family).settings:
+        yield "dropout", f"{spec.family} has none; leave it out"
     if spec.tta and spec.augment == "none":
         yield "tta", "averages over augmented copies of an image, and augment is none; write flip+resized-crop"
     lengths = [name for name in LENGTHS if getattr(spec, name) is not None]
@@ -266,8 +275,9 @@ def model_name(spec: RunSpec) -> str:
         >>> model_name(RunSpec(family="b-mlp", depth=12, width=1024, epochs=1))
         'B-12/Wi-1024'
     """
-    other = f"-X-{spec.expansion}" if spec.family == "b-mlp" and spec.expansion != 4 else ""
-    return f"{spec.family[0].upper()}-{spec.depth}/Wi-{spec.width}{other}"
+    family = family_of(spec.family)
+    other = f"-X-{spec.expansion}" if "expansion" in family.settings and spec.expansion != 4 else ""
+    return f"{family.letter}-{spec.depth}/Wi-{spec.width}{other}"
 
 
 def parse_model_name(name: str) -> dict[str, Any]:

@@ -86,10 +86,8 @@ TYPICAL = Speed("cpu", layer=4e-4, value=6e-9, weight=8e-9, flop=2e-11, spread=1
 def _step(spec: RunSpec, runs: int) -> tuple[float, float, float, float]:
     """What one step of a stack does: layers, activations, parameters, FLOPs."""
     shape = cost.shape_of(spec)
-    widths = [i for i, _ in cost.linears(shape)]
-    values = runs * spec.batch_size * (sum(widths) + cost.norms(shape) * shape.width)
-    flops = runs * spec.batch_size * cost.flops_per_example(shape)
-    return float(len(widths)), float(values), float(runs * cost.params(shape).total), float(flops)
+    price, examples = cost.costs(shape), float(runs * spec.batch_size)
+    return float(price.layers), examples * price.values, float(runs * price.params.total), examples * price.flops
 
 
 def measure(device: Device = "auto") -> Speed:

@@ -68,7 +68,7 @@ def form(runs: Sequence[RunSpec]) -> int:
 def _form(run: RunSpec) -> int:
     shape = cost.shape_of(run)
     training = cost.memory_bytes(shape, run.batch_size // run.accumulate, run.optimizer)
-    inside = max(i + o for i, o in cost.linears(shape)[1:])
+    inside = cost.costs(shape).widest
     looking = 4 * _CHUNK * (2 * run.inputs + 2 * inside + 4 * shape.classes) if run.inputs else 0
     return training + max(0, looking - (training - cost.memory_bytes(shape, 0, run.optimizer)))
 

@@ -13,6 +13,7 @@ from torch import nn
 from trainer.cost import Shape
 from trainer.data.arrays import DatasetInfo
 from trainer.data.datasets import resolve
+from trainer.families import family_of
 from trainer.spec import RunSpec
 
 ACTIVATIONS = {"gelu": nn.GELU, "relu": nn.ReLU}
@@ -67,7 +68,7 @@ def numel(module):
 
 
 def as_weights(models):
-    """The parameters of reference models as `trainer.model.mlp.forward` takes them: one stack, by slot name."""
+    """The parameters of reference models as `forward` takes them: one stack, by slot name."""
     rows = []
     for model in models:
         row = {}
@@ -80,6 +81,18 @@ def as_weights(models):
                 row[f"{layer}.{kind}"] = value.T if kind == "weight" else value
         rows.append(row)
     return {name: torch.stack([row[name] for row in rows]) for name in rows[0]}
+
+
+def slots(shape):
+    return family_of(shape.family).slots(shape)
+
+
+def initial_row(shape, seed, head_gain=1.0):
+    return family_of(shape.family).initial_row(shape, seed, head_gain)
+
+
+def forward(weights, x, shape, activation="gelu"):
+    return family_of(shape.family).forward(weights, x, replace(shape, activation=activation))
 
 
 def shapes(most=24):

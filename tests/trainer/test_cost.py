@@ -10,10 +10,9 @@ from hypothesis import strategies as st
 from torch.profiler import ProfilerActivity, profile
 from torch.utils.flop_counter import FlopCounterMode
 
-from tests.trainer.reference import Reference, numel, resolved, shapes
+from tests.trainer.reference import Reference, numel, resolved, shapes, slots
 from trainer import cost
-from trainer.cost import LEDGERS, Shape
-from trainer.model.mlp import slots
+from trainer.cost import Shape
 from trainer.training.gradients import batch_loss
 from trainer.training.optimise import make_optimizer
 from trainer.training.stack import Stack
@@ -43,8 +42,7 @@ def test_params_are_those_of_an_independent_model_group_by_group(shape):
 def test_params_are_those_of_the_slots(shape):
     sizes = {"embed": 0, "body": 0, "head": 0}
     for slot in slots(shape):
-        group = slot.name.split(".")[0]
-        sizes[group if group in sizes else "body"] += math.prod(slot.shape)
+        sizes[slot.group] += math.prod(slot.shape)
     params = cost.params(shape)
     assert sizes == {"embed": params.embed, "body": params.body, "head": params.head}
 
@@ -75,36 +73,6 @@ def test_the_papers_axis_holds_the_share_that_no_backward_pass_needs():
     for width, depth, excess in ((256, 6, 0.114), (1024, 12, 0.034)):
         shape = Shape("b-mlp", depth, width, 64 * 64 * 3, 11_230)
         assert 1 - cost.flops_per_example(shape) / (6 * cost.macs(shape)) == pytest.approx(excess, abs=5e-4)
-
-
-@QUICK
-@given(shape=shapes(), ledger=st.sampled_from(sorted(LEDGERS)), count=st.integers(1, 10**15), data=st.data())
-def test_examples_for_is_the_largest_number_that_fits(shape, ledger, count, data):
-    price = LEDGERS[ledger](shape)
-    exact = price * count
-    budget = data.draw(
-        st.sampled_from([exact, exact - 1, float(exact), math.nextafter(exact, 0)])
-        | st.floats(0, 1).map(lambda share: share * exact)
-    )
-    examples = cost.examples_for(shape, budget, ledger)
-    assert examples * price <= budget < (examples + 1) * price
-
-
-@QUICK
-@given(shape=shapes(), total=st.integers(1, 20_000))
-def test_width_for_params_is_the_nearest_of_all(shape, total):
-    def miss(width):
-        return abs(cost.params(replace(shape, width=width)).total - total)
-
-    found = cost.width_for_params(shape, total)
-    assert found >= 1
-    assert miss(found) == min(map(miss, range(1, 2 * found + 10)))
-
-
-@QUICK
-@given(shape=shapes(most=2000))
-def test_width_for_params_inverts_params(shape):
-    assert cost.width_for_params(shape, cost.params(shape).total) == shape.width
 
 
 def test_the_cost_of_an_unresolved_spec_is_refused():

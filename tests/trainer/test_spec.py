@@ -115,7 +115,8 @@ def test_a_run_is_the_same_in_other_words(name):
 @pytest.mark.parametrize("name", OWNERS)
 def test_a_setting_that_does_nothing_makes_no_other_run(name):
     owner = OWNERS[name].field
-    unused = {**OTHER, "mixup": 0, "tta": 0, **({"optimizer": "sgd"} if name.startswith("beta") else {})}
+    unused = {**OTHER, "mixup": 0, "tta": 0, "family": "tests.trainer.model.bilinear:FAMILY"}
+    unused |= {"optimizer": "sgd"} if name.startswith("beta") else {}
     idle = {**BASE, owner: unused[owner]}
     assert RunSpec(**idle).run_id == RunSpec(**{**idle, name: OTHER[name]}).run_id
 

@@ -13,7 +13,7 @@ from trainer.rng import stream
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from trainer.model.mlp import Drop
+    from trainer.families import Drop
     from trainer.spec import RunSpec
 
 PAD = 4

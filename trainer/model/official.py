@@ -1,6 +1,6 @@
 """The checkpoints of "Scaling MLPs" (PyTorch state dicts of `gregorbachmann/scaling_mlps`), read and written.
 
-| ours (`trainer.model.mlp.slots`) | theirs, B-MLP | theirs, S-MLP |
+| ours (slot names) | theirs, B-MLP | theirs, S-MLP |
 |---|---|---|
 | `embed`, `head` | `linear_in`, `linear_out` | `linear_in`, `linear_out` |
 | `block<b>.norm.gain`, `.bias` | `layernorms.<b>.weight`, `.bias` | `layernorms.<b>.weight`, `.bias` |
@@ -14,30 +14,23 @@ there are. Their B-MLP with BatchNorm, or without a norm, is not ours and is ref
 
 from __future__ import annotations
 
-import re
 from typing import TYPE_CHECKING, Any
 
 import torch
 
-from trainer.cost import Shape
-from trainer.model.mlp import slots
+from trainer.families import FAMILIES, family_of
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
     from pathlib import Path
 
+    from trainer.cost import Shape
+
 Weights = dict[str, torch.Tensor]
-_LAYERS = {"embed": "linear_in", "head": "linear_out"}
-_BLOCKS = {
-    "norm": "layernorms.{}",
-    "expand": "blocks.{}.block.0",
-    "contract": "blocks.{}.block.2",
-    "linear": "layers.{}",
-}
 
 
 def load_official(path: Path, channels: int = 3) -> tuple[Shape, Weights]:
-    """The shape of an official checkpoint and its parameters by slot name (`trainer.model.mlp`), fp32, on the CPU.
+    """The shape of an official checkpoint and its parameters by slot name, fp32, on the CPU.
 
     Raises OSError where there is no such file, ValueError where it is no such checkpoint.
     """
@@ -68,8 +61,9 @@ def from_official(state: Any, channels: int = 3) -> tuple[Shape, Weights]:
     _check(state, shape)
     _check_channels(shape, channels)
     weights = {}
-    for slot in slots(shape):
-        value = state[official_name(slot.name)].float()
+    family = family_of(shape.family)
+    for slot in family.slots(shape):
+        value = state[family.checkpoint_name(slot.name)].float()
         if slot.name == "embed.weight":
             value = value.reshape(shape.width, channels, -1).transpose(1, 2).flatten(1)
         weights[slot.name] = (value.T if value.ndim == 2 else value).contiguous()
@@ -83,48 +77,28 @@ def to_official(shape: Shape, weights: Weights, channels: int = 3) -> Weights:
     """
     _check_channels(shape, channels)
     state = {}
-    for slot in slots(shape):
+    family = family_of(shape.family)
+    for slot in family.slots(shape):
         value = weights[slot.name].detach().cpu()
         value = value.T if value.ndim == 2 else value
         if slot.name == "embed.weight":
             value = value.reshape(shape.width, -1, channels).transpose(1, 2).flatten(1)
-        state[official_name(slot.name)] = value.contiguous()
+        state[family.checkpoint_name(slot.name)] = value.contiguous()
     _check(state, shape)
     return state
 
 
-def official_name(slot: str) -> str:
-    """Their name of one of our parameters.
-
-    Example:
-        >>> official_name("block3.expand.weight")
-        'blocks.3.block.0.weight'
-    """
-    layer, kind = slot.rsplit(".", 1)
-    kind = "weight" if kind == "gain" else kind
-    if layer in _LAYERS:
-        return f"{_LAYERS[layer]}.{kind}"
-    block, part = layer.removeprefix("block").split(".")
-    return f"{_BLOCKS[part].format(block)}.{kind}"
-
-
 def _shape_of(state: Mapping[str, torch.Tensor]) -> Shape:
-    width, inputs = state["linear_in.weight"].shape
-    classes = state["linear_out.weight"].shape[0]
-
-    def highest(pattern: str) -> int:
-        return max((int(found[1]) for name in state if (found := re.match(pattern, name))), default=-1)
-
-    blocks = highest(r"blocks\.(\d+)\.")
-    if blocks >= 0:
-        expand = state.get("blocks.0.block.0.weight")
-        expansion = 4 if expand is None else expand.shape[0] // width
-        return Shape("b-mlp", blocks + 1, width, inputs, classes, expansion)
-    return Shape("s-mlp", highest(r"layers\.(\d+)\.") + 2, width, inputs, classes)
+    for name in FAMILIES.names():
+        shape = family_of(name).shape_of_checkpoint(state)
+        if shape is not None:
+            return shape
+    raise ValueError("no state dict of the official models")
 
 
 def _check(state: Mapping[str, torch.Tensor], shape: Shape) -> None:
-    expected = {official_name(slot.name): slot.shape[::-1] for slot in slots(shape)}
+    family = family_of(shape.family)
+    expected = {family.checkpoint_name(slot.name): slot.shape[::-1] for slot in family.slots(shape)}
     if strange := sorted(expected.keys() ^ state.keys()):
         more = f" and {len(strange) - 1} more" if len(strange) > 1 else ""
         found = "lacks" if strange[0] in expected else "has an unknown"

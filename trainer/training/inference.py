@@ -5,14 +5,14 @@ from __future__ import annotations
 import math
 import statistics
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from typing import TYPE_CHECKING
 
 import torch
 
 from trainer import cost
-from trainer.model.mlp import forward, initial_row, slots
+from trainer.families import family_of
 from trainer.spec import RunSpec
 from trainer.training.gradients import precision as precision_of
 from trainer.training.loop import pick_device
@@ -68,16 +68,18 @@ def measure_inference(
     """
     where = pick_device(device)
     cast = precision_of(RunSpec(precision=precision, epochs=1), where)
-    row = initial_row(shape, seed=0).to(where)
+    shape = replace(shape, activation=activation)
+    family = family_of(shape.family)
+    row = family.initial_row(shape, seed=0).to(where)
     weights = {
         slot.name: row[slot.start : slot.start + math.prod(slot.shape)].view(1, *slot.shape)
-        for slot in slots(shape)
+        for slot in family.slots(shape)
     }
     timings = []
     for size in batch_sizes:
         x = torch.randn(1, size, shape.inputs, device=where)
         with torch.inference_mode(), cast():
-            passes = sorted(_passes(partial(forward, weights, x, shape, activation), where, seconds))
+            passes = sorted(_passes(partial(family.forward, weights, x, shape), where, seconds))
         latency, n = statistics.median(passes), len(passes)
         timings.append(
             Timing(

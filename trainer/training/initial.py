@@ -15,7 +15,7 @@ from safetensors import SafetensorError
 from trainer import cost
 from trainer.data import datasets
 from trainer.data.download import local_copy
-from trainer.model.mlp import initial_row, slots
+from trainer.families import family_of
 from trainer.model.official import load_official
 from trainer.spec import RunSpec, SpecError
 from trainer.training.optimise import head_gain
@@ -32,12 +32,15 @@ def start_row(run: RunSpec, storage: Storage | None) -> torch.Tensor:
     Raises SpecError where its parent's are not there, are damaged, or are of another shape.
     """
     shape = cost.shape_of(run)
-    row = initial_row(shape, run.seed, head_gain(run))
+    family = family_of(shape.family)
+    slots = family.slots(shape)
+    row = family.initial_row(shape, run.seed, head_gain(run))
     if not run.parent:
         return row
     weights, keeps_head = _of_file(run) if run.start else _of_run(run, storage)
-    wanted = {slot.name: slot.shape for slot in slots(shape) if keeps_head or not slot.name.startswith("head.")}
-    found = {name: tuple(w.shape) for name, w in weights.items() if keeps_head or not name.startswith("head.")}
+    anew = set() if keeps_head else {slot.name for slot in slots if slot.group == "head"}
+    wanted = {slot.name: slot.shape for slot in slots if slot.name not in anew}
+    found = {name: tuple(weight.shape) for name, weight in weights.items() if name not in anew}
     if strange := [name for name in (*wanted, *found) if wanted.get(name) != found.get(name)]:
         name = strange[0]
         theirs, ours = found.get(name, "absent"), wanted.get(name, "absent")
@@ -45,7 +48,7 @@ def start_row(run: RunSpec, storage: Storage | None) -> torch.Tensor:
             "start" if run.start else "parent",
             f"{name} is {theirs} there and {ours} in this run; model and resolution must be the parent's",
         )
-    for slot in slots(shape):
+    for slot in slots:
         if slot.name in wanted:
             row[slot.start : slot.start + math.prod(slot.shape)] = weights[slot.name].flatten()
     return row

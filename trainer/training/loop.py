@@ -12,7 +12,6 @@ from trainer import cost
 from trainer.checkpoints.checkpoints import Checkpoints, State, restore
 from trainer.data import datasets
 from trainer.data.batches import Batches, loader_of, on_device
-from trainer.model.mlp import slots
 from trainer.result import Record, Resumed, RunResult
 from trainer.spec import RunSpec, stack_key
 from trainer.training.evaluate import Evaluation
@@ -213,7 +212,7 @@ def _together(  # noqa: PLR0913 - what all stacks of a call have in common
     watched = [split.watched for split in splits] if first.validation else splits
     evaluate = Evaluation(data, watched, on_step=on_step)
     stack = Stack(runs, where, [start_row(run, files.storage) for run in runs] if None in saved else None)
-    optimizer = make_optimizer(runs, stack.rows, slots(stack.shape))
+    optimizer = make_optimizer(runs, stack.rows, stack.slots)
     gradients = Gradients(stack, batches, runs, precision(first, where))
     update = Update(runs, stack.rows, optimizer)
     tracker = Tracker(runs, where, loader)

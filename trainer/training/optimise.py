@@ -14,7 +14,7 @@ from trainer.trunk import cooldown_steps
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
-    from trainer.model.mlp import Slot
+    from trainer.families import Slot
     from trainer.optimizers import Arrange, StateTensor, Tensors, UpdateRule
     from trainer.spec import RunSpec
     from trainer.training.cuda_graphs import Batch, Engine
@@ -176,10 +176,10 @@ def _stretches(
     """(start, end, learning rate, weight decay) of the stretches of a row, the last two in units of the run's."""
     found: list[tuple[int, int, float, float]] = []
     for slot in slots:
-        if spec.trains == "head" and not slot.name.startswith("head."):
+        if spec.trains == "head" and slot.group != "head":
             continue
-        scale = rule.lr_scale(slot.name, spec.width / spec.base_width) if spec.param == "mup" else 1.0
-        own = scale * {"embed": spec.lr_embed, "head": spec.lr_head}.get(slot.name.split(".")[0], spec.lr_body)
+        scale = rule.lr_scale(slot.role, spec.width / spec.base_width) if spec.param == "mup" else 1.0
+        own = scale * {"embed": spec.lr_embed, "head": spec.lr_head}.get(slot.group, spec.lr_body)
         decay = 1 / scale if rule.decoupled_decay else 1.0  # the product with the learning rate stays
         if found and found[-1][2:] == (own, decay):
             found[-1] = (found[-1][0], end, own, decay)

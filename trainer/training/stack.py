@@ -14,13 +14,13 @@ import torch
 import torch.nn.functional as F  # noqa: N812
 
 from trainer.cost import shape_of
-from trainer.model.mlp import forward, initial_row, slots
+from trainer.families import family_of
 from trainer.training.optimise import head_gain
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from trainer.model.mlp import Drop
+    from trainer.families import Drop
     from trainer.spec import RunSpec
 
 
@@ -32,24 +32,27 @@ class Stack:
     """K models of one shape on one device.
 
     `rows` holds a contiguous tensor [n] for each run, over the shared buffer, with its gradient [n] likewise, which
-    is 0 wherever nothing is trained. `starts` are the parameters [n] that runs begin with, by default their seeds'.
+    is 0 wherever nothing is trained; `slots` says what lies where. `starts` are the parameters [n] that runs begin
+    with, by default their seeds'.
     """
 
     def __init__(
         self, specs: Sequence[RunSpec], device: torch.device, starts: Sequence[torch.Tensor] | None = None
     ) -> None:
-        self.shape, self.activation = shape_of(specs[0]), specs[0].activation
+        self.shape = shape_of(specs[0])
+        self._family = family_of(self.shape.family)
+        self.slots = self._family.slots(self.shape)
         if starts is None:
-            starts = [initial_row(self.shape, spec.seed, head_gain(spec)) for spec in specs]
+            starts = [self._family.initial_row(self.shape, spec.seed, head_gain(spec)) for spec in specs]
         values = torch.stack(list(starts))
         values = F.pad(values, (0, -values.shape[1] % ALIGNMENT)).to(device)
         gradients = torch.zeros_like(values)
         self.weights: dict[str, torch.Tensor] = {}
         self._trained: list[tuple[torch.Tensor, torch.Tensor]] = []
-        for slot in slots(self.shape):
+        for slot in self.slots:
             columns = slice(slot.start, slot.start + math.prod(slot.shape))
             self.weights[slot.name] = values[:, columns].view(-1, *slot.shape)
-            if slot.name.startswith("head.") or not self.shape.probe:
+            if slot.group == "head" or not self.shape.probe:
                 trained = self.weights[slot.name].requires_grad_()
                 self._trained.append((trained, gradients[:, columns].view(-1, *slot.shape)))
         self.rows = list(values.unbind())
@@ -58,7 +61,7 @@ class Stack:
 
     def logits(self, x_KBI: torch.Tensor, drop: Drop | None = None) -> torch.Tensor:
         """Logits [K, B, classes] of a batch [K, B, inputs]."""
-        return forward(self.weights, x_KBI, self.shape, self.activation, drop)
+        return self._family.forward(self.weights, x_KBI, self.shape, drop)
 
     def backward(self, loss: torch.Tensor, *, add: bool = False) -> None:
         """Put the gradient of a scalar loss into the buffer behind `rows`, or add it there.

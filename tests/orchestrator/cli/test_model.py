@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 import torch
 
+from tests.trainer.reference import slots
 from trainer.cost import Shape
-from trainer.model.mlp import slots
 from trainer.model.official import save_official
 
 

@@ -200,7 +200,7 @@ SPEED = Speed("cpu", layer=1e-5, value=0.0, weight=0.0, flop=1e-9, spread=0.0)
 
 def test_predicted_time_is_steps_times_what_a_step_costs(planned):
     (run,) = planned(width="24", seeds=1).runs
-    layers = len(cost.linears(cost.shape_of(run)))
+    layers = cost.costs(cost.shape_of(run)).layers
     assert predicted_seconds([run], SPEED, 1) == pytest.approx(run.steps * layers * 1e-5 + run_flops(run) * 1e-9)
 
 

@@ -181,7 +181,7 @@ MISTAKES = {
     ),
     "expansion-of-an-s-mlp": (
         with_model("{family: s-mlp, width: 16, expansion: 2}"),
-        "3: expansion does nothing here: it belongs to family b-mlp, found s-mlp",
+        "3: expansion does nothing here: it belongs to family b-mlp or another that uses expansion, found s-mlp",
     ),
     "warmup-into-cooldown": (
         HEAD + "train: {schedule: wsd, warmup: 0.9, cooldown: 0.3}\n",

@@ -18,13 +18,12 @@ import torch
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from tests.trainer.reference import numbers, running
+from tests.trainer.reference import forward, numbers, running, slots
 from trainer import RunSpec, cost, train
 from trainer.checkpoints import checkpoints
 from trainer.checkpoints.checkpoints import Checkpoints, State, kept_parameters, saved_steps
 from trainer.data import datasets
 from trainer.data.batches import on_device
-from trainer.model.mlp import forward, slots
 from trainer.result import Resumed
 from trainer.training.loop import training
 

@@ -6,8 +6,8 @@ import pytest
 import torch
 from torch import nn
 
+from tests.trainer.reference import forward, slots
 from trainer.cost import Shape, params
-from trainer.model.mlp import forward, slots
 from trainer.model.official import from_official, load_official, save_official, to_official
 
 SIDE, CHANNELS, CLASSES = 4, 3, 7

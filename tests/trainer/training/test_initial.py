@@ -9,13 +9,12 @@ import pytest
 import torch
 from torch.utils.flop_counter import FlopCounterMode
 
-from tests.trainer.reference import numbers
+from tests.trainer.reference import forward, initial_row, numbers, slots
 from trainer import RunSpec, SpecError, cost, train
 from trainer.checkpoints.checkpoints import kept_parameters
 from trainer.data import datasets
 from trainer.data.augment import augment, augment_copy
 from trainer.data.batches import Resident
-from trainer.model.mlp import forward, initial_row, slots
 from trainer.model.official import save_official
 from trainer.presets import PRESETS
 from trainer.training.evaluate import CHUNK, Evaluation

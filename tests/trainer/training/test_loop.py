@@ -10,11 +10,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import nn
 
-from tests.trainer.reference import Reference, numbers
+from tests.trainer.reference import Reference, initial_row, numbers, slots
 from trainer import RunSpec, cost, train
 from trainer.data import datasets
 from trainer.data.batches import Order, on_device
-from trainer.model.mlp import initial_row, slots
 from trainer.training.gradients import batch_loss
 from trainer.training.loop import LOOK, evaluation_steps
 

@@ -11,7 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tests.trainer.reference import resolved
-from trainer.model.mlp import Slot
+from trainer.families import Slot
 from trainer.training.optimise import PIECES, Optimizer, Update, in_pieces, lr_factor, make_optimizer
 from trainer.training.optimizers.lion import LION
 

@@ -7,11 +7,10 @@ import pytest
 import torch
 from torch import nn
 
-from tests.trainer.reference import numbers, resolved
+from tests.trainer.reference import initial_row, numbers, resolved, slots
 from trainer import RunSpec, train
 from trainer.cost import shape_of
 from trainer.data.augment import augment, dropout, mix
-from trainer.model.mlp import initial_row, slots
 from trainer.presets import PRESETS
 from trainer.training.optimise import clip, head_gain, lr_factor, make_optimizer
 from trainer.training.stack import Stack

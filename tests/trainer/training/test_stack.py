@@ -4,10 +4,9 @@ import numpy as np
 import pytest
 import torch
 
-from tests.trainer.reference import numbers, resolved
+from tests.trainer.reference import initial_row, numbers, resolved, slots
 from trainer import RunSpec, train
 from trainer.cost import params, shape_of
-from trainer.model.mlp import initial_row, slots
 from trainer.training.stack import Stack
 
 CPU = torch.device("cpu")

@@ -7,10 +7,9 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from tests.trainer.reference import ACTIVATIONS, Reference, as_weights, shapes
+from tests.trainer.reference import ACTIVATIONS, Reference, as_weights, forward, initial_row, shapes, slots
 from trainer import cost
 from trainer.cost import Shape
-from trainer.model.mlp import forward, initial_row, slots
 
 QUICK = settings(deadline=None, max_examples=40)
 
