@@ -54,6 +54,28 @@ class SearchResult:
     best: list[Best]
     learning_rates: LearningRates | None
 
+    def rows(self) -> list[dict[str, str]]:
+        """Return a row per cell: its trials, and the best one with its parameters and metrics."""
+        return [
+            {
+                **{key: _shown(value) for key, value in one.cell.items()},
+                "trials": str(one.trials),
+                "pruned": str(one.states.get("pruned", 0)),
+                "best": _shown(one.trial),
+                **{key: _shown(value) for key, value in one.parameters.items()},
+                one.metric: _shown(one.value),
+                "error": _shown(one.error),
+                "at the edge": ", ".join(one.edges),
+            }
+            for one in self.best
+        ]
+
+    def _repr_html_(self) -> str:
+        """The best of each cell as a table, for notebooks."""
+        from orchestrator.text import html_table
+
+        return html_table(self.rows())
+
 
 def run(
     plan: Plan | Sweep | str | Path,
@@ -227,6 +249,12 @@ def _reporter(on_progress: OnProgress | None) -> Iterator[_Reporter]:
 
     with default_display() as display:
         yield _Reporter(display)
+
+
+def _shown(value: object) -> str:
+    if value is None:
+        return ""
+    return f"{value:.4g}" if isinstance(value, float) else str(value)
 
 
 def _ended(result: Progress, *, interrupted: bool) -> Progress:

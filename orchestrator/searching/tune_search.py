@@ -60,6 +60,7 @@ class TuneSearch:
         self._sweep = sweep.model_copy(update={"search": self._search})
         self._interrupts = Interrupts(time.monotonic, lambda: None)
         self._ray: Any = None
+        self._is_own = ray_cluster.is_own()
         self.interrupted = False
 
     def run(self, say: Callable[[str], None] = lambda _: None) -> None:
@@ -69,7 +70,7 @@ class TuneSearch:
         try:
             self.interrupted = not all(self._over(cell, say) for cell in cells)
         finally:
-            if self._ray is not None:
+            if self._ray is not None and not self._is_own:
                 self._ray.shutdown()
 
     def _over(self, cell: CellSearch, say: Callable[[str], None]) -> bool:

@@ -7,16 +7,18 @@ import itertools
 import math
 import os
 from dataclasses import dataclass, replace
+from html import escape
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from orchestrator import text
 from orchestrator.sweep.search_space import dearest, trials_of
 from orchestrator.sweep.sweep import FIRST_STAGE, CellSections, Limits, Stage, Sweep, SweepError
 from trainer import cost
 from trainer.data import catalogue, datasets
 from trainer.host.urls import is_url, local, shown
 from trainer.presets import PRESETS
-from trainer.spec import LENGTHS, OWNERS, SETTINGS, RunSpec, SpecError, parse_model_name
+from trainer.spec import LENGTHS, OWNERS, SETTINGS, RunSpec, SpecError, model_name, parse_model_name
 from trainer.trunk import charged_flops
 
 if TYPE_CHECKING:
@@ -49,6 +51,25 @@ class Plan:
     def flops(self) -> int:
         """Training FLOPs that all runs cost together, by the rule `exact`: what they share is counted once."""
         return sum(charged_flops(self.runs).values())
+
+    def _repr_html_(self) -> str:
+        """Its cells as a table, for notebooks, with what there is to note."""
+        rows = [
+            {
+                "model": model_name(runs[0]),
+                "dataset": runs[0].dataset,
+                "dataset_size": runs[0].dataset_size,
+                "lr": f"{runs[0].lr:g}",
+                "epochs": text.number(runs[0].epochs or 0.0),
+                "params": text.number(cost.params(cost.shape_of(runs[0])).total),
+                "flops": text.flops(run_flops(runs[0])),
+                "runs": len(runs),
+            }
+            for runs in self.cells.values()
+        ]
+        total = {"model": f"{len(rows)} cells", "flops": text.flops(self.flops), "runs": len(self.runs)}
+        notes = "".join(f"<div>{escape(note)}</div>" for note in self.notes)
+        return f"<b>{escape(self.sweep)}</b>{text.html_table(rows, total)}{notes}"
 
     @property
     def cells(self) -> dict[str, list[RunSpec]]:

@@ -6,6 +6,7 @@ import contextlib
 import logging
 import os
 import secrets
+import sys
 import time
 from functools import partial
 from pathlib import Path
@@ -33,7 +34,13 @@ class Node(NamedTuple):
 
 
 def start(slots: int, gpus: int | None) -> Any:
-    """Import and start Ray on this machine: quiet, on loopback, with a token made for this session."""
+    """Import and start Ray on this machine: quiet, on loopback, with a token made for this session.
+
+    Raises ClusterError if the caller has started or imported Ray before.
+    """
+    if is_own():
+        remedy = "pass address='auto' to train on it, or call ray.shutdown() first"
+        raise ClusterError(f"Ray is initialised in this process already; {remedy}")
     ray = imported()
     with _undisturbed(ray):
         ray.init(
@@ -50,6 +57,10 @@ def start(slots: int, gpus: int | None) -> Any:
 
 def imported() -> Any:
     """Import Ray, which reads at its import how to start: on loopback, with a token made for this session."""
+    if "ray" in sys.modules and os.environ.get("RAY_AUTH_MODE") != "token":
+        why = "Ray was imported in this process before isoflop could secure it (a token, loopback only)"
+        remedy = "restart Python and import it later, or call ray.init() and pass address='auto'"
+        raise ClusterError(f"{why}; {remedy}")
     _close_to_strangers()
     os.environ.setdefault("RAY_AUTH_TOKEN", secrets.token_hex(32))
     # The switch's name is historical: it says that no other machine will join, and Ray then binds every port
@@ -63,8 +74,11 @@ def imported() -> Any:
 def join(address: str) -> Any:
     """Import Ray and join the cluster at `host:port` (or "auto": the one that runs here), which has our token.
 
-    Raises ClusterError where there is none, or where it takes another token.
+    If the caller has initialised Ray in this process, that is used as it is. Raises ClusterError if there is no
+    cluster, or if it takes another token.
     """
+    if is_own():
+        return sys.modules["ray"]
     _close_to_strangers()
     import ray
 
@@ -107,6 +121,11 @@ def _close_to_strangers() -> None:
     os.environ["RAY_AUTH_MODE"] = "token"
     os.environ["RAY_USAGE_STATS_ENABLED"] = "0"
     os.environ["RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO"] = "0"
+
+
+def is_own() -> bool:
+    """Whether the caller has initialised Ray in this process before: it is then left running."""
+    return "ray" in sys.modules and bool(sys.modules["ray"].is_initialized())
 
 
 def nodes(ray: Any) -> list[Node]:

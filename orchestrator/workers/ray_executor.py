@@ -76,6 +76,7 @@ class RayExecutor:
         self._device: Device = device
         self._worker = worker
         self._files, self._still, self._address, self._asked = files, still, address, slots
+        self._is_own = ray_cluster.is_own()
         self._ray = ray_cluster.join(address) if address else ray_cluster.start(slots or cores(), gpus)
         self._data = data
         self._slots: list[_Slot] = []
@@ -331,5 +332,9 @@ class RayExecutor:
                 slot.actor.leave.options(concurrency_group="control").remote(run_ids)
 
     def close(self) -> None:
-        """Stop Ray and all its processes; of a cluster, the workers only."""
-        self._ray.shutdown()
+        """Stop Ray and all its processes; of a cluster, the workers only. The caller's own Ray keeps running."""
+        if not self._is_own:
+            self._ray.shutdown()
+            return
+        for slot in self._slots:
+            self._ray.kill(slot.actor)

@@ -275,7 +275,7 @@ def test_what_is_not_here_is_planned_and_not_run(isoflop, own_data, sweep, tmp_p
     file.write_text(file.read_text().replace("digits", "imagenet21k"))
     ended = isoflop("plan", file)
     assert ended.code == 0
-    assert "imagenet21k is not in" in ended.err
+    assert "imagenet21k not found; looked in" in ended.err
     ended = isoflop("run", file, "--executor", "inline")
     assert ended.code == 2
     assert ":2: dataset: imagenet21k is not in" in ended.err
