@@ -62,6 +62,15 @@ def test_time_counts_while_any_run_of_the_sweep_trains_and_a_share_of_each_gpu(o
     assert budget.affordable(runs[:1]) == ([], "limits.gpu_hours 0.5 reached")
 
 
+def test_shorter_runs_are_paid_for_first(planned, clock):
+    long, short = sorted(planned(width="16", seeds=1, epochs="[1, 4]").runs, key=run_flops, reverse=True)
+    budget = Budget(clock)
+    row = {"sweep": "small", "charged_flops": 0, "seconds": 0.0, "gpu_seconds": 0.0}
+    row["limits"] = {"total_flops": run_flops(long)}  # of either, but not of both
+    budget.open([row], {long.run_id: ["small"], short.run_id: ["small"]})
+    assert budget.affordable([long, short])[0] == [short]
+
+
 def test_a_run_of_two_sweeps_needs_the_means_of_both(opened):
     budget, runs = opened(9)
     row = {"sweep": "poor", "charged_flops": 0, "seconds": 0.0, "gpu_seconds": 0.0, "limits": {"total_flops": 1}}
@@ -140,3 +149,17 @@ def test_the_remedy_is_enough(table, planned, price):
     )
     obey(table, Request("retry", ("small",)))
     assert remedy(row_of(table)) is None
+
+
+def test_the_remedy_adds_what_was_charged_and_what_is_reserved_to_what_is_blocked(table, planned, price, result_of):
+    """Of runs of different prices one is done, one in training, one blocked."""
+    made = planned(width="[16, 32, 64]", seeds=1, more="limits: {total_flops: 1e6}")
+    done, running, blocked = made.runs
+    table.queue.enqueue(made)
+    tokens = table.queue.claim([done.run_id, running.run_id], charged_flops([done, running]))
+    table.queue.finish([result_of(done)], tokens)
+    table.queue.move([blocked.run_id], "blocked", of=["queued"], reason="limits.total_flops 1e+06 reached")
+    row = row_of(table)
+    figures = row["charged_flops"], row["reserved_flops"], row["blocked_flops"]
+    assert figures == (price(done), price(running), price(blocked))
+    assert f"raise limits.total_flops to {sum(figures):.3g} (now 1e+06)" in remedy(row)
