@@ -66,7 +66,7 @@ def test_shorter_runs_are_paid_for_first(planned, clock):
     long, short = sorted(planned(width="16", seeds=1, epochs="[1, 4]").runs, key=run_flops, reverse=True)
     budget = Budget(clock)
     row = {"sweep": "small", "charged_flops": 0, "seconds": 0.0, "gpu_seconds": 0.0}
-    row["limits"] = {"total_flops": run_flops(long)}  # of either, but not of both
+    row["limits"] = {"total_flops": max(charged_flops([long, short]).values())}  # of either, not of both
     budget.open([row], {long.run_id: ["small"], short.run_id: ["small"]})
     assert budget.affordable([long, short])[0] == [short]
 
