@@ -1,4 +1,4 @@
-"""What tests of all packages share."""
+"""Fixtures shared by the tests of all packages."""
 
 import pytest
 
@@ -8,7 +8,7 @@ from trainer.data import download
 
 @pytest.fixture
 def ftp(tmp_path, monkeypatch):
-    """A real FTP server with an empty folder; nobody pauses before trying again, and nothing has been asked yet."""
+    """A real FTP server with an empty folder and no commands received; retries do not wait."""
     monkeypatch.setattr("trainer.host.urls.PAUSES", (0.0, 0.0))
     download.newest_copy.cache_clear()
     made = Ftp(tmp_path / "ftp")

@@ -1,4 +1,4 @@
-"""Places that tests read: the root of the checkout, and the shared data that may or may not lie beside it."""
+"""Paths that tests read: the root of the checkout, and the shared data if it is beside it."""
 
 from pathlib import Path
 

@@ -1,4 +1,4 @@
-"""A Ray cluster of several machines on this one: the same command with --address, machines that come and go."""
+"""A Ray cluster of several nodes on this machine: the command with --address, nodes that join and leave."""
 
 import json
 import os
@@ -43,7 +43,7 @@ for line in sys.stdin:
 
 
 class Server:
-    """The cluster, in a process of its own."""
+    """The cluster, in its own process."""
 
     def __init__(self, env, homes):
         self.homes = homes
@@ -75,9 +75,9 @@ def env():
 
 @pytest.fixture(scope="module")
 def server(env, tmp_path_factory):
-    made = Server(env, tmp_path_factory.mktemp("homes"))
-    yield made
-    made.close()
+    cluster = Server(env, tmp_path_factory.mktemp("homes"))
+    yield cluster
+    cluster.close()
 
 
 @pytest.fixture
@@ -101,8 +101,8 @@ def test_a_machine_that_leaves_and_one_that_comes_lose_no_finished_run_and_chang
         before = table.frame()
     server.ask("remove")
     server.ask("add")
-    said, _ = process.communicate(timeout=240)
-    assert process.returncode == 0, said
+    output, _ = process.communicate(timeout=240)
+    assert process.returncode == 0, output
     after = rows(folder, "cluster.db")
     assert (after["state"] == "done").all()
     done = before[before["state"] == "done"]["run_id"]
@@ -130,7 +130,7 @@ then:
 
 @pytest.fixture
 def pictures(ftp):
-    """A set of five classes at the server."""
+    """A data set of five classes on the server."""
     rng = np.random.default_rng(0)
     x, y = rng.integers(0, 150, (1500, 8, 8, 3), dtype=np.uint8), rng.integers(0, 5, 1500)
     x[np.arange(1500), y] += 30  # a brighter row
@@ -151,9 +151,9 @@ def test_machines_that_share_no_folder_go_on_from_each_others_checkpoints(
     )
     until(lambda: len({name.split(".")[0] for name in ftp.names("ck")}) > 1, process)
     server.ask("remove")
-    said, _ = process.communicate(timeout=240)
+    output, _ = process.communicate(timeout=240)
     server.ask("add")
-    assert process.returncode == 0, said
+    assert process.returncode == 0, output
     far = rows(folder, "far.db")
     with Table(folder / "far.db") as table:
         attempts = table.frame("attempts")
@@ -178,8 +178,8 @@ def test_a_machine_that_does_not_reach_the_url_is_named_in_a_line(folder, server
         ("data=['gs://bucket/x.npz']", "gs:// needs gcsfs, which is missing; type: pip install gcsfs"),
         (f"files=w.Files({ftp.url('x').replace('secret', 'wrong')!r})", f"does not reach {ftp.shown('x')}: 530"),
     ]:
-        said = [sys.executable, "-c", text.format(server.address, argument)]
-        ended = subprocess.run(said, env=env, text=True, capture_output=True, check=False)
+        arguments = [sys.executable, "-c", text.format(server.address, argument)]
+        ended = subprocess.run(arguments, env=env, text=True, capture_output=True, check=False)
         last = ended.stderr.strip().splitlines()[-1]
         assert "ClusterError: node " in last
         assert why in last
@@ -189,9 +189,9 @@ def test_a_machine_that_does_not_reach_the_url_is_named_in_a_line(folder, server
 def test_what_the_machines_do_not_share_is_refused_in_a_line(folder, server, env):
     stranger = {**env, "RAY_AUTH_TOKEN": secrets.token_hex(32)}
     process = start(folder, "stranger.db", stranger, "--address", server.address)
-    said, _ = process.communicate(timeout=120)
-    assert process.returncode == 2, said
-    assert f"--address {server.address}: no Ray cluster to join there" in said
+    output, _ = process.communicate(timeout=120)
+    assert process.returncode == 2, output
+    assert f"--address {server.address}: no Ray cluster to join there" in output
     text = "from orchestrator.workers.ray_executor import RayExecutor; "
     text += f"RayExecutor(address={server.address!r}, data=['/gone/x.npz'])"
     ended = subprocess.run([sys.executable, "-c", text], env=env, text=True, capture_output=True, check=False)
@@ -201,9 +201,9 @@ def test_what_the_machines_do_not_share_is_refused_in_a_line(folder, server, env
         (["--address", server.address, "--checkpoints", "gs://bucket/x"], "gs:// needs gcsfs, which is missing"),
     ]:
         process = start(folder, "stranger.db", env, *options)
-        said, _ = process.communicate(timeout=120)
+        output, _ = process.communicate(timeout=120)
         assert process.returncode == 2
-        assert why in said
+        assert why in output
 
 
 @pytest.mark.slow
@@ -221,9 +221,9 @@ def test_a_scheduler_of_ray_tune_uses_the_machines_and_outlives_one_that_leaves(
     table_shows(folder / "tuned.db", lambda table: table.frame("attempts")["pid"].nunique() == 2, process)
     server.ask("remove")
     server.ask("add")
-    said, complaints = process.communicate(timeout=240)
-    assert process.returncode == 0, complaints
-    check(json.loads(said)["best"][0], rows(folder, "tuned.db").reset_index())
+    output, errors = process.communicate(timeout=240)
+    assert process.returncode == 0, errors
+    check(json.loads(output)["best"][0], rows(folder, "tuned.db").reset_index())
     with Table(folder / "tuned.db") as table:
         attempts = table.frame("attempts")
     assert "lost" in set(attempts["outcome"])

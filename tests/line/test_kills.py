@@ -1,4 +1,4 @@
-"""A few of the kills that benchmarks/bench_kills.py does by the dozen."""
+"""benchmarks/bench_kills.py with a few kills."""
 
 import subprocess
 import sys

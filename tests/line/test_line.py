@@ -1,4 +1,4 @@
-"""The whole line through the real command: Ray, the table, kill -9, Ctrl-C. Slow parts are shared by the module."""
+"""The whole program through the real command: Ray, the table, kill -9, Ctrl-C. Slow fixtures have module scope."""
 
 import os
 import signal
@@ -68,7 +68,7 @@ def undisturbed(folder):
 
 
 def wait_for_the_middle(folder: Path, store: str, process: subprocess.Popen[str]) -> None:
-    """Until some runs are done and others are being trained."""
+    """Returns once some runs are done and others are running."""
 
     def both(table: Table) -> bool:
         counts = table.counts()
@@ -78,25 +78,25 @@ def wait_for_the_middle(folder: Path, store: str, process: subprocess.Popen[str]
 
 
 def workers_of(pid: int) -> list[int]:
-    """Ray's actor processes among the descendants of a process."""
+    """The process numbers of Ray's actors among the descendants of a process."""
     parents = {}
     for status in Path("/proc").glob("[0-9]*/stat"):
         try:
             parents[int(status.parent.name)] = int(status.read_text().rsplit(")", 1)[1].split()[1])
         except OSError:
             continue
-    found = []
+    workers = []
     for child in parents:
         above = child
         while above in parents and above != pid:
             above = parents[above]
         if above == pid and b"ray::Worker" in Path(f"/proc/{child}/cmdline").read_bytes():
-            found.append(child)
-    return found
+            workers.append(child)
+    return workers
 
 
 def busy_worker(folder: Path, store: str) -> int:
-    """The process of a worker in which a run is being trained."""
+    """The process number of a worker that trains a run."""
 
     def pids(table: Table) -> list[float]:
         attempts = table.frame("attempts")
@@ -128,8 +128,8 @@ def test_a_killed_worker_changes_no_number(folder, undisturbed):
     process = start(folder, "worker.db")
     wait_for_the_middle(folder, "worker.db", process)
     os.kill(busy_worker(folder, "worker.db"), signal.SIGKILL)
-    said, _ = process.communicate(timeout=240)
-    assert process.returncode == 0, said
+    output, _ = process.communicate(timeout=240)
+    assert process.returncode == 0, output
     assert_same(rows(folder, "worker.db"), undisturbed)
     with Table(folder / "worker.db") as table:
         assert "lost" in set(table.frame("attempts")["outcome"])
@@ -147,7 +147,7 @@ def test_a_killed_driver_changes_no_number(folder, undisturbed):
     after = rows(folder, "driver.db")
     assert_same(after, undisturbed)
     done = before[before["state"] == "done"].index
-    assert (after.loc[done, "attempt"] == 1).all()  # what was done was not run again
+    assert (after.loc[done, "attempt"] == 1).all()  # finished runs were not trained again
     history = orchestrator.history(folder / "driver.db")
     assert not history.duplicated(["run_id", "step"]).any()
 
@@ -157,10 +157,10 @@ def test_ctrl_c_leaves_within_seconds_and_the_same_command_goes_on(folder, undis
     wait_for_the_middle(folder, "stopped.db", process)
     process.send_signal(signal.SIGINT)
     began = time.monotonic()
-    said, _ = process.communicate(timeout=60)
+    output, _ = process.communicate(timeout=60)
     assert time.monotonic() - began < 30
-    assert process.returncode == 130, said
-    assert "run the same command to resume" in said
+    assert process.returncode == 130, output
+    assert "run the same command to resume" in output
     states = rows(folder, "stopped.db")["state"].value_counts()
     assert set(states.index) == {"done", "queued"}
     assert finish(folder, "stopped.db", "--executor", "inline").returncode == 0
@@ -199,8 +199,8 @@ def test_the_queue_is_changed_from_another_terminal_while_it_is_trained(folder, 
     ask("cancel", waiting)
     ask("prioritise", waiting, "--priority", "5")
     ask("resume", "line")
-    said, _ = process.communicate(timeout=240)
-    assert process.returncode == 0, said
+    output, _ = process.communicate(timeout=240)
+    assert process.returncode == 0, output
     states = rows(folder, "live.db")["state"]
     assert set(states) <= {"done", "cancelled"}
     ask("retry", "line")
@@ -209,7 +209,7 @@ def test_the_queue_is_changed_from_another_terminal_while_it_is_trained(folder, 
 
 
 def wait_for_a_checkpoint(folder: Path, store: str, process: subprocess.Popen[str], after: int) -> int:
-    """The step of the newest checkpoint of the store's one run, once it is past a step."""
+    """Waits for a checkpoint beyond a step of the store's only run and returns the step of the newest."""
     (run,) = orchestrator.plan(orchestrator.read_sweep(LONG)).runs
 
     def newest() -> int:
@@ -228,7 +228,7 @@ def test_a_long_run_goes_on_when_its_worker_and_then_its_driver_is_killed(folder
     for victim in workers_of(process.pid):
         os.kill(victim, signal.SIGKILL)
     second = wait_for_a_checkpoint(folder, "long.db", process, first + 300)
-    victims = workers_of(process.pid)  # an orphan lives for seconds and could come to the end
+    victims = workers_of(process.pid)  # an orphaned worker lives for seconds and could finish the run
     process.kill()
     for victim in victims:
         os.kill(victim, signal.SIGKILL)
@@ -238,9 +238,8 @@ def test_a_long_run_goes_on_when_its_worker_and_then_its_driver_is_killed(folder
     assert_same(rows(folder, "long.db"), rows(folder, "peace.db"))
     with Table(folder / "long.db") as table:
         attempts, flops = table.frame("attempts"), table.frame()["flops"].item()
-    attempts = attempts[
-        attempts["pid"].notna()
-    ]  # it may be given to the other worker before that is known to be dead
+    # The run may go to the other worker before that one is known to be dead: such an attempt has no process.
+    attempts = attempts[attempts["pid"].notna()]
     assert list(attempts["outcome"]) == ["lost", "lost", "done"]
     steps = list(attempts["resumed_step"])
     assert steps[0] == 0

@@ -26,7 +26,7 @@ def _cache(tmp_path, monkeypatch):
 
 
 def few_images(name: str, folder: Path) -> str:
-    """A set of the shape of a known one, in three classes."""
+    """Writes a data set with the shape of a known one and three classes."""
     side, rng = CATALOGUE[name].side, np.random.default_rng(len(name))
     labels, path = np.arange(40) % 3, folder / f"{name}.npz"
     noise = rng.integers(0, 56, (40, side, side, CATALOGUE[name].channels), dtype=np.uint8)
@@ -36,7 +36,7 @@ def few_images(name: str, folder: Path) -> str:
 
 
 def shrunk(section: dict, folder: Path) -> dict:
-    """One stage or cell as it is, but for its data and how long it trains, and with the first model alone."""
+    """One stage or cell with small data, a short budget and the first model only; otherwise unchanged."""
     data, train, budget = section["data"], section["train"], section["budget"]
     if "dataset" in data:
         data["path"] = few_images(data["dataset"], folder)

@@ -1,4 +1,4 @@
-"""`isoflop search` through the real command: Ray, kill -9, and what it prints."""
+"""`isoflop search` through the real command: Ray, kill -9, its output."""
 
 import json
 import subprocess
@@ -52,7 +52,7 @@ def rows(folder, store):
 
 
 def kill_in_the_middle(folder, store, least):
-    """Kill a search with Ray, its workers left behind, once some trials are done and others in training."""
+    """Kills a search, but not its workers, once some trials are done and others running; returns the counts."""
     process = subprocess.Popen(
         command("s.yaml", "--store", store, "--slots", "2"), cwd=folder, stderr=subprocess.DEVNULL
     )
@@ -68,8 +68,8 @@ def kill_in_the_middle(folder, store, least):
 
 
 def test_a_killed_search_comes_to_the_trials_and_numbers_of_an_undisturbed_one(folder):
-    said = json.loads(finish(folder, "s.yaml", "--store", "whole.db", "--executor", "inline", "--json"))
-    assert [(one["cell"], one["trials"], one["states"]) for one in said["best"]] == [
+    answer = json.loads(finish(folder, "s.yaml", "--store", "whole.db", "--executor", "inline", "--json"))
+    assert [(one["cell"], one["trials"], one["states"]) for one in answer["best"]] == [
         ({"width": width}, 8, {"done": 8}) for width in (16, 32)
     ]
     done = kill_in_the_middle(folder, "killed.db", 2)["done"]
@@ -80,21 +80,21 @@ def test_a_killed_search_comes_to_the_trials_and_numbers_of_an_undisturbed_one(f
         ends = table.frame("attempts").groupby("run_id")["outcome"].apply(list)
     assert len(ends) == 16
     assert all(outcomes.count("done") == 1 for outcomes in ends)
-    assert sum(len(outcomes) == 1 for outcomes in ends) >= done  # what was done is not trained again
+    assert sum(len(outcomes) == 1 for outcomes in ends) >= done  # finished trials are not trained again
 
 
 @pytest.mark.slow
 def test_a_pruner_stops_runs_on_their_workers(folder):
-    said = json.loads(finish(folder, "p.yaml", "--store", "pruned.db", "--slots", "2", "--json"))
-    assert all(one["states"].get("pruned", 0) > 0 for one in said["best"])
+    answer = json.loads(finish(folder, "p.yaml", "--store", "pruned.db", "--slots", "2", "--json"))
+    assert all(one["states"].get("pruned", 0) > 0 for one in answer["best"])
     frame = orchestrator.results(folder / "pruned.db")
     assert set(frame["state"]) == {"done", "pruned"}
     pruned = frame[frame["state"] == "pruned"]
     assert (pruned["steps"] < frame[frame["state"] == "done"]["steps"].max()).all()
     decided = pruned["reason"].str.extract(r"the search's pruner, at step (\d+)", expand=False).astype(int)
-    later = pruned["steps"] - decided  # what they trained on until they heard it
+    later = pruned["steps"] - decided  # steps until they were told
     assert later.median() < 100  # of 2154; a few on a quiet machine
     assert later.min() >= 0
     with Table(folder / "pruned.db") as table:
         best = table.frame("runs").set_index("run_id")["val_error"].min()
-    assert min(one["value"] for one in said["best"]) == best
+    assert min(one["value"] for one in answer["best"]) == best

@@ -36,12 +36,12 @@ def folder(tmp_path):
 
 
 def searched(folder, name):
-    said = json.loads(finish(folder, name, "--store", "t.db", "--slots", "2", "--device", "cpu", "--json"))
-    return said["best"][0], orchestrator.results(folder / "t.db")
+    answer = json.loads(finish(folder, name, "--store", "t.db", "--slots", "2", "--device", "cpu", "--json"))
+    return answer["best"][0], orchestrator.results(folder / "t.db")
 
 
 def check(best, frame):
-    """Each trial is a row, and those that came to their end have the numbers of runs trained alone."""
+    """Asserts that each trial is a row and that finished ones have the numbers of runs trained alone."""
     assert sorted(frame["trial"]) == list(range(12))
     assert set(frame["state"]) == {"done", "pruned"}
     pruned, done = (frame[frame["state"] == state] for state in ("pruned", "done"))
@@ -72,15 +72,15 @@ def start(folder, name, slots="2"):
 
 
 def interrupt(process, times):
-    """Ctrl-C, as a terminal sends it: to the whole process group. The seconds until the process has ended."""
+    """Sends Ctrl-C to the process group, as a terminal does; returns the seconds until the process has ended."""
     began = time.monotonic()
     for _ in range(times):
         os.killpg(process.pid, signal.SIGINT)
         delivered(process, signal.SIGINT)
-    said, _ = process.communicate(timeout=120)
-    assert process.returncode == 130, said
-    assert "interrupted; run the same command to resume" in said
-    assert "Traceback" not in said
+    output, _ = process.communicate(timeout=120)
+    assert process.returncode == 130, output
+    assert "interrupted; run the same command to resume" in output
+    assert "Traceback" not in output
     return time.monotonic() - began
 
 
@@ -106,7 +106,7 @@ def test_trials_are_rows_and_a_killed_search_trains_no_finished_one_again(folder
 
 @pytest.mark.slow
 def test_ctrl_c_leaves_at_once_and_the_same_command_goes_on_from_checkpoints(folder):
-    """Evaluations lie minutes apart here: nothing waits for the next one."""
+    """Evaluations are minutes apart here: nothing may wait for the next one."""
     long = SWEEP.replace("width: 16", "width: 768").replace("epochs: 20", "epochs: 5000")
     (folder / "long.yaml").write_text(long)
     process = start(folder, "long.yaml")
@@ -147,7 +147,7 @@ def test_paused_trials_of_hyperband_go_on_to_the_last_bit(folder):
         assert (table.frame("attempts").groupby("run_id").size() == 1).all()
         history = table.frame("history")
     assert not history.duplicated(["run_id", "step"]).any()
-    assert not list((folder / "t.db.checkpoints").glob("*"))  # neither of the pruned
+    assert not list((folder / "t.db.checkpoints").glob("*"))  # also none of pruned trials
 
 
 @pytest.mark.slow
@@ -161,7 +161,7 @@ def test_a_killed_population_goes_on_from_its_last_common_part(folder):
     assert set(frame["trial"]) == {0, 1, 2, 3}
     counts = frame["stage"].value_counts()
     assert set(counts.index) == {f"part-{i}" for i in range(1, 11)}
-    assert all(counts[f"part-{i}"] == 4 for i in (1, 2, 3, 10))  # what was over is not trained again
+    assert all(counts[f"part-{i}"] == 4 for i in (1, 2, 3, 10))  # ended parts are not trained again
     assert (frame["attempt"] == 1).all()
     last = frame[(frame["stage"] == "part-10") & (frame["state"] == "done")]
     assert best["value"] == last["val_error"].min()

@@ -1,4 +1,4 @@
-"""A disk that may lose its power: replays what a program did to its files, and keeps what it had to, or more.
+"""A disk that loses power: replays the file operations of a program and keeps what was synced, or more.
 
 A program is run with `recorder.c` preloaded, which writes down each of its calls. `Disk` takes them one by one.
 After any of them the power may go: what was fsynced is there; of what was not, any part may be, each sector for
@@ -21,12 +21,12 @@ SECTOR = 512
 
 
 def recorded(program, folder, tmp_path, *arguments):
-    """Run a program of Python under the recorder; what it did below a folder, as `Disk.take` takes it."""
+    """Runs a Python program under the recorder; returns its operations below a folder, for `Disk.take`."""
     compiler = next(filter(None, map(shutil.which, ("cc", "gcc", "clang"))), None)
     if compiler is None or not sys.platform.startswith("linux"):
         pytest.skip("no C compiler: apt install gcc")
     library, log = tmp_path / "recorder.so", tmp_path / "log"
-    said = [
+    arguments = [
         compiler,
         "-O1",
         "-shared",
@@ -36,7 +36,7 @@ def recorded(program, folder, tmp_path, *arguments):
         str(Path(__file__).with_name("recorder.c")),
         "-ldl",
     ]
-    subprocess.run(said, check=True)
+    subprocess.run(arguments, check=True)
     recording = {"LD_PRELOAD": str(library), "RECORDED_FOLDER": str(folder), "RECORD_FILE": str(log)}
     subprocess.run(
         [sys.executable, "-c", program, str(folder), *arguments],
@@ -56,7 +56,7 @@ def _entries(log):
 
 
 class File:
-    """What the disk has for certain, and the writes since."""
+    """A file: its synced content, and the writes since."""
 
     def __init__(self):
         self.certain, self.since = bytearray(), []
@@ -75,17 +75,17 @@ class File:
 
 
 class Folder:
-    """Below which names are for certain once it was fsynced."""
+    """A folder: its names are durable once it was fsynced."""
 
 
 class Disk:
-    """What lies below a folder, by path; `promised` is what the program has acknowledged."""
+    """The files below a folder, by path; `promised` is what the program has acknowledged."""
 
     def __init__(self, folder):
         self.folder, self.promised = str(folder), []
         self._now = {self.folder: Folder()}
         self._certain = dict(self._now)
-        self._since = []  # names that came, moved or went: (before, after, File or Folder)
+        self._since = []  # names created, moved or deleted: (before, after, File or Folder)
         self._open, self._from = {}, ""
 
     def take(self, kind, a, b, data):  # noqa: C901 - a case a kind
@@ -132,7 +132,7 @@ class Disk:
         return {path: bytes(file.after(file.since)) for path, file in files.items()}
 
     def cut(self, dice, into):
-        """Lose the power now, and write what the disk then has into a folder."""
+        """Cuts the power now, and writes the remaining content of the disk into a folder."""
         kept = dice.choice([_nothing, _everything, _beginning, _some])
         names = dict(self._certain)
         _rename(names, kept(self._since, dice))
@@ -153,7 +153,7 @@ def _rename(names, changes):
 
 
 def _sectors(at, length):
-    """The parts, by begin and end, in which a write at a place reaches the disk."""
+    """The parts (begin, end) in which a write at an offset reaches the disk."""
     return pairwise([0, *range(SECTOR - at % SECTOR, length, SECTOR), length])
 
 

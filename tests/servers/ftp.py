@@ -1,4 +1,4 @@
-"""A real server behind a URL: FTP in a process of its own, which can be slow, full, gone, and back again."""
+"""A real FTP server in its own process, which can be slow, full, stopped and started again."""
 
 import subprocess
 import sys
@@ -27,11 +27,11 @@ print(server.address[1], flush=True)
 server.serve_forever()
 """
 ALL, READ = "elradfmwMT", "elr"
-"""Rights of pyftpdlib's."""
+"""All permissions, in pyftpdlib's letters."""
 
 
 class Ftp:
-    """Serves a folder of this machine; `heard` are the commands that came."""
+    """Serves a folder of this machine and records the commands that it receives."""
 
     def __init__(self, folder):
         self.folder = folder
@@ -42,31 +42,34 @@ class Ftp:
         self.start()
 
     def start(self, rights=ALL, limit=0):
-        """Serve, with these rights, taking in so many bytes a second (0: as fast as it goes)."""
-        said = [str(self.folder), str(self._port), rights, str(limit)]
+        """Serves with these rights; accepts `limit` bytes per second (0: no limit)."""
+        arguments = [str(self.folder), str(self._port), rights, str(limit)]
         self._process = subprocess.Popen(
-            [sys.executable, "-c", PROGRAM, *said], text=True, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL
+            [sys.executable, "-c", PROGRAM, *arguments],
+            text=True,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.DEVNULL,
         )
         self._port = int(self._process.stdout.readline())
 
     def stop(self):
-        """Be gone, as a machine without power is."""
+        """Ends at once, like a machine that loses power."""
         self._process.kill()
         self._process.wait()
         self._process.stdout.close()
 
     def url(self, path):
-        """Of a file or a folder in the one that is served."""
+        """The URL of a file or folder below the one that is served."""
         return f"ftp://me:secret@127.0.0.1:{self._port}/data/{path}"
 
     def shown(self, path):
-        """Such a URL as it may be said to others."""
+        """The same URL as messages show it, without the password."""
         return f"ftp://me:***@127.0.0.1:{self._port}/data/{path}"
 
     def names(self, path):
-        """Files that lie there."""
+        """The names of the files in a folder."""
         return sorted(p.name for p in (self.folder / "data" / path).glob("*") if p.is_file())
 
     def heard(self, *commands):
-        """The commands of these kinds that came so far."""
+        """The commands of these kinds received so far."""
         return [line for line in self._log.read_text().splitlines() if line.split()[0] in commands]
