@@ -197,7 +197,7 @@ def test_what_the_machines_do_not_share_is_refused_in_a_line(folder, server, env
     ended = subprocess.run([sys.executable, "-c", text], env=env, text=True, capture_output=True, check=False)
     assert "does not see /gone/x.npz; put it where all nodes see it" in ended.stderr
     for options, why in [
-        (["--address", server.address, "--executor", "inline"], "a cluster is for --executor ray"),
+        (["--address", server.address, "--executor", "inline"], "needs the executor ray"),
         (["--address", server.address, "--checkpoints", "gs://bucket/x"], "gs:// needs gcsfs, which is missing"),
     ]:
         process = start(folder, "stranger.db", env, *options)
@@ -238,4 +238,4 @@ def test_a_scheduler_of_ray_tune_uses_the_machines_and_outlives_one_that_leaves(
         check=False,
     )
     assert refused.returncode == 2
-    assert "give a folder that all nodes share" in refused.stderr
+    assert "must be a folder that all nodes share" in refused.stderr

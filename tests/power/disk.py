@@ -26,7 +26,7 @@ def recorded(program, folder, tmp_path, *arguments):
     if compiler is None or not sys.platform.startswith("linux"):
         pytest.skip("no C compiler: apt install gcc")
     library, log = tmp_path / "recorder.so", tmp_path / "log"
-    arguments = [
+    build = [
         compiler,
         "-O1",
         "-shared",
@@ -36,7 +36,7 @@ def recorded(program, folder, tmp_path, *arguments):
         str(Path(__file__).with_name("recorder.c")),
         "-ldl",
     ]
-    subprocess.run(arguments, check=True)
+    subprocess.run(build, check=True)
     recording = {"LD_PRELOAD": str(library), "RECORDED_FOLDER": str(folder), "RECORD_FILE": str(log)}
     subprocess.run(
         [sys.executable, "-c", program, str(folder), *arguments],
