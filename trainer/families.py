@@ -1,4 +1,4 @@
-"""Model families by name, and what each of them must offer. No torch at this level.
+"""The registry of model families, and the contract of a family. No torch.
 
 The built-in entries are in `trainer.model`, one a file. Besides a `Family`, an entry may be a function or a class
 that makes a `torch.nn.Module` from `inputs`, `classes`, `depth` and `width` (`trainer.model.module`).

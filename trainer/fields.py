@@ -1,4 +1,4 @@
-"""What is known of a field of `RunSpec`: values, key in a sweep file, meaning for stacks, searches and ids."""
+"""Metadata of the fields of `RunSpec`: values, YAML key, meaning for stacks, searches and identity."""
 
 from __future__ import annotations
 

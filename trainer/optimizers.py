@@ -1,4 +1,4 @@
-"""Optimisers by name: what planning knows of each one, its state, hyper-parameters and conventions. No torch.
+"""The registry of optimizers: update rule, state, hyper-parameters and conventions of each. No torch.
 
 The built-in entries are in `trainer.training.optimizers`, one a file.
 """

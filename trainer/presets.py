@@ -1,4 +1,4 @@
-"""The paper's recipes by name: fields of RunSpec, every one of which may be overridden.
+"""The paper's recipes by name: fields of RunSpec, each of which can be overridden.
 
 How long to train is said apart. After Bachmann et al. 2023, appendix, and its code's defaults, which differ in the
 batch of `scratch` (the code's 4096 stands here) and in the activation (GELU, see model.py). What differs from their

@@ -1,4 +1,4 @@
-"""What a run yields: the columns, with their units, that the results table and `analysis` read."""
+"""The results of a run: the columns, with units, that the results table and `analysis` read."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Random streams: one number for every purpose a run draws for, all from its one seed."""
+"""Random streams: a separate one for each purpose, all derived from the seed of a run."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What a run is: every choice that can change its result, and the identity that follows from them."""
+"""`RunSpec`: every choice that can change the result of a run, and the identity derived from them."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Many budgets from one run: runs that differ in length only share what they have in common, to the last bit.
+"""Trunks: the steps that runs of different budgets have in common, trained once, to the last bit.
 
 With a constant learning rate a shorter run is the beginning of a longer one. With warm-up-stable-decay it is so up
 to its cool-down, which branches off (Hägele et al. 2024): five doubling budgets at a cool-down of a fifth cost 1.19

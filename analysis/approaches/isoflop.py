@@ -1,4 +1,4 @@
-"""Approach 2 of Hoffmann et al. 2022 (3.2): the lowest point of each isoFLOP curve, as it moves with compute."""
+"""Approach 2 of Hoffmann et al. (2022, 3.2): the minimum of each isoFLOP curve as a function of compute."""
 
 from __future__ import annotations
 

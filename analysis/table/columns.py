@@ -1,4 +1,4 @@
-"""Column names that the verbs of this package expect, and the one check that all of them use."""
+"""Column names that this package expects, and the check that all functions use."""
 
 from __future__ import annotations
 

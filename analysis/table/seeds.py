@@ -1,4 +1,4 @@
-"""Average repeats: from one row a run to one row a cell."""
+"""Averages over seeds: from one row per run to one row per cell."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The verbs that read a table: its laws, its figures, its page."""
+"""The verbs that read a table: `fit`, `plot` and `report`."""
 
 from __future__ import annotations
 

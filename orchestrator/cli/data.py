@@ -1,4 +1,4 @@
-"""`isoflop data`: which data sets are here, where the others are to be had, and sets of one's own."""
+"""`isoflop data`: list data sets, register one's own, convert to .beton files."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The verbs that decide on a table's laws: how to spend a budget, which of two is better, what to run next."""
+"""The verbs that decide on a table's laws: `verdict`, `allocate`, `compare` and `suggest`."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Is this installation sound? Each check says what was found and, where something is wrong, what to do."""
+"""`isoflop doctor`: checks of the installation, each with its result and, if it failed, a remedy."""
 
 from __future__ import annotations
 

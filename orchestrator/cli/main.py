@@ -1,4 +1,4 @@
-"""The command: parse, call one function, print. Nothing heavy is imported before it is needed."""
+"""The command: parse, call one function, print. Heavy packages are imported when they are needed."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""`isoflop model`: how fast a model answers, and what its first layer looks for."""
+"""`isoflop model`: inference speed of a model, and its first-layer weights as pictures."""
 
 from __future__ import annotations
 

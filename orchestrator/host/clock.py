@@ -1,4 +1,4 @@
-"""The clock of a scheduler: seconds, and waiting. Tests have one of their own."""
+"""The clock of a scheduler: seconds and waiting. Tests use a clock of their own."""
 
 from __future__ import annotations
 

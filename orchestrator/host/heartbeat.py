@@ -1,4 +1,4 @@
-"""StepTimes of life of a worker, and how long one may be without."""
+"""Heartbeats of a worker: when it last made a step, and how long it may go without one."""
 
 from __future__ import annotations
 

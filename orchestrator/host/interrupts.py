@@ -1,4 +1,4 @@
-"""Ctrl-C, and what a batch system sends: the first time it is a request, the second time an exception."""
+"""Ctrl-C and SIGTERM: the first is a request to stop, the second raises KeyboardInterrupt."""
 
 from __future__ import annotations
 

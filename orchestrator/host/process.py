@@ -1,4 +1,4 @@
-"""Which process it is: known again by its host, that machine's boot, its number and when it began."""
+"""The identity of a process: host, boot of that host, process number and start time."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What this machine can do: how many runs at once, and how fast a step is. Measured once, kept in the cache."""
+"""The measured speed of this machine: seconds of a step, runs per stack, slots per GPU. Kept in the cache."""
 
 from __future__ import annotations
 

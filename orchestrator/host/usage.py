@@ -1,4 +1,4 @@
-"""What training a stack takes of the machine beside time: the peak of its memory, and energy by NVML.
+"""Resources that training a stack uses: peak memory, and energy by NVML.
 
 Energy needs `pynvml` (`isoflop[energy]`) and a card that counts it, of Volta or later. On an H100 it was within
 10 % of what `nvidia-smi` said (benchmarks/bench_gpu.py energy).

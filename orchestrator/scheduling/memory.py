@@ -1,4 +1,4 @@
-"""Which stack may go to which device now, by bytes, and what to do when they were not enough.
+"""Admission by bytes: which stack may go to which device now, and what follows an out-of-memory error.
 
 A place is a device that slots share: a GPU, or the memory of a machine. What a stack will take there is its closed
 form (`trainer.cost`) times a factor, and the context of its process; both are learned from measured peaks.

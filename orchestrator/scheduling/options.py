@@ -1,4 +1,4 @@
-"""What a caller may give the scheduler beside a table and an executor: options, and a source of further runs."""
+"""Options of the scheduler, and the protocol of a source of further runs."""
 
 from __future__ import annotations
 

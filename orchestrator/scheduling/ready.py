@@ -1,4 +1,4 @@
-"""What waits: stacks of queued runs in the order in which to start them, and runs behind their parents."""
+"""The queued stacks in the order in which they start, and runs that wait for their parents."""
 
 from __future__ import annotations
 

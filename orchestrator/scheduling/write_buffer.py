@@ -1,4 +1,4 @@
-"""What has been reported and not been written yet: one transaction for all of it, with the next claims."""
+"""Reported events that are not yet in the table, written in one transaction with the next claims."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""One cell's search: Optuna asked and told, in memory, rebuilt from what the table knows.
+"""The search of one cell: an Optuna study in memory, rebuilt from the table.
 
 The study is no storage. It is given every earlier trial again at the start, in the order of their numbers, and its
 sampler is seeded by (seed, cell, number of the trial): what is proposed depends on what came out and on nothing

@@ -1,4 +1,4 @@
-"""A sweep's search: what every cell tries next, and which of its trials was best."""
+"""The search of a sweep: the next trials of every cell, and the best of each."""
 
 from __future__ import annotations
 

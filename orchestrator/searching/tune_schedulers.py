@@ -1,4 +1,4 @@
-"""The schedulers of Ray Tune that stop trials; their clock is how far a trial has come."""
+"""Ray Tune's schedulers that stop trials: ASHA and HyperBand. Their clock is the progress of a trial."""
 
 from __future__ import annotations
 

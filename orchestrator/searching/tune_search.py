@@ -1,4 +1,4 @@
-"""A search run by a scheduler of Ray Tune, where the file names one. The table holds its trials all the same.
+"""A search by a scheduler of Ray Tune. Its trials are rows of the table like any others.
 
 All trials are drawn beforehand (`optuna_cell`) and written to the table; Tune decides which go on. Callbacks in
 process write what the actors report; nothing that Tune writes is needed afterwards. An interrupted search begins a

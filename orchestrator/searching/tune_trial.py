@@ -1,4 +1,4 @@
-"""A trial as Ray Tune's schedulers see it: an actor that trains up to the next evaluation at every step.
+"""The actor of a trial under Ray Tune: trains up to the next evaluation at every step.
 
 Each step hands back, beside the metric, whatever the worker has said, for the coordinator to write: the actor knows
 no table. A trial that ended in an earlier session is not trained: its recorded curve is played back, so that the

@@ -1,4 +1,4 @@
-"""What Ray Tune's actors say, written to our table in the process of Tune's loop: the one that writes it."""
+"""Writes the reports of Ray Tune's actors to the table, in the process that runs Tune's loop."""
 
 from __future__ import annotations
 

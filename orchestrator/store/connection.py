@@ -1,4 +1,4 @@
-"""The file, or database, that a results table lies in: opened, locked, of one version."""
+"""An open results table: its file or database, its lock, its schema version."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Opening the database of a results table: its file, its lock, its transactions."""
+"""What differs between databases: opening, locking, transactions, errors that pass by themselves."""
 
 from __future__ import annotations
 

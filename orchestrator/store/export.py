@@ -1,4 +1,4 @@
-"""Results out of the table: an SQL condition on a frame, and the formats it can leave in."""
+"""Rows of a frame by an SQL condition, and the formats in which results are written."""
 
 from __future__ import annotations
 

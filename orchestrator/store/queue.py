@@ -1,4 +1,4 @@
-"""The queue's verbs: every way in which a run changes its state, each one short transaction.
+"""The transitions of runs between states, each in one short transaction.
 
 A claim counts the run's attempts; the number is its fencing token. Whoever writes about a running run says the
 token; where it is no longer the run's, or the run no longer runs, nothing is written: late writers change nothing.

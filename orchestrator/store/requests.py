@@ -1,4 +1,4 @@
-"""What other terminals ask of a queue: files in a folder beside the table, obeyed by whoever holds its lock.
+"""Requests of other terminals: files in a folder beside the table, executed by the holder of its lock.
 
 A command takes the lock where nobody has it and acts itself. Where a coordinator has it, the command leaves its
 request in `<table>.requests/`, written aside, synced and renamed, and waits for the answer beside it; should the

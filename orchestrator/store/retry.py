@@ -1,4 +1,4 @@
-"""Waiting for what cannot be had for now: a full disk, another program's lock on the table, a server's answer."""
+"""Retries operations that cannot succeed now: the disk is full, the table is locked, the server does not answer."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The schema of the results table: its tables, its states, and the row that a planned run begins as."""
+"""The schema of the results table: its tables, the states, and the row of a planned run."""
 
 from __future__ import annotations
 

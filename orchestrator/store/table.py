@@ -1,4 +1,4 @@
-"""The results table: the only place where runs, their states and their metrics are kept. It is the queue as well.
+"""The results table, which is also the queue: runs, their states, records and attempts.
 
 Three tables (docs/columns.md): `runs`, one row a run, with its spec, its state and its last metrics;
 `history`, one row a record; `attempts`, who ran what, when, and how it ended. `members` says which sweeps a

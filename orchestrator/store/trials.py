@@ -1,4 +1,4 @@
-"""Trials in the results table: which runs a search has tried in which cell, under which number."""
+"""The trials of searches in the results table: cell, number and runs of each."""
 
 from __future__ import annotations
 

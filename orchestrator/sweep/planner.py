@@ -1,4 +1,4 @@
-"""Sweep to Plan: cells, seeds, what a run costs. Pure and deterministic, no torch."""
+"""From a Sweep to a Plan: cells, seeds, cost of each run. Pure and deterministic, without torch."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Sweep files to Sweep: every complaint with file, line and the nearest valid word, all of them at once."""
+"""From a sweep file to a Sweep. Mistakes are reported with file, line and the nearest valid word."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A search as a sweep file says it: `lr: {search: {...}}` and `search: {parameters: {lr: {...}}}` are one thing."""
+"""The search space of a sweep file: `lr: {search: {...}}` is the same as `search: {parameters: {lr: {...}}}`."""
 
 from __future__ import annotations
 

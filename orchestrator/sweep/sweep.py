@@ -1,4 +1,4 @@
-"""What a sweep file can say. A list is an axis, axes multiply; `cells:` stand beside the grid."""
+"""The sections and keys of a sweep file. A list is an axis, axes multiply; `cells:` are added to the grid."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The sweep file that `isoflop new` begins with: every section, a few seconds of work, what to change."""
+"""The sweep file that `isoflop new` writes."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Where stacks of runs go, and what comes back. One contract, `Executor`: this process, or Ray (ray_executor).
+"""The contract of executors, which train stacks of runs and report events; and the one in this process.
 
 The caller submits a stack (the specs of one stack) while `open` says so and polls for events. Every stack
 ends with exactly one of Finished, Failed and Lost; other events come before.

@@ -1,4 +1,4 @@
-"""Ray: started on this machine, closed to strangers, or joined where it runs; its nodes, and what they share."""
+"""Ray: started on this machine, or a cluster that is joined; its nodes and what they must share."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The executor on Ray: long-lived, warmed actors on this machine or on a cluster, one a slot."""
+"""The executor on Ray: one warm, long-lived actor per slot, on this machine or on a cluster."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""One attempt: train a stack, yielding its records and then its results. The only caller of the loop."""
+"""One attempt: trains a stack and yields its records, then its results."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Checkpoints behind a URL: an object each, uploaded while training goes on.
+"""Checkpoints behind a URL: one object each, uploaded in the background.
 
 `<run_id>.<step>.<bytes>.<sha256>` is a run's JSON on a line and then its tensors, as safetensors; the final
 parameters of a run are an object of that kind in `kept/`. The name says what the object must be, so an upload that

@@ -1,4 +1,4 @@
-"""Save a run between two steps and go on from there: when to save, what, and what is good enough to go on from.
+"""Saving a run between two steps and resuming it: when to save, what, and which checkpoints are valid.
 
 The files and the guarantees are those of `trainer.checkpoints.folder`, a folder, and `trainer.checkpoints.bucket`,
 a URL. Each run of a stack has its own checkpoints, so that it can go on in any other company.

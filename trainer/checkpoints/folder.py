@@ -1,4 +1,4 @@
-"""Where checkpoints lie: what a place for them must do, and a folder of a file system that does it.
+"""The contract of a place for checkpoints, and a folder of a file system.
 
 In a folder the checkpoints of a run are `<run_id>/<step>.safetensors`, the tensors, and `<step>.json`, the rest and
 both checksums, never pickle. They are written aside, synced and renamed, the JSON last: where it stands, the

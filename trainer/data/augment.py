@@ -1,4 +1,4 @@
-"""Flips, crops, mixing and dropout, on the device. What is drawn is a function of the run's seed and the step."""
+"""Flips, crops, mixing and dropout on the device; all draws are functions of the run's seed and the step."""
 
 from __future__ import annotations
 

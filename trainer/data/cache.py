@@ -1,4 +1,4 @@
-"""Data sets decoded once into a memory-mapped cache: image folders, archives, arrays, what functions return.
+"""Data sets decoded once into a memory-mapped cache: image folders, archives, arrays, results of functions.
 
 The cache is `$ISOFLOP_CACHE`, else `$XDG_CACHE_HOME/isoflop`, else `~/.cache/isoflop`. An entry is written
 aside and renamed, so a killed decoder leaves none behind. Its key is what the source looks like from outside

@@ -1,4 +1,4 @@
-"""Data sets by name: what each holds, where it is to be had, and where it is looked for. No torch.
+"""The registry of data sets: sizes of each, where it is searched, where to get it. No torch.
 
 A set is found in a data root ($ISOFLOP_DATA, then ./data) under any of its names, as a folder, an archive or an
 .npz file, read by `trainer.data.formats`. `isoflop data add` registers others.

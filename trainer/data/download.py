@@ -1,4 +1,4 @@
-"""What lies behind a URL, once on each machine: copied into the cache whole, whatever process asks first.
+"""Files behind URLs, downloaded to the cache once per machine.
 
 A copy is `<cache>/fetched/<hash of the URL>/<hash of the version>/<name>`: written aside, as long as it was listed,
 and renamed. Its content alone goes into a run's identity, never the URL.

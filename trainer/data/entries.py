@@ -1,4 +1,4 @@
-"""What the name of a data set stands for: known files, a task, or a function that returns arrays."""
+"""What the name of a data set refers to: known files, a task, or a function that returns arrays."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What a power cut is not to take: files and names are on the disk once they are synced, and no sooner."""
+"""Durable files and names: synced to the disk before they count as written."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What this process may use of its machine, cores and memory: a container's share where it is in one.
+"""Cores and memory that this process may use: those of the machine, or of its container.
 
 Linux keeps the limits of containers in control groups, of version 2 or 1, a folder each. A limit may stand at any
 level above the process; the tightest counts.

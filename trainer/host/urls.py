@@ -1,4 +1,4 @@
-"""Files behind a URL, by any protocol of fsspec: listed, read and written whole, tried again when the net fails."""
+"""Files behind a URL, by any protocol of fsspec: listed, read and written whole, with retries."""
 
 from __future__ import annotations
 

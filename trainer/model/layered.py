@@ -1,4 +1,4 @@
-"""Families that are chains of linear layers, LayerNorms and activations: all is derived from the list of layers."""
+"""Families that are chains of linear layers, LayerNorms and activations, derived from the list of layers."""
 
 from __future__ import annotations
 

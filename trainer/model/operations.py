@@ -1,4 +1,4 @@
-"""What the forward passes of stacked models are made of. Axes: K runs, B examples, M features."""
+"""Operations of the forward passes of stacked models. Axes: K runs, B examples, M features."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""CUDA graphs: all kernels of a forward and backward pass in one launch, where that is measured to be faster.
+"""CUDA graphs: all kernels of a forward and backward pass in one launch, used if measured to be faster.
 
 A small model's kernels are shorter than their launches, so that a GPU waits for Python; on paper an H200 at batch
 512 needs 41 runs of width 64 in a stack to be busy eagerly, and 16 by graphs. A wide model gains nothing.

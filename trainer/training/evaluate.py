@@ -1,4 +1,4 @@
-"""Error and loss on held-out examples: unsmoothed, every example once, weighted where the task says so."""
+"""Error and loss on held-out examples: without label smoothing, every example once, weighted if the task is."""
 
 from __future__ import annotations
 

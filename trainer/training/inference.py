@@ -1,4 +1,4 @@
-"""How fast a trained model answers: latency and throughput of the forward pass (paper, appendix)."""
+"""Latency and throughput of the forward pass (paper, appendix)."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Begin a run with the parameters of another: of a run that was kept, or of an official checkpoint.
+"""Initial parameters taken from another run that was kept, or from an official checkpoint.
 
 The chain of the paper is pretrain, then a linear probe (`trains: head`) or fine-tuning, then test-time augmentation
 (a run on 0 examples). The head is taken over where it belongs to the same classes: of a kept run where that was

@@ -1,4 +1,4 @@
-"""The batched parameters of a stack: one buffer [K, n], a row a run.
+"""The parameters of a stack: one buffer [K, n] with a row for each run.
 
 A parameter is a strided view over all rows, which is what batched matrix products read; a row is contiguous,
 which is what a stock optimiser updates. Nothing ever mixes two rows, so a run's numbers do not depend on who

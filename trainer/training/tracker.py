@@ -1,4 +1,4 @@
-"""What happened to each run of a stack: its records, how it ended, what it leaves behind."""
+"""Records, ends and results of each run of a stack."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Files of a data set, in a folder, a tar or a zip: their names, and their contents read from front to back."""
+"""Files of a data set in a folder, a tar or a zip: their names, and their contents in order."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Data sets that come as arrays: .npz, CIFAR's pickles, MNIST's idx files, STL-10's binary files.
+"""Data sets distributed as arrays: .npz, CIFAR's pickles, MNIST's idx files, STL-10's binary files.
 
 Each reader gives inputs [n, ...] (images [n, H, W, C] uint8), labels [n] int64 and the number of training rows,
 which come first.

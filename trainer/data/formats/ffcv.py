@@ -1,4 +1,4 @@
-"""FFCV's .beton files, read and written. FFCV is imported here and nowhere else.
+"""Reading and writing FFCV's .beton files; the only module that imports FFCV.
 
 A set in .beton files is a folder (or a tar or zip of one) in which one file's name says train and another's val or
 test, e.g. `train.beton` and `val.beton`, or the paper's code's `train/train_64.beton`; where there are several, the

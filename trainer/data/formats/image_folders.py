@@ -1,4 +1,4 @@
-"""Data sets that come as image files in class folders: which file is of which class and split, and their pixels."""
+"""Data sets distributed as image files in class folders: class, split and pixels of each file."""
 
 from __future__ import annotations
 

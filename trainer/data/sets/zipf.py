@@ -1,4 +1,4 @@
-"""The embedded task with a known exponent: memory of Zipf-distributed tokens, its test error exact.
+"""The embedded task with a known exponent: memorising Zipf-distributed tokens, with an exact test error.
 
 After Hutter, "Learning curve theory" (arXiv 2102.04074): token k of `tokens` has probability proportional
 to k^-(1 + alpha), a fixed random code as input and a fixed random label. Whoever memorises what was seen, and
