@@ -63,6 +63,23 @@ def test_epochs_and_seeds_are_in_different_orders():
     assert len(rows) == 4
 
 
+@pytest.mark.parametrize(
+    ("order", "rows"),
+    [
+        ("random", [[165, 196, 278, 289, 230, 161, 150, 115], [249, 125, 190, 145, 133, 183, 248, 174]]),
+        ("quasi-random", [[207, 186, 155, 273, 262, 121, 190, 249], [203, 167, 113, 115, 187, 121, 204, 185]]),
+    ],
+)
+def test_a_seeds_batches_are_the_same_in_every_version(order, rows):
+    spec = resolved(batch_size=8, seed=5, order=order)
+    assert Order(spec, np.arange(300, 100, -1)).block(24, 2).tolist() == rows
+
+
+@pytest.mark.parametrize(("loader", "kind"), [("resident", Resident), ("mmap", Mapped), ("ffcv", Mapped)])
+def test_a_loader_is_of_its_kind(arrays, loader, kind):
+    assert type(on_device(arrays, CPU, loader)) is kind
+
+
 def test_examples_are_read_normalised_channel_by_channel(arrays):
     rows = np.array([[3, 1], [7, 7]])
     x, y = Resident(arrays, CPU).read(torch.from_numpy(rows))

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import hashlib
 from dataclasses import replace
 from itertools import combinations
 
@@ -112,3 +113,21 @@ def test_a_data_set_that_cannot_be_had_is_an_error_that_names_its_field(fields, 
         describe(RunSpec(epochs=1, **fields))
     assert caught.value.field == named
     assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("fields", "hashes"),
+    [
+        ({"dataset": "digits", "dataset_size": 200, "seed": 1}, ("42272c1f7dd47a64", "4367e146d788f590", None)),
+        (
+            {"dataset": "digits", "validation": 0.2, "seed": 4},
+            ("19b7cf99a33645c6", "3da1c64eb6c98b5f", "6bfc9640252198f8"),
+        ),
+        ({"dataset": "zipf", "dataset_size": 500, "seed": 2}, ("806a923b1a2bffc0", "9e1c19b3fdc18541", None)),
+    ],
+)
+def test_a_seeds_split_is_the_same_in_every_version(fields, hashes):
+    rows = _split(**fields)
+    for part, digest in zip((rows.train, rows.test, rows.validation), hashes, strict=True):
+        found = hashlib.sha256(np.ascontiguousarray(part, dtype="<i8").tobytes()).hexdigest()[:16]
+        assert found == digest if digest else len(part) == 0

@@ -51,3 +51,11 @@ def test_another_seed_draws_another_subset():
 def test_a_subset_larger_than_the_set_or_empty_is_refused(size):
     with pytest.raises(ValueError, match="subset"):
         nested(np.zeros(10, int), size, 0)
+
+
+@pytest.mark.parametrize(
+    ("seed", "rows"),
+    [(0, [20, 33, 2, 31, 4, 53, 10, 7, 56, 57, 46, 27]), (3, [54, 1, 59, 52, 30, 53, 35, 0, 50, 9, 19, 16])],
+)
+def test_a_seeds_subset_is_the_same_in_every_version(seed, rows):
+    assert nested(np.arange(60) % 4, 12, seed).tolist() == rows

@@ -68,3 +68,7 @@ def test_codes_and_labels_are_the_same_in_every_run():
     assert codes.shape == (1000, zipf.INPUTS)
     assert codes.std() == pytest.approx(1, abs=0.02)
     assert set(labels) == set(range(zipf.CLASSES))
+
+
+def test_a_seeds_draw_is_the_same_in_every_version():
+    assert zipf.draw(0.5, 1000, 12, 0).tolist() == [375, 2, 0, 3, 7, 17, 1, 31, 0, 0, 2, 0]
