@@ -120,16 +120,26 @@ def numbers(result):
     return repr(replace(result, seconds=0.0, stack=0, history=history))
 
 
-def running(run, place, steps, look):
-    """Train in a process that every so many steps prints a line and does `look`, which may ask `looks`."""
+def running(run, place, steps):
+    """Train in a process that looks every so many steps: it prints a line and waits for one."""
     text = f"""
-import time, torch, trainer, trainer.training.loop
+import math, torch, trainer, trainer.training.loop
 torch.set_num_threads(1)
-trainer.training.loop.LOOK, trainer.training.loop.SOON, looks = {steps}, 1e9, iter("123")
+trainer.training.loop.LOOK, trainer.training.loop.SOON = {steps}, math.inf
 def look():
     print(flush=True)
-    {look}
+    input()
 run = trainer.RunSpec(**{asdict(run)!r})
 trainer.train(run, device="cpu", evaluations=4, checkpoints={place!r}, every=0, should_stop=look)
 """
-    return subprocess.Popen([sys.executable, "-c", text], stdout=subprocess.PIPE)
+    return subprocess.Popen([sys.executable, "-c", text], stdin=subprocess.PIPE, stdout=subprocess.PIPE)
+
+
+def let_look(process, between=lambda look: None, looks=3):
+    """Wait until the process looks for the last of so many times, where it stays; call `between` at each before."""
+    for look in range(1, looks + 1):
+        process.stdout.readline()
+        if look < looks:
+            between(look)
+            process.stdin.write(b"\n")
+            process.stdin.flush()

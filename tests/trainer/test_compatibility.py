@@ -11,6 +11,7 @@ import json
 import os
 import shutil
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -28,7 +29,7 @@ RUN_IDS = {
     "lion": "31618c1c972aad5b83d8c7eb4715131a",
 }
 KEPT = "0eeb0794a4ef121250e395f1f94d266b"
-FIELDS = {"dataset": "digits", "depth": 1, "width": 8, "expansion": 1, "batch_size": 32}
+FIELDS: dict[str, Any] = {"dataset": "digits", "depth": 1, "width": 8, "expansion": 1, "batch_size": 32}
 
 
 @pytest.fixture

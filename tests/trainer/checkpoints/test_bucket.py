@@ -6,14 +6,14 @@ import math
 import os
 import signal
 import threading
-import time
 from dataclasses import replace
 
 import pytest
 
 from orchestrator.workers.worker import Files
+from tests.polling import until
 from tests.servers.ftp import Ftp
-from tests.trainer.reference import numbers, running
+from tests.trainer.reference import let_look, numbers, running
 from trainer import RunSpec, train
 from trainer.checkpoints.bucket import Bucket
 from trainer.checkpoints.checkpoints import kept_parameters
@@ -78,11 +78,7 @@ def stop_after(looks, upload=lambda: None):
 
 def uploaded(server, place, n):
     """Wait until the server has so many checkpoints."""
-    for _ in range(6000):
-        if len(server.names(place)) >= n:
-            return
-        time.sleep(0.01)
-    pytest.fail(f"no {n} checkpoints in {server.names(place)}")
+    until(lambda: len(server.names(place)) >= n, seconds=60)
 
 
 def steps_of(server, place):
@@ -131,9 +127,9 @@ def test_the_checkpoint_before_stays_and_older_ones_go(server, place, undisturbe
 def test_a_killed_worker_loses_the_time_since_its_last_upload_and_nothing_else(server, place, undisturbed):
     url = server.url(place)
     Remote(url).check()
-    with running(RUN, url, LOOK, "time.sleep(60 if next(looks) == '3' else 0.5)") as process:
-        for _ in range(3):
-            process.stdout.readline()
+    with running(RUN, url, LOOK) as process:
+        let_look(process, lambda look: uploaded(server, place, look - 1))
+        uploaded(server, place, 2)
         os.kill(process.pid, signal.SIGKILL)
     assert steps_of(server, place) == [LOOK, 2 * LOOK]
     assert numbers(go(RUN, url)) == undisturbed[0]
@@ -145,7 +141,8 @@ def test_a_worker_killed_in_the_middle_of_an_upload_leaves_the_one_before(
     run_id, url = stopped
     server.stop()
     server.start(limit=20_000)  # an upload takes about three seconds
-    with running(RUN, url, LOOK, "time.sleep(60 if next(looks) == '2' else 0)") as process:
+    with running(RUN, url, LOOK) as process:
+        let_look(process, looks=2)
         uploaded(server, place, 3)
         os.kill(process.pid, signal.SIGKILL)
     torn = [name for name in server.names(place) if f".{3 * LOOK}." in name]
@@ -215,11 +212,7 @@ def test_ten_thousand_runs_are_looked_at_by_one_listing(server, place):
 def test_checkpoints_of_runs_that_will_not_go_on_are_dropped(stopped, server, place):
     run_id, url = stopped
     Files(url).drop([run_id, "f" * 32])
-    for _ in range(300):
-        if not server.names(place):
-            break
-        time.sleep(0.01)
-    assert server.names(place) == []
+    until(lambda: not server.names(place), seconds=5)
 
 
 # a net that fails, or is slow
@@ -244,7 +237,7 @@ def test_a_server_that_is_gone_costs_a_warning_and_no_number(stopped, server, pl
     assert numbers(go(RUN, url)) == undisturbed[0]
 
 
-def test_an_upload_that_failed_is_made_up_for_by_the_next(stopped, server, place, undisturbed):
+def test_an_upload_that_failed_is_made_up_for_by_the_next(stopped, server, place, caplog, undisturbed):
     _, url = stopped
     looks = iter(range(9))
 
@@ -253,7 +246,7 @@ def test_an_upload_that_failed_is_made_up_for_by_the_next(stopped, server, place
         if look == 0:
             server.stop()
         if look == 2:
-            time.sleep(0.2)
+            until(lambda: caplog.records)  # of the upload that failed
             server.start()
 
     result = go(RUN, url, every=0, should_stop=stop_after(4, away))

@@ -18,7 +18,7 @@ import torch
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from tests.trainer.reference import forward, numbers, running, slots
+from tests.trainer.reference import forward, let_look, numbers, running, slots
 from trainer import RunSpec, cost, train
 from trainer.checkpoints import checkpoints
 from trainer.checkpoints.checkpoints import Checkpoints, State, kept_parameters, saved_steps
@@ -145,9 +145,8 @@ def test_runs_saved_at_different_steps_share_a_call(tmp_path):
 
 
 def test_a_killed_process_loses_the_time_since_its_last_checkpoint_and_nothing_else(tmp_path, undisturbed):
-    with running(RUN, str(tmp_path), LOOK, "time.sleep(60 if next(looks) == '3' else 0)") as process:
-        for _ in range(3):
-            process.stdout.readline()
+    with running(RUN, str(tmp_path), LOOK) as process:
+        let_look(process)
         os.kill(process.pid, signal.SIGKILL)
     run_id = json.loads(undisturbed.split("run_id=")[1].split(",")[0].replace("'", '"'))
     assert saved_steps(tmp_path, run_id) == [2 * LOOK, LOOK]

@@ -29,8 +29,8 @@ from moto.moto_server.threaded_moto_server import ThreadedMotoServer
 server = ThreadedMotoServer(ip_address="127.0.0.1", port=0, verbose=False)
 server.start()
 print(server.get_host_and_port()[1], flush=True)
-import time
-time.sleep(600)
+import signal
+signal.pause()
 """
 LOOK = 8
 STACK = [RunSpec(width=16, batch_size=32, examples=32 * 60, lr=3e-3, seed=seed) for seed in range(3)]

@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 
 Mode = Literal["raw", "jpg", "smart"]
 _BATCH = 256
-_WORTH_COMPILING = 10_000
+WORTH_COMPILING = 10_000
 """Examples from which on the seconds of FFCV's compiler pay."""
 _SMART = 64 * 64 * 3
 """`smart` keeps images of at most so many bytes raw and compresses larger ones."""
@@ -82,7 +82,7 @@ class Betons:
         self._one_at_a_time = threading.Lock()  # numba's plainest thread pool aborts the process otherwise
         rgb = ffcv.fields.rgb_image
         compiler, threads = ffcv.pipeline.compiler.Compiler, ffcv.pipeline.compiler.Compiler.num_threads
-        compiler.set_enabled(sum(counts) >= _WORTH_COMPILING)
+        compiler.set_enabled(sum(counts) >= WORTH_COMPILING)
         compiler.num_threads = cores()
         try:
             self._files = [

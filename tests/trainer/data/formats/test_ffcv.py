@@ -89,7 +89,7 @@ def test_compiled_and_interpreted_decoding_agree(ffcv, made, tmp_path, monkeypat
     rows = np.array([59, 0, 44, 45, 3, 3])
     found = []
     for least in (0, 10**9):
-        monkeypatch.setattr("trainer.data.formats.ffcv._WORTH_COMPILING", least)
+        monkeypatch.setattr("trainer.data.formats.ffcv.WORTH_COMPILING", least)
         found += [open_betons(tmp_path / "set", ["train.beton", "test.beton"], side)[0] for side in (16, 12)]
     for one, other in zip(found[:2], found[2:], strict=True):
         assert np.array_equal(one[rows], other[rows])
