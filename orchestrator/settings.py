@@ -109,7 +109,7 @@ def checkpoints_at(place: str | None, store: str) -> Path | str | None:
 def executor_of(settings: Settings, files: Files, runs: Sequence[RunSpec], table: Table, say: Say) -> Executor:
     """Start the executor. The number of slots that pay on a GPU is measured once and kept with the table."""
     if settings.executor == "inline":
-        from orchestrator.workers.executor import InlineExecutor
+        from orchestrator.workers.inline import InlineExecutor
 
         return InlineExecutor(settings.device, files)  # type: ignore[arg-type]
     from orchestrator.scheduling.stacks import group_into_stacks

@@ -1,7 +1,23 @@
-"""The contract of executors, which train stacks of runs and report events; and the one in this process.
+"""The contract between the scheduler and the places where stacks train: events, guarantees, the protocol.
 
-The caller submits a stack (the specs of one stack) while `open` says so and polls for events. Every stack
-ends with exactly one of Finished, Failed and Lost; other events come before.
+An executor has slots, each of which trains one stack at a time. The caller submits a stack (the specs of runs that
+train as one model) under a number while `open` names a place, and polls for events, from one thread. An executor
+guarantees:
+
+1. Every stack ends with exactly one of Finished, Failed and Lost, after which it has no more events. Its slot is
+   free when `poll` returns that event.
+2. Its other events come before, in this order: Began; then WentOn (where a run goes on from a checkpoint),
+   Recorded, Left and Noted as things happen; then Measured. A stack that is lost may lack any of them.
+3. Finished has a result for each run, in the order submitted, also for those that have left. The history of a
+   result is what was Recorded or came with WentOn, and the numbers are those of `trainer.train`.
+4. A stack that raises is Failed, and its worker lives on. Whatever ran out of memory, the name of the exception is
+   then OUT_OF_MEMORY.
+5. A stack whose worker dies, or was ended because it hung, is Lost. The slot works again, with another worker, or
+   is given up, by which `slots` shrinks.
+6. `stop` and `leave` are requests. Runs that heed one end as cancelled. A stack hears them from Began on; before,
+   they may be forgotten. Requests for runs or stacks that are not there are ignored.
+
+`tests/contracts/executor.py` tests these; docs/how-to/add-an-executor.md shows how to write an executor.
 """
 
 from __future__ import annotations
@@ -11,19 +27,19 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 from orchestrator.host.process import Process
 from orchestrator.host.usage import Usage
-from orchestrator.workers.worker import NO_FILES, Files, Raised, Said, Worker
+from orchestrator.workers.worker import Raised, Said
 from trainer.result import Record, Resumed, RunResult
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Iterator, Sequence
+    from collections.abc import Collection, Sequence
 
     from orchestrator.workers.worker import Item
-    from trainer.spec import Device, RunSpec
+    from trainer.spec import RunSpec
 
 
 @dataclass(frozen=True)
 class Place:
-    """A device that slots share. `kind` is its type as torch names it, `bytes` None until a worker has looked."""
+    """A device that slots share. `kind` is its type in torch's words; `bytes` is None until a worker has looked."""
 
     name: str
     kind: str = "cpu"
@@ -32,7 +48,7 @@ class Place:
 
 @dataclass(frozen=True)
 class Began:
-    """A stack has reached its worker."""
+    """A stack has reached its worker, a process; from here on it hears `stop` and `leave`."""
 
     stack: int
     worker: Process
@@ -40,7 +56,7 @@ class Began:
 
 @dataclass(frozen=True)
 class Measured:
-    """What a stack has used; comes before its end, where its worker lived to see it."""
+    """What a stack has used: memory, energy."""
 
     stack: int
     usage: Usage
@@ -64,7 +80,7 @@ class WentOn:
 
 @dataclass(frozen=True)
 class Left:
-    """A run has ended and the others of its stack train on; its result comes once more with theirs."""
+    """A run has ended and the others of its stack train on; its result comes once more in Finished."""
 
     stack: int
     result: RunResult
@@ -72,7 +88,7 @@ class Left:
 
 @dataclass(frozen=True)
 class Noted:
-    """A worker has something to say to the user."""
+    """A line for the user."""
 
     stack: int
     text: str
@@ -80,7 +96,7 @@ class Noted:
 
 @dataclass(frozen=True)
 class Finished:
-    """A stack has ended: a result for each of its runs, `cancelled` where it was stopped."""
+    """A stack has ended: a result for each of its runs, its state `cancelled` where it was asked to end."""
 
     stack: int
     results: list[RunResult]
@@ -88,7 +104,7 @@ class Finished:
 
 @dataclass(frozen=True)
 class Failed:
-    """A stack has raised."""
+    """A stack has raised: the reason in one line, the traceback, the name of the exception's class."""
 
     stack: int
     reason: str
@@ -109,18 +125,18 @@ Event = Began | Measured | Recorded | WentOn | Left | Noted | StackEnd
 
 
 class Executor(Protocol):
-    """What the scheduler needs of a place to run."""
+    """What the scheduler needs of a place to train; the module's docstring says what it guarantees."""
 
     gpus: int
     """GPUs that the slots share; 0 where they train on cores."""
 
     @property
     def slots(self) -> int:
-        """How many stacks train at once, at most."""
+        """The most stacks that train at once."""
 
     @property
     def free(self) -> int:
-        """How many stacks may be submitted now."""
+        """The number of stacks that may be submitted now."""
 
     @property
     def places(self) -> Sequence[Place]:
@@ -128,94 +144,31 @@ class Executor(Protocol):
 
     @property
     def open(self) -> Sequence[str]:
-        """The places of the free slots whose worker is ready."""
+        """The names of the places of free slots whose worker is ready, one for each slot."""
 
     def submit(
         self, stack: int, specs: Sequence[RunSpec], keep: Collection[str] = (), place: str | None = None
     ) -> None:
-        """Start training a stack, on a free slot of a place where one is named.
+        """Start training resolved specs of one stack, on a free slot, of a place where one is named.
 
-        `stack` names it in the events, `keep` the runs whose parameters are kept.
+        `stack` is its number in events, `keep` the run_ids of those whose final parameters are kept.
         """
 
     def poll(self, timeout: float) -> list[Event]:
-        """Events since the last poll, waiting up to `timeout` seconds for the first."""
+        """Return events since the last poll, after at most `timeout` seconds without any."""
 
     def stop(self) -> None:
-        """Ask everything in training to end soon, as cancelled."""
+        """Ask all stacks in training to end soon, as cancelled."""
 
     def leave(self, stack: int, run_ids: Collection[str]) -> None:
-        """Ask some runs of a stack to end soon, as cancelled; the others go on."""
+        """Ask some runs of a stack to end soon, as cancelled; the others train on."""
 
     def close(self) -> None:
         """End all workers now."""
 
 
-class InlineExecutor:
-    """Runs in this process, one stack at a time, inside `poll`: for debugging, and where Ray is not wanted."""
-
-    slots, gpus = 1, 0
-    places = (Place("this process"),)
-
-    def __init__(self, device: Device = "auto", files: Files = NO_FILES) -> None:
-        if device in ("auto", "cuda"):
-            import torch
-
-            self.gpus = int(torch.cuda.is_available())
-        self._worker = Worker(device, files=files)
-        self._going: tuple[int, Iterator[Any]] | None = None
-        self._stopping = False
-
-    @property
-    def free(self) -> int:
-        """1 while nothing trains."""
-        return int(self._going is None)
-
-    @property
-    def open(self) -> Sequence[str]:
-        """This process, while nothing trains."""
-        return [place.name for place in self.places[: self.free]]
-
-    def submit(
-        self,
-        stack: int,
-        specs: Sequence[RunSpec],
-        keep: Collection[str] = (),
-        place: str | None = None,  # noqa: ARG002 - there is one
-    ) -> None:
-        """Take the stack; it trains as `poll` is called."""
-        self._going = stack, self._worker.train(specs, keep)
-
-    def poll(self, timeout: float) -> list[Event]:  # noqa: ARG002 - training is what it waits for
-        """Train until the next record or the end."""
-        if self._going is None:
-            return []
-        stack, events = self._going
-        if self._stopping:
-            self._worker.stop()  # at every poll: a stack that only begins does not hear it
-        event = event_of(stack, next(events))
-        if isinstance(event, StackEnd):
-            self._going, self._stopping = None, False
-        return [event]
-
-    def stop(self) -> None:
-        """Stop at the next look of the loop."""
-        if self._going is not None:
-            self._stopping = True
-            self._worker.stop()
-
-    def leave(self, stack: int, run_ids: Collection[str]) -> None:
-        """Have runs leave at their next record or the next look of the loop."""
-        if self._going is not None and self._going[0] == stack:
-            self._worker.leave(run_ids)
-
-    def close(self) -> None:
-        """Drop what is in training."""
-        self._going = None
-
-
 def event_of(stack: int, item: Item) -> Event:
-    """What a worker yielded, as an event of its stack."""
+    """Return what a worker yielded as an event of its stack."""
     match item:
         case Raised():
             return Failed(stack, *item)

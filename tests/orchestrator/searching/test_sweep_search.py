@@ -7,7 +7,7 @@ from orchestrator import Table, plan, read_sweep
 from orchestrator.reporting.laws import laws
 from orchestrator.scheduling.scheduler import Scheduler
 from orchestrator.searching.sweep_search import SweepSearch, best_of, learning_rates
-from orchestrator.workers.executor import InlineExecutor
+from orchestrator.workers.inline import InlineExecutor
 
 TEXT = """\
 sweep: {sweep}

@@ -29,7 +29,8 @@ from orchestrator.store.requests import BY_HAND, Changes, Request, add, ask
 from orchestrator.store.retry import Retry
 from orchestrator.store.schema import attempts, runs
 from orchestrator.store.table import End, Table
-from orchestrator.workers.executor import Finished, InlineExecutor, Place
+from orchestrator.workers.executor import Finished, Place
+from orchestrator.workers.inline import InlineExecutor
 
 psycopg = pytest.importorskip("psycopg", reason="psycopg is missing: pip install 'isoflop[postgres]'")
 ONE_EACH = Speed("cpu", layer=0.0, value=0.0, weight=0.0, flop=1e-9, spread=0.0)
