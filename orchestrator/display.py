@@ -5,8 +5,9 @@ from __future__ import annotations
 import shutil
 import sys
 import time
-from html import escape
 from typing import TYPE_CHECKING, Any, Self
+
+from orchestrator.text import escape
 
 if TYPE_CHECKING:
     from collections.abc import Callable

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from html import escape
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
@@ -39,6 +38,13 @@ def html_table(rows: Sequence[Mapping[str, Any]], total: Mapping[str, Any] | Non
     foot = f"<tfoot>{line(body[-1], 'th')}</tfoot>" if total else ""
     lines = "".join(map(line, body[: len(rows)]))
     return f"<table><thead>{line(list(rows[0]), 'th')}</thead><tbody>{lines}</tbody>{foot}</table>"
+
+
+def escape(text: str) -> str:
+    """Return text with the characters escaped that mean something in HTML."""
+    from html import escape as escape_html
+
+    return escape_html(text)
 
 
 def _cells(rows: Sequence[Mapping[str, Any]], total: Mapping[str, Any] | None) -> list[list[str]]:

@@ -33,16 +33,19 @@ def fit(  # noqa: PLR0913 - an option each
     *,
     store: Store = STORE,
     approach: Annotated[
-        int, typer.Option(min=1, max=3, help="1 frontier, 2 isoFLOP minima, 3 surface in params and examples")
+        int, typer.Option(min=1, max=3, help="1: frontier; 2: isoFLOP minima; 3: surface in params and examples.")
     ] = 1,
-    surface: Annotated[bool, typer.Option("--surface", help="the same as --approach 3")] = False,
-    shift: Annotated[bool, typer.Option("--shift", help="fit a shift of x as well (approach 1)")] = False,
+    surface: Annotated[bool, typer.Option("--surface", help="The same as --approach 3.")] = False,
+    shift: Annotated[bool, typer.Option("--shift", help="Fit a shift of x as well (approach 1).")] = False,
     stage: Stage = None,
     resamples: Resamples = 1000,
-    table: Annotated[str, typer.Option(help="print a table instead: markdown or latex")] = "",
+    table: Annotated[str, typer.Option(help="Print a table instead: markdown or latex.")] = "",
     as_json: AsJson = False,
 ) -> None:
-    """Power laws of error against params, examples and FLOPs, with intervals and what stands against them."""
+    """Fit power laws of the error, with intervals.
+
+    Of error against params, examples and FLOPs, each with its diagnostics.
+    """
     from orchestrator.reporting.laws import calibration, laws
 
     if table not in ("", "markdown", "latex"):
@@ -51,40 +54,41 @@ def fit(  # noqa: PLR0913 - an option each
     if surface or approach > 1:
         _fit_whole(frame, 3 if surface else approach, resamples, table, as_json=as_json)
         return
-    found = laws(frame, resamples=resamples, shift=shift)
+    result = laws(frame, resamples=resamples, shift=shift)
     if table:
-        _print_table({f"error against {law.x}": law.fit for law in found if law.fit}, table)
+        _print_table({f"error against {law.x}": law.fit for law in result if law.fit}, table)
         return
-    known = calibration(frame, found)
+    exponents = calibration(frame, result)
     if as_json:
         from dataclasses import asdict
 
-        said = {"laws": [law.to_dict() for law in found], "calibration": asdict(known) if known else None}
-        print(json.dumps(said, indent=1))
+        calibrated = asdict(exponents) if exponents else None
+        answer = {"laws": [law.to_dict() for law in result], "calibration": calibrated}
+        print(json.dumps(answer, indent=1))
         return
     print(
         "\n\n".join(
-            law.fit.summary() if law.fit else f"error against {law.x}: no fit: {law.why_not}" for law in found
+            law.fit.summary() if law.fit else f"error against {law.x}: no fit: {law.why_not}" for law in result
         )
     )
-    if known:
-        print(f"\n{known}")
+    if exponents:
+        print(f"\n{exponents}")
 
 
 def _fit_whole(frame: pd.DataFrame, approach: int, resamples: int, table: str, *, as_json: bool) -> None:
-    """Approach 2 or 3: one fit of the whole table."""
+    """Print the fit of approach 2 or 3: one of the whole table."""
     from analysis import FitError
     from orchestrator.reporting.figures import Findings
 
     findings = Findings(frame, resamples=resamples)
     try:
-        found: Any = findings.isoflop if approach == 2 else findings.surface
+        result: Any = findings.isoflop if approach == 2 else findings.surface
     except (FitError, ValueError) as error:
         stop(f"approach {approach}: {error}")
     if table:
-        _print_table({"isoFLOP minima" if approach == 2 else "surface": found}, table)
+        _print_table({"isoFLOP minima" if approach == 2 else "surface": result}, table)
     else:
-        print(json.dumps(found.to_dict(), indent=1) if as_json else found.summary())
+        print(json.dumps(result.to_dict(), indent=1) if as_json else result.summary())
 
 
 def _print_table(fits: dict[str, Any], kind: str) -> None:
@@ -98,12 +102,15 @@ def plot(
     *,
     store: Store = STORE,
     figure: Annotated[str, typer.Option(help="a name or module:name, or several with commas; default: all")] = "",
-    fmt: Annotated[str, typer.Option("--format", help="png, svg, pdf, or several with commas")] = "png,svg",
-    out: Annotated[Path, typer.Option(help="folder for the figures")] = Path("figures"),
+    fmt: Annotated[str, typer.Option("--format", help="png, svg or pdf; several by commas.")] = "png,svg",
+    out: Annotated[Path, typer.Option(help="A folder for the figures.")] = Path("figures"),
     stage: Stage = None,
     resamples: Resamples = 1000,
 ) -> None:
-    """Figures of a sweep, one paper column wide: its runs, its laws with their bands, optima, residuals."""
+    """Draw the figures of a sweep.
+
+    One paper column wide: its runs, its laws with their bands, optima, residuals.
+    """
     from analysis import save
     from analysis.figures.registry import FIGURES
     from orchestrator.reporting.figures import figures
@@ -135,19 +142,22 @@ def report(
     which: Which = None,
     *,
     store: Store = STORE,
-    out: Annotated[Path, typer.Option(help="the page")] = Path("report.html"),
+    out: Annotated[Path, typer.Option(help="The file to write.")] = Path("report.html"),
     stage: Stage = None,
     resamples: Resamples = 1000,
 ) -> None:
-    """One self-contained HTML page: the question, the answer, interactive figures, runs, cost, provenance."""
+    """Write one HTML page about a sweep.
+
+    It is self-contained: the question, the answer, interactive figures, runs, cost, provenance.
+    """
     from analysis.report.page import ReportError, render
     from orchestrator.reporting.page import page_of
     from orchestrator.store.table import Table
 
     findings = findings_of(store, which, stage, resamples)
     sweep = str(findings.frame["sweep"].iloc[0])
-    with Table(store) as held:
-        declared, question = held.declaration(sweep)
+    with Table(store) as results:
+        declared, question = results.declaration(sweep)
     page = page_of(sweep, question, declared, store, findings)
     try:
         document = render(findings.frame, page, paid=frame_of(store, which))  # every stage of a chain was paid for

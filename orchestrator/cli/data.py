@@ -1,4 +1,4 @@
-"""`isoflop data`: list data sets, register one's own, convert to .beton files."""
+"""`isoflop data`: list data sets, register your own, convert to .beton files."""
 
 from __future__ import annotations
 
@@ -9,23 +9,25 @@ from typing import Annotated, Any
 
 import typer
 
-app = typer.Typer(help="Data sets: list them, register one of your own.", no_args_is_help=True)
+from orchestrator.cli.options import AsJson
+
+app = typer.Typer(help="List data sets and register your own.", no_args_is_help=True)
 
 
 @app.command("list")
 def list_(
-    name: Annotated[str | None, typer.Argument(help="one data set, in full", show_default=False)] = None,
+    name: Annotated[str | None, typer.Argument(help="Show this data set in full.", show_default=False)] = None,
     *,
-    as_json: Annotated[bool, typer.Option("--json", help="JSON on stdout")] = False,
+    as_json: AsJson = False,
 ) -> None:
-    """Every data set known by name: whether it is here, where, its size and its statistics."""
+    """List the data sets: which are here, sizes, statistics."""
     from orchestrator import text
     from trainer.data import catalogue
 
     names = dict.fromkeys([*catalogue.DATASETS.names(), *catalogue.registered_sets()])
     if name is not None and name not in names and ":" not in name:
         raise catalogue.missing(name)
-    cards = [_card(known) for known in ([name] if name else names)]
+    cards = [_card(one) for one in ([name] if name else names)]
     if as_json:
         print(json.dumps(cards, indent=1))
     elif name:
@@ -37,19 +39,19 @@ def list_(
 
 @app.command()
 def add(
-    name: Annotated[str, typer.Argument(help="what sweep files will call it")],
-    path: Annotated[str, typer.Argument(help="a folder, an archive or an .npz file; or a URL (s3://...)")],
+    name: Annotated[str, typer.Argument(help="Its name in sweep files.")],
+    path: Annotated[str, typer.Argument(help="A folder, an archive or an .npz file, or a URL (s3://...).")],
     *,
-    resolution: Annotated[int | None, typer.Option(min=1, help="side in pixels that images are scaled to")] = None,
+    resolution: Annotated[int | None, typer.Option(min=1, help="Scale images to this side, in pixels.")] = None,
 ) -> None:
-    """Register a data set under a name, after decoding it once."""
+    """Register a data set under a name, after decoding it."""
     from trainer.data import catalogue
     from trainer.data.datasets import describe
     from trainer.host.urls import is_url, local
     from trainer.spec import RunSpec, SpecError
 
     if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9._-]*", name):
-        raise SpecError("name", f"{name!r} must be letters, digits, '.', '_' and '-'")
+        raise SpecError("name", f"{name!r} must consist of letters, digits, '.', '_' and '-'")
     if not catalogue.in_files(name):
         raise SpecError("name", f"{name} is made by code; choose another name")
     place = path if is_url(path) else str(local(path).absolute())
@@ -60,14 +62,14 @@ def add(
 
 @app.command()
 def convert(
-    source: Annotated[str, typer.Argument(help="a folder, an archive or an .npz file; or a URL")],
-    folder: Annotated[Path, typer.Argument(help="where train.beton and test.beton go")],
+    source: Annotated[str, typer.Argument(help="A folder, an archive or an .npz file, or a URL.")],
+    folder: Annotated[Path, typer.Argument(help="The folder for train.beton and test.beton.")],
     *,
-    mode: Annotated[str, typer.Option(help="raw, jpg, or smart: large images as jpg")] = "raw",
-    resolution: Annotated[int | None, typer.Option(min=1, help="side in pixels that images are scaled to")] = None,
-    quality: Annotated[int, typer.Option(min=1, max=100, help="of jpg")] = 90,
-    workers: Annotated[int | None, typer.Option(min=1, help="processes; default one a core")] = None,
-    force: Annotated[bool, typer.Option("--force", help="overwrite")] = False,
+    mode: Annotated[str, typer.Option(help="raw, jpg, or smart: only large images as jpg.")] = "raw",
+    resolution: Annotated[int | None, typer.Option(min=1, help="Scale images to this side, in pixels.")] = None,
+    quality: Annotated[int, typer.Option(min=1, max=100, help="Quality of jpg.")] = 90,
+    workers: Annotated[int | None, typer.Option(min=1, help="Processes; default: one per core.")] = None,
+    force: Annotated[bool, typer.Option("--force", help="Overwrite existing files.")] = False,
 ) -> None:
     """Write a data set as FFCV's .beton files."""
     from trainer.data.cache import load_decoded
@@ -79,17 +81,17 @@ def convert(
     if mode not in ("raw", "jpg", "smart"):
         raise SpecError("mode", f"{mode!r} is unknown; it is one of raw, jpg, smart")
     if not force and (there := sorted(folder.glob("*.beton"))):
-        raise SpecError("folder", f"{there[0]} is there already; --force overwrites it")
-    held = load_decoded(str(local_copy(source)), resolution)
-    if held.image is None:
+        raise SpecError("folder", f"{there[0]} exists already; --force overwrites it")
+    decoded = load_decoded(str(local_copy(source)), resolution)
+    if decoded.image is None:
         raise SpecError("source", f"{source} holds no images")
-    images = held.inputs[:].reshape(-1, *held.image)
-    for path in write_betons(images, held.labels, held.train, folder, mode, quality, workers or cores()):  # type: ignore[arg-type]
+    images = decoded.inputs[:].reshape(-1, *decoded.image)
+    for path in write_betons(images, decoded.labels, decoded.train, folder, mode, quality, workers or cores()):  # type: ignore[arg-type]
         print(path)
 
 
 def _card(name: str) -> dict[str, Any]:
-    """What is known of a data set without decoding it."""
+    """Return what is known of a data set without decoding it."""
     from trainer.data import catalogue
     from trainer.data.datasets import describe, is_ready, load, resolve, split
     from trainer.host.urls import shown

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Literal, NamedTuple
 from orchestrator import text
 from orchestrator.host.speed import keep, measure
 from orchestrator.host.usage import joules
-from trainer.data.cache import cache_root
+from trainer.data.cache_entries import cache_root
 from trainer.host.limits import cores, memory
 
 if TYPE_CHECKING:
@@ -23,7 +23,7 @@ State = Literal["ok", "note", "wrong"]
 
 
 class Check(NamedTuple):
-    """One line of the examination."""
+    """The outcome of one check."""
 
     state: State
     what: str
@@ -32,7 +32,7 @@ class Check(NamedTuple):
 
 
 def examine() -> list[Check]:
-    """Run every check; a check that raises is itself wrong."""
+    """Run every check; one that raises has failed."""
     checks: list[Callable[[], Check]] = [_python, _memory, _torch, _energy, _ray, _ffcv, _cache, _speed]
     return [_safely(check) for check in checks]
 
@@ -55,7 +55,7 @@ def _python() -> Check:
 def _memory() -> Check:
     levels = memory()
     if not levels:
-        return Check("note", "memory", "not known", "workers are packed by their number alone")
+        return Check("note", "memory", "unknown", "the number of workers alone limits what they take")
     machine, least = levels[0], min(levels)
     whole = "" if least == machine else f", in a container; the machine has {text.size(machine.total)}"
     found = f"{text.size(least.available)} of {text.size(least.total)} available{whole}"
@@ -76,7 +76,7 @@ def _torch() -> Check:
 
 
 def _energy() -> Check:
-    """Whether the column `energy` of attempts will be filled."""
+    """Check whether the column `energy` of attempts will be filled."""
     import torch
 
     if not torch.cuda.is_available():
@@ -110,8 +110,8 @@ def _cache() -> Check:
     root.mkdir(parents=True, exist_ok=True)
     if not os.access(root, os.W_OK):
         return Check("wrong", "cache", f"{root} cannot be written", "set ISOFLOP_CACHE to a folder of yours")
-    held = sum(file.stat().st_size for file in Path(root).rglob("*") if file.is_file())
-    return Check("ok", "cache", f"{root}, {text.size(held)} of decoded data")
+    size = sum(file.stat().st_size for file in Path(root).rglob("*") if file.is_file())
+    return Check("ok", "cache", f"{root}, {text.size(size)} of decoded data")
 
 
 def _speed() -> Check:

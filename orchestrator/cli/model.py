@@ -9,25 +9,30 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from orchestrator.cli.options import STORE, AsJson, Device, Store
+
 if TYPE_CHECKING:
     import torch
 
-app = typer.Typer(help="Models: their speed, their first-layer weights.", no_args_is_help=True)
+app = typer.Typer(help="Measure models and draw their first-layer weights.", no_args_is_help=True)
 
 
 @app.command()
 def speed(
-    model: Annotated[str, typer.Argument(help="B-L/Wi-m or S-L/Wi-m, as in the paper")],
+    model: Annotated[str, typer.Argument(help="B-L/Wi-m or S-L/Wi-m, as in the paper.")],
     *,
-    resolution: Annotated[int, typer.Option(min=1, help="side of the images in pixels, three channels")] = 64,
+    resolution: Annotated[int, typer.Option(min=1, help="Side of the images in pixels, of three channels.")] = 64,
     classes: Annotated[int, typer.Option(min=2)] = 1000,
-    batch_sizes: Annotated[str, typer.Option(help="a list with commas")] = "1,16,64,256,1024",
-    device: Annotated[str, typer.Option(help="auto, cpu, cuda or mps")] = "auto",
-    precision: Annotated[str, typer.Option(help="fp32, tf32 or bf16")] = "fp32",
-    seconds: Annotated[float, typer.Option(min=0.01, help="about so long for each batch size")] = 1.0,
-    as_json: Annotated[bool, typer.Option("--json", help="JSON on stdout")] = False,
+    batch_sizes: Annotated[str, typer.Option(help="Batch sizes, separated by commas.")] = "1,16,64,256,1024",
+    device: Device = "auto",
+    precision: Annotated[str, typer.Option(help="fp32, tf32 or bf16.")] = "fp32",
+    seconds: Annotated[float, typer.Option(min=0.01, help="Seconds of measuring per batch size, about.")] = 1.0,
+    as_json: AsJson = False,
 ) -> None:
-    """Latency and throughput of inference, batch size by batch size, as the paper's appendix reports them."""
+    """Measure latency and throughput of inference.
+
+    For each batch size, as in the paper's appendix.
+    """
     from orchestrator import text
     from trainer import cost
     from trainer.spec import SpecError, parse_model_name
@@ -36,12 +41,12 @@ def speed(
     sizes = batch_sizes.split(",")
     if not all(size.strip().isdigit() and int(size) for size in sizes):
         raise SpecError("batch-sizes", f"{batch_sizes!r} must be whole numbers of at least 1, as 1,64,1024")
-    for name, said, known in (
+    for name, value, choices in (
         ("device", device, ("auto", "cpu", "cuda", "mps")),
         ("precision", precision, ("fp32", "tf32", "bf16")),
     ):
-        if said not in known:
-            raise SpecError(name, f"{said!r} is unknown; it is one of {', '.join(known)}")
+        if value not in choices:
+            raise SpecError(name, f"{value!r} is unknown; it is one of {', '.join(choices)}")
     shape = cost.Shape(**parse_model_name(model), inputs=3 * resolution**2, classes=classes)
     timings = measure_inference(
         shape,
@@ -75,15 +80,18 @@ def speed(
 @app.command()
 def weights(
     which: Annotated[
-        str, typer.Argument(metavar="RUN", help="a kept run's id or its beginning, or a .pt file, or its URL")
+        str, typer.Argument(metavar="RUN", help="The id of a kept run or its beginning, or a .pt file or its URL.")
     ],
     *,
-    store: Annotated[str, typer.Option("--store", envvar="ISOFLOP_STORE", help="the results table")] = "isoflop.db",
-    checkpoints: Annotated[str | None, typer.Option(help="where runs were kept; default: beside the table")] = None,
-    most: Annotated[int, typer.Option(min=1, help="units shown, those of largest norm")] = 100,
-    out: Annotated[Path, typer.Option(help="folder for the figures")] = Path("figures"),
+    store: Store = STORE,
+    checkpoints: Annotated[str | None, typer.Option(help="Where runs are kept; default: beside the table.")] = None,
+    most: Annotated[int, typer.Option(min=1, help="The most units to draw, by their norm.")] = 100,
+    out: Annotated[Path, typer.Option(help="A folder for the figures.")] = Path("figures"),
 ) -> None:
-    """First-layer weights as pictures: of a run trained with `run --keep`, or of one of the paper's checkpoints."""
+    """Draw first-layer weights as pictures.
+
+    Of a run trained with `run --keep`, or of one of the paper's checkpoints.
+    """
     from analysis.figures.plots import save
     from analysis.figures.weights import describe_weights, draw_weights
 
@@ -96,20 +104,20 @@ def weights(
         print(path)
 
 
-def _of_file(said: str) -> tuple[str, tuple[int, int, int], torch.Tensor]:
+def _of_file(place: str) -> tuple[str, tuple[int, int, int], torch.Tensor]:
     import math
 
     from trainer.data.download import local_copy
     from trainer.model.official import load_official
     from trainer.spec import SpecError
 
-    path = local_copy(said, "checkpoint")
+    path = local_copy(place, "checkpoint")
     try:
-        shape, held = load_official(path)
+        shape, weights = load_official(path)
     except ValueError as error:
         raise SpecError("checkpoint", str(error)) from error
     side = math.isqrt(shape.inputs // 3)
-    return path.stem, (side, side, 3), held["embed.weight"]
+    return path.stem, (side, side, 3), weights["embed.weight"]
 
 
 def _of_run(which: str, checkpoints: str | None, store: str) -> tuple[str, tuple[int, int, int], Any]:
@@ -120,17 +128,17 @@ def _of_run(which: str, checkpoints: str | None, store: str) -> tuple[str, tuple
     from trainer.spec import RunSpec, SpecError, model_name
 
     where = checkpoints or checkpoints_of(store)
-    found = [] if where is None else [run_id for run_id in storage_of(where).all_kept() if run_id.startswith(which)]
-    if where is None or len(found) != 1:
+    run_ids = [] if where is None else [name for name in storage_of(where).all_kept() if name.startswith(which)]
+    if where is None or len(run_ids) != 1:
         absent = f"no such run is kept in {shown(str(where))}; `run --keep`"
-        why = f"{len(found)} kept runs begin so" if found else absent
+        why = f"{len(run_ids)} kept runs begin with it" if run_ids else absent
         raise TableError(f"{which!r}: {why}")
     try:
-        said, held = kept_parameters(where, found[0])
+        fields, weights = kept_parameters(where, run_ids[0])
     except ValueError as error:
         raise TableError(str(error)) from error
-    spec = RunSpec(**said)
+    spec = RunSpec(**fields)
     image = describe(spec).image
     if image is None:
-        raise SpecError("dataset", f"{spec.dataset} holds no images, so its first layer is no pictures")
-    return f"{model_name(spec)} {spec.run_id[:8]}", image, held["embed.weight"]
+        raise SpecError("dataset", f"{spec.dataset} holds no images; its first-layer weights are not pictures")
+    return f"{model_name(spec)} {spec.run_id[:8]}", image, weights["embed.weight"]

@@ -43,7 +43,10 @@ def add(
     *,
     store: Store = STORE,
 ) -> None:
-    """Enqueue the missing runs of sweep files. A process that trains this table trains them as well."""
+    """Enqueue the missing runs of sweep files.
+
+    A process that trains this table trains them as well; otherwise `isoflop work` does.
+    """
     from orchestrator.store import requests
     from orchestrator.sweep.planner import plan
     from orchestrator.sweep.reader import load_sweep
@@ -58,7 +61,10 @@ def add(
 
 @app.command()
 def cancel(what: What, *, store: Store = STORE) -> None:
-    """Cancel runs that are queued, blocked or in training; `queue retry` resumes them."""
+    """Cancel runs; `queue retry` resumes them.
+
+    Queued, blocked and running ones alike; a running one stops at its next record.
+    """
     _send(store, _request("cancel", what))
 
 
@@ -75,13 +81,19 @@ def prioritise(
     store: Store = STORE,
     priority: Annotated[int, typer.Option("--priority", help="Higher trains first; the default of runs is 0.")] = 1,
 ) -> None:
-    """Set the priority of runs: they train before all runs of a lower one, in the order of their files."""
+    """Set the priority of runs; a higher one trains first.
+
+    Runs of one priority keep their order.
+    """
     _send(store, _request("prioritise", what, priority))
 
 
 @app.command()
 def pause(sweeps: Sweeps = None, *, store: Store = STORE) -> None:
-    """Pause sweeps: no further run starts, those in training continue to their end."""
+    """Pause sweeps: no further run starts.
+
+    Runs in training continue to their end.
+    """
     _send(store, _request("pause", sweeps or []))
 
 
@@ -192,7 +204,10 @@ def work(  # noqa: PLR0913 - an option each
 
 
 def status(*, store: Store = STORE, as_json: AsJson = False) -> None:
-    """Show each sweep of the table: runs by state, FLOPs, best error, and what blocks it."""
+    """Show the sweeps of the table: runs by state, FLOPs, errors.
+
+    A line on stderr says what blocks a sweep and what would unblock it.
+    """
     from orchestrator import session
 
     rows = session.status(store)
@@ -208,7 +223,10 @@ def watch(
     once: Annotated[bool, typer.Option("--once", help="Print one snapshot and exit.")] = False,
     every: Annotated[float, typer.Option(min=0.1, help="Seconds between two updates.")] = 1.0,
 ) -> None:
-    """Show a live view of the table: sweeps, runs in training, time left. Ctrl-C ends it."""
+    """Show a live view of the table. Ctrl-C ends it.
+
+    Of each sweep the progress and the time left; the runs in training; what blocks a sweep.
+    """
     from orchestrator.cli.watch import follow
 
     follow(store, every, once=once)

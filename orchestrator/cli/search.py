@@ -37,7 +37,10 @@ def search(  # noqa: PLR0913 - an option each
     checkpoint_every: Every = 60.0,
     as_json: AsJson = False,
 ) -> None:
-    """Search the hyper-parameters of each cell. The same command resumes; no trial is trained twice."""
+    """Search the hyper-parameters of each cell of a sweep.
+
+    The same command resumes; no trial is trained twice.
+    """
     from orchestrator import session, text
     from orchestrator.store.engine import name_of
     from orchestrator.store.table import Table

@@ -9,7 +9,7 @@ from dataclasses import asdict, dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
 from trainer import cost
-from trainer.data.cache import cache_root
+from trainer.data.cache_entries import cache_root
 from trainer.host.limits import cores
 from trainer.spec import RunSpec
 from trainer.trunk import segments

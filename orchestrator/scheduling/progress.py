@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from html import escape
 from typing import TYPE_CHECKING, Any
 
-from orchestrator.text import duration, flops
+from orchestrator.text import duration, escape, flops
 from orchestrator.workers.executor import Began, Noted, Recorded, WentOn
 
 if TYPE_CHECKING:

@@ -7,7 +7,6 @@ import heapq
 import itertools
 from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
 
-from orchestrator.scheduling.write_buffer import Move
 from orchestrator.sweep.planner import run_flops
 from trainer import cost
 from trainer.spec import RunSpec, model_name, stack_key
@@ -19,6 +18,7 @@ if TYPE_CHECKING:
     from orchestrator.host.speed import Speed
     from orchestrator.scheduling.budget import Budget
     from orchestrator.scheduling.memory import DeviceMemory
+    from orchestrator.scheduling.write_buffer import Move
     from orchestrator.sweep.planner import Plan
 
 T = TypeVar("T", bound="Sized")
@@ -121,6 +121,8 @@ def choose(
     The first in line that has no place waits, and nothing overtakes it. `places` are those of free slots; the
     chosen stacks' are taken out. A stack too large for any place is halved.
     """
+    from orchestrator.scheduling.write_buffer import Move
+
     chosen, blocked = list[Chosen](), list[Move]()
     while waiting and places:
         if len(stack := waiting[0]) > 1 and not memory.fits(stack):

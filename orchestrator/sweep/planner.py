@@ -7,7 +7,6 @@ import itertools
 import math
 import os
 from dataclasses import dataclass, replace
-from html import escape
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -68,8 +67,8 @@ class Plan:
             for runs in self.cells.values()
         ]
         total = {"model": f"{len(rows)} cells", "flops": text.flops(self.flops), "runs": len(self.runs)}
-        notes = "".join(f"<div>{escape(note)}</div>" for note in self.notes)
-        return f"<b>{escape(self.sweep)}</b>{text.html_table(rows, total)}{notes}"
+        notes = "".join(f"<div>{text.escape(note)}</div>" for note in self.notes)
+        return f"<b>{text.escape(self.sweep)}</b>{text.html_table(rows, total)}{notes}"
 
     @property
     def cells(self) -> dict[str, list[RunSpec]]:
@@ -266,7 +265,8 @@ def _finder(folder: Path, *, decode: bool) -> Find:
         return datasets.describe(RunSpec(**dict(settings), epochs=1), decode=decode)
 
     def find(spec: RunSpec) -> RunSpec:
-        found = replace(spec, path=place(spec.dataset, spec.path), start=start(spec.start))
+        path, begin = place(spec.dataset, spec.path), start(spec.start)
+        found = spec if (path, begin) == (spec.path, spec.start) else replace(spec, path=path, start=begin)
         return datasets.resolve(found, known(*((name, getattr(found, name)) for name in _WHICH_DATA)))
 
     return find

@@ -5,9 +5,9 @@ from __future__ import annotations
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
-import numpy as np
-
 if TYPE_CHECKING:
+    import numpy as np
+
     from trainer.data.formats.ffcv import Betons
 
 
@@ -46,6 +46,12 @@ class Arrays:
     real: np.ndarray | None = None
 
 
+def _no_rows() -> np.ndarray:
+    import numpy as np
+
+    return np.empty(0, np.int64)
+
+
 @dataclass(frozen=True, eq=False)
 class Split:
     """Rows of one run: train [dataset_size] and test [t], with the weight [t] of each test row.
@@ -56,9 +62,11 @@ class Split:
     train: np.ndarray
     test: np.ndarray
     test_weight: np.ndarray
-    validation: np.ndarray = field(default_factory=lambda: np.empty(0, np.int64))
+    validation: np.ndarray = field(default_factory=_no_rows)
 
     @property
     def watched(self) -> Split:
         """The split that records are made on: the validation split as a test split, if there is one."""
+        import numpy as np
+
         return replace(self, test=self.validation, test_weight=np.ones(len(self.validation)))

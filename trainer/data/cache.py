@@ -7,26 +7,23 @@ aside and renamed, so a killed decoder leaves none behind. Its key is what the s
 
 from __future__ import annotations
 
-import contextlib
-import fcntl
-import functools
 import gzip
 import hashlib
 import json
 import logging
-import os
 import shutil
 import tarfile
 import tempfile
 import zipfile
 import zlib
 from collections.abc import Mapping
-from dataclasses import astuple, dataclass
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
+from trainer.data.cache_entries import cache_root, entry_decoded, entry_returned, one_at_a_time
 from trainer.data.formats.archives import names_in
 from trainer.data.formats.array_files import ARRAYS, from_arrays, from_npz, reader_of
 from trainer.data.formats.ffcv import Betons, betons_in, open_betons
@@ -34,14 +31,12 @@ from trainer.data.formats.image_folders import arrange, decode, real_labels, res
 from trainer.spec import SpecError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable
 
     from trainer.registry import Origin
 
 log = logging.getLogger("isoflop")
 
-_LAYOUT = 1
-"""Version of the cache's layout; another one is decoded anew."""
 _CHUNK = 4096
 
 
@@ -70,25 +65,6 @@ class Decoded(NamedTuple):
     real: np.ndarray | None = None
 
 
-def cache_root() -> Path:
-    """Where decoded data sets and measured devices are kept."""
-    if folder := os.environ.get("ISOFLOP_CACHE"):
-        return Path(folder)
-    base = os.environ.get("XDG_CACHE_HOME")
-    return (Path(base) if base else Path.home() / ".cache") / "isoflop"
-
-
-@contextlib.contextmanager
-def one_at_a_time(entry: str) -> Iterator[None]:
-    """Wait for other processes of this machine that make the same cache entry. A lock goes with its process."""
-    folder = cache_root() / "locks"
-    folder.mkdir(parents=True, exist_ok=True)
-    with (folder / entry).open("w") as file:
-        with contextlib.suppress(OSError):  # some file systems have no locks
-            fcntl.flock(file, fcntl.LOCK_EX)
-        yield
-
-
 def load_decoded(path: str, resolution: int | None, *, stream: bool = False) -> DecodedSet:
     """Decode the data set at `path`, or open it where that was done before.
 
@@ -99,7 +75,7 @@ def load_decoded(path: str, resolution: int | None, *, stream: bool = False) -> 
     source = Path(path).expanduser()
     if not source.exists():
         raise SpecError("path", f"nothing at {source}")
-    entry = _entry(source, resolution, stream=stream)
+    entry = entry_decoded(source, resolution, stream=stream)
     what = f"reading {source} through, once" if stream else f"decoding {source} once into {entry}"
     _make(entry, what, str(source.resolve()), lambda aside: _decoded(source, resolution, aside, stream=stream))
     return _open(entry, lambda: open_betons(source, names_in(source), resolution)[0])
@@ -113,18 +89,9 @@ def load_returned(
     What it returned is kept until its `origin` changes, the source of its module or the version of that. Raises
     SpecError if the function does, or if what it returns is no data set.
     """
-    entry = _entry_returned(name, origin, resolution)
+    entry = entry_returned(name, origin, resolution)
     _make(entry, f"calling {name} once, kept in {entry}", name, lambda _: _returned(name, function, resolution))
     return _open(entry)
-
-
-def is_returned(name: str, origin: Origin | None, resolution: int | None) -> bool:
-    """Whether `load_returned` need not call the function."""
-    return (_entry_returned(name, origin, resolution) / "card.json").exists()
-
-
-def _entry_returned(name: str, origin: Origin | None, resolution: int | None) -> Path:
-    return _entry_of([_LAYOUT, name, origin and astuple(origin), resolution])
 
 
 def _returned(name: str, function: Callable[[], Any], resolution: int | None) -> Decoded:
@@ -149,34 +116,6 @@ def _make(entry: Path, what: str, source: str, decode: Callable[[Path], Decoded]
         if not (entry / "card.json").exists():
             log.info("%s", what)
             _write(entry, source, decode)
-
-
-def is_decoded(path: str, resolution: int | None, *, stream: bool = False) -> bool:
-    """Whether the data set at `path` was decoded before."""
-    source = Path(path).expanduser()
-    if not source.exists():
-        return False
-    return (_entry_seen(source, resolution, source.stat().st_mtime_ns, stream=stream) / "card.json").exists()
-
-
-@functools.lru_cache(maxsize=64)
-def _entry_seen(source: Path, resolution: int | None, changed: int, *, stream: bool) -> Path:  # noqa: ARG001
-    """For planning alone, which looks through a folder of a million files once."""
-    return _entry(source, resolution, stream=stream)
-
-
-def _entry(source: Path, resolution: int | None, *, stream: bool) -> Path:
-    return _entry_of([_LAYOUT, _signature(source), resolution, *["stream"] * stream])
-
-
-def _entry_of(key: list[Any]) -> Path:
-    return cache_root() / "datasets" / hashlib.sha256(json.dumps(key).encode()).hexdigest()[:24]
-
-
-def _signature(source: Path) -> list[Any]:
-    files = sorted(p for p in source.rglob("*") if p.is_file()) if source.is_dir() else [source]
-    looks = [[str(p.relative_to(source)), p.stat().st_size, p.stat().st_mtime_ns] for p in files]
-    return [str(source.resolve()), looks]
 
 
 def _decoded(source: Path, resolution: int | None, aside: Path, *, stream: bool) -> Decoded:

@@ -13,7 +13,7 @@ import os
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from trainer.data.cache import cache_root
+from trainer.data.cache_entries import cache_root
 from trainer.data.entries import Files
 from trainer.data.entries import check as check_entry
 from trainer.data.formats.archives import ARCHIVES

@@ -14,12 +14,10 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
-import numpy as np
-
 from trainer import cost
 from trainer.data import catalogue
 from trainer.data.arrays import Arrays, DatasetInfo, Split
-from trainer.data.cache import is_decoded, is_returned, load_decoded, load_returned
+from trainer.data.cache_entries import is_decoded, is_returned
 from trainer.data.download import copy_here, local_copy
 from trainer.data.entries import Files, Task
 from trainer.data.subsets import held_out, split_of
@@ -203,11 +201,15 @@ def _load_task(task: Task, name: str, parameters: tuple[tuple[str, Any], ...]) -
 
 @functools.lru_cache(maxsize=4)
 def _load_function(function: Callable[[], Any], name: str, resolution: int | None) -> Arrays:
+    from trainer.data.cache import load_returned
+
     return _arrays(name, load_returned(name, function, catalogue.DATASETS.origin(name), resolution))
 
 
 @functools.lru_cache(maxsize=4)
 def _load_files(name: str, path: str, resolution: int | None, *, stream: bool) -> Arrays:
+    from trainer.data.cache import load_decoded
+
     if not is_decoded(path, resolution, stream=stream) and Path(path).exists():
         catalogue.check_sums(name, Path(path))
     decoded = load_decoded(path, resolution, stream=stream)
@@ -240,4 +242,6 @@ def split(arrays: Arrays, spec: RunSpec) -> Split:
     """
     if isinstance(code := code_of(spec), Task):
         return code.split(arrays, spec)
+    import numpy as np
+
     return split_of(arrays, spec, np.arange(arrays.train), np.arange(arrays.train, len(arrays.labels)))

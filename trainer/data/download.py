@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
-from trainer.data.cache import cache_root, one_at_a_time
+from trainer.data.cache_entries import cache_root, one_at_a_time
 from trainer.host.urls import Remote, RemoteError, is_url, local
 from trainer.spec import SpecError
 

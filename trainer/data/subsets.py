@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-import numpy as np
-
 from trainer.data.arrays import Split
 from trainer.rng import stream
 
 if TYPE_CHECKING:
+    import numpy as np
+
     from trainer.data.arrays import Arrays, DatasetInfo
     from trainer.spec import RunSpec
 
@@ -24,6 +24,8 @@ def nested(labels: np.ndarray, size: int, seed: int) -> np.ndarray:
     each gives `size / classes` to within one. The subset of a size begins with every smaller subset of the
     same seed. ValueError where there are fewer than `size` labels.
     """
+    import numpy as np
+
     if not 0 < size <= len(labels):
         raise ValueError(f"a subset of {size:,} examples asked of {len(labels):,}")
     rng = np.random.default_rng(stream(seed, "subset"))
@@ -45,6 +47,8 @@ def held_out(spec: RunSpec, info: DatasetInfo) -> int:
 
 def split_of(arrays: Arrays, spec: RunSpec, pool: np.ndarray, test: np.ndarray) -> Split:
     """Rows of a run that trains on a nested subset of `pool`, less the validation split, and tests on `test`."""
+    import numpy as np
+
     assert spec.dataset_size is not None
     validation = pool[:0]
     if number := held_out(spec, arrays.info):

@@ -362,7 +362,7 @@ def test_two_sweeps_of_one_table_are_compared(isoflop, tmp_path, result_of):
 @pytest.mark.parametrize(
     ("arguments", "complaint"),
     [
-        (["--by", "familly"], "--by 'familly': there is no such column\n"),
+        (["--by", "familly"], "--by 'familly': no such column in the results table\n"),
         ([], "--by family: it holds b-mlp; name two of them, as --pair a,b\n"),
         (["--by", "width", "--pair", "16,17"], "--by width: it holds 128, 16, 32, 4, 64, 8; name two of them"),
         (["--by", "width", "--pair", "16,64", "--at", "low"], "--at 'low' must be numbers, as 0.2,0.1\n"),

@@ -11,7 +11,8 @@ import pytest
 from PIL import Image
 
 from tests.paths import SHARED
-from trainer.data.cache import cache_root, load_decoded
+from trainer.data.cache import load_decoded
+from trainer.data.cache_entries import cache_root
 from trainer.spec import SpecError
 
 CIFAR = SHARED / "cifar10.tar.gz"

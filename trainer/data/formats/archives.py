@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import tarfile
 import zipfile
 from typing import TYPE_CHECKING
 
@@ -17,6 +16,8 @@ ARCHIVES = (".tar.gz", ".tgz", ".tar", ".zip")
 
 def names_in(source: Path) -> list[str]:
     """Paths of all files inside a source, sorted. SpecError where it is no folder, tar or zip."""
+    import tarfile
+
     if source.is_dir():
         return sorted(p.relative_to(source).as_posix() for p in source.rglob("*") if p.is_file())
     if zipfile.is_zipfile(source):
@@ -30,6 +31,8 @@ def names_in(source: Path) -> list[str]:
 
 def contents_of(source: Path, wanted: Container[str]) -> Iterator[tuple[str, bytes]]:
     """(name, bytes) of the wanted files, in the order that reads the source once from front to back."""
+    import tarfile
+
     if source.is_dir():
         yield from ((name, (source / name).read_bytes()) for name in names_in(source) if name in wanted)
     elif zipfile.is_zipfile(source):

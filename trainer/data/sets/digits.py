@@ -7,8 +7,6 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-import numpy as np
-
 from trainer.data.arrays import Arrays, DatasetInfo
 from trainer.data.entries import Task
 from trainer.data.subsets import split_of
@@ -29,6 +27,7 @@ def info(_: RunSpec) -> DatasetInfo:
 
 def load(spec: RunSpec) -> Arrays:
     """All images."""
+    import numpy as np
     from sklearn.datasets import load_digits
 
     images, labels = load_digits(return_X_y=True)
@@ -39,6 +38,8 @@ def load(spec: RunSpec) -> Arrays:
 
 def split(arrays: Arrays, spec: RunSpec) -> Split:
     """The fold of a seed, a fifth of each class, for testing."""
+    import numpy as np
+
     order = np.random.default_rng(stream("digits", "folds")).permutation(_IMAGES)
     by_class = order[np.argsort(arrays.labels[order], kind="stable")]
     test = by_class[spec.seed % _FOLDS :: _FOLDS]

@@ -15,13 +15,13 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-import numpy as np
-
 from trainer.data.arrays import Arrays, DatasetInfo, Split
 from trainer.data.entries import Task
 from trainer.rng import stream
 
 if TYPE_CHECKING:
+    import numpy as np
+
     from trainer.spec import RunSpec
 
 INPUTS, CLASSES = 64, 10
@@ -32,12 +32,16 @@ MOST_EXAMPLES = 1_000_000
 
 def probabilities(alpha: float, tokens: int) -> np.ndarray:
     """p_k, shape [tokens], falling, summing to 1."""
+    import numpy as np
+
     p = np.arange(1, tokens + 1, dtype=np.float64) ** -(1 + alpha)
     return np.asarray(p / p.sum())
 
 
 def table(tokens: int) -> tuple[np.ndarray, np.ndarray]:
     """Codes [tokens, INPUTS] float32 of unit variance and labels [tokens] int64: the same in every run."""
+    import numpy as np
+
     rng = np.random.default_rng(stream("zipf", "table"))
     codes = rng.standard_normal((tokens, INPUTS), dtype=np.float32)
     return codes, rng.integers(0, CLASSES, tokens)
@@ -45,12 +49,16 @@ def table(tokens: int) -> tuple[np.ndarray, np.ndarray]:
 
 def draw(alpha: float, tokens: int, examples: int, seed: int) -> np.ndarray:
     """Token numbers [examples] of one training set; a longer one of the same seed begins with the shorter."""
+    import numpy as np
+
     uniform = np.random.default_rng(stream(seed, "zipf", "draw")).random(examples)
     return np.searchsorted(np.cumsum(probabilities(alpha, tokens)), uniform).clip(max=tokens - 1)
 
 
 def expected_error(examples: np.ndarray | list[float], alpha: float, tokens: int) -> np.ndarray:
     """Exact expected test error of the memorising learner after each number of examples, in [0, 1]."""
+    import numpy as np
+
     p = probabilities(alpha, tokens)
     unseen = [float(np.sum(p * (1 - p) ** d)) for d in np.asarray(examples, dtype=np.float64)]
     return (1 - 1 / CLASSES) * np.array(unseen)
@@ -75,12 +83,16 @@ def info(spec: RunSpec) -> DatasetInfo:
 
 def load(spec: RunSpec) -> Arrays:
     """Codes and labels of all tokens."""
+    import numpy as np
+
     codes, labels = table(_parameters(spec)[1])
     return Arrays(info(spec), codes, labels, 0, np.zeros(1, np.float32), np.ones(1, np.float32))
 
 
 def split(_: Arrays, spec: RunSpec) -> Split:
     """A training set drawn from the distribution; all tokens are tested, weighted with their probabilities."""
+    import numpy as np
+
     alpha, tokens = _parameters(spec)
     assert spec.dataset_size is not None
     rows = draw(alpha, tokens, spec.dataset_size, spec.seed)
