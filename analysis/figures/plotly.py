@@ -1,6 +1,6 @@
-"""A chart as plotly's JSON: the same points, lines and colours that `analysis.figures.plots` draws on paper.
+"""A chart as plotly's JSON, with the points, lines and colours that `analysis.figures.plots` draws.
 
-plotly reads some tags in its texts, so every text that comes from a table is escaped here.
+plotly interprets some tags in its texts, so every text that comes from a table is escaped here.
 """
 
 from __future__ import annotations
@@ -26,8 +26,8 @@ _GREY = "#8a8a86"
 def to_plotly(figure: Chart) -> dict[str, Any]:
     """`{"data": [traces], "layout": {...}}` of a chart, as JSON can hold it.
 
-    A trace's `meta` is the group that a reader can filter by, empty for what always stays. Annotations are left
-    out: the page says the same in words.
+    The `meta` of a trace is the group by which the page filters, empty for traces that always stay. Annotations are
+    left out: the page has them as text.
     """
     palette = Palette(figure)
     traces = [trace for line in figure.lines if line.style != "curve" for trace in _line(line, palette)]
@@ -37,12 +37,12 @@ def to_plotly(figure: Chart) -> dict[str, Any]:
 
 
 def escaped(text: str) -> str:
-    """A text as plotly shows it letter for letter."""
+    """A text escaped so that plotly shows it letter by letter."""
     return text.replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;")
 
 
 def _axis(figure: Chart, name: str) -> dict[str, Any]:
-    """Powers of ten where the axis spans two decades or more, else plain numbers: a lone `5` would be ambiguous."""
+    """An axis with powers of ten if it spans two decades or more, else plain numbers: a lone `5` is ambiguous."""
     label, log = (figure.x_label, figure.x_log) if name == "x" else (figure.y_label, figure.y_log)
     axis = {"title": {"text": escaped(label)}, "type": "log" if log else "linear"}
     if not log:
@@ -57,7 +57,7 @@ def _axis(figure: Chart, name: str) -> dict[str, Any]:
 
 
 def _line(line: Line, palette: Palette) -> Iterable[dict[str, Any]]:
-    """A band, the part inside the data, and the dashed ends."""
+    """The band, the part inside the data, and the dashed ends of a line."""
     colour = palette.hex(line.shade, {"law": INK, "guide": _GREY}.get(line.style, PLAIN))
     plain = {"type": "scatter", "mode": "lines", "hoverinfo": "skip", "showlegend": False, "meta": line.group}
     if line.style != "law":
@@ -80,7 +80,7 @@ def _line(line: Line, palette: Palette) -> Iterable[dict[str, Any]]:
 
 
 def _curves(figure: Chart, palette: Palette) -> list[dict[str, Any]]:
-    """Training curves, those of one colour and group in one trace with gaps: a hundred traces would be slow."""
+    """Training curves; one trace with gaps per colour and group, since a hundred traces would be slow."""
     together: dict[tuple[str, str], list[Line]] = {}
     for line in figure.of("curve"):
         together.setdefault((palette.hex(line.shade), line.group), []).append(line)
@@ -95,7 +95,7 @@ def _curves(figure: Chart, palette: Palette) -> list[dict[str, Any]]:
 
 
 def _points(figure: Chart, palette: Palette) -> list[dict[str, Any]]:
-    """One trace a group, the strong points over the pale ones."""
+    """One trace per group, the strong points over the pale ones."""
     ordered = figure.points.sort_values("strong", kind="stable")
     return [_trace(str(group), part, figure, palette) for group, part in ordered.groupby("group", sort=True)]
 
@@ -134,7 +134,7 @@ def _hover(figure: Chart) -> str:
 
 
 def _keys(figure: Chart, palette: Palette) -> list[dict[str, Any]]:
-    """What colours and markers stand for: legend entries while they are few, else a colour bar."""
+    """The legend of colours, markers and dashes; a colour bar instead if there are many colours."""
     nothing = {"type": "scatter", "x": [None], "y": [None], "hoverinfo": "skip", "meta": ""}
     keys: list[dict[str, Any]] = []
     if figure.shade_label and palette.shades.size > _MOST_KEYS:
@@ -163,7 +163,7 @@ def _key(nothing: dict[str, Any], mode: str, name: str, **look: Any) -> dict[str
 
 
 def _bar(figure: Chart, palette: Palette) -> dict[str, Any]:
-    """An invisible marker that carries the colour bar, over the logarithm of the shades."""
+    """An invisible marker that carries the colour bar, on the logarithm of the shades."""
     low, high = (float(v) for v in palette.shades[[0, -1]])
     places = np.linspace(0, 1, 9)
     colours = [palette.hex(float(math.exp(math.log(low) + p * math.log(high / low)))) for p in places]
@@ -185,5 +185,5 @@ def _bar(figure: Chart, palette: Palette) -> dict[str, Any]:
 
 
 def numbers(values: Any) -> list[float | None]:
-    """Numbers to six digits, which no screen shows; None where there is none."""
+    """Numbers to six digits, more than a screen can show; None for NaN and infinity."""
     return [float(f"{value:.6g}") if math.isfinite(value) else None for value in np.asarray(values, dtype=float)]

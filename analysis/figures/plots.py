@@ -1,6 +1,6 @@
-"""Charts drawn onto the axes that the caller gives, and written as files fit for a paper.
+"""Draw charts with matplotlib, onto given axes or as files for a paper.
 
-matplotlib is imported when something is drawn, never before; no global state of pyplot is touched.
+matplotlib is imported when something is drawn; the global state of pyplot is not touched.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from analysis.figures.chart import Chart, Line
 
 WIDTH, HEIGHT, DPI = 3.5, 2.9, 200
-"""Inches of a paper's column, and dots an inch of a PNG."""
+"""Size in inches, one column of a paper wide, and dots per inch of a PNG."""
 _STYLE: Any = {
     "font.size": 8,
     "axes.linewidth": 0.6,
@@ -38,7 +38,7 @@ _BEYOND = (0, (4, 2.5))
 
 
 def draw(figure: Chart, ax: Axes) -> Axes:
-    """Draw a chart onto `ax` and return it. A colour bar takes its room from `ax`."""
+    """Draw a chart onto `ax` and return it. A colour bar takes its space from `ax`."""
     palette = Palette(figure)
     ax.set_xscale("log" if figure.x_log else "linear")
     ax.set_yscale("log" if figure.y_log else "linear")
@@ -59,13 +59,13 @@ def save(
     formats: Sequence[str] = ("png", "svg"),
     draw: Callable[[Any, Axes], Axes] = draw,
 ) -> list[Path]:
-    """Write `<stem>.<format>` for each format and return the paths; folders are made as needed.
+    """Write `<stem>.<format>` for each format and return the paths; missing folders are created.
 
-    `draw(figure, ax)` draws what was described: a `Chart`, unless another is given. One paper column wide, 200 dots
-    an inch. The same figure gives the same bytes: no dates, fixed ids.
+    `draw(figure, ax)` draws what was described, by default a `Chart`. Files are one paper column wide, at 200 dots
+    per inch. The same figure gives the same bytes: files have no dates and fixed ids.
 
     Raises:
-        ValueError: matplotlib knows no such format.
+        ValueError: matplotlib does not support the format.
     """
     import matplotlib as mpl
     from matplotlib.backends.backend_agg import FigureCanvasAgg
@@ -103,7 +103,7 @@ def _draw_line(line: Line, palette: Palette, ax: Axes) -> None:
 
 
 def _draw_points(figure: Chart, palette: Palette, ax: Axes) -> None:
-    """The pale points, then the strong ones; those of one look in one call, since a call a point takes seconds."""
+    """Draw the pale points, then the strong ones; one call per look, since one per point would take seconds."""
     for _, part in figure.points.groupby(["strong", "marker", "shade"], dropna=False):
         strong, marker, shade = (part[name].to_numpy()[0] for name in ("strong", "marker", "shade"))
         colour, front = palette.of(float(shade)), 5 if strong else 4
@@ -146,7 +146,7 @@ def _set_axes(figure: Chart, ax: Axes) -> None:
 
 
 def _limits(figure: Chart, axis: str, *, log: bool) -> tuple[float, float]:
-    """Limits that hold points, curves and lines, with a margin; bands and error bars may leave them."""
+    """Limits around points, curves and lines, with a margin; bands and error bars may exceed them."""
     parts = [figure.points[axis], *(getattr(line, axis) for line in figure.lines)]
     every = np.concatenate([np.asarray(part, dtype=float) for part in parts])
     low, high = float(np.nanmin(every)), float(np.nanmax(every))
@@ -158,7 +158,7 @@ def _limits(figure: Chart, axis: str, *, log: bool) -> tuple[float, float]:
 
 
 def _legend(figure: Chart, palette: Palette, ax: Axes) -> None:
-    """What lines and (without a colour bar) colours stand for, where it hides least."""
+    """Draw the legend of lines and (without a colour bar) colours where it hides least."""
     keys: list[Any] = []
     if figure.shades and not figure.shade_label:
         keys += [_key(name, palette.of(v), marker="o", linestyle="") for v, name in figure.shades.items()]
@@ -172,15 +172,15 @@ def _legend(figure: Chart, palette: Palette, ax: Axes) -> None:
 
 
 def _free_place(figure: Chart, ax: Axes, *, width: float, height: float) -> tuple[str, float]:
-    """Where a box of that size, in shares of the axes, hides least: its side and its top; the highest of equals."""
+    """The side and the top of a box of that size, in axes units, where it hides least; of equals the highest."""
     to_axes = ax.transData + ax.transAxes.inverted()
     steps = np.linspace(0, 1, 41)
-    inked = [to_axes.transform(figure.points[["x", "y"]].to_numpy(dtype=float))]
+    marks = [to_axes.transform(figure.points[["x", "y"]].to_numpy(dtype=float))]
     for line in figure.lines:
         corners = to_axes.transform(np.stack([line.x, line.y], axis=1))
         at = np.linspace(0, 1, len(corners))
-        inked.append(np.stack([np.interp(steps, at, corners[:, 0]), np.interp(steps, at, corners[:, 1])], axis=1))
-    x, y = np.concatenate(inked).T
+        marks.append(np.stack([np.interp(steps, at, corners[:, 0]), np.interp(steps, at, corners[:, 1])], axis=1))
+    x, y = np.concatenate(marks).T
     hidden = {}
     for top in np.arange(1.0, height, -0.05):
         rows = (y < top) & (y > top - height)
@@ -190,7 +190,7 @@ def _free_place(figure: Chart, ax: Axes, *, width: float, height: float) -> tupl
 
 
 def _set_head(figure: Chart, ax: Axes) -> None:
-    """The annotation above the axes, and under it what dashes and markers stand for, a row each."""
+    """Draw the annotation above the axes, and below it the legends of dashes and of markers, one row each."""
     dashes = [_key(name, linestyle=DASHES[k][0]) for k, name in enumerate(figure.dashes)]
     markers = [_key(name, marker=MARKERS[k][0], linestyle="") for k, name in enumerate(figure.markers)]
     rows = [row for row in ((figure.dash_label, dashes), (figure.marker_label, markers)) if len(row[1]) > 1]
@@ -198,7 +198,7 @@ def _set_head(figure: Chart, ax: Axes) -> None:
     for k, (label, row) in enumerate(rows):
         keys = [_key(label, linestyle=""), *row]
         legend = ax.legend(handles=keys, ncols=len(keys), bbox_to_anchor=(-0.02, 1.0 + 0.07 * k), **place)
-        legend.set_in_layout(False)  # it may reach over the colour bar: only its height needs room
+        legend.set_in_layout(False)  # it may extend over the colour bar: only its height needs space
         ax.add_artist(legend)
     if figure.annotation or rows:
         head = [*figure.annotation, *(" " for _ in rows)]
@@ -212,7 +212,7 @@ def _key(name: str, colour: Any = "#555555", **style: Any) -> Any:
 
 
 def _plain(text: str) -> str:
-    """A label as it is: a stranger's dollar sign is no mathematics."""
+    """A label without mathtext: dollar signs in column names stay dollar signs."""
     return text.replace("$", r"\$")
 
 

@@ -34,7 +34,7 @@ class Palette:
 
     Attributes:
         shades: the distinct shades of the chart, sorted.
-        stepped: whether they are few enough for a step each.
+        stepped: whether they are few enough for one step each.
     """
 
     def __init__(self, figure: Chart) -> None:
@@ -50,7 +50,7 @@ class Palette:
         self.stepped = 0 < self.shades.size <= _FEW
         self.norm: Normalize
         if self.stepped:
-            self.map = ListedColormap(smooth(_places(self.shades)))
+            self.map = ListedColormap(smooth(_positions(self.shades)))
             self.norm = BoundaryNorm(_edges(self.shades), self.shades.size)
         else:
             self.norm = LogNorm(*(self.shades[[0, -1]] if self.shades.size else (1.0, 10.0)))
@@ -60,13 +60,13 @@ class Palette:
         return self.map(self.norm(shade)) if math.isfinite(shade) else otherwise
 
     def hex(self, shade: float, otherwise: str = PLAIN) -> str:
-        """The same as `#rrggbb`."""
+        """The colour of a shade as `#rrggbb`."""
         from matplotlib.colors import to_hex
 
         return str(to_hex(self.of(shade, otherwise)))
 
     def bar(self, label: str, ax: Axes) -> None:
-        """A slim colour bar beside the axes, one step a value where they are few."""
+        """Draw a slim colour bar beside the axes, with one step per shade if they are few."""
         from matplotlib.cm import ScalarMappable
         from matplotlib.ticker import FixedLocator, NullLocator
 
@@ -82,14 +82,14 @@ class Palette:
         bar.set_label(label)
 
 
-def _places(values: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Where each value lies on the colour map, [values] in 0 to _LIGHTEST, by its logarithm."""
+def _positions(values: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Position of each value on the colour map by its logarithm, [values] in 0 to _LIGHTEST."""
     logs = np.log(values)
     return np.asarray(_LIGHTEST * (logs - logs[0]) / max(logs[-1] - logs[0], 1e-12))
 
 
 def _edges(values: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Boundaries between values, [values + 1], in the middle of their logarithms."""
+    """Boundaries between values, [values + 1], at the middle of their logarithms."""
     logs = np.log(values)
     middle = (logs[1:] + logs[:-1]) / 2
     first, last = (middle[0] - logs[0], logs[-1] - middle[-1]) if values.size > 1 else (0.5, 0.5)
@@ -97,11 +97,11 @@ def _edges(values: NDArray[np.float64]) -> NDArray[np.float64]:
 
 
 def log_ticks(low: float, high: float, most: int = 7) -> list[float]:
-    """Three to `most` round ticks for a log axis from `low` to `high`, also when it is under one decade."""
+    """Three to `most` round ticks for a log axis from `low` to `high`, also below one decade."""
     first, last = math.floor(math.log10(low)), math.ceil(math.log10(high))
     for mantissas in ((1,), (1, 3), (1, 2, 5), (1, 1.5, 2, 3, 4, 6, 8)):
-        every = [round(m * 10.0**e, 15 - e) for e in range(first, last + 1) for m in mantissas]
-        ticks = [tick for tick in every if low <= tick <= high]
+        candidates = [round(m * 10.0**e, 15 - e) for e in range(first, last + 1) for m in mantissas]
+        ticks = [tick for tick in candidates if low <= tick <= high]
         if len(ticks) >= 3:
             return ticks[:: -(-len(ticks) // most)]
     return _linear_ticks(low, high)

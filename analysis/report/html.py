@@ -1,4 +1,4 @@
-"""HTML that is safe by default: text is escaped unless it was made here."""
+"""HTML that is safe by default: all text is escaped but `Html`."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from typing import Any
 
 
 class Html(str):
-    """Markup; every other text is escaped where it meets one."""
+    """Markup; every other string is escaped when it is put into a tag."""
 
     __slots__ = ()
 
@@ -18,15 +18,15 @@ class Html(str):
 def tag(name: str, *children: Any, **attributes: Any) -> Html:
     """`<name attributes>children</name>`; `class_` and `data_group` become class and data-group.
 
-    Children that are no Html are escaped, lists are joined, None and False are nothing; an attribute that is True
-    stands alone.
+    Children that are not Html are escaped, lists are joined, None and False are left out. An attribute that is True
+    has no value.
     """
-    said = "".join(_attribute(key, value) for key, value in attributes.items() if value is not None)
-    return Html(f"<{name}{said}>{''.join(map(_child, children))}</{name}>")
+    text = "".join(_attribute(key, value) for key, value in attributes.items() if value is not None)
+    return Html(f"<{name}{text}>{''.join(map(_child, children))}</{name}>")
 
 
 def json_block(name: str, data: Any) -> Html:
-    """Data for a script, in a block that no browser runs and no text can leave."""
+    """Data for a script, in a block that no browser executes and no text can close."""
     text = json.dumps(data, separators=(",", ":"), allow_nan=False)
     for letter in "<>&\u2028\u2029":
         text = text.replace(letter, f"\\u{ord(letter):04x}")
@@ -34,13 +34,13 @@ def json_block(name: str, data: Any) -> Html:
 
 
 def script(source: str) -> tuple[Html, str]:
-    """A script to run, and its hash for the content security policy.
+    """A script element, and its hash for the content security policy.
 
     Raises:
-        ValueError: the source would end its own element.
+        ValueError: the source would close its own element.
     """
     if "</script" in source.lower() or "<!--" in source:
-        raise ValueError("a script holds '</script' or '<!--', which would end it")
+        raise ValueError("a script contains '</script' or '<!--', which would close it")
     digest = base64.b64encode(hashlib.sha256(source.encode()).digest()).decode()
     return Html(f"<script>{source}</script>"), f"'sha256-{digest}'"
 

@@ -1,6 +1,7 @@
-"""One self-contained page that answers a sweep's question: no network, safe against what names hold.
+"""One self-contained HTML page about a sweep.
 
-The page's policy lets no script run but plotly's and its own, by their hashes, and loads nothing from anywhere.
+Its content security policy allows plotly's script and its own, by their hashes, and no network access. All text is
+escaped.
 """
 
 from __future__ import annotations
@@ -28,26 +29,26 @@ if TYPE_CHECKING:
     from analysis.fits.law_fit import LawFit
 
 MOST_ROWS = 1000
-"""Rows of the runs table; of more runs the best are shown."""
+"""Most rows in the table of runs; of more runs the best are shown."""
 MOST_GROUPS = 60
-"""Models that a reader can choose from."""
+"""Most models that get a button."""
 IN_SIGHT = 6
-"""Caveats shown before a click shows all."""
+"""Caveats shown before a click shows the others."""
 ALWAYS = ("run_id", "model", "state", "seed", "params", "examples", "flops", "error", "loss", "seconds")
 OFTEN = (
     *("sweep", "dataset", "dataset_size", "epochs", "stage", "lr", "batch_size", "optimizer", "weight_decay"),
     *("schedule", "augment", "budget", "family", "depth", "width", "device", "reason"),
 )
-"""Columns of the runs table: some always, others where they tell runs apart; in a table without any, all."""
+"""Columns of the table of runs: the first always, the others if they vary; in a table without any, all."""
 
 
 class ReportError(RuntimeError):
-    """The page cannot be made; the message says what is missing."""
+    """The page cannot be made; the message says what is missing and how to install it."""
 
 
 @dataclass(frozen=True)
 class Answer:
-    """One finding in words: a `sentence`, whether the data `supported` it, and what a reader must know besides."""
+    """A finding in words: a `sentence`, whether the data `supported` it, and its caveats."""
 
     sentence: str
     supported: bool = True
@@ -56,17 +57,17 @@ class Answer:
 
 @dataclass(frozen=True)
 class Page:
-    """What a page says besides its table.
+    """The content of a page besides its table of runs.
 
     Attributes:
         title: of the page.
-        question: what was asked: the sweep file's text.
-        fits: name -> fit; each is a card of the answer, or a refusal with its reasons.
-        answers: findings in words: verdicts, allocation, comparisons.
+        question: the text of the sweep file.
+        fits: name -> fit; each becomes a card with its exponents, or the reasons why they are not identified.
+        answers: findings in words: verdicts, allocations, comparisons.
         charts: heading -> chart, in this order.
-        captions: heading -> words under the chart.
+        captions: heading -> text below the chart.
         tables: heading -> table of texts, after the figures.
-        provenance: what made the numbers: versions, machine, command, date, fingerprints.
+        provenance: label -> versions, machine, command, date, fingerprints.
     """
 
     title: str
@@ -82,14 +83,14 @@ class Page:
 def render(
     frame: pd.DataFrame, page: Page, *, y: str = "error", group: str = "model", paid: pd.DataFrame | None = None
 ) -> str:
-    """The page as HTML.
+    """Return the page as HTML.
 
     Args:
-        frame: one row a run, any columns; `state`, `flops` and `seconds` give the cost.
-        page: what is said about it.
-        y: the column that was measured, by which the runs are ranked.
-        group: the column that a reader can filter by.
-        paid: the runs that the cost is of, where `frame` holds only some of them.
+        frame: one row per run, any columns; `state`, `flops` and `seconds` give the cost.
+        page: the content besides the table of runs.
+        y: name of the measured column, by which runs are ranked.
+        group: the column by which the page filters.
+        paid: the runs whose cost is shown, if `frame` has only some of them.
 
     Raises:
         ReportError: plotly is not installed.
@@ -131,7 +132,7 @@ def _plotly() -> str:
 
 def _answer(page: Page, frame: pd.DataFrame, y: str) -> list[Html]:
     cards = [_card(name, fit) for name, fit in page.fits.items()]
-    said = [tag("li", answer.sentence, class_=None if answer.supported else "refused") for answer in page.answers]
+    items = [tag("li", answer.sentence, class_=None if answer.supported else "refused") for answer in page.answers]
     notes = [(name, text) for name, fit in page.fits.items() for text in fit.warnings if text not in fit.reasons]
     caveats = [f"{name}: {text}" for name, text in notes]
     caveats += [text for answer in page.answers for text in answer.caveats]
@@ -139,14 +140,14 @@ def _answer(page: Page, frame: pd.DataFrame, y: str) -> list[Html]:
         tag("h1", page.title),
         tag("p", _lead(frame, y), class_="lead"),
         *([tag("section", *cards, class_="answers")] if cards else []),
-        *([tag("ul", *said, class_="plain")] if said else []),
+        *([tag("ul", *items, class_="plain")] if items else []),
         *_caveats(caveats),
         *([tag("h2", "The question"), tag("pre", page.question)] if page.question else []),
     ]
 
 
 def _lead(frame: pd.DataFrame, y: str) -> str:
-    """The page in a line: `300 runs, 298 done; 6.01e+11 FLOPs; best test error 0.0084 by B-1/Wi-128`."""
+    """The runs in one line: `300 runs, 298 done; 6.01e+11 FLOPs; best test error 0.0084 by B-1/Wi-128`."""
     parts = [f"{len(frame):,} runs"]
     if "state" in frame:
         parts = [f"{parts[0]}, {int((frame['state'] == 'done').sum()):,} done"]
@@ -160,7 +161,7 @@ def _lead(frame: pd.DataFrame, y: str) -> str:
 
 
 def _card(name: str, fit: PowerLawFit | LawFit | IsoflopFit) -> Html:
-    """The exponents of a fit, large, with their intervals; or why none is claimed."""
+    """The exponents of a fit with their intervals; or why they are not identified."""
     what = tag("div", name, class_="what")
     if not fit.supported:
         low, high = fit.compatible if isinstance(fit, PowerLawFit) else (math.nan, math.nan)
@@ -172,22 +173,22 @@ def _card(name: str, fit: PowerLawFit | LawFit | IsoflopFit) -> Html:
         value, _, interval = row["estimate"].partition(" ")
         lines.append(tag("div", value, " ", tag("span", interval, class_="interval"), class_="value"))
         quantity = row["quantity"].replace("_", " ")
-        sure = f", {100 * fit.level:g} % interval" if interval else ""
-        lines.append(tag("div", f"{quantity}{sure}", class_="interval"))
+        level = f", {100 * fit.level:g} % interval" if interval else ""
+        lines.append(tag("div", f"{quantity}{level}", class_="interval"))
     law = "" if isinstance(fit, IsoflopFit) else tag("code", fit.formula())
     return tag("div", what, *lines, law, class_="answer")
 
 
 def _caveats(caveats: list[str]) -> list[Html]:
-    """All caveats, the first few in sight."""
+    """All caveats; those after the first few are folded."""
     if not caveats:
         return []
-    every = [tag("li", text) for text in dict.fromkeys(caveats)]
-    said = [tag("h3", "What to keep in mind"), tag("ul", *every[:IN_SIGHT])]
-    if len(every) > IN_SIGHT:
-        more = tag("summary", f"{len(every) - IN_SIGHT} more")
-        said.append(tag("details", more, tag("ul", *every[IN_SIGHT:])))
-    return [tag("div", *said, class_="caveats")]
+    items = [tag("li", text) for text in dict.fromkeys(caveats)]
+    parts = [tag("h3", "Cautions"), tag("ul", *items[:IN_SIGHT])]
+    if len(items) > IN_SIGHT:
+        more = tag("summary", f"{len(items) - IN_SIGHT} more")
+        parts.append(tag("details", more, tag("ul", *items[IN_SIGHT:])))
+    return [tag("div", *parts, class_="caveats")]
 
 
 def _figures(page: Page, frame: pd.DataFrame, group: str) -> list[Html]:
@@ -197,16 +198,16 @@ def _figures(page: Page, frame: pd.DataFrame, group: str) -> list[Html]:
         tag("figure", tag("h3", heading), tag("div", class_="chart", id=f"chart-{k}"), _caption(page, heading))
         for k, heading in enumerate(page.charts)
     ]
-    return [tag("h2", "The figures"), _filter(frame, group), *drawn]
+    return [tag("h2", "Figures"), _filter(frame, group), *drawn]
 
 
 def _caption(page: Page, heading: str) -> Html:
-    said = page.captions.get(heading, "")
-    return tag("figcaption", said) if said else Html("")
+    text = page.captions.get(heading, "")
+    return tag("figcaption", text) if text else Html("")
 
 
 def _filter(frame: pd.DataFrame, group: str) -> Html:
-    """A button for each model; none where there is one, and a word where there are too many."""
+    """A button for each group; nothing for one group, and a sentence for too many."""
     if group not in frame:
         return Html("")
     ordered = frame.sort_values("params", kind="stable") if "params" in frame else frame
@@ -214,10 +215,10 @@ def _filter(frame: pd.DataFrame, group: str) -> Html:
     if len(names) < 2:
         return Html("")
     if len(names) > MOST_GROUPS:
-        return tag("p", f"{len(names)} values of {group} are too many for a button each.", class_="lead")
+        return tag("p", f"{len(names)} values of {group}: too many for buttons.", class_="lead")
     buttons = [tag("button", name, type="button", aria_pressed="true", data_group=name) for name in names]
-    say = f"Show one {group} (shift-click: one more or less):"
-    return tag("nav", tag("span", say), *buttons, tag("button", "all", type="button", id="all"), class_="filter")
+    label = f"Show one {group} (shift-click to add or remove one):"
+    return tag("nav", tag("span", label), *buttons, tag("button", "all", type="button", id="all"), class_="filter")
 
 
 def _runs(frame: pd.DataFrame, y: str, group: str) -> list[Html]:
@@ -237,7 +238,7 @@ def _runs(frame: pd.DataFrame, y: str, group: str) -> list[Html]:
     table = tag("table", tag("thead", tag("tr", *head)), tag("tbody", *rows), class_="sortable")
     number_shown = tag("span", f"{len(shown)}", id="counted")
     count = tag("p", number_shown, f" runs{of_all}; click a heading to sort.", class_="lead")
-    return [tag("h2", "The runs"), count, tag("div", table, class_="scroll")]
+    return [tag("h2", "Runs"), count, tag("div", table, class_="scroll")]
 
 
 def _cell(name: str, value: Any, *, number: bool) -> Html:
@@ -254,7 +255,7 @@ def _cost(frame: pd.DataFrame) -> list[Html]:
     spent = cost(frame)
     if not len(spent):
         return []
-    return _table("What it cost", spent)
+    return _table("Cost", spent)
 
 
 def _table(heading: str, table: pd.DataFrame) -> list[Html]:
@@ -266,17 +267,19 @@ def _table(heading: str, table: pd.DataFrame) -> list[Html]:
 
 
 def _provenance(page: Page) -> list[Html]:
-    said = [part for key, value in page.provenance.items() for part in (tag("dt", key), tag("dd", value))]
-    made = "Made by isoflop. This page holds all that it shows and asks no network."
-    head = [tag("h2", "Where the numbers come from"), tag("dl", *said)] if said else []
-    return [*head, tag("footer", made)]
+    entries = [part for key, value in page.provenance.items() for part in (tag("dt", key), tag("dd", value))]
+    head = [tag("h2", "Provenance"), tag("dl", *entries)] if entries else []
+    return [
+        *head,
+        tag("footer", "Made by isoflop. This page loads nothing from the network."),
+    ]
 
 
 def cost(frame: pd.DataFrame) -> pd.DataFrame:
-    """Runs by state, and in all, with what they cost: one row a state, empty without a column `state`.
+    """The number and cost of runs, one row per state and one for all; empty without a column `state`.
 
-    Columns `state`, `runs` and those of `flops`, `charged_flops` (what was really processed) and `seconds` that
-    the frame has, summed.
+    Columns `state`, `runs`, and the sums of `flops`, `charged_flops` (FLOPs really processed) and `seconds` if the
+    frame has them.
     """
     if "state" not in frame:
         return pd.DataFrame()
@@ -293,5 +296,5 @@ def _dicts(table: pd.DataFrame) -> list[dict[str, Any]]:
 
 
 def now() -> str:
-    """The date and time for `provenance`, UTC."""
+    """The date and time in UTC, for `provenance`."""
     return dt.datetime.now(dt.UTC).strftime("%Y-%m-%d %H:%M UTC")

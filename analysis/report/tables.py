@@ -1,4 +1,4 @@
-"""Tables for a paper: what fits found and what runs cost, as a frame of texts, as Markdown, as LaTeX."""
+"""Tables for a paper: fits and runs as frames of texts, Markdown or LaTeX."""
 
 from __future__ import annotations
 
@@ -30,10 +30,10 @@ _MARKDOWN = str.maketrans({"|": r"\|", "<": "&lt;", ">": "&gt;", "\n": " ", "\\"
 
 
 def fits_table(fits: Mapping[str, AnyFit]) -> pd.DataFrame:
-    """One row a quantity of each named fit: `fit`, `quantity`, `estimate` with its interval, `points`, `note`.
+    """One row per quantity of each named fit: `fit`, `quantity`, `estimate` with its interval, `points`, `note`.
 
-    Estimates stand with the digits that their intervals justify. A fit that supports no exponent has one row, with
-    its first reason as the note.
+    Estimates have the digits that their intervals justify. An unsupported fit has one row, with its first reason as
+    the note.
     """
     return pd.DataFrame(
         [{"fit": name, **row} for name, fit in fits.items() for row in _rows(fit)],
@@ -42,9 +42,9 @@ def fits_table(fits: Mapping[str, AnyFit]) -> pd.DataFrame:
 
 
 def runs_table(frame: pd.DataFrame, y: str = "error", by: str = "model") -> pd.DataFrame:
-    """One row a value of `by`: runs that have a `y`, params, FLOPs and seconds spent, the best `y` of a cell.
+    """One row per value of `by`: runs that have a `y`, params, FLOPs and seconds spent, the best `y` of a cell.
 
-    Columns that `frame` lacks are left out. Rows come by rising params, else in order of appearance.
+    Columns that `frame` lacks are left out. Rows are in order of params, else of appearance.
 
     Raises:
         ValueError: `by` or `y` is missing or unfit.
@@ -61,13 +61,13 @@ def runs_table(frame: pd.DataFrame, y: str = "error", by: str = "model") -> pd.D
         row = {by: value, "runs": str(len(part))}
         row |= {"params": f"{part['params'].iloc[0]:,.0f}"} if "params" in part else {}
         row |= {name: f"{part[name].astype(float).sum():.3g}" for name in ("flops", "seconds") if name in part}
-        said = f"{mean[best]:.3g} ± {spread[best]:.2g}" if spread[best] > 0 else f"{mean[best]:.3g}"
-        rows.append({**row, f"best {y}": said})
+        spread_text = f" ± {spread[best]:.2g}" if spread[best] > 0 else ""
+        rows.append({**row, f"best {y}": f"{mean[best]:.3g}{spread_text}"})
     return pd.DataFrame(rows)
 
 
 def to_markdown(table: pd.DataFrame) -> str:
-    """A table as Markdown, numbers to the right; a stranger's bars and tags stay text."""
+    """A table as Markdown, numbers aligned to the right; bars and tags are escaped."""
     right = _right(table)
     rule = ["-" * 3 + (":" if number else "") for number in right]
     rows = [list(table.columns), rule, *table.to_numpy().tolist()]
@@ -76,17 +76,16 @@ def to_markdown(table: pd.DataFrame) -> str:
 
 
 def to_latex(table: pd.DataFrame, *, caption: str = "", label: str = "") -> str:
-    r"""A table as LaTeX with booktabs' rules (`\usepackage{booktabs}`), every text escaped.
+    r"""A table as LaTeX with the rules of booktabs (`\usepackage{booktabs}`), all texts escaped.
 
     With a `caption` or a `label` it is a float, otherwise a bare tabular.
     """
     spec = "".join("r" if number else "l" for number in _right(table))
     lines = [" & ".join(_latex(cell) for cell in row) + r" \\" for row in table.to_numpy().tolist()]
-    head = " & ".join(map(_latex, table.columns)) + r" \\"
     body = [
         rf"\begin{{tabular}}{{{spec}}}",
         r"\toprule",
-        head,
+        " & ".join(map(_latex, table.columns)) + r" \\",
         r"\midrule",
         *lines,
         r"\bottomrule",
@@ -94,16 +93,16 @@ def to_latex(table: pd.DataFrame, *, caption: str = "", label: str = "") -> str:
     ]
     if not caption and not label:
         return "\n".join(body) + "\n"
-    said = [rf"\caption{{{_latex(caption)}}}"] if caption else []
-    said += [rf"\label{{{label}}}"] if label else []
-    return "\n".join([r"\begin{table}", r"\centering", *said, *body, r"\end{table}"]) + "\n"
+    head = [rf"\caption{{{_latex(caption)}}}"] if caption else []
+    head += [rf"\label{{{label}}}"] if label else []
+    return "\n".join([r"\begin{table}", r"\centering", *head, *body, r"\end{table}"]) + "\n"
 
 
 def _rows(fit: AnyFit) -> list[dict[str, str]]:
     points = str(sum(curve.x.size for curve in fit.curves) if isinstance(fit, IsoflopFit) else fit.n)
     if not fit.supported:
         quantity = "exponent" if isinstance(fit, PowerLawFit) else "exponents"
-        return [{"quantity": quantity, "estimate": "not claimed", "points": points, "note": fit.reasons[0]}]
+        return [{"quantity": quantity, "estimate": "not identified", "points": points, "note": fit.reasons[0]}]
     return [
         {"quantity": name, "estimate": estimate, "points": points, "note": ""}
         for name, estimate in _quantities(fit).items()
@@ -130,7 +129,7 @@ def _latex(cell: Any) -> str:
 
 
 def _right(table: pd.DataFrame) -> list[bool]:
-    """Whether each column holds numbers, written or as such."""
+    """Whether each column has only numbers, as values or as text."""
     return [
         all(_text(cell)[:1] in (*"0123456789.-", "") for cell in table.iloc[:, k]) for k in range(table.shape[1])
     ]

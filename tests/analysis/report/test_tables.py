@@ -35,7 +35,7 @@ def test_every_quantity_stands_with_its_interval(fits):
 
 def test_what_is_not_supported_is_not_claimed(fits):
     (row,) = fits_table({"noise": fits["noise"]}).to_dict("records")
-    assert row["estimate"] == "not claimed"
+    assert row["estimate"] == "not identified"
     assert row["note"] == fits["noise"].reasons[0]
 
 
