@@ -115,3 +115,25 @@ def test_noise_of_seeds_widens_the_frontier_interval():
         return high - low
 
     assert width(0.05) > 1.5 * width(0.005)
+
+
+@pytest.mark.parametrize("kind", ["running", "each"])
+def test_every_resample_selects_its_own_frontier(kind):
+    x = np.geomspace(1e9, 1e15, 20)
+    law = 1e5 * x**-0.5  # falls by a factor of 1.4 from point to point, more than luck moves a cell
+    cells = {
+        "lucky": [0.9, 1.1],
+        "steady": [1.01, 1.01],
+    }  # best in the table; best in half of the resamples
+    rows = [
+        {"cell_id": f"{name}-{k}", "flops": x[k], "error": factor * law[k]}
+        for k in range(x.size)
+        for name, factors in cells.items()
+        for factor in factors
+    ]
+    table = pd.DataFrame(rows)
+    assert frontier(table, kind=kind)["cell_id"].str.startswith("lucky").all()
+    fit = fit_frontier(table, kind=kind, floor=False, resamples=200)
+    low, high = fit.predict(x[10])[["low", "high"]].to_numpy()[0] / law[10]
+    assert low < 0.97  # runs are drawn inside cells: the means as they are lie on the law itself
+    assert high < 1.03  # without luck a resample takes the rival: a frontier chosen once reaches 1.09

@@ -173,3 +173,50 @@ def test_a_table_too_small_to_hold_out_supports_no_extrapolation():
     assert not found.exponent.supported
     assert any("held-out budgets not checked" in text for text in found.warnings)
     assert "does not support any extrapolation" in str(found)
+
+
+@pytest.mark.parametrize(
+    ("alpha", "beta", "exponent", "side"), [(0.5, 0.2, 2 / 7, "below"), (0.2, 0.5, 5 / 7, "above")]
+)
+def test_isoflop_minima_that_contradict_the_surface_refuse_its_exponent(alpha, beta, exponent, side):
+    table = isoflop(alpha=alpha, beta=beta, budgets=8, decades=2)
+    luck = np.exp(0.001 * np.random.default_rng(0).normal(size=len(table)))
+    kaplan = 0.3 * (table["params"] / 1e6) ** (-alpha / beta) + 0.3 / (table["examples"] / 1e6)
+    found = verdict(table.assign(error=kaplan**beta * luck), resamples=40)
+    low, high = found.fit.intervals["params_exponent"]
+    assert (high < exponent) if side == "below" else (low > exponent)  # the surface is not the law, and is wrong
+    assert not found.exponent.supported
+    disputes = [text for text in found.exponent.reasons if "without the bias of the design" in text]
+    assert any(text.startswith("isoflop parabola gives 0.") for text in disputes)
+    assert all(f"the surface [{low:.3g}, {high:.3g}]" in text for text in disputes)
+    assert not any(text.startswith("surface") for text in disputes)
+
+
+def test_a_log_linear_law_that_predicts_better_refuses_the_exponent():
+    exact, table = isoflop(seeds=2), isoflop(noise=0.01, seeds=2)
+    log_linear = 0.5 * (table["params"] / 1e6) ** -0.1 * (table["examples"] / 1e6) ** -0.15
+    found = verdict(table.assign(error=log_linear * table["error"] / exact["error"]), resamples=40)
+    scores = found.validation.scores.set_index("law")["log_rmse"]
+    assert scores["log-linear"] < scores["chinchilla"]
+    assert any("a log-linear law predicts the largest flops better" in text for text in found.exponent.reasons)
+    assert not found.exponent.supported
+
+
+@pytest.mark.parametrize(("floor", "ratio", "supported"), [(0.01, 1.048, False), (0.02, 1.183, True)])
+def test_a_floor_must_predict_better_than_none_by_more_than_5_percent(floor, ratio, supported):
+    found = verdict(law(noise=0.01, n=40, floor=floor, seed=2), "flops", resamples=40)
+    scores = found.validation.scores.set_index("law")["log_rmse"]
+    assert scores["power law"] / scores["power law with floor"] == pytest.approx(ratio, abs=2e-3)
+    assert found.fit.intervals["floor"][0] > 0.01 * found.fit.floor
+    assert found.floor.supported is supported
+    assert all("a law without a floor predicts as well" in text for text in found.floor.reasons)
+
+
+def test_every_check_orders_the_runs_by_the_column_named():
+    table = isoflop(noise=0.005, seeds=2, floor=0.1)
+    named = verdict(table.rename(columns={"flops": "price"}), order="price", resamples=40)
+    usual = verdict(table, resamples=40)
+    assert (named.sensitivity.order, named.validation.order) == ("price", "price")
+    assert named.agreement.table.equals(usual.agreement.table)
+    assert named.bias.table.equals(usual.bias.table)
+    assert named.exponent == usual.exponent
