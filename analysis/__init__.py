@@ -24,12 +24,11 @@ from analysis.figures.optima import describe_isoflop, describe_learning_rates, d
 from analysis.figures.plots import draw, save
 from analysis.figures.residuals import describe_coverage, describe_held_out, describe_residuals
 from analysis.figures.runs import describe_families, describe_runs
-from analysis.fits.law import fit_law
-from analysis.fits.law_fit import LawFit
+from analysis.fits.law import fit_law, fit_power_law
 from analysis.fits.law_set import LawSet, fit_laws
-from analysis.fits.power_law import fit_power_law
-from analysis.fits.power_law_fit import PowerLawFit
 from analysis.fits.profile import Profile, profile
+from analysis.fits.result import LawFit
+from analysis.laws import Law, register_law
 from analysis.report.tables import fits_table, runs_table, to_latex, to_markdown
 from analysis.solver.fitting import FitError
 from analysis.table.seeds import average_seeds
@@ -44,12 +43,12 @@ __all__ = [
     "DesignBias",
     "FitError",
     "IsoflopFit",
+    "Law",
     "LawFit",
     "LawSet",
     "LearningRates",
     "Line",
     "Optimum",
-    "PowerLawFit",
     "Price",
     "Profile",
     "Sensitivity",
@@ -85,6 +84,7 @@ __all__ = [
     "frontier",
     "optimum",
     "profile",
+    "register_law",
     "runs_table",
     "save",
     "sensitivity",

@@ -25,7 +25,7 @@ import pandas as pd
 
 from analysis import fit_laws, fit_surface
 from analysis.laws import newton
-from analysis.laws.surface import Additive
+from analysis.laws.chinchilla import Chinchilla
 from analysis.solver import fitting
 from analysis.table.data import read
 from analysis.table.options import Options
@@ -92,11 +92,11 @@ def optima(count: int) -> None:
         for options in losses:
             chosen = Options(**options)
             data = read(table, ("params", "examples"), "loss", chosen)
-            form = Additive(data.logs, data.centre_x)
+            law = Chinchilla(data.logs, data.centre_x)
             start = time.process_time()
-            fit = fitting.fit(form, data, chosen)
+            fit = fitting.minimise(law, data, chosen)
             seconds.append(time.process_time() - start)
-            problem = fitting.pose(form, data, fit.loss, data.weights[None, :])
+            problem = fitting.pose(law, data, fit.loss)
             every = newton.refine(problem.rows(np.zeros(400, dtype=int)), random_starts(rng, 400))[1]
             shares.append(np.mean(every <= every.min() * (1 + 1e-6)))
             if fit.objective > every.min() * (1 + 1e-6) or not fit.converged:

@@ -6,22 +6,30 @@ the mean of its seeds, so that a lucky seed is not mistaken for a good design.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
 
-from analysis.fits.power_law import Sample, check_distinct, check_options, conclude
-from analysis.solver.power_law import Form
+from analysis.fits.build import build
+from analysis.fits.law import place, power_law_name, require_distinct, require_fall
+from analysis.fits.result import LawFit
+from analysis.laws import newton
+from analysis.laws.newton import Loss
+from analysis.solver import fitting
+from analysis.solver.fitting import Minimum
 from analysis.table import columns, seeds
+from analysis.table.data import read
+from analysis.table.options import Options
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
     import pandas as pd
 
-    from analysis.fits.power_law_fit import PowerLawFit
+    from analysis.laws.base import Law
+    from analysis.table.data import Data
 
 Array = NDArray[np.float64]
 Kind = Literal["auto", "running", "each"]
@@ -83,40 +91,51 @@ def fit_frontier(  # noqa: PLR0913 - one option more than fit_power_law, otherwi
     kind: Kind = "auto",
     floor: bool = True,
     shift: bool = False,
+    law: str | None = None,
     resamples: int = 1000,
     level: float = 0.95,
     seed: int = 0,
-) -> PowerLawFit:
+) -> LawFit:
     """The power law through the frontier, with the selection inside the bootstrap.
 
-    Arguments and errors as for `fit_power_law` and `frontier`. Each resample draws the runs of every cell
-    anew, averages, selects the frontier, draws its points, and fits; the intervals hold the noise of seeds,
-    the luck of the selection and the scatter of the frontier about the law. With one run in every cell there
-    is nothing to draw inside a cell: only the frontier points are drawn, and a warning says so.
-    `points` of the result are the frontier points; `n_clusters` counts them.
+    Arguments and errors as for `fit_power_law` and `frontier`; `law` names another law, as for `fit_law`. Each
+    resample draws the runs of every cell again, averages them, selects the frontier, draws its points, and fits:
+    the intervals hold the noise of seeds, the luck of the selection and the scatter of the frontier about the law.
+    Where every cell has one run, only the frontier points are drawn, and a warning says so. `points` of the result
+    are the frontier points; `n_clusters` counts them.
     """
-    form = Form(floor, shift)
-    check_options(resamples, level)
+    options = Options(by="row", resamples=resamples, level=level, seed=seed)
+    name = law or power_law_name(floor=floor, shift=shift)
     table, dropped = columns.check(frame, [x, y])
     cells, running = _cells(table, x, y), _is_running(kind, table, x)
     points = _points(table, cells, (x, y), running=running)
-    at = points[x].to_numpy(dtype=float)
-    check_distinct(at, x, form, dropped, "frontier points")
+    data = replace(read(points, (x,), y, options), dropped=dropped, notes=_notes(cells))
+    placed = place(data, name)
+    require_distinct(data, placed, name, x, "frontier points")
+    minimum = _minimise(placed, data)
+    require_fall(placed, minimum, x, y)
     rng = np.random.default_rng(seed)
-    drawn_x, lowest, chosen = _select(cells.x, cells.drawn_means(resamples, rng), running=running)
-    weights = _draw_points(chosen, rng, form.count)
-    sample = Sample(
-        x=at,
-        y=points[y].to_numpy(dtype=float),
-        drawn_x=drawn_x,
-        drawn_y=lowest,
-        drawn_weights=weights,
-        clusters=len(points),
-        points=points,
-        dropped=dropped,
-        notes=_notes(cells),
+    at, lowest, chosen = _select(cells.x, cells.drawn_means(resamples, rng), running=running)
+    weights = _draw_points(chosen, rng, placed.free.size)
+    problem = fitting.pose(placed, data, minimum.loss)
+    drawn = placed.at(np.log(at)[None, :] - data.centre_x[:, None])
+    anew = replace(problem, law=drawn, precision=np.ones(at.size))
+    replicates = fitting.refit(drawn, anew, weights, np.log(lowest) - data.centre_y, minimum.theta)
+    return build(
+        LawFit, name, ((x,), y), placed, data, fitting.with_replicates(problem, minimum, *replicates), options
     )
-    return conclude(sample, x, y, form, level)
+
+
+def _minimise(law: Law, data: Data) -> Minimum:
+    """The fit with Huber's threshold from the residuals, computed three times: an outlier moves the pilot."""
+    problem = fitting.pose(law, data, Loss())
+    theta, objective, converged = newton.search(law, problem, None, fitting.STARTS)
+    for _ in range(3):
+        problem = fitting.adapted(problem, theta[0])
+        if problem.loss.delta <= newton.MIN_THRESHOLD:  # an exact law: nothing is left to reweight
+            break
+        theta, objective, converged = newton.search(law, problem, theta[0], fitting.STARTS)
+    return Minimum(theta[0], float(objective[0]), bool(converged[0]), problem.loss)
 
 
 def _is_running(kind: Kind, table: pd.DataFrame, x: str) -> bool:

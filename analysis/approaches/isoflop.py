@@ -14,10 +14,10 @@ from analysis.approaches.curves import Curve, Curves, by_budget, draw_curves
 from analysis.approaches.isoflop_fit import Growth, IsoflopCurve, IsoflopFit, Method
 from analysis.approaches.optimum import fit_price
 from analysis.approaches.surface import fit_surface
-from analysis.fits.power_law import check_options
 from analysis.fits.quantity import quantity
 from analysis.solver import bootstrap
 from analysis.table import columns, seeds
+from analysis.table.options import Options
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -70,7 +70,7 @@ def fit_isoflop(  # noqa: PLR0913 - the columns and the resampling
     Raises:
         ValueError: a column is missing or unfit, no separate budgets can be told, or `method` is unknown.
     """
-    check_options(resamples, level)
+    Options(resamples=resamples, level=level, seed=seed)
     if method not in get_args(Method):
         raise ValueError(f"method is {method!r}; expected 'akima', 'joint' or 'parabola'")
     table, budget, notes = prepare(frame, n, y, d, budget)

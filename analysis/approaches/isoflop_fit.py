@@ -42,7 +42,7 @@ class IsoflopFit:
         level, resamples, noise: of the intervals; `noise` is the sd of log y of one run behind them.
         scatter: how much farther the optima lie from the line than their own noise explains, as a ratio; the
             intervals of the exponents are widened by it where it exceeds 1 (Birge's ratio).
-        warnings, reasons: as of a PowerLawFit; with reasons no exponent is claimed.
+        warnings, reasons: as of a LawFit; with reasons no exponent is claimed.
         curves: the points behind each budget, their `x` being n.
         lines: n and d against compute, with their replicates.
     """

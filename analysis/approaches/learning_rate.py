@@ -11,10 +11,10 @@ from numpy.typing import NDArray
 
 from analysis.approaches import minima
 from analysis.approaches.curves import Curve, draw_curves
-from analysis.fits.power_law import check_options
 from analysis.fits.quantity import quantity
 from analysis.solver import bootstrap
 from analysis.table import columns
+from analysis.table.options import Options
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -109,7 +109,7 @@ def best_learning_rates(
     Raises:
         ValueError: a column is missing or unfit, or no row has a finite `y`.
     """
-    check_options(resamples, level)
+    Options(resamples=resamples, level=level, seed=seed)
     given = frame.reset_index(drop=True) if isinstance(frame, pd.DataFrame) else pd.DataFrame(dict(frame))
     names = tuple(_varied(given) if by is None else by)
     for name in (*names, lr):

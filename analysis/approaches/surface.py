@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, Literal, Unpack
+from typing import TYPE_CHECKING, Any, Unpack
 
 import numpy as np
 import pandas as pd
 
-from analysis.fits import build as conclusion
-from analysis.fits.law_fit import LawFit
-from analysis.laws.repeated import Repeated, RepeatedExamples
-from analysis.laws.surface import Additive, Joint
+from analysis.fits.build import build
+from analysis.fits.law import law_entry
+from analysis.fits.result import LawFit
 from analysis.solver import fitting
 from analysis.table.data import read
 from analysis.table.options import Options
@@ -22,13 +21,8 @@ if TYPE_CHECKING:
     from analysis.table.data import Data
     from analysis.table.options import OptionNames
 
-LAWS: dict[str, type[Law]] = {
-    "chinchilla": Additive,
-    "kaplan": Joint,
-    "repeated": Repeated,
-    "repeated-examples": RepeatedExamples,
-}
-Surface = Literal["chinchilla", "kaplan", "repeated", "repeated-examples"]
+INPUTS = (("N", "D"), ("N", "U", "D"))
+"""Inputs of the laws that are fitted here: params, unique examples, examples seen."""
 
 
 class SurfaceFit(LawFit):
@@ -63,7 +57,7 @@ def fit_surface(
     y: str = "loss",
     *,
     u: str = "dataset_size",
-    law: Surface = "chinchilla",
+    law: str = "chinchilla",
     **options: Unpack[OptionNames],
 ) -> SurfaceFit:
     """The surface through all rows of `frame`, with bootstrap intervals.
@@ -90,17 +84,17 @@ def fit_surface(
     Raises:
         ValueError: a column or an option is missing or unfit, or there are too few distinct points.
     """
-    if law not in LAWS:
-        raise ValueError(f"law is {law!r}; expected {' or '.join(map(repr, LAWS))}")
-    chosen = Options(**options)
-    names = (n, u, d) if LAWS[law].inputs == ("N", "U", "D") else (n, d)
+    entry, chosen = law_entry(law), Options.of(options)
+    if entry.inputs not in INPUTS:
+        raise ValueError(f"law {law!r} has the inputs {', '.join(entry.inputs)}; fit it with fit_law")
+    names = (n, u, d) if len(entry.inputs) == 3 else (n, d)
     data = read(_with_examples(frame, u, d), names, y, chosen)
-    placed = LAWS[law](data.logs, data.centre_x)
+    placed = entry(data.logs, data.centre_x)
     _check_design(data, names, (n, d), placed)
     groups = [(np.unique(data.x[names.index(name)], return_inverse=True)[1], 3) for name in (n, d)]
     groups.append((np.unique(data.x, axis=1, return_inverse=True)[1].ravel(), placed.free.size))
-    found = fitting.estimate(placed, data, chosen, groups)
-    return conclusion.conclude(SurfaceFit, law, names, y, placed, data, found, chosen)
+    solution = fitting.solve(placed, data, chosen, groups)
+    return build(SurfaceFit, law, (names, y), placed, data, solution, chosen)
 
 
 def _with_examples(frame: pd.DataFrame | Mapping[str, Any], u: str, d: str) -> pd.DataFrame | Mapping[str, Any]:

@@ -20,7 +20,7 @@ from analysis.approaches.isoflop import fit_isoflop, prepare
 from analysis.approaches.optimum import exponents, fit_price
 from analysis.approaches.surface import fit_surface
 from analysis.checks.parts import UNKNOWN, attempt
-from analysis.fits.power_law import fit_power_law
+from analysis.fits.law import fit_power_law
 from analysis.fits.quantity import Draws, Quantity, quantity
 from analysis.fits.summary import Summary
 from analysis.solver import bootstrap
@@ -159,7 +159,7 @@ def _frontier(
     for name, column, sign in (("n", n, 1.0), ("d", d, -1.0)):
         slopes = _slopes(log_c, np.log(points[column].to_numpy(dtype=float)) + sign * off, every)
         out[name] = quantity(float(slopes[0]), slopes[1:], options["level"], wider=wider)
-    return out | {"y": _exponent(fit.exponent, fit.intervals["exponent"], fit.replicates.exponent)}
+    return out | {"y": _exponent(fit.exponent, fit.intervals["exponent"], fit.replicates["exponent"])}
 
 
 def _isoflop(
@@ -176,7 +176,7 @@ def _isoflop(
     used = fit.optima[fit.optima["refused"] == ""]
     if len(used) > 3:
         lowest = fit_power_law(used, x="budget", y="y", **options)
-        values["y"] = _exponent(lowest.exponent, lowest.intervals["exponent"], lowest.replicates.exponent)
+        values["y"] = _exponent(lowest.exponent, lowest.intervals["exponent"], lowest.replicates["exponent"])
     return values
 
 

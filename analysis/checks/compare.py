@@ -10,16 +10,16 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from analysis.approaches.frontier import fit_frontier
-from analysis.fits.power_law import check_options, fit_power_law
+from analysis.fits.law import fit_power_law
 from analysis.fits.quantity import Quantity, quantity
 from analysis.fits.summary import Summary
 from analysis.table import columns
+from analysis.table.options import Options
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
-    from analysis.fits.power_law_fit import PowerLawFit
-    from analysis.solver.power_law import Solution
+    from analysis.fits.result import LawFit
 
 Array = NDArray[np.float64]
 
@@ -48,7 +48,7 @@ class Comparison(Summary):
     names: tuple[Any, Any]
     x: str
     y: str
-    fits: tuple[PowerLawFit, PowerLawFit] = field(repr=False)
+    fits: tuple[LawFit, LawFit] = field(repr=False)
     difference: Quantity
     ratios: pd.DataFrame
     common: tuple[float, float]
@@ -116,7 +116,7 @@ def compare(  # noqa: PLR0913 - the columns, the question and the resampling
         ValueError: a column is missing or unfit, or `by` does not contain the two values.
         FitError: a law does not exist, e.g. y does not fall with x.
     """
-    check_options(resamples, level)
+    Options(resamples=resamples, level=level, seed=seed)
     table, dropped = columns.check(frame, [x, y])
     names = _pair(table, by, pair)
     fit = fit_frontier if best else fit_power_law
@@ -131,13 +131,13 @@ def compare(  # noqa: PLR0913 - the columns, the question and the resampling
 def _compared(
     by: str,
     names: tuple[Any, Any],
-    fits: tuple[PowerLawFit, PowerLawFit],
+    fits: tuple[LawFit, LawFit],
     at: Sequence[float] | None,
     notes: list[str],
 ) -> Comparison:
     a, b = fits
     wider = max(a.wider, b.wider)
-    drawn = a.replicates.exponent - b.replicates.exponent
+    drawn = a.replicates["exponent"] - b.replicates["exponent"]
     common = (max(_ends(a)[0], _ends(b)[0]), min(_ends(a)[1], _ends(b)[1]))
     levels = np.sort(np.asarray(_levels(common) if at is None else at, dtype=float))[::-1]
     ratios = [_ratio(a, b, names, float(y_at), a.level, wider) for y_at in levels]
@@ -147,7 +147,7 @@ def _compared(
     return Comparison(
         by=by,
         names=names,
-        x=a.x,
+        x=a.x[0],
         y=a.y,
         fits=fits,
         difference=quantity(a.exponent - b.exponent, drawn, a.level, wider=wider),
@@ -172,9 +172,9 @@ def _pair(table: pd.DataFrame, by: str, pair: tuple[Any, Any] | None) -> tuple[A
     return pair
 
 
-def _ends(law: PowerLawFit) -> tuple[float, float]:
+def _ends(law: LawFit) -> tuple[float, float]:
     """Smallest and largest y of the law inside its fitted range."""
-    low, high = law.law.predict(np.array(law.x_range)[::-1])[0]
+    low, high = law.predict(np.array(law.x_range)[::-1])["y"]
     return float(low), float(high)
 
 
@@ -183,9 +183,7 @@ def _levels(common: tuple[float, float]) -> Array:
     return np.geomspace(low, high, 3) if low < high else np.empty(0)
 
 
-def _ratio(
-    a: PowerLawFit, b: PowerLawFit, names: tuple[Any, Any], y: float, level: float, wider: float
-) -> dict[str, Any]:
+def _ratio(a: LawFit, b: LawFit, names: tuple[Any, Any], y: float, level: float, wider: float) -> dict[str, Any]:
     """The row of `Comparison.ratios` at one level of y."""
     row = {"y": y, "ratio": np.nan, "low": np.nan, "high": np.nan, "refused": ""}
     slack = 1e-9 * y
@@ -193,7 +191,7 @@ def _ratio(
         low, high = _ends(law)
         if not low - slack <= y <= high + slack:
             return row | {"refused": f"{name} was measured from {high:.3g} down to {low:.3g} only"}
-    value = float(np.exp(_log_x(a.law, y)[0] - _log_x(b.law, y)[0]))
+    value = float(np.exp(_log_x(a.estimates, y) - _log_x(b.estimates, y)))
     drawn = np.exp(_log_x(a.replicates, y) - _log_x(b.replicates, y))
     sure = float(np.mean(np.isfinite(drawn))) if drawn.size else 1.0
     if sure < SURE:
@@ -202,8 +200,8 @@ def _ratio(
     return row | {"ratio": ratio.value, "low": ratio.low, "high": ratio.high}
 
 
-def _log_x(law: Solution, y: float) -> Array:
-    """Log of the x at which each law equals y, [B]; NaN below its floor."""
+def _log_x(law: Mapping[str, Any], y: float) -> Array:
+    """Log of the x at which each law, its parameters [] or [B], equals y; NaN below its floor."""
     with np.errstate(invalid="ignore", divide="ignore"):
-        base = np.exp((law.log_coefficient - np.log(y - law.floor)) / law.exponent) - law.shift
-        return np.asarray(np.log(base))
+        above = np.log(y - law.get("floor", 0.0))
+        return np.asarray((np.log(law["coefficient"]) - above) / law["exponent"])

@@ -11,15 +11,12 @@ from numpy.typing import NDArray
 from scipy.special import ndtri, stdtrit
 
 from analysis.approaches.surface import fit_surface
-from analysis.fits.law import fit_law
-from analysis.fits.power_law import fit_power_law
+from analysis.fits.law import fit_law, fit_power_law
 from analysis.solver.fitting import FitError
 
 if TYPE_CHECKING:
     import pandas as pd
 
-    from analysis.approaches.surface import Surface
-    from analysis.fits.law import LawName
     from analysis.fits.quantity import Draws
 
 Array = NDArray[np.float64]
@@ -52,7 +49,7 @@ def power(*, floor: bool, shift: bool = False) -> Callable[[pd.DataFrame, Questi
     return fit
 
 
-def curve(law: LawName) -> Callable[[pd.DataFrame, Question], Predict]:
+def curve(law: str) -> Callable[[pd.DataFrame, Question], Predict]:
     """Any law of one input that `fit_law` knows, e.g. "sigmoid" or "broken-1"."""
 
     def fit(train: pd.DataFrame, q: Question) -> Predict:
@@ -67,7 +64,7 @@ def curve(law: LawName) -> Callable[[pd.DataFrame, Question], Predict]:
     return fit
 
 
-def surface(form: Surface) -> Callable[[pd.DataFrame, Question], Predict]:
+def surface(form: str) -> Callable[[pd.DataFrame, Question], Predict]:
     """A surface of params and examples."""
 
     def fit(train: pd.DataFrame, q: Question) -> Predict:

@@ -10,7 +10,7 @@ import pandas as pd
 
 from analysis.approaches.surface import fit_surface
 from analysis.checks.parts import UNKNOWN, attempt, levels, ordered
-from analysis.fits.power_law import fit_power_law
+from analysis.fits.law import fit_power_law
 from analysis.fits.quantity import Quantity
 from analysis.fits.summary import Summary
 

@@ -11,9 +11,9 @@ from numpy.typing import NDArray
 
 from analysis.checks.parts import attempt, levels, ordered
 from analysis.checks.predictors import Question, log_linear, power, surface
-from analysis.fits.power_law import check_options
 from analysis.fits.summary import Summary
 from analysis.solver.fitting import FitError
+from analysis.table.options import Options
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
@@ -134,7 +134,7 @@ def validate(
         ValueError: a column or option is unfit, or there are fewer than 4 levels.
         FitError: no law could be fitted to any part.
     """
-    check_options(resamples, level)
+    Options(resamples=resamples, level=level, seed=seed)
     names = (x,) if isinstance(x, str) else tuple(x)
     if len(names) > 2 or resamples < 20:
         raise ValueError(f"{len(names)} inputs and {resamples} resamples; expected 1 or 2 inputs and at least 20")

@@ -14,7 +14,7 @@ from analysis.checks.design_bias import design_bias
 from analysis.checks.parts import attempt, ordered
 from analysis.checks.sensitivity import sensitivity
 from analysis.checks.validate import COVERED, validate
-from analysis.fits.power_law import fit_power_law
+from analysis.fits.law import fit_power_law
 from analysis.fits.summary import Summary
 
 if TYPE_CHECKING:
@@ -27,8 +27,8 @@ if TYPE_CHECKING:
     from analysis.checks.design_bias import DesignBias
     from analysis.checks.sensitivity import Sensitivity
     from analysis.checks.validate import Validation
-    from analysis.fits.power_law_fit import PowerLawFit
     from analysis.fits.quantity import Draws
+    from analysis.fits.result import LawFit
 
 T = TypeVar("T")
 MARGIN = 1.05
@@ -64,7 +64,7 @@ class Verdict(Summary):
     exponent: Claim
     floor: Claim
     extrapolation: Claim
-    fit: SurfaceFit | PowerLawFit = field(repr=False)
+    fit: SurfaceFit | LawFit = field(repr=False)
     sensitivity: Sensitivity | None = field(repr=False)
     validation: Validation | None = field(repr=False)
     agreement: Agreement | None = field(repr=False)
@@ -144,7 +144,7 @@ def _check(what: str, run: Callable[[], T], notes: list[str]) -> T | None:
     return result
 
 
-def _cautions(fit: SurfaceFit | PowerLawFit) -> tuple[str, ...]:
+def _cautions(fit: SurfaceFit | LawFit) -> tuple[str, ...]:
     return tuple(text for text in fit.warnings if text not in fit.reasons)
 
 

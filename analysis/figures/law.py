@@ -16,12 +16,13 @@ from analysis.figures.cells import cell_points, varies
 from analysis.figures.chart import Chart, Line
 from analysis.figures.registry import Figure, FigureError, Findings
 from analysis.fits.quantity import quote
+from analysis.laws.power import Power
 from analysis.table import columns
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-    from analysis.fits.power_law_fit import PowerLawFit
+    from analysis.fits.result import LawFit
 
 REACH = 3.0
 """The line of a law extends the data by this factor at both ends."""
@@ -30,7 +31,7 @@ _LINE_POINTS = 200
 
 def describe_law(
     frame: pd.DataFrame,
-    fit: PowerLawFit | None = None,
+    fit: LawFit | None = None,
     *,
     x: str,
     y: str = "error",
@@ -52,8 +53,8 @@ def describe_law(
     Raises:
         ValueError: a column is missing or unfit, or `fit` is of other columns.
     """
-    if fit is not None and (fit.x, fit.y) != (x, y):
-        raise ValueError(f"the fit is of {fit.y!r} against {fit.x!r}; expected {y!r} against {x!r}")
+    if fit is not None and (*fit.x, fit.y) != (x, y):
+        raise ValueError(f"the fit is of {fit.y!r} against {', '.join(fit.x)!r}; expected {y!r} against {x!r}")
     table, _ = columns.check(frame, [x, y])
     shade = _shades(table, colour)
     points = cell_points(table, x, y, shade)
@@ -67,7 +68,7 @@ def describe_law(
     )
 
 
-def law_line(fit: PowerLawFit | None, *, shade: float = np.nan, name: str = "") -> tuple[Line, ...]:
+def law_line(fit: LawFit | None, *, shade: float = np.nan, name: str = "") -> tuple[Line, ...]:
     """The law with its band, dashed where it extrapolates; none for an unsupported fit."""
     if fit is None or not fit.supported:
         return ()
@@ -77,9 +78,7 @@ def law_line(fit: PowerLawFit | None, *, shade: float = np.nan, name: str = "") 
     return (chart.line(at, law["y"], low=law["low"], high=law["high"], inside=inside, shade=shade, name=name),)
 
 
-def _fitted(
-    points: pd.DataFrame, table: pd.DataFrame, fit: PowerLawFit | None, x: str, y: str
-) -> NDArray[np.bool_]:
+def _fitted(points: pd.DataFrame, table: pd.DataFrame, fit: LawFit | None, x: str, y: str) -> NDArray[np.bool_]:
     """Whether each cell was fitted: a fit of a frontier uses some cells, a plain fit all rows."""
     if fit is not None and "seeds" not in fit.points:
         return np.ones(len(points), dtype=bool)
@@ -118,20 +117,21 @@ def _curves(
     )
 
 
-def _annotation(fit: PowerLawFit | None) -> tuple[str, ...]:
+def _annotation(fit: LawFit | None) -> tuple[str, ...]:
     if fit is None:
         return ()
     if not fit.supported:
-        low, high = fit.compatible
-        head = f"exponent not identified ({low:.2g} to {high:.2g} remain possible)"
-        return (head, *textwrap.wrap(fit.reasons[0].replace("$", r"\$"), 48)[:3])
-    return (_formula(fit), f"exponent {fit.quoted('exponent')}, {100 * fit.level:g} % interval")
+        return tuple(textwrap.wrap(f"{fit.refusal()}: {fit.reasons[0]}".replace("$", r"\$"), 48)[:5])
+    claims = [f"{name} {fit.quoted(name)}, {100 * fit.level:g} % interval" for name in fit.law.exponents]
+    return (_formula(fit), *claims)
 
 
-def _formula(fit: PowerLawFit) -> str:
+def _formula(fit: LawFit) -> str:
     """The law in mathtext as floor + (x / scale)^-exponent; the unit of a coefficient would be meaningless."""
-    x, y = (columns.SYMBOLS.get(name, letter) for name, letter in ((fit.x, "x"), (fit.y, "y")))
-    log_scale = float(fit.law.log_coefficient[0]) / fit.exponent / math.log(10)
+    if not isinstance(fit.law, Power):
+        return fit.formula().replace("$", r"\$")
+    x, y = (columns.SYMBOLS.get(name, letter) for name, letter in ((fit.x[0], "x"), (fit.y, "y")))
+    log_scale = math.log10(fit.coefficient) / fit.exponent
     exponent = quote(fit.exponent, fit.intervals["exponent"])
     above = rf"({x} + {power_of_ten(math.log10(fit.shift))})" if fit.shift > 0 else x
     floor = f"{quote(fit.floor, fit.intervals['floor'])} + " if fit.floor > 0 else ""

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from analysis.checks.compare import Comparison
     from analysis.checks.verdict import Verdict
     from analysis.figures.chart import Chart
-    from analysis.fits.power_law_fit import PowerLawFit
+    from analysis.fits.result import LawFit
 
 
 class FigureError(ValueError):
@@ -72,7 +72,7 @@ class Findings(Protocol):
     def verdict(self) -> Verdict:
         """What the table supports."""
 
-    def law(self, x: str) -> PowerLawFit:
+    def law(self, x: str) -> LawFit:
         """Error against one of `axes`."""
 
 

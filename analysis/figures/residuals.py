@@ -16,19 +16,18 @@ from analysis.table import columns
 
 if TYPE_CHECKING:
     from analysis.checks.validate import Validation
-    from analysis.fits.power_law_fit import PowerLawFit
+    from analysis.fits.result import LawFit
 
 
-def describe_residuals(fit: PowerLawFit) -> Chart:
+def describe_residuals(fit: LawFit) -> Chart:
     """Describe the residuals of log y in percent against x: scatter if the law holds, a bend if it does not."""
-    x = fit.points[fit.x].to_numpy(dtype=float)
-    y = fit.points[fit.y].to_numpy(dtype=float)
-    residual = 100 * (np.log(y) - np.log(fit.law.predict(x)[0]))
+    x, y = fit.data.x[0], fit.data.y
+    residual = 100 * (np.log(y) - np.log(fit.predict(x)["y"].to_numpy()))
     ends = [x.min(), x.max()]
     return Chart(
-        x=fit.x,
+        x=fit.x[0],
         y="residual",
-        x_label=columns.label(fit.x),
+        x_label=columns.label(fit.x[0]),
         y_label=f"residual of log {columns.label(fit.y)} (%)",
         points=chart.points(x, residual),
         lines=(chart.line(ends, [0.0, 0.0], style="guide"),),

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
-    from analysis.fits.power_law_fit import PowerLawFit
+    from analysis.fits.result import LawFit
 
 MOST_MARKERS, MOST_LINES = len(MARKERS), len(DASHES)
 """Most kinds of points and of lines in one figure."""
@@ -78,12 +78,12 @@ def describe_runs(
     )
 
 
-def describe_families(fits: Mapping[str, PowerLawFit], *, annotation: tuple[str, ...] = ()) -> Chart:
+def describe_families(fits: Mapping[str, LawFit], *, annotation: tuple[str, ...] = ()) -> Chart:
     """Describe families or recipes side by side: the points of each fit, its law and its band, by name.
 
     `annotation` holds lines of text above the axes. Raises ValueError for fits of different columns, or no fits.
     """
-    pairs = {(fit.x, fit.y) for fit in fits.values()}
+    pairs = {(*fit.x, fit.y) for fit in fits.values()}
     if len(pairs) != 1:
         raise ValueError(f"fits are of {sorted(pairs) or 'nothing'}; expected one pair of columns")
     ((x, y),) = pairs
@@ -109,7 +109,7 @@ def few(frame: pd.DataFrame, column: str, most: int) -> str | None:
     return column if column in frame and 1 < len(_classes(frame[column])[1]) <= most else None
 
 
-def _exponent(fit: PowerLawFit) -> str:
+def _exponent(fit: LawFit) -> str:
     return fit.quoted("exponent") if fit.supported else "not identified"
 
 

@@ -1,6 +1,7 @@
-"""What a reader of a fitted law of any form must be told, and when no exponent may be quoted.
+"""What a reader of a fit must know, and when its exponents are not identified.
 
-The counterpart of `caveats`, which knows the one-variable power law and its rivals in more detail.
+Each rule looks at the evidence and returns a sentence or None. The rules of `BLOCKING` are reasons not to claim the
+exponents; the others are cautions beside a claim.
 """
 
 from __future__ import annotations
@@ -11,34 +12,77 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
+from scipy.special import fdtrc
 
 from analysis.laws.base import EXPONENT_BOUNDS
 
 if TYPE_CHECKING:
     from analysis.laws.base import Law
-    from analysis.solver.fitting import Found
+    from analysis.solver.fitting import Solution
     from analysis.table.data import Data
 
 Array = NDArray[np.float64]
 
 MAX_FACTOR = 4.0
 """An interval of an exponent wider than this factor from end to end identifies nothing."""
+FAR = 1.5
+"""Exponents that differ by this factor are different claims."""
+AS_GOOD, BETTER = 2.0, 4.0
+"""AICc differences below which laws are equally good, above which one is better (Burnham, Anderson 2002)."""
+MIN_SPAN = 3.0
+"""A local slope over less than this factor of x is no law."""
 ILL = 1e5
 """Condition number beyond which only combinations of the parameters are determined."""
 ALIGNED = 0.98
-"""Correlation of two inputs (log) beyond which their exponents are told apart by the form alone."""
+"""Correlation of the logarithms of two inputs beyond which only the law tells their exponents apart."""
 
 
 @dataclass(frozen=True)
 class Evidence:
-    """What the rules look at."""
+    """What the rules look at.
+
+    `estimates`, `intervals` and `replicates` [B] are by name, in the units of the data; `residuals` [n] are of
+    log y. `trimmed` maps "smallest" and "largest" to the exponent refitted without that x. `rivals` maps a part of
+    the law to the law with that part switched (off where it was on): its exponent, and the AICc of the law minus
+    that of the rival, positive where the rival describes the points better. Laws of several inputs have neither.
+    """
 
     x: tuple[str, ...]
     y: str
     law: Law
     data: Data
-    found: Found
+    solution: Solution
+    estimates: dict[str, float]
     intervals: dict[str, tuple[float, float]]
+    replicates: dict[str, Array]
+    residuals: Array
+    trimmed: dict[str, float]
+    rivals: dict[str, tuple[float, float]]
+
+    @property
+    def one(self) -> bool:
+        """Whether the law has one input."""
+        return len(self.x) == 1
+
+    @property
+    def exponent(self) -> float:
+        """The estimate of the exponent of a law of one input."""
+        return self.estimates["exponent"]
+
+    @property
+    def count(self) -> int:
+        """Number of free parameters."""
+        return int(self.law.free.size)
+
+    @property
+    def span(self) -> float:
+        """Largest value of the first input over its smallest."""
+        return float(self.data.x[0].max() / self.data.x[0].min())
+
+    @property
+    def ended(self) -> tuple[str, ...]:
+        """Parameters that ended at a bound."""
+        return at_bounds(self.law, self.solution.theta)
 
 
 def at_bounds(law: Law, theta: Array) -> tuple[str, ...]:
@@ -48,11 +92,28 @@ def at_bounds(law: Law, theta: Array) -> tuple[str, ...]:
     return tuple(law.theta_names[k] for k in law.free if ended[k])
 
 
+def examine(evidence: Evidence) -> tuple[tuple[str, ...], tuple[str, ...]]:
+    """All warnings, and those of them that are reasons not to claim the exponents."""
+    reasons = tuple(text for rule in BLOCKING if (text := rule(evidence)))
+    cautions = tuple(text for rule in CAUTIONS if (text := rule(evidence)))
+    return (*reasons, *cautions, *evidence.data.notes), reasons
+
+
+def compatible(e: Evidence) -> dict[str, tuple[float, float]]:
+    """Each exponent's values left open by sampling, by the fitted range, and by a rival law that is as good."""
+    others = [*e.trimmed.values(), *(exponent for exponent, gain in e.rivals.values() if gain > -AS_GOOD)]
+    ends = {}
+    for name in e.law.exponents:
+        values = np.array([*e.intervals[name], e.estimates[name], *others])
+        finite = values[np.isfinite(values)]
+        ends[name] = (float(finite.min()), float(finite.max())) if finite.size else (np.nan, np.nan)
+    return ends
+
+
 def unidentified(e: Evidence) -> tuple[str, ...]:
     """Exponents whose interval spans more than a factor of 4, and the parameters of a direction without data."""
     wide = [name for name in (*e.law.exponents, *e.law.rates) if _is_wide(*e.intervals[name])]
-    loose = [name for name in _loose(e) if name not in wide]
-    return (*wide, *loose)
+    return (*wide, *(name for name in _loose(e) if name not in wide))
 
 
 def _is_wide(low: float, high: float) -> bool:
@@ -60,45 +121,49 @@ def _is_wide(low: float, high: float) -> bool:
     return bool(np.isfinite(low)) and (high > MAX_FACTOR * low or high >= EXPONENT_BOUNDS[1])
 
 
-def examine(e: Evidence) -> tuple[tuple[str, ...], tuple[str, ...]]:
-    """All warnings, and those of them that are reasons to claim no exponent."""
-    reasons = tuple(text for rule in BLOCKING if (text := rule(e)))
-    cautions = tuple(text for rule in CAUTIONS if (text := rule(e)))
-    return (*reasons, *cautions, *e.data.notes), reasons
-
-
 def _loose(e: Evidence) -> list[str]:
-    if e.found.condition < ILL:
+    if e.solution.condition < ILL:
         return []
-    return [e.law.theta_names[k] for k, share in zip(e.law.free, e.found.weakest, strict=True) if share > 0.2]
+    return [e.law.theta_names[k] for k, share in zip(e.law.free, e.solution.weakest, strict=True) if share > 0.2]
+
+
+def _too_few_x(e: Evidence) -> str | None:
+    need = e.count + 2
+    if not e.one or e.data.distinct >= need:
+        return None
+    return f"{e.data.distinct} distinct {e.x[0]} for {e.count} parameters; a claim needs {need}"
+
+
+def _too_short(e: Evidence) -> str | None:
+    if not e.one or e.span >= MIN_SPAN:
+        return None
+    return f"{e.x[0]} spans only a factor of {e.span:.2g}; a claim needs {MIN_SPAN:g}, a good one 10"
 
 
 def _not_converged(e: Evidence) -> str | None:
-    return None if e.found.converged else "the solver did not converge"
+    return None if e.solution.converged else "the solver did not converge"
 
 
 def _exponent_at_bound(e: Evidence) -> str | None:
-    ended = [name for name in at_bounds(e.law, e.found.theta) if name in e.law.exponents]
-    return f"{' and '.join(ended)} reached the end of the search range" if ended else None
+    names = [name for name in e.ended if name in e.law.exponents]
+    return f"{' and '.join(names)} reached the end of the search range" if names else None
 
 
 def _absent(e: Evidence) -> str | None:
-    gone = [name for name in at_bounds(e.law, e.found.theta) if name in e.law.terms]
-    if not gone:
-        return None
-    return f"{e.y} does not fall with {' and '.join(e.x[e.law.terms[name]] for name in gone)}: the term is absent"
+    gone = [e.x[e.law.terms[name]] for name in e.ended if name in e.law.terms]
+    return f"{e.y} does not fall with {' and '.join(gone)}: the term is absent" if gone else None
 
 
 def _wide(e: Evidence) -> str | None:
-    return _told(e, e.law.exponents)
+    return _not_identified(e, e.law.exponents)
 
 
 def _wide_rate(e: Evidence) -> str | None:
-    return _told(e, e.law.rates)
+    return _not_identified(e, e.law.rates)
 
 
-def _told(e: Evidence, names: tuple[str, ...]) -> str | None:
-    wide = [name for name in unidentified(e) if name in names and name not in _loose(e)]
+def _not_identified(e: Evidence, names: tuple[str, ...]) -> str | None:
+    wide = [name for name in names if _is_wide(*e.intervals[name]) and name not in _loose(e)]
     texts = [f"{name} [{e.intervals[name][0]:.2g}, {e.intervals[name][1]:.2g}]" for name in wide]
     return f"not identified: {', '.join(texts)}" if wide else None
 
@@ -107,28 +172,135 @@ def _ill(e: Evidence) -> str | None:
     loose = _loose(e)
     if not loose:
         return None
-    return f"only combinations of {', '.join(loose)} are determined (condition number {e.found.condition:.1g})"
+    number = f"condition number {e.solution.condition:.1g}"
+    return f"only combinations of {', '.join(loose)} are determined ({number})"
+
+
+def _moves_with_range(e: Evidence) -> str | None:
+    far = [name for name in _outside(e) if not 1 / FAR < e.trimmed[name] / e.exponent < FAR]
+    return _moved(e, far) if far else None
+
+
+def _shifts_with_range(e: Evidence) -> str | None:
+    far = _outside(e)
+    return _moved(e, far) if far and not _moves_with_range(e) else None
+
+
+def _outside(e: Evidence) -> list[str]:
+    return [name for name, value in e.trimmed.items() if _contradicts(e, value)]
+
+
+def _moved(e: Evidence, names: list[str]) -> str:
+    parts = [f"without the {name} {e.x[0]} it is {e.trimmed[name]:.3g}" for name in names]
+    low, high = e.intervals["exponent"]
+    return f"the exponent depends on the fitted range: {', '.join(parts)}, outside [{low:.3g}, {high:.3g}]"
+
+
+def _contradicts(e: Evidence, exponent: float) -> bool:
+    """Whether an exponent lies outside the interval, 2 % aside."""
+    low, high = e.intervals["exponent"]
+    return exponent < 0.98 * low or exponent > 1.02 * high
 
 
 def _few_points(e: Evidence) -> str | None:
-    spare = np.unique(e.data.x, axis=1).shape[1] - e.law.free.size
-    return None if spare >= 3 else f"only {spare} points more than parameters: intervals are rough"
+    spare = e.data.distinct - e.count
+    enough = spare >= 3 and (e.data.distinct >= 5 or not e.one)
+    if enough or _too_few_x(e):
+        return None
+    what = f"distinct {e.x[0]}" if e.one else "distinct points"
+    return f"only {e.data.distinct} {what} for {e.count} parameters: intervals are rough"
+
+
+def _under_a_decade(e: Evidence) -> str | None:
+    if not e.one or e.span >= 10.0 or _too_short(e):
+        return None
+    return f"{e.x[0]} spans less than a decade (a factor of {e.span:.2g})"
 
 
 def _floor_at_bound(e: Evidence) -> str | None:
-    if "floor" not in at_bounds(e.law, e.found.theta):
+    if "floor" not in e.ended:
         return None
     return "the floor is at its bound 0: these points show none, which does not mean that there is none"
 
 
 def _other_bounds(e: Evidence) -> str | None:
-    told = {*e.law.exponents, *e.law.terms, "floor"}
-    ended = [name for name in at_bounds(e.law, e.found.theta) if name not in told]
-    return f"{' and '.join(ended)} ended at a bound of the search" if ended else None
+    names = [name for name in e.ended if name not in (*e.law.exponents, *e.law.terms, "floor")]
+    return f"{' and '.join(names)} ended at a bound of the search" if names else None
+
+
+def _floor_correlated(e: Evidence) -> str | None:
+    floors = e.replicates.get("floor", np.empty(0))
+    if e.law.exponents != ("exponent",) or "exponent" in e.law.linear or floors.size < 20:
+        return None
+    logs = np.log(e.replicates["exponent"])
+    if e.estimates["floor"] <= 0 or np.mean(floors > 0) < 0.5 or np.std(logs) < 0.05 or np.std(floors) == 0:
+        return None
+    r = float(np.corrcoef(logs, floors)[0, 1])
+    if abs(r) < 0.95:
+        return None
+    return f"floor and exponent trade against each other (correlation {r:.2f}): quote them together only"
+
+
+def _not_needed(e: Evidence) -> str | None:
+    idle = [
+        f"a law without a {part} describes the points as well "
+        f"(its AICc is {abs(gain):.1f} {'lower' if gain > 0 else 'higher'}), with exponent {exponent:.3g}"
+        for part, (exponent, gain) in e.rivals.items()
+        if e.estimates.get(part, 0.0) > 0 and gain > -AS_GOOD
+    ]
+    return "; ".join(idle) or None
+
+
+def _other_law(e: Evidence) -> str | None:
+    return _better(e, contradicts=True)
+
+
+def _missed(e: Evidence) -> str | None:
+    return _better(e, contradicts=False)
+
+
+def _better(e: Evidence, *, contradicts: bool) -> str | None:
+    """Parts that the law lacks and should have; whether the exponent with them lies outside the interval."""
+    missed = [
+        f"a {part} describes the points better (AICc {gain:.1f} lower), with exponent {exponent:.3g}"
+        for part, (exponent, gain) in e.rivals.items()
+        if part not in e.estimates and gain > BETTER and _contradicts(e, exponent) is contradicts
+    ]
+    return "; ".join(missed) or None
+
+
+def _bends(e: Evidence) -> str | None:
+    """Von Neumann's ratio of the mean residuals in order of x: 2 for scatter, near 0 for a bend."""
+    if not e.one or e.data.distinct < 8 or e.data.clusters < e.residuals.size:
+        return None
+    group = np.unique(e.data.x[0], return_inverse=True)[1]
+    mean = np.bincount(group, e.residuals) / np.bincount(group)
+    n, power = mean.size, float(np.sum(mean**2))
+    if power < n * 1e-20 or (2 - np.sum(np.diff(mean) ** 2) / power) < 3 * np.sqrt(4 * (n - 2) / (n**2 - 1)):
+        return None
+    return f"the points bend about the law instead of scattering: it is not the law of this range of {e.x[0]}"
+
+
+def _lack_of_fit(e: Evidence) -> str | None:
+    """F test of the scatter between distinct x against the scatter of repeats at one x, at 0.1 %."""
+    between, within = e.data.distinct - e.count, e.residuals.size - e.data.distinct
+    if not e.one or between < 1 or within < 5 or e.data.clusters < e.residuals.size:
+        return None
+    group = np.unique(e.data.x[0], return_inverse=True)[1]
+    count = np.bincount(group)
+    mean = np.bincount(group, e.residuals) / count
+    noise = float(np.sum((e.residuals - mean[group]) ** 2) / within)
+    ratio = float(np.sum(count * mean**2) / between) / max(noise, 1e-24)
+    if fdtrc(between, within, ratio) > 1e-3:
+        return None
+    return (
+        f"the points leave the law by {np.sqrt(ratio):.1f} x what repeats at one {e.x[0]} explain: "
+        "the law is not the whole story and the intervals hold sampling error only"
+    )
 
 
 def _aligned(e: Evidence) -> str | None:
-    if len(e.x) < 2 or np.any(np.ptp(e.data.logs, axis=1) == 0):
+    if e.one or np.any(np.ptp(e.data.logs, axis=1) == 0):
         return None
     r = np.atleast_2d(np.corrcoef(e.data.logs))
     i, j = max(((i, j) for i in range(len(r)) for j in range(i)), key=lambda pair: abs(r[pair]))
@@ -137,14 +309,16 @@ def _aligned(e: Evidence) -> str | None:
     return f"{e.x[j]} and {e.x[i]} vary together (correlation {r[i, j]:.3f}): their effects are hard to tell apart"
 
 
-def _few_runs(e: Evidence) -> str | None:
-    units = e.data.clusters
-    return None if units >= 10 else f"only {units} independent units: intervals from fewer than ten are rough"
+def _few_clusters(e: Evidence) -> str | None:
+    count = e.data.clusters
+    if count >= 10 or _too_few_x(e) or _few_points(e):
+        return None
+    return f"only {count} independent units: intervals from fewer than ten are rough"
 
 
 def _replicates_failed(e: Evidence) -> str | None:
-    settled = e.found.replicates_converged
-    bad = 1.0 - float(np.mean(settled)) if settled.size else 0.0
+    converged = e.solution.replicates_converged
+    bad = 1.0 - float(np.mean(converged)) if converged.size else 0.0
     return f"{100 * bad:.0f} % of the bootstrap refits did not converge" if bad > 0.05 else None
 
 
@@ -156,14 +330,31 @@ def _dropped(e: Evidence) -> str | None:
 
 
 Rule = Callable[[Evidence], str | None]
-BLOCKING: tuple[Rule, ...] = (_not_converged, _exponent_at_bound, _absent, _wide, _ill)
+BLOCKING: tuple[Rule, ...] = (
+    _too_few_x,
+    _too_short,
+    _exponent_at_bound,
+    _absent,
+    _wide,
+    _moves_with_range,
+    _other_law,
+    _not_converged,
+    _ill,
+)
 CAUTIONS: tuple[Rule, ...] = (
     _few_points,
+    _under_a_decade,
+    _shifts_with_range,
     _floor_at_bound,
     _other_bounds,
+    _floor_correlated,
     _wide_rate,
+    _not_needed,
+    _missed,
+    _bends,
+    _lack_of_fit,
     _aligned,
-    _few_runs,
+    _few_clusters,
     _replicates_failed,
     _dropped,
 )

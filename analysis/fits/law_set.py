@@ -16,7 +16,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from analysis.fits.law import answer, place
+from analysis.fits.law import fit_placed, place
 from analysis.fits.quantity import plain
 from analysis.laws import newton
 from analysis.solver import bootstrap, fitting
@@ -27,9 +27,9 @@ from analysis.table.options import Options
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
-    from analysis.fits.law_fit import LawFit
+    from analysis.fits.result import LawFit
     from analysis.laws.base import Law
-    from analysis.solver.fitting import Fitted
+    from analysis.solver.fitting import Minimum
     from analysis.table.data import Data
     from analysis.table.options import OptionNames
 
@@ -51,7 +51,7 @@ class LawSet:
         fits: name -> fit, the best law first.
         aicc: name -> AICc, under the loss of the law with the least scatter; records of one run count as one.
         weights: name -> share in the mixture, exp(-AICc / 2) scaled to sum to 1.
-        left_out: name -> why a law was not fitted.
+        left_out: name -> why a law was not minimum.
         rolling: what the mixture foretold from the points up to an origin: columns `origin`, `x`, `y`,
             `predicted`; empty without resamples or with too few points.
         scatter: robust standard deviation of log y about the best law.
@@ -87,7 +87,7 @@ class LawSet:
             ValueError: some x is not a positive finite number.
         """
         frames = {name: fit.predict(x) for name, fit in self.fits.items()}
-        at = frames[self.best.name]["x"].to_numpy(dtype=float)
+        at = frames[self.best.name][self.best.law.inputs[0]].to_numpy(dtype=float)
         logs = sum(self.weights[name] * np.log(frame["y"].to_numpy(dtype=float)) for name, frame in frames.items())
         low, high = self._band(at, np.asarray(logs))
         return pd.DataFrame({"x": at, "y": np.exp(logs), "low": np.exp(low), "high": np.exp(high)})
@@ -101,9 +101,9 @@ class LawSet:
                 "rms": fit.rms,
                 "aicc": self.aicc[name],
                 "weight": self.weights[name],
-                "exponent": fit["exponent"],
-                "low": fit.intervals["exponent"][0],
-                "high": fit.intervals["exponent"][1],
+                "exponent": fit.estimates.get("exponent", math.nan),
+                "low": fit.intervals.get("exponent", (math.nan,) * 2)[0],
+                "high": fit.intervals.get("exponent", (math.nan,) * 2)[1],
             }
             for name, fit in self.fits.items()
         ]
@@ -194,24 +194,22 @@ def fit_laws(
         **options: see `Options`.
 
     Raises:
-        ValueError: a column or an option is missing or unfit, or there are fewer than 5 distinct x.
+        ValueError: a column or an option is missing or not valid, or there are fewer than 5 distinct x.
         FitError: no law can be fitted.
     """
-    chosen = Options(**options)
+    chosen = Options.of(options)
     data = read(frame, (x,), y, chosen)
-    if np.unique(data.x[0]).size < _LEAST:
-        raise ValueError(
-            f"found {np.unique(data.x[0]).size} distinct {x!r}; comparing laws needs at least {_LEAST}"
-        )
+    if data.distinct < _LEAST:
+        raise ValueError(f"found {data.distinct} distinct {x!r}; comparing laws needs at least {_LEAST}")
     ranked, left_out = _rank(data, laws, chance, chosen)
     best = ranked[0]
     rolling = _roll(data, laws, chance, chosen) if chosen.resamples else _foretold([], [], [], [])
-    scatter = newton.threshold(_log_residuals(data, best), best.form.free.size) / newton.TUNING
+    scatter = newton.threshold(_log_residuals(data, best), best.law.free.size) / newton.TUNING
     drift = _drift(rolling, scatter)
     return LawSet(
         x=x,
         y=y,
-        fits={r.name: answer(data, r.form, r.name, x, y, chosen, fitted=r.fitted) for r in ranked},
+        fits={r.name: fit_placed(data, r.law, r.name, (x, y), chosen, minimum=r.minimum) for r in ranked},
         aicc={r.name: r.aicc for r in ranked},
         weights=_weights(ranked),
         left_out=left_out,
@@ -225,8 +223,8 @@ def fit_laws(
 
 class _Ranked(NamedTuple):
     name: str
-    form: Law
-    fitted: Fitted
+    law: Law
+    minimum: Minimum
     aicc: float
 
 
@@ -234,46 +232,45 @@ def _rank(
     data: Data, laws: Sequence[str], chance: float | None, options: Options
 ) -> tuple[list[_Ranked], dict[str, str]]:
     """The laws that can be fitted, by AICc under one loss, and why the others cannot."""
-    found: dict[str, tuple[Law, Fitted]] = {}
+    fits: dict[str, tuple[Law, Minimum]] = {}
     left_out: dict[str, str] = {}
-    distinct = min(np.unique(data.x[0]).size, data.clusters)
+    distinct = min(data.distinct, data.clusters)
     for name in laws:
-        form = place(data, name, chance)
-        need = math.ceil(_POINTS_A_PARAMETER * form.free.size)
+        law = place(data, name, chance)
+        need = math.ceil(_POINTS_A_PARAMETER * law.free.size)
         if distinct < need:
-            left_out[name] = f"{form.free.size} parameters need {need} distinct x, there are {distinct}"
-        elif _idle_break(name, found, data):
+            left_out[name] = f"{law.free.size} parameters need {need} distinct x, there are {distinct}"
+        elif _idle_break(name, fits, data):
             left_out[name] = "one break less describes the points as well"
         else:
-            found[name] = (form, fitting.fit(form, data, options))
-    for name in [name for name, (_, fitted) in found.items() if not fitted.converged]:
+            fits[name] = (law, fitting.minimise(law, data, options))
+    for name in [name for name, (_, minimum) in fits.items() if not minimum.converged]:
         left_out[name] = "the solver did not converge"
-        del found[name]
-    if not found:
+        del fits[name]
+    if not fits:
         raise FitError(f"no law fits: {'; '.join(f'{name}: {why}' for name, why in left_out.items())}")
-    scores = _aicc(data, found)
-    ranked = [_Ranked(name, *found[name], scores[name]) for name in found]
+    scores = _aicc(data, fits)
+    ranked = [_Ranked(name, *fits[name], scores[name]) for name in fits]
     return sorted(ranked, key=lambda r: r.aicc), left_out
 
 
-def _idle_break(name: str, found: dict[str, tuple[Law, Fitted]], data: Data) -> bool:
+def _idle_break(name: str, fits: dict[str, tuple[Law, Minimum]], data: Data) -> bool:
     """Whether a law with one more break is not worth trying, its forerunner being no better than the best other."""
     family, _, breaks = name.rpartition("-")
-    if family != "broken" or breaks == "1" or f"broken-{int(breaks) - 1}" not in found:
+    simpler = f"broken-{int(breaks) - 1}" if family == "broken" and breaks.isdigit() else ""
+    if simpler not in fits:
         return False
-    scores = _aicc(data, found)
-    return scores[f"broken-{int(breaks) - 1}"] > min(scores.values())
+    scores = _aicc(data, fits)
+    return scores[simpler] > min(scores.values())
 
 
-def _aicc(data: Data, found: dict[str, tuple[Law, Fitted]]) -> dict[str, float]:
+def _aicc(data: Data, fits: dict[str, tuple[Law, Minimum]]) -> dict[str, float]:
     """AICc of every law under the loss of the one with the least scatter."""
-    loss = min((fitted.loss for _, fitted in found.values()), key=lambda loss: loss.delta)
-    n, scores = data.clusters, {}
-    for name, (form, fitted) in found.items():
-        k = form.free.size + 1
-        objective = fitting.pose(form, data, loss, data.weights[None, :]).objective(fitted.theta[None, :])[1][0]
-        mean = max(2.0 * float(objective) / data.y.size, 1e-24)
-        scores[name] = n * math.log(mean) + 2 * k + 2 * k * (k + 1) / (n - k - 1)
+    loss = min((minimum.loss for _, minimum in fits.values()), key=lambda loss: loss.delta)
+    scores = {}
+    for name, (law, minimum) in fits.items():
+        objective = fitting.pose(law, data, loss).objective(minimum.theta[None, :])[1][0]
+        scores[name] = fitting.aicc(law, data, float(objective))
     return scores
 
 
@@ -293,7 +290,7 @@ def _roll(data: Data, laws: Sequence[str], chance: float | None, options: Option
         past = data.rows(~later)
         ranked, _ = _rank(past, laws, chance, options)
         weights, places = _weights(ranked), np.log(data.x[:, later]) - past.centre_x[:, None]
-        logs = sum(weights[r.name] * r.form.at(places).value(r.fitted.theta[None, :])[0] for r in ranked)
+        logs = sum(weights[r.name] * r.law.at(places).value(r.minimum.theta[None, :])[0] for r in ranked)
         parts.append(_foretold(origin, data.x[0, later], data.y[later], np.exp(logs + past.centre_y)))
     return pd.concat(parts, ignore_index=True) if parts else _foretold([], [], [], [])
 
@@ -318,7 +315,7 @@ def _drift(rolling: pd.DataFrame, scatter: float) -> float:
 
 
 def _log_residuals(data: Data, ranked: _Ranked) -> Array:
-    return np.asarray(data.log_y - ranked.form.value(ranked.fitted.theta[None, :])[0])
+    return np.asarray(data.log_y - ranked.law.value(ranked.minimum.theta[None, :])[0])
 
 
 def _warnings(ranked: Sequence[_Ranked], drift: float, options: Options) -> tuple[str, ...]:

@@ -19,7 +19,7 @@ from analysis.laws.base import Smooth
 from analysis.solver import bootstrap, fitting
 
 if TYPE_CHECKING:
-    from analysis.fits.law_fit import LawFit
+    from analysis.fits.result import LawFit
     from analysis.laws.newton import Problem
 
 Array = NDArray[np.float64]
@@ -71,7 +71,7 @@ def profile(fit: LawFit, name: str | None = None, *, at: tuple[float, ...] | Non
         )
     quantity, linear = _quantity(fit, name, at)
     found, spare = fit.solution, max(fit.n - fit.law.free.size, 1)
-    problem = fitting.pose(fit.law, fit.data, found.loss, fit.data.weights[None, :])
+    problem = fitting.pose(fit.law, fit.data, found.loss)
     limit = bootstrap.student(spare, fit.level) * bootstrap.gauss(fit.level)
     step = _first_step(problem, found.theta, quantity, spare)
     for _ in range(_ROUNDS):

@@ -119,13 +119,13 @@ def threshold(residuals: Array, parameters: int) -> float:
 
 
 def search(
-    form: Law, problem: Problem, warm: Array | None = None, count: int = 1
+    law: Law, problem: Problem, warm: Array | None = None, count: int = 1
 ) -> tuple[Array, Array, NDArray[np.bool_]]:
     """The best of `count` refined starts of each data set, `warm` [P] or [K, P] among the candidates.
 
     Returns theta [B, P], objectives [B], converged [B].
     """
-    theta = form.starts(problem, count)
+    theta = law.starts(problem, count)
     if warm is not None:
         more = np.broadcast_to(warm, (len(theta), *np.atleast_2d(warm).shape))
         theta = choose(problem, np.concatenate([theta, more], axis=1), count)
@@ -208,7 +208,7 @@ def _step(
     scale = np.sqrt(diagonal)
     scaled = hessian / (scale[:, :, None] * scale[:, None, :]) + 1e-14 * np.eye(free.size)
     move = np.linalg.solve(scaled, (descent / scale)[:, :, None])[:, :, 0] / scale
-    limit = problem.law.limit[free]
+    limit = np.broadcast_to(problem.law.limit, problem.law.low.shape)[free]
     move = np.clip(move, -limit, limit)
     after = theta.copy()
     after[:, free] = np.clip(now + move, low, high)

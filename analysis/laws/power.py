@@ -1,63 +1,49 @@
-"""The laws of one variable: power laws with floor and shift, and broken power laws."""
+"""Power laws of one variable, with and without a floor and a shift (Bachmann et al. 2023, section 4)."""
 
 from __future__ import annotations
 
-from itertools import combinations
-from typing import TYPE_CHECKING, ClassVar, Self
+from typing import TYPE_CHECKING, ClassVar
 
 import numpy as np
 from numpy.typing import NDArray
 
 from analysis.laws.base import ABSENT, LOG_EXPONENT, Law
-from analysis.laws.newton import choose
 from analysis.laws.nonnegative import nonnegative
 
 if TYPE_CHECKING:
     from analysis.laws.newton import Problem
 
 Array = NDArray[np.float64]
-Ends = tuple[float, float]
-_FEW_FROM = 32
 
 
 class Power(Law):
-    """y = floor + coefficient (shift + x)^-exponent (Bachmann et al. 2023, section 4).
+    """y = floor + coefficient (shift + x)^-exponent, here with floor = shift = 0.
 
     In scaled units y = phi + exp(q) ((s + u) / (s + 1))^-exp(p), s = (exp(tau) - 1) min(u): centred, so that the
     exponent is nearly uncorrelated with the coefficient. theta = (p, q, phi, tau).
     """
 
-    inputs = ("x",)
     exponents = ("exponent",)
     terms: ClassVar = {"coefficient": 0}
     linear = ("floor", "shift")
     low = np.array([LOG_EXPONENT[0], ABSENT, 0.0, 0.0])
     limit = np.array([1.0, 3.0, np.inf, 1.5])
     theta_names = ("exponent", "coefficient", "floor", "shift")
+    floor: ClassVar[bool] = False
+    shift: ClassVar[bool] = False
+    formula = "{coefficient} {x}^-{exponent}"
 
-    def __init__(
-        self,
-        logs: Array,
-        centre: Array,
-        *,
-        floor: bool = True,
-        shift: bool = False,
-        ends: tuple[float, float] | None = None,
-    ) -> None:
-        """`ends` are the smallest and the largest u of the data, where the law is placed at other inputs."""
+    def __init__(self, logs: Array, centre: Array) -> None:
         super().__init__(logs, centre)
-        self.floor, self.shift = floor, shift
-        self.u = np.exp(logs[0])
-        self.ends = ends or (float(self.u.min()), float(self.u.max()))
+        u = np.exp(logs[0])
+        self.ends = (float(u.min()), float(u.max()))
         tau = np.log1p(10.0 * self.ends[1] / self.ends[0])
         self.high = np.array([LOG_EXPONENT[1], np.inf, np.inf, tau])
-        head = "{floor} + " if floor else ""
-        base = "({shift} + {x})" if shift else "{x}"
-        self.formula = f"{head}{{coefficient}} {base}^-{{exponent}}"
 
-    def at(self, logs: Array) -> Self:
-        """The same law at other inputs."""
-        return type(self)(logs, self.centre, floor=self.floor, shift=self.shift, ends=self.ends)
+    def rivals(self) -> dict[str, Law]:
+        """The law with a floor added or taken away, and with a shift added or taken away."""
+        others = {"floor": (not self.floor, self.shift), "shift": (self.floor, not self.shift)}
+        return {part: POWER_LAWS[other](self.logs, self.centre) for part, other in others.items()}
 
     @property
     def free(self) -> NDArray[np.intp]:
@@ -83,15 +69,15 @@ class Power(Law):
         term, log_base, s = self._term(theta)
         model = theta[:, 2, None] + term
         share, exponent = term / model, np.exp(theta[:, 0, None])
-        by_tau = -exponent * share * (self.ends[0] + s) * (1.0 / (s + self.u) - 1.0 / (s + 1.0))
+        by_tau = -exponent * share * (self.ends[0] + s) * (1.0 / (s + np.exp(self.logs[0])) - 1.0 / (s + 1.0))
         return np.log(model), np.stack([-exponent * log_base * share, share, 1.0 / model, by_tau], axis=1)
 
     def starts(self, problem: Problem, count: int) -> Array:
         """The best of a grid of exponents and shifts, floor and coefficient in closed form: [B, count, 4]."""
         taus = np.linspace(0.0, self.high[3], 9)[:-1] if self.shift else np.zeros(1)
         p, tau = (a.ravel() for a in np.meshgrid(np.log(np.geomspace(0.01, 8.0, 28)), taus, indexing="ij"))
-        s = self.ends[0] * np.expm1(tau)
-        z = np.exp(-np.exp(p) * np.log((s + self.u[:, None]) / (s + 1.0)))
+        s, u = self.ends[0] * np.expm1(tau), np.exp(self.logs[0])
+        z = np.exp(-np.exp(p) * np.log((s + u[:, None]) / (s + 1.0)))
         relative, y = problem.relative(), np.exp(problem.log_y)
         linear = relative * y
         square = ((relative @ z**2), relative.sum(axis=1, keepdims=True))
@@ -108,112 +94,33 @@ class Power(Law):
     def _term(self, theta: Array) -> tuple[Array, Array, Array]:
         """The falling term, the logarithm of its base, and the shift s: [B, n], [B, n], [B, 1]."""
         s = self.ends[0] * np.expm1(theta[:, 3, None])
-        log_base = np.log((s + self.u) / (s + 1.0))
+        log_base = np.log((s + np.exp(self.logs[0])) / (s + 1.0))
         term = np.exp(np.clip(theta[:, 1, None] - np.exp(theta[:, 0, None]) * log_base, -700.0, 700.0))
         return term, log_base, s
 
 
-class Broken(Law):
-    """y = floor + b x^-c0 prod_i (1 + (x / d_i)^(1 / f_i))^(-c_i f_i) (Caballero et al. 2023, equation 1).
+class PowerFloor(Power):
+    """`Power` with a floor."""
 
-    Breaks are ordered and lie within the data; f is their width in log x. theta = (c0, log b at the centre,
-    floor, and for each break c_i, log d_i from the centre, log f_i). `exponent` is c0 + sum c_i, the last one.
-    """
+    floor = True
+    formula = "{floor} + {coefficient} {x}^-{exponent}"
 
-    inputs = ("x",)
-    exponents = ("exponent",)
 
-    def __init__(self, logs: Array, centre: Array, *, breaks: int = 1, ends: Ends | None = None) -> None:
-        """`ends` are the smallest and the largest log x of the data, where the law is placed at other inputs."""
-        super().__init__(logs, centre)
-        self.breaks = breaks
-        self.ends = ends or (float(logs[0].min()), float(logs[0].max()))
-        each = [(f"c{k}", f"d{k}", f"f{k}") for k in range(1, breaks + 1)]
-        self.theta_names = ("c0", "b", "floor", *(name for names in each for name in names))
-        self.linear = ("floor", "c0", "exponent", *(names[0] for names in each))
-        self.rates = tuple(names[2] for names in each)
-        span = self.ends[1] - self.ends[0]
-        self.low = np.array([-2.0, ABSENT, 0.0] + [-20.0, self.ends[0], np.log(0.003 * span)] * breaks)
-        self.high = np.array([10.0, np.inf, np.inf] + [20.0, self.ends[1], np.log(span)] * breaks)
-        self.limit = np.array([1.0, 3.0, np.inf] + [2.0, 0.2 * span, 1.0] * breaks)
-        parts = [f"(1 + ({{x}} / {{{d}}})^(1 / {{{f}}}))^(-{{{c}}} {{{f}}})" for c, d, f in each]
-        self.formula = " ".join(["{floor} + {b} {x}^-{c0}", *parts])
+class PowerShift(Power):
+    """`Power` with a shift."""
 
-    def at(self, logs: Array) -> Self:
-        """The same law at other inputs."""
-        return type(self)(logs, self.centre, breaks=self.breaks, ends=self.ends)
+    shift = True
+    formula = "{coefficient} ({shift} + {x})^-{exponent}"
 
-    def parameters(self, theta: Array, centre_y: float) -> dict[str, Array]:
-        """c0, b, floor and c, d, f of each break in the units of the data, and the last exponent: arrays [B]."""
-        order = np.argsort(theta[:, 4::3], axis=1)
-        c, d, f = (np.take_along_axis(theta[:, k::3], order, axis=1) for k in (3, 4, 5))
-        out = {
-            "exponent": theta[:, 0] + c.sum(axis=1),
-            "c0": theta[:, 0],
-            "b": np.exp(theta[:, 1] + centre_y + theta[:, 0] * self.centre[0]),
-            "floor": theta[:, 2] * np.exp(centre_y),
-        }
-        for k in range(self.breaks):
-            out |= {
-                f"c{k + 1}": c[:, k],
-                f"d{k + 1}": np.exp(d[:, k] + self.centre[0]),
-                f"f{k + 1}": np.exp(f[:, k]),
-            }
-        return out
 
-    def value(self, theta: Array) -> Array:
-        """Logarithm of the law, [B, n]."""
-        return np.asarray(np.log(theta[:, 2, None] + self._term(theta)))
+class PowerFloorShift(Power):
+    """`Power` with a floor and a shift."""
 
-    def gradient(self, theta: Array) -> tuple[Array, Array]:
-        """Logarithm of the law [B, n] and its derivatives [B, 3 + 3 breaks, n]."""
-        term = self._term(theta)
-        model = theta[:, 2, None] + term
-        share = term / model
-        parts = [-self.logs[0] * share, share, 1.0 / model]
-        for k in range(self.breaks):
-            c, d, f = (theta[:, 3 + 3 * k + j, None] for j in range(3))
-            width = np.exp(f)
-            z = (self.logs[0] - d) / width
-            soft, up = np.logaddexp(0.0, z), np.exp(-np.logaddexp(0.0, -z))
-            parts += [-width * soft * share, c * up * share, -c * width * (soft - z * up) * share]
-        return np.log(model), np.stack(parts, axis=1)
+    floor = shift = True
+    formula = "{floor} + {coefficient} ({shift} + {x})^-{exponent}"
 
-    def starts(self, problem: Problem, count: int) -> Array:
-        """The best points of a grid of floors, breaks and widths; the slopes are then linear in log(y - floor)."""
-        many = len(problem.log_y) >= _FEW_FROM
-        low, high = self.ends
-        steps = {1: 12, 2: 8}.get(self.breaks, 6)
-        places = np.linspace(low, high, (steps if not many else 3) + 2)[1:-1]
-        widths = (high - low) * np.array([0.1] if many else [0.01, 0.05, 0.2])
-        least = np.exp(problem.log_y).min(axis=1, keepdims=True)
-        found = [
-            self._linear(problem, share * least, np.array(d), f)
-            for d in combinations(places, self.breaks)
-            for f in widths
-            for share in ((0.0,) if many else (0.0, 0.5, 0.9))
-        ]
-        every = np.stack(found, axis=1)
-        return choose(problem, every, count)
 
-    def _linear(self, problem: Problem, floor: Array, places: Array, width: float) -> Array:
-        """Slopes by weighted least squares at floor [B, 1], breaks [k] and one width: [B, P]."""
-        y = np.exp(problem.log_y)
-        u = self.logs[0]
-        soft = -width * np.logaddexp(0.0, (u - places[:, None]) / width)
-        design = np.concatenate([-u[None], np.ones((1, u.size)), soft])
-        weights = problem.weights * (1 - floor / y) ** 2
-        normal = (design * weights[:, None, :]) @ design.T + 1e-9 * np.eye(len(design))
-        slopes = np.linalg.solve(normal, ((weights * np.log(y - floor)) @ design.T)[..., None])[..., 0]
-        out = np.empty((len(y), 3 + 3 * self.breaks))
-        out[:, 0], out[:, 1], out[:, 2] = slopes[:, 0], slopes[:, 1], floor[:, 0]
-        out[:, 3::3], out[:, 4::3], out[:, 5::3] = slopes[:, 2:], places, np.log(width)
-        return out
-
-    def _term(self, theta: Array) -> Array:
-        log_term = theta[:, 1, None] - theta[:, 0, None] * self.logs[0]
-        for k in range(self.breaks):
-            c, d, f = (theta[:, 3 + 3 * k + j, None] for j in range(3))
-            width = np.exp(f)
-            log_term = log_term - c * width * np.logaddexp(0.0, (self.logs[0] - d) / width)
-        return np.asarray(np.exp(np.clip(log_term, -700.0, 700.0)))
+POWER_LAWS: dict[tuple[bool, bool], type[Power]] = {
+    (law.floor, law.shift): law for law in (Power, PowerFloor, PowerShift, PowerFloorShift)
+}
+"""(has a floor, has a shift) -> law."""

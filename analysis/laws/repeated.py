@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING, ClassVar
 import numpy as np
 from numpy.typing import NDArray
 
+from analysis.laws.chinchilla import Chinchilla
 from analysis.laws.newton import choose
-from analysis.laws.surface import Additive
 
 if TYPE_CHECKING:
     from analysis.laws.newton import Problem
@@ -18,25 +18,25 @@ _LOW, _HIGH = np.log(1e-2), np.log(1e4)
 _TRIED = np.log([1.0, 4.0, 15.0, 60.0, 500.0])
 
 
-class RepeatedExamples(Additive):
+class RepeatedExamples(Chinchilla):
     """y = floor + A N^-alpha + B D'^-beta, D' = U + U r (1 - exp(-R / r)) (Muennighoff et al. 2023, equation 5).
 
     U are the unique examples, D all that were seen, R = D / U - 1 their repeats and r = `examples_decay` the
-    repeats after which another is worth 1 / e of a new example. theta = that of `Additive`, log r.
+    repeats after which another is worth 1 / e of a new example. theta = that of `Chinchilla`, log r.
     """
 
     inputs: ClassVar = ("N", "U", "D")
     formula = "{floor} + {A} {N}^-{alpha} + {B} D'^-{beta}, {D} decaying after {examples_decay} repeats of {U}"
-    theta_names = (*Additive.theta_names, "examples_decay")
+    theta_names = (*Chinchilla.theta_names, "examples_decay")
     rates: tuple[str, ...] = ("examples_decay",)
     terms: ClassVar = {"A": 0, "B": 2}
-    low = np.append(Additive.low, _LOW)
-    high = np.append(Additive.high, _HIGH)
-    limit = np.append(Additive.limit, 1.0)
+    low = np.append(Chinchilla.low, _LOW)
+    high = np.append(Chinchilla.high, _HIGH)
+    limit = np.append(Chinchilla.limit, 1.0)
 
     def parameters(self, theta: Array, centre_y: float) -> dict[str, Array]:
-        """As for `Additive`, and the rates in repeats: arrays [B]."""
-        base = Additive(self.logs[[0, 2]], self.centre[[0, 2]]).parameters(theta, centre_y)
+        """As for `Chinchilla`, and the rates in repeats: arrays [B]."""
+        base = Chinchilla(self.logs[[0, 2]], self.centre[[0, 2]]).parameters(theta, centre_y)
         return base | {name: np.exp(theta[:, 5 + k]) for k, name in enumerate(self.rates)}
 
     def gradient(self, theta: Array) -> tuple[Array, Array]:
@@ -47,13 +47,13 @@ class RepeatedExamples(Additive):
         return log_law, np.concatenate([parts, (slope * by_rate)[:, None]], axis=1)
 
     def starts(self, problem: Problem, count: int) -> Array:
-        """The best of the starts of `Additive` at every one of a few rates: [B, count, P]."""
+        """The best of the starts of `Chinchilla` at every one of a few rates: [B, count, P]."""
         every = np.concatenate([self._starts_at(problem, rate, count) for rate in _TRIED], axis=1)
         return choose(problem, every, count)
 
     def _starts_at(self, problem: Problem, rate: float, count: int) -> Array:
         seen = _saturating(self._unique(), self._repeats(), np.full((1, 1), rate))[0][0]
-        base = Additive(np.stack([self.logs[0], seen]), self.centre).starts(problem, count)
+        base = Chinchilla(np.stack([self.logs[0], seen]), self.centre).starts(problem, count)
         return np.concatenate([base, np.full((*base.shape[:2], 1), rate)], axis=2)
 
     def _unique(self) -> Array:

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Self
+from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
 
 from analysis.laws.base import ABSENT, LOG_EXPONENT, Law
-from analysis.laws.newton import choose
 
 if TYPE_CHECKING:
     from analysis.laws.newton import Problem
@@ -26,7 +25,6 @@ class Sigmoid(Law):
     is known (0.9 for the error on ten equal classes) is held, and log height is not fitted.
     """
 
-    inputs = ("x",)
     formula = "f({x}), (f - {floor}) / ({chance} - f)^{gamma} = {coefficient} {x}^-{exponent}"
     theta_names = ("exponent", "coefficient", "gamma", "chance", "floor")
     exponents = ("exponent",)
@@ -41,10 +39,6 @@ class Sigmoid(Law):
         self.chance = chance
         most = np.inf if chance is None else chance * (1 - 1e-6)
         self.high = np.array([LOG_EXPONENT[1], 700.0, np.log(20.0), 10.0, most])
-
-    def at(self, logs: Array) -> Self:
-        """The same law at other inputs."""
-        return type(self)(logs, self.centre, chance=self.chance)
 
     @property
     def free(self) -> NDArray[np.intp]:
@@ -81,8 +75,8 @@ class Sigmoid(Law):
         by_floor = (1.0 if self.chance is None else 1.0 - up) / model
         return np.log(model), np.stack([by_c, by_b, by_gamma, rise / model, by_floor], axis=1)
 
-    def starts(self, problem: Problem, count: int) -> Array:
-        """The best points of a grid of floors, chances and gammas, the other two by linear least squares."""
+    def candidates(self, problem: Problem) -> Array:
+        """A grid of floors, chances and gammas, the other two by linear least squares."""
         many = len(problem.log_y) >= _FEW_FROM
         y = np.exp(problem.log_y)
         low, high = y.min(axis=1), y.max(axis=1)
@@ -90,9 +84,8 @@ class Sigmoid(Law):
         above, gammas = ((1.1,), (1.0,)) if many else ((1.01, 1.1, 1.4, 3.0), (0.3, 0.6, 1.0, 2.0, 4.0))
         tops = [h * high for h in above] if self.chance is None else [np.maximum(self.chance, 0 * high)]
         grid = [(f, top, g) for f in below for top in tops for g in gammas]
-        found = [self._linear(problem, f * low[:, None], top[:, None], np.log(g)) for f, top, g in grid]
-        every = np.stack(found, axis=1)
-        return choose(problem, every, count)
+        starts = [self._linear(problem, f * low[:, None], top[:, None], np.log(g)) for f, top, g in grid]
+        return np.stack(starts, axis=1)
 
     def _linear(self, problem: Problem, floor: Array, chance: Array, log_gamma: float) -> Array:
         """Exponent and coefficient by weighted least squares at floor [B, 1], chance [B, 1] and gamma: [B, 5]."""

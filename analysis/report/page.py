@@ -17,7 +17,7 @@ import pandas as pd
 
 from analysis.approaches.isoflop_fit import IsoflopFit
 from analysis.figures.plotly import to_plotly
-from analysis.fits.power_law_fit import PowerLawFit
+from analysis.fits.result import LawFit
 from analysis.report.html import Html, json_block, script, tag
 from analysis.report.tables import fits_table
 from analysis.table import columns
@@ -26,7 +26,6 @@ if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
     from analysis.figures.chart import Chart
-    from analysis.fits.law_fit import LawFit
 
 MOST_ROWS = 1000
 """Most rows in the table of runs; of more runs the best are shown."""
@@ -72,7 +71,7 @@ class Page:
 
     title: str
     question: str = ""
-    fits: Mapping[str, PowerLawFit | LawFit | IsoflopFit] = field(default_factory=dict)
+    fits: Mapping[str, LawFit | IsoflopFit] = field(default_factory=dict)
     answers: Sequence[Answer] = ()
     charts: Mapping[str, Chart] = field(default_factory=dict)
     captions: Mapping[str, str] = field(default_factory=dict)
@@ -160,12 +159,11 @@ def _lead(frame: pd.DataFrame, y: str) -> str:
     return "; ".join(parts) + "."
 
 
-def _card(name: str, fit: PowerLawFit | LawFit | IsoflopFit) -> Html:
+def _card(name: str, fit: LawFit | IsoflopFit) -> Html:
     """The exponents of a fit with their intervals; or why they are not identified."""
     what = tag("div", name, class_="what")
     if not fit.supported:
-        low, high = fit.compatible if isinstance(fit, PowerLawFit) else (math.nan, math.nan)
-        allowed = f"these points allow {low:.2g} to {high:.2g}" if math.isfinite(low) else None
+        allowed = fit.refusal() if isinstance(fit, LawFit) else None
         head = [tag("div", "no exponent claimed", class_="value"), tag("div", allowed, class_="interval")]
         return tag("div", what, *head, tag("p", "; ".join(fit.reasons), class_="why"), class_="answer refused")
     lines: list[Html] = []

@@ -7,14 +7,13 @@ from typing import TYPE_CHECKING, Any
 import pandas as pd
 
 from analysis.approaches.isoflop_fit import IsoflopFit
-from analysis.fits.law_fit import LawFit
-from analysis.fits.power_law_fit import PowerLawFit
+from analysis.fits.result import LawFit
 from analysis.table import columns
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-AnyFit = PowerLawFit | LawFit | IsoflopFit
+AnyFit = LawFit | IsoflopFit
 _LATEX = str.maketrans(
     {
         **{letter: rf"\{letter}" for letter in "&%$#_{}"},
@@ -101,7 +100,7 @@ def to_latex(table: pd.DataFrame, *, caption: str = "", label: str = "") -> str:
 def _rows(fit: AnyFit) -> list[dict[str, str]]:
     points = str(sum(curve.x.size for curve in fit.curves) if isinstance(fit, IsoflopFit) else fit.n)
     if not fit.supported:
-        quantity = "exponent" if isinstance(fit, PowerLawFit) else "exponents"
+        quantity = "exponents" if isinstance(fit, IsoflopFit) or len(fit.law.exponents) > 1 else "exponent"
         return [{"quantity": quantity, "estimate": "not identified", "points": points, "note": fit.reasons[0]}]
     return [
         {"quantity": name, "estimate": estimate, "points": points, "note": ""}
@@ -113,8 +112,6 @@ def _quantities(fit: AnyFit) -> dict[str, str]:
     """Name of each quantity -> its estimate with its interval."""
     if isinstance(fit, IsoflopFit):
         return {f"{fit.n}* exponent": str(fit.n_exponent), f"{fit.d}* exponent": str(fit.d_exponent)}
-    if isinstance(fit, PowerLawFit):
-        return {name: fit.quoted(name) for name in fit.intervals}
     return {name: fit.quoted(name) for name in fit.estimates}
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
+from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -51,6 +52,11 @@ class Data:
             cluster=np.unique(self.cluster[keep], return_inverse=True)[1],
             points=self.points.loc[keep].reset_index(drop=True),
         )
+
+    @cached_property
+    def distinct(self) -> int:
+        """Number of distinct points of the inputs."""
+        return int(np.unique(self.x, axis=1).shape[1])
 
     @property
     def clusters(self) -> int:

@@ -1,19 +1,21 @@
-"""The keywords that every fit takes."""
+"""The keywords that every fit takes, and what values they accept."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Literal, TypedDict
+import difflib
+import math
+from dataclasses import dataclass, fields
+from numbers import Integral, Real
+from typing import TYPE_CHECKING, Any, Literal, TypedDict
+
+import numpy as np
 
 if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+
     from analysis.laws.newton import Residuals
 
 Bootstrap = Literal["pairs", "wild", "parametric"]
-_CHOICES = {
-    "loss": ("huber", "squares"),
-    "residuals": ("log", "raw"),
-    "bootstrap": ("pairs", "wild", "parametric"),
-}
 
 
 class OptionNames(TypedDict, total=False):
@@ -70,17 +72,72 @@ class Options:
     seed: int = 0
 
     def __post_init__(self) -> None:
-        for name, known in _CHOICES.items():
-            if getattr(self, name) not in known:
-                raise ValueError(f"{name} is {getattr(self, name)!r}; expected {' or '.join(map(repr, known))}")
-        for name in ("level", "quantile"):
-            if not 0 < getattr(self, name) < 1:
-                raise ValueError(f"{name} is {getattr(self, name)!r}; expected a fraction between 0 and 1")
-        if self.resamples < 0:
-            raise ValueError(f"resamples is {self.resamples!r}; expected 0 (no intervals) or more, such as 1000")
+        for field in fields(self):
+            check_option(field.name, getattr(self, field.name))
         if self.by == "seed" and self.bootstrap != "pairs":
-            raise ValueError(
-                f"by is 'seed' with bootstrap {self.bootstrap!r}; runs inside cells are drawn by 'pairs'"
-            )
-        if self.delta is not None and not (self.delta > 0 and self.loss == "huber"):
-            raise ValueError(f"delta is {self.delta!r} with loss {self.loss!r}; a threshold > 0 belongs to 'huber'")
+            raise ValueError(f"by is 'seed' with bootstrap {self.bootstrap!r}; 'seed' needs bootstrap 'pairs'")
+        if self.delta is not None and self.loss != "huber":
+            raise ValueError(f"delta is {self.delta!r} with loss {self.loss!r}; a threshold needs loss 'huber'")
+
+    @classmethod
+    def of(cls, given: Mapping[str, Any]) -> Options:
+        """Options from keywords.
+
+        Raises:
+            TypeError: there is no option of this name.
+            ValueError: a value is not valid.
+        """
+        names = [field.name for field in fields(cls)]
+        for name in given:
+            if name not in names:
+                near = difflib.get_close_matches(name, names, n=1)
+                hint = f"did you mean {near[0]!r}?" if near else f"expected {', '.join(names)}"
+                raise TypeError(f"unknown option {name!r}; {hint}")
+        return cls(**given)
+
+
+def check_option(name: str, value: Any) -> None:
+    """Raise a ValueError that says what is right where `value` is not a valid option `name`."""
+    valid, expected = _VALID[name]
+    if not valid(value):
+        raise ValueError(f"{name} is {value!r}; expected {expected}")
+
+
+def _one_of(*choices: str) -> tuple[Callable[[Any], bool], str]:
+    return lambda value: isinstance(value, str) and value in choices, " or ".join(map(repr, choices))
+
+
+def _is_number(value: Any) -> bool:
+    return type(value) is not bool and isinstance(value, Real) and math.isfinite(value)
+
+
+def _is_count(value: Any) -> bool:
+    return type(value) is not bool and isinstance(value, Integral) and int(value) >= 0
+
+
+def _is_name(value: Any) -> bool:
+    return isinstance(value, str) and value != ""
+
+
+_FRACTION = (lambda value: _is_number(value) and 0 < value < 1, "a fraction between 0 and 1 such as {}")
+_COLUMN = (lambda value: value is None or _is_name(value), "the name of a column, or None")
+_FLAG = (lambda value: isinstance(value, bool | np.bool_), "True or False")
+_VALID: dict[str, tuple[Callable[[Any], bool], str]] = {
+    "loss": _one_of("huber", "squares"),
+    "delta": (lambda value: value is None or (_is_number(value) and value > 0), "a threshold > 0, or None"),
+    "residuals": _one_of("log", "raw"),
+    "quantile": (_FRACTION[0], _FRACTION[1].format(0.5)),
+    "weights": _COLUMN,
+    "sd": _COLUMN,
+    "bootstrap": _one_of("pairs", "wild", "parametric"),
+    "by": (_is_name, "'auto', 'row', 'seed' or the name of a column"),
+    "resamples": (_is_count, "0 (no intervals) or more, such as 1000"),
+    "level": (_FRACTION[0], _FRACTION[1].format(0.95)),
+    "seed": (_is_count, "a whole number, 0 or more"),
+    "chance": (
+        lambda value: value is None or (_is_number(value) and value > 0),
+        "y where nothing was learnt, such as 0.9, or None",
+    ),
+    "floor": _FLAG,
+    "shift": _FLAG,
+}

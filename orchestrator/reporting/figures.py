@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
     import pandas as pd
 
-    from analysis import Chart, Comparison, IsoflopFit, LearningRates, PowerLawFit, SurfaceFit, Verdict
+    from analysis import Chart, Comparison, IsoflopFit, LawFit, LearningRates, SurfaceFit, Verdict
 
 
 @dataclass(frozen=True)
@@ -62,7 +62,7 @@ class Findings:
         """The columns in which error may be a law on this task."""
         return tuple(law.x for law in self.laws)
 
-    def law(self, x: str) -> PowerLawFit:
+    def law(self, x: str) -> LawFit:
         """Error against one of `axes`; FigureError if it has no fit."""
         law = next(law for law in self.laws if law.x == x)
         if law.fit is None:

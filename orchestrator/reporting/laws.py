@@ -10,7 +10,7 @@ from trainer.spec import RunSpec
 if TYPE_CHECKING:
     import pandas as pd
 
-    from analysis import PowerLawFit
+    from analysis import LawFit
 
 AXES = ("params", "examples", "flops")
 LEAST = 3
@@ -23,7 +23,7 @@ class AxisLaw:
     """Error against one axis: its fit, or why there is none."""
 
     x: str
-    fit: PowerLawFit | None
+    fit: LawFit | None
     why_not: str = ""
 
     def to_dict(self) -> dict[str, Any]:

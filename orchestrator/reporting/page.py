@@ -19,10 +19,10 @@ from trainer.host.limits import cores
 if TYPE_CHECKING:
     import pandas as pd
 
-    from analysis import IsoflopFit, PowerLawFit, SurfaceFit
+    from analysis import IsoflopFit, LawFit, SurfaceFit
     from analysis.report.page import Answer, Page
 
-    AnyFit = PowerLawFit | SurfaceFit | IsoflopFit
+    AnyFit = LawFit | SurfaceFit | IsoflopFit
 
 _VERSIONS = ("torch", "numpy", "pandas", "scipy", "ray", "plotly")
 _AHEAD = 10.0

@@ -9,7 +9,6 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from analysis import fit_law, fit_laws
-from analysis.fits.law import LAWS
 from tests.analysis.planted import law
 from tests.paths import SHARED
 
@@ -31,28 +30,6 @@ def sigmoid(noise=0.0, seed=0, gamma=0.8):
     x = (30 * (0.9 - y) ** gamma / (y - 0.05)) ** 2.5
     luck = np.random.default_rng(seed).normal(size=y.size)
     return pd.DataFrame({"examples": x, "error": y * np.exp(noise * luck)})
-
-
-@pytest.mark.parametrize("name", LAWS)
-def test_gradients_are_those_of_the_law(name):
-    form = LAWS[name](np.linspace(-2, 3, 15)[None, :], np.array([5.0]))
-    theta = np.random.default_rng(0).uniform(0.05, 0.9, size=(4, form.low.size))
-    log_law, gradient = form.gradient(theta)
-    assert log_law == pytest.approx(form.value(theta))
-    for k in form.free:
-        step = np.zeros(form.low.size)
-        step[k] = 1e-6
-        slope = (form.value(theta + step) - form.value(theta - step)) / 2e-6
-        assert gradient[:, k] == pytest.approx(slope, abs=1e-8)
-
-
-def test_gradient_at_a_known_chance_is_that_of_the_law():
-    form = LAWS["sigmoid"](np.linspace(-2, 3, 15)[None, :], np.array([5.0]), chance=2.0)
-    theta = np.array([[-0.5, 0.2, 0.3, 0.0, 0.4]])
-    step = 1e-6 * np.eye(5)[4]
-    slope = (form.value(theta + step) - form.value(theta - step)) / 2e-6
-    assert form.gradient(theta)[1][:, 4] == pytest.approx(slope, abs=1e-8)
-    assert 3 not in form.free
 
 
 @settings(**QUICK)
@@ -152,13 +129,13 @@ def test_comparison_is_strict_json_and_escaped():
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"laws": ["line"]}, "law is 'line'; expected 'power', 'power-floor'"),
-        ({"chance": -1}, "chance is -1; expected what 'sigmoid' begins at"),
+        ({"laws": ["line"]}, "unknown law 'line'; valid: broken-1"),
+        ({"chance": -1}, "chance is -1; expected y where nothing was learnt, such as 0.9"),
         ({"level": 95}, "level is 95; expected a fraction"),
     ],
 )
 def test_senseless_options_are_refused(options, message):
-    with pytest.raises(ValueError, match="expected") as refusal:
+    with pytest.raises(ValueError, match=r"expected|valid") as refusal:
         fit_laws(law(), x="flops", **options)
     assert message in str(refusal.value)
 

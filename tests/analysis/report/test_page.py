@@ -98,7 +98,7 @@ def test_an_exponent_stands_with_its_interval_and_a_refusal_with_its_reason():
     assert "no exponent claimed" in text
     assert weak.reasons[0] in text
     assert strong.quoted("exponent") in text
-    assert text.count("95 % interval") == 3
+    assert text.count("95 % interval") == 4  # three exponents and the refusal
     assert all(str(exponent) in text for exponent in (curves.n_exponent, curves.d_exponent))
 
 

@@ -1,7 +1,7 @@
-"""The laws of params and examples: Hoffmann et al. 2022, Kaplan et al. 2020, Muennighoff et al. 2023.
+"""The law of params and examples with two additive terms (Hoffmann et al. 2022).
 
-Starts come from variable projection: for every pair of exponents of a grid the remaining parameters are
-linear, non-negative and have a closed form.
+Starts come from variable projection: for every pair of exponents of a grid the remaining parameters are linear and
+non-negative, with a solution in closed form.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ _FEW, _MANY = 10, 24
 _FEW_FROM = 32
 
 
-class Additive(Law):
+class Chinchilla(Law):
     """y = floor + A N^-alpha + B D^-beta (Hoffmann et al. 2022, equation 10).
 
     theta = (log alpha, log of A N^-alpha at the centre, log beta, log of B D^-beta at the centre, floor).
@@ -46,7 +46,7 @@ class Additive(Law):
             "B": np.exp(theta[:, 3] + centre_y + beta * self.centre[1]),
             "beta": beta,
             "floor": theta[:, 4] * np.exp(centre_y),
-            **_optimum(alpha, beta),
+            **optimum_exponents(alpha, beta),
         }
 
     def value(self, theta: Array) -> Array:
@@ -60,7 +60,7 @@ class Additive(Law):
 
     def starts(self, problem: Problem, count: int) -> Array:
         """The best grid points of each data set by the linear problem's least squares: [B, count, 5]."""
-        p = _grid(problem)
+        p = exponent_grid(problem)
         z, w = (np.exp(-np.exp(p) * axis[:, None]) for axis in self.logs)
         y, relative = np.exp(problem.log_y), problem.relative()
         (i, j), linear = np.indices((p.size, p.size)).reshape(2, -1), relative * y
@@ -98,77 +98,7 @@ class Additive(Law):
         return np.log(model), parts
 
 
-class Joint(Law):
-    """y = [(Nc / N)^(alpha / beta) + Dc / D]^beta (Kaplan et al. 2020, equation 1.5), their alpha_N and alpha_D.
-
-    theta = (log alpha, log of (Nc / N)^alpha at the centre, log beta, log of (Dc / D)^beta at the centre).
-    """
-
-    inputs: ClassVar[tuple[str, ...]] = ("N", "D")
-    formula = "[({Nc} / {N})^({alpha} / {beta}) + {Dc} / {D}]^{beta}"
-    theta_names = ("alpha", "Nc", "beta", "Dc")
-    exponents = ("alpha", "beta")
-    terms: ClassVar = {"Nc": 0, "Dc": 1}
-    linear = ()
-    low, high, limit = Additive.low[:4], Additive.high[:4], Additive.limit[:4]
-
-    def parameters(self, theta: Array, centre_y: float) -> dict[str, Array]:
-        """Nc, alpha, Dc, beta in the units of the data, and the exponents of the optimum: arrays [B]."""
-        alpha, beta = np.exp(theta[:, 0]), np.exp(theta[:, 2])
-        return {
-            "Nc": np.exp((theta[:, 1] + centre_y) / alpha + self.centre[0]),
-            "alpha": alpha,
-            "Dc": np.exp((theta[:, 3] + centre_y) / beta + self.centre[1]),
-            "beta": beta,
-            **_optimum(alpha, beta),
-        }
-
-    def value(self, theta: Array) -> Array:
-        """Logarithm of the law, [B, n]."""
-        by_n, by_d, beta = self._logs(theta)
-        return np.asarray(beta * np.logaddexp(by_n / beta, by_d / beta))
-
-    def gradient(self, theta: Array) -> tuple[Array, Array]:
-        """Logarithm of the law [B, n] and its derivatives [B, 4, n]."""
-        by_n, by_d, beta = self._logs(theta)
-        inner = np.logaddexp(by_n / beta, by_d / beta)
-        share = np.exp(by_n / beta - inner)
-        by_beta = beta * inner - share * by_n - (1 - share) * (by_d + beta * self.logs[1])
-        by_alpha = -np.exp(theta[:, 0, None]) * self.logs[0] * share
-        return beta * inner, np.stack([by_alpha, share, by_beta, 1 - share], axis=1)
-
-    def starts(self, problem: Problem, count: int) -> Array:
-        """The best grid points of each data set: y^(1 / beta) is linear in the two coefficients."""
-        p = _grid(problem)
-        p = p[(np.exp(p) > 0.02) & (np.exp(p) < 3.0)]
-        tiny = 1e-300
-        logs, losses, relative = [], [], problem.relative() * np.exp(2 * problem.log_y)
-        for r in p:
-            beta = np.exp(r)
-            y = np.exp(problem.log_y / beta)
-            z = np.exp(np.clip(-np.exp(p) / beta * self.logs[0][:, None], -300.0, 300.0))
-            w = np.exp(-self.logs[1])
-            quadratic, linear = beta**2 * relative / y**2, beta**2 * relative / y
-            square = ((quadratic @ z**2), (quadratic @ w**2)[:, None])
-            (a, b), gain = nonnegative(square, (quadratic @ (z * w[:, None]),), (linear @ z, (linear @ w)[:, None]))
-            losses.append(beta**2 * relative.sum(axis=1, keepdims=True) - gain)
-            parts = (
-                np.broadcast_to(p, a.shape),
-                beta * np.log(a + tiny),
-                np.full(a.shape, r),
-                beta * np.log(b + tiny),
-            )
-            logs.append(np.stack(parts, axis=-1))
-        every, loss = np.concatenate(logs, axis=1), np.concatenate(losses, axis=1)
-        return np.take_along_axis(every, np.argsort(loss, axis=1)[:, :count, None], axis=1)
-
-    def _logs(self, theta: Array) -> tuple[Array, Array, Array]:
-        """Logarithms of the law with D and with N infinite [B, n], and beta [B, 1]."""
-        alpha, beta = np.exp(theta[:, 0, None]), np.exp(theta[:, 2, None])
-        return theta[:, 1, None] - alpha * self.logs[0], theta[:, 3, None] - beta * self.logs[1], beta
-
-
-def _optimum(alpha: Array, beta: Array) -> dict[str, Array]:
+def optimum_exponents(alpha: Array, beta: Array) -> dict[str, Array]:
     """The exponents of the optimum in C = k N D, whatever k (Hoffmann et al. 2022, equation 4)."""
     both = alpha + beta
     return {
@@ -178,6 +108,6 @@ def _optimum(alpha: Array, beta: Array) -> dict[str, Array]:
     }
 
 
-def _grid(problem: Problem) -> Array:
+def exponent_grid(problem: Problem) -> Array:
     """Logarithms of the exponents from which a search starts."""
     return np.log(np.geomspace(0.003, 6.0, _MANY if len(problem.log_y) < _FEW_FROM else _FEW))

@@ -1,0 +1,265 @@
+"""The result of a fit, whatever the law: a value that predicts, explains itself and carries its warnings."""
+
+from __future__ import annotations
+
+import html
+import math
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+
+from analysis.fits.diagnostics import at_bounds
+from analysis.fits.quantity import quote
+from analysis.fits.summary import Summary, as_json
+from analysis.solver import bootstrap
+
+if TYPE_CHECKING:
+    from analysis.laws.base import Law
+    from analysis.solver.fitting import Solution
+    from analysis.table.data import Data
+
+Array = NDArray[np.float64]
+Interval = tuple[float, float]
+
+
+@dataclass(frozen=True, eq=False)
+class LawFit(Summary):
+    """A law fitted to a table.
+
+    Attributes:
+        name: name of the law; `formula()` writes it out.
+        x: names of the input columns; y: name of the measured one.
+        estimates: value of each parameter and of each quantity that follows from them, in the units of the data.
+        intervals: name -> (low, high) at `level`, for all of them; NaN without resamples.
+        compatible: exponent -> (low, high), the values that the data, their range and rival laws leave open: never
+            narrower than the interval.
+        replicates: name -> [B], for all of them; B = `resamples`.
+        level: the nominal coverage of every interval, in (0, 1).
+        objective: the loss minimised, summed over rows; in log units, or in those of y squared for raw residuals.
+        delta: Huber's threshold on the residuals; infinite for least squares.
+        rms: root mean square of the residuals of log y.
+        unidentified: parameters that the data do not determine.
+        warnings: what a reader must know, one sentence each; the reasons are among them.
+        reasons: why the exponents are not identified; empty when `supported`.
+        law, data, solution: the placed law, the data, and theta with its replicates, in scaled units.
+        wider: factor by which intervals are wider than the percentiles of the replicates.
+    """
+
+    name: str
+    x: tuple[str, ...]
+    y: str
+    estimates: dict[str, float]
+    intervals: dict[str, Interval]
+    compatible: dict[str, Interval]
+    replicates: dict[str, Array] = field(repr=False)
+    level: float
+    objective: float
+    delta: float
+    rms: float
+    unidentified: tuple[str, ...]
+    law: Law = field(repr=False)
+    data: Data = field(repr=False)
+    solution: Solution = field(repr=False)
+    wider: float = field(repr=False)
+    warnings: tuple[str, ...]
+    reasons: tuple[str, ...]
+
+    @property
+    def exponent(self) -> float:
+        """The exponent. Raises AttributeError if the law has none of this name."""
+        return self._named("exponent")
+
+    @property
+    def coefficient(self) -> float:
+        """The coefficient, in unit of y times unit of x to the exponent. AttributeError if there is none."""
+        return self._named("coefficient")
+
+    @property
+    def floor(self) -> float:
+        """What y tends to, in the unit of y; 0 for a law without a floor."""
+        return self.estimates.get("floor", 0.0)
+
+    @property
+    def shift(self) -> float:
+        """What is added to x, in the unit of x; 0 for a law without a shift."""
+        return self.estimates.get("shift", 0.0)
+
+    @property
+    def n(self) -> int:
+        """Number of points fitted."""
+        return self.data.y.size
+
+    @property
+    def n_distinct(self) -> int:
+        """Number of distinct inputs among the points."""
+        return self.data.distinct
+
+    @property
+    def n_clusters(self) -> int:
+        """Number of units that are resampled."""
+        return self.data.clusters
+
+    @property
+    def resamples(self) -> int:
+        """Number of bootstrap resamples behind the intervals."""
+        return len(self.solution.replicates)
+
+    @property
+    def converged(self) -> bool:
+        """Whether the solver found a minimum."""
+        return self.solution.converged
+
+    @property
+    def condition(self) -> float:
+        """Condition number of the least-squares problem at the estimate, columns scaled to one length."""
+        return self.solution.condition
+
+    @property
+    def at_bounds(self) -> tuple[str, ...]:
+        """Parameters that ended at a bound of their range."""
+        return at_bounds(self.law, self.solution.theta)
+
+    @property
+    def ranges(self) -> dict[str, Interval]:
+        """Smallest and largest value fitted of each input; beyond them a prediction extrapolates."""
+        return {
+            name: (float(axis.min()), float(axis.max())) for name, axis in zip(self.x, self.data.x, strict=True)
+        }
+
+    @property
+    def x_range(self) -> Interval:
+        """Smallest and largest value fitted of the first input."""
+        return self.ranges[self.x[0]]
+
+    @property
+    def points(self) -> pd.DataFrame:
+        """The rows that were fitted."""
+        return self.data.points
+
+    def __getitem__(self, name: str) -> float:
+        """The estimate of a parameter or derived quantity.
+
+        Raises:
+            KeyError: the law has none of that name.
+        """
+        if name not in self.estimates:
+            raise KeyError(f"the law {self.name!r} has no {name!r}; it has {', '.join(self.estimates)}")
+        return self.estimates[name]
+
+    def predict(self, *x: Any) -> pd.DataFrame:
+        """The law at inputs that broadcast together, with its band, one row each.
+
+        Columns: the letters of the inputs, `y`, and `low`, `high`, pointwise at `level`, for the law and not for
+        a new run. The band holds sampling error only. Beyond `ranges` it is too narrow: on real learning curves
+        such bands covered about 60 % of the points.
+
+        Raises:
+            ValueError: another number of inputs, or some of them not positive and finite.
+        """
+        at = self._inputs(x)
+        logs, drawn = (
+            self._log_law(at, self.solution.theta[None, :])[0],
+            self._log_law(at, self.solution.replicates),
+        )
+        band = np.full((2, logs.size), np.nan)
+        if self.resamples:
+            band = np.exp(bootstrap.percentile(drawn, logs, self.level, self.wider))
+        columns = dict(zip(self.law.inputs, at, strict=True))
+        return pd.DataFrame({**columns, "y": np.exp(logs), "low": band[0], "high": band[1]})
+
+    def drawn(self, *x: Any) -> Array:
+        """The law of every replicate at inputs that broadcast together to m points: [B, m].
+
+        Raises:
+            ValueError: as for `predict`.
+        """
+        return np.asarray(np.exp(self._log_law(self._inputs(x), self.solution.replicates)))
+
+    def formula(self) -> str:
+        """The law as one line of text with its numbers, e.g. `error = 0.05 + 2.3e+03 flops^-0.306`."""
+        numbers = {name: f"{value:.3g}" for name, value in self.estimates.items()}
+        numbers |= {name: quote(self[name], self.intervals[name]) for name in self.law.exponents}
+        letters = dict(zip(self.law.inputs, self.x, strict=True))
+        text = self.law.formula.format(**numbers, **letters)
+        return f"{self.y} = {text.removeprefix('0 + ')}"
+
+    def quoted(self, name: str) -> str:
+        """A parameter with its interval, to the digits that the interval justifies."""
+        value, (low, high) = self[name], self.intervals[name]
+        if not math.isfinite(high - low):
+            return f"{value:.3g}"
+        return f"{quote(value, (low, high))} [{quote(low, (low, high))}, {quote(high, (low, high))}]"
+
+    def refusal(self) -> str:
+        """Which exponents are not identified, and the values that remain, e.g. `exponent not identified (...)`."""
+        return ", ".join(f"{name} not identified ({self._open(name)})" for name in self.compatible) or "no exponent"
+
+    def summary(self) -> str:
+        """A few lines of text. Where the data do not support the exponents they say why."""
+        head = self._claim() if self.supported else self._refusal()
+        spans = ", ".join(f"{name} {low:.3g} to {high:.3g}" for name, (low, high) in self.ranges.items())
+        body = f"  {self.n} points, {self.n_distinct} distinct, {spans}; rms of log residuals {self.rms:.2g}"
+        return "\n".join([*head, body, *self.cautions()])
+
+    def to_dict(self) -> dict[str, Any]:
+        """Everything but the replicates, as JSON can hold it: infinite and undefined numbers are None."""
+        names = (
+            *("x", "y", "level", "n", "n_distinct", "n_clusters", "resamples", "objective", "delta", "rms"),
+            *("condition", "converged", "supported", "floor", "shift", "estimates", "intervals", "compatible"),
+            *("ranges", "at_bounds", "unidentified", "warnings", "reasons"),
+            *(name for name in ("exponent", "coefficient") if name in self.estimates),
+        )
+        points = self.points[[*self.x, self.y]].to_numpy(dtype=float).tolist()
+        return {"law": self.name} | {name: as_json(getattr(self, name)) for name in names} | {"points": points}
+
+    def _repr_html_(self) -> str:
+        """The summary for a notebook, escaped: column names may come from anybody's file."""
+        rows = [
+            f"<tr><th>{html.escape(name)}</th><td>{html.escape(self.quoted(name))}</td></tr>"
+            for name in self.estimates
+            if self.supported
+        ]
+        return f"<pre>{html.escape(self.summary())}</pre><table>{''.join(rows)}</table>"
+
+    def _named(self, name: str) -> float:
+        if name not in self.estimates:
+            raise AttributeError(f"the law {self.name!r} has no {name}; it has {', '.join(self.estimates)}")
+        return self.estimates[name]
+
+    def _claim(self) -> list[str]:
+        lines = [f"  {name} {self.quoted(name)}" for name in self.estimates]
+        if self.resamples:
+            lines += [
+                f"  ({100 * self.level:g} % intervals, {self.resamples} resamples of {self.n_clusters} clusters)"
+            ]
+        return [self.formula(), *lines]
+
+    def _refusal(self) -> list[str]:
+        head = f"{self.y} against {', '.join(self.x)} ({self.name}): {self.refusal()}"
+        return [head, *(f"  because {text}" for text in self.reasons)]
+
+    def _open(self, name: str) -> str:
+        """The values that remain of an exponent, and what leaves them open."""
+        (low, high), interval = self.compatible[name], self.intervals[name]
+        alone = f"{100 * self.level:g} % interval {interval[0]:.2g} to {interval[1]:.2g}"
+        open_still = f"{low:.2g} to {high:.2g}"
+        if not math.isfinite(interval[0]):
+            return f"compatible with {open_still}"
+        return alone if (low, high) == interval else f"{alone}, compatible with {open_still}"
+
+    def _inputs(self, x: tuple[Any, ...]) -> Array:
+        if len(x) != len(self.x):
+            raise ValueError(f"predict needs {' and '.join(self.x)}, got {len(x)} inputs")
+        at = np.stack(
+            [part.ravel() for part in np.broadcast_arrays(*(np.asarray(part, dtype=float) for part in x))]
+        )
+        valid = np.isfinite(at) & (at > 0)
+        if not np.all(valid):
+            raise ValueError(f"predict needs positive finite {' and '.join(self.x)}, got {at[~valid][0]:g}")
+        return at
+
+    def _log_law(self, at: Array, theta: Array) -> Array:
+        return self.law.at(np.log(at) - self.data.centre_x[:, None]).value(theta) + self.data.centre_y
