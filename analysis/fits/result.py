@@ -201,7 +201,8 @@ class LawFit(Summary):
         """A few lines of text. Where the data do not support the exponents they say why."""
         head = self._claim() if self.supported else self._refusal()
         spans = ", ".join(f"{name} {low:.3g} to {high:.3g}" for name, (low, high) in self.ranges.items())
-        body = f"  {self.n} points, {self.n_distinct} distinct, {spans}; rms of log residuals {self.rms:.2g}"
+        rms = f"rms of log residuals {self.rms:.2g}"
+        body = f"  law {self.name}; {self.n} points, {self.n_distinct} distinct, {spans}; {rms}"
         return "\n".join([*head, body, *self.cautions()])
 
     def to_dict(self) -> dict[str, Any]:
@@ -238,7 +239,7 @@ class LawFit(Summary):
         return [self.formula(), *lines]
 
     def _refusal(self) -> list[str]:
-        head = f"{self.y} against {', '.join(self.x)} ({self.name}): {self.refusal()}"
+        head = f"{self.y} against {', '.join(self.x)}: {self.refusal()}"
         return [head, *(f"  because {text}" for text in self.reasons)]
 
     def _open(self, name: str) -> str:
