@@ -51,7 +51,8 @@ CANCELLED_BY_HAND = "cancelled by hand"
 KEPT = (DONE, DIVERGED, PRUNED)
 """States whose runs are data: they keep their metrics and their records."""
 
-_AT_ONCE = 10_000
+IDS_AT_ONCE = 10_000
+"""Run ids in one statement: databases take no more parameters."""
 
 
 @dataclass(frozen=True)
@@ -329,9 +330,9 @@ def _append(connection: sa.Connection, rows: list[dict[str, Any]]) -> None:
 
 
 def in_parts(run_ids: Iterable[str]) -> Iterator[list[str]]:
-    """Run ids in lists of at most _AT_ONCE: a statement takes no more values."""
+    """Run ids in lists of at most IDS_AT_ONCE."""
     ids = list(run_ids)
-    return (ids[i : i + _AT_ONCE] for i in range(0, len(ids), _AT_ONCE))
+    return (ids[i : i + IDS_AT_ONCE] for i in range(0, len(ids), IDS_AT_ONCE))
 
 
 def _standing(connection: sa.Connection, claimed: Mapping[str, int]) -> dict[str, sa.Row[Any]]:

@@ -1,1 +1,9 @@
-"""A YAML file becomes a `Sweep`, then a `Plan`. Read `sweep.py`, then `planner.py`."""
+"""A YAML file becomes a `Sweep`, then a `Plan`. Read `sweep.py` first, then `planner.py`.
+
+`yaml_source` parses and remembers lines, `reader` checks and reports every mistake with file and line, `sweep`
+says what a file may contain (its keys are the fields of `trainer.spec.RunSpec`), `search_space` holds what a
+search may vary and the JSON schema, `planner` expands and prices, `template` is what `isoflop new` writes. Nothing
+here imports torch, Ray, SQL or numpy.
+
+To add a key of a sweep file: add a field to RunSpec, with its section, kind and description (`trainer.fields`).
+"""

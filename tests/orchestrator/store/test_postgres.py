@@ -1,19 +1,13 @@
 """Several coordinators on one table: a real PostgreSQL server, made in a temporary folder by its own programs."""
 
-import contextlib
-import os
-import pwd
 import random
 import re
-import shutil
-import signal
 import subprocess
 import sys
 import time
 from collections import Counter
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict
-from pathlib import Path
 
 import pytest
 import sqlalchemy as sa
@@ -37,86 +31,9 @@ ONE_EACH = Speed("cpu", layer=0.0, value=0.0, weight=0.0, flop=1e-9, spread=0.0)
 """With which no stack gains anything."""
 
 
-def program(name):
-    """initdb and postgres lie outside PATH on Debian."""
-    found = [shutil.which(name), *map(str, Path("/usr/lib/postgresql").glob(f"*/bin/{name}"))]
-    return next((path for path in reversed(found) if path), None)
-
-
-class Server:
-    """A server that listens on a socket in its folder and nowhere else."""
-
-    def __init__(self, root, as_user):
-        options = ["-c", "listen_addresses=", "-c", f"unix_socket_directories={root}", "-c", "fsync=off"]
-        self._command = [*as_user, program("postgres"), "-D", str(root / "data"), *options]
-        self._root, self.url = root, f"postgresql://isoflop@/postgres?host={root}"
-        self.start()
-
-    def start(self):
-        self._process = subprocess.Popen(self._command, cwd=self._root, stderr=subprocess.DEVNULL)
-        for _ in range(300):
-            with contextlib.suppress(psycopg.OperationalError), psycopg.connect(self.url):
-                break
-            time.sleep(0.05)
-
-    def stop(self):
-        """As an upgrade of the system does: whoever is connected is cut off."""
-        self._process.send_signal(signal.SIGINT)
-        self._process.wait(20)
-
-
-@pytest.fixture(scope="module")
-def postgres():
-    """A server in a temporary folder; PostgreSQL refuses to run as root."""
-    if program("initdb") is None:
-        pytest.skip("PostgreSQL is missing: apt install postgresql")
-    root = Path("/tmp") / f"isoflop-postgres-{os.getpid()}"  # a socket's path is at most 107 bytes long
-    root.mkdir(mode=0o700)
-    as_user = []
-    if os.geteuid() == 0:
-        try:
-            pwd.getpwnam("postgres")
-        except KeyError:
-            pytest.skip("PostgreSQL does not run as root, and there is no user postgres")
-        shutil.chown(root, "postgres")
-        root.chmod(0o755)
-        as_user = ["setpriv", "--reuid=postgres", "--regid=postgres", "--clear-groups"]
-    initdb = [
-        program("initdb"),
-        "-D",
-        str(root / "data"),
-        "-U",
-        "isoflop",
-        "-A",
-        "trust",
-        "--no-sync",
-        "-E",
-        "UTF8",
-    ]
-    subprocess.run([*as_user, *initdb], check=True, stdout=subprocess.DEVNULL, cwd=root)
-    made = Server(root, as_user)
-    try:
-        yield made
-    finally:
-        made.stop()
-        shutil.rmtree(root)
-
-
-@pytest.fixture(scope="module")
-def server(postgres):
-    """Its URL."""
-    return postgres.url
-
-
 @pytest.fixture
-def store(server, request):
-    """A database of the test's own."""
-    name = f"t{abs(hash(request.node.name))}"
-    engine = sa.create_engine(server.replace("postgresql", "postgresql+psycopg", 1), isolation_level="AUTOCOMMIT")
-    with engine.connect() as connection:
-        connection.exec_driver_sql(f"CREATE DATABASE {name}")
-    engine.dispose()
-    return server.replace("/postgres?", f"/{name}?")
+def store(database):
+    return database
 
 
 @pytest.fixture
@@ -506,8 +423,9 @@ def test_commands_that_meet_coordinators_in_the_same_rows_get_through(store, pla
 
 
 @pytest.mark.parametrize("verb", ["cancel", "prioritise", "move"])
-def test_who_waits_for_a_row_holds_none_that_another_may_want_next(store, planned, verb):
-    """Rows are locked in the order of their ids: nobody waits in a circle."""
+def test_who_waits_for_a_row_holds_none_that_another_may_want_next(store, planned, verb, monkeypatch):
+    """Rows are locked in the order of their ids, whatever order they are named in: nobody waits in a circle."""
+    monkeypatch.setattr("orchestrator.store.queue.IDS_AT_ONCE", 7)
     first, *rest = sorted(run.run_id for run in planned(seeds="20").runs)
     free = sa.select(runs.c.run_id).where(runs.c.run_id.in_(rest)).with_for_update(nowait=True)
     waiting = sa.text("SELECT count(*) FROM pg_stat_activity WHERE wait_event_type = 'Lock'")
@@ -517,7 +435,7 @@ def test_who_waits_for_a_row_holds_none_that_another_may_want_next(store, planne
         of = {"of": ("queued",)} if verb == "move" else {}
         with table.engine.begin() as mine:
             mine.execute(sa.select(runs.c.run_id).where(runs.c.run_id == first).with_for_update())
-            asked = one.submit(getattr(other.queue, verb), [first, *rest], *said, **of)
+            asked = one.submit(getattr(other.queue, verb), [*reversed(rest), first], *said, **of)
             while not mine.execute(waiting).scalar():
                 assert not asked.done()
                 time.sleep(0.01)

@@ -5,19 +5,14 @@ import signal
 import sqlite3
 import subprocess
 import sys
-import time
-from dataclasses import replace
 from pathlib import Path
 
-import pandas as pd
 import pytest
 
 import orchestrator
 from orchestrator import Table, TableError
 from orchestrator.host.process import this_process
-from orchestrator.store.table import LEASE
 from tests.paths import ROOT
-from trainer.result import Resumed
 
 
 @pytest.fixture
@@ -46,139 +41,7 @@ def states(table, sweep="small"):
 # the queue
 
 
-def test_enqueueing_again_adds_nothing(table, planned):
-    assert table.queue.enqueue(planned()) == 4
-    before = table.frame()
-    assert table.queue.enqueue(planned()) == 0
-    pd.testing.assert_frame_equal(table.frame(), before)
-
-
-def test_two_sweeps_share_what_both_declare(table, planned):
-    table.queue.enqueue(planned(sweep="one", width="[16, 32]"))
-    assert table.queue.enqueue(planned(sweep="two", width="[32, 48]")) == 2
-    assert [row["runs"] for row in table.sweeps()] == [4, 4]
-    assert sum(table.counts().values()) == 6
-    both = table.frame().groupby("run_id")["sweep"].apply(list)
-    assert both[both.map(len) == 2].tolist() == [["one", "two"]] * 2
-    table.queue.claim([run.run_id for run in table.queued("one")])
-    assert {run.width for run in table.queued("two")} == {48}
-
-
-def test_a_run_that_left_the_file_leaves_the_sweep_and_stays_in_the_table(table, planned):
-    table.queue.enqueue(planned(width="[16, 32]"))
-    table.queue.enqueue(planned(width="[32]"))
-    assert set(table.frame("runs", "small")["width"]) == {32}
-    assert sum(table.counts().values()) == 4
-
-
-def test_queued_runs_come_back_as_planned_and_in_its_order(table, planned):
-    made = planned(width="[32, 16, 48]")
-    table.queue.enqueue(made)
-    assert table.queued("small") == list(made.runs)
-
-
-def test_an_attempt_that_is_cut_off_is_charged_for_what_it_recorded(table, claimed, result_of):
-    made, tokens = claimed
-    first = result_of(made.runs[0])
-    table.queue.record([first.history[0]], tokens)
-    table.queue.release(tokens, "lost", "its worker died")
-    attempts = table.frame("attempts").set_index("run_id")
-    assert attempts.loc[first.run_id, "flops"] == first.history[0].flops
-    assert set(attempts["flops"].drop(first.run_id)) == {0}
-    again = table.queue.claim([first.run_id])
-    half = first.history[0]
-    table.queue.resume(Resumed(first.run_id, half.step, half.flops, half.seconds, (half,)), again[first.run_id])
-    assert list(table.frame("history")["step"]) == [half.step]
-    table.queue.finish([first], again)
-    attempts = table.frame("attempts").query("run_id == @first.run_id")
-    assert list(attempts["resumed_step"]) == [0, half.step]
-    assert attempts["flops"].sum() == first.flops == table.frame()["flops"].sum()
-
-
-def test_an_attempt_that_is_over_resumes_nothing(table, claimed, result_of):
-    made, tokens = claimed
-    record = result_of(made.runs[0]).history[0]
-    table.queue.release(tokens, "lost", "its worker died")
-    table.queue.claim([record.run_id])
-    old = tokens[record.run_id]
-    table.queue.resume(Resumed(record.run_id, record.step, record.flops, record.seconds, (record,)), old)
-    assert table.frame("history").empty
-    assert set(table.frame("attempts")["resumed_step"]) == {0}
-
-
-def test_a_run_is_claimed_exactly_once(table, planned):
-    made = planned(width="[16, 32]", seeds=20)
-    table.queue.enqueue(made)
-    ids = [run.run_id for run in made.runs]
-    first = table.queue.claim(ids[:25])
-    second = table.queue.claim(ids)
-    assert set(first) | set(second) == set(ids)
-    assert not set(first) & set(second)
-    assert table.queue.claim(ids) == {}
-    assert set(first.values()) == {1}
-
-
-def test_a_finished_run_is_not_claimed_again(table, claimed, result_of):
-    made, tokens = claimed
-    table.queue.finish([result_of(run) for run in made.runs], tokens)
-    assert table.queue.claim(list(tokens)) == {}
-    assert table.queue.enqueue(made) == 0
-    assert states(table) == ["done"] * 4
-
-
 # the fence
-
-
-def test_an_old_token_changes_nothing(table, claimed, result_of):
-    made, old = claimed
-    table.queue.release(old, "lost", "its worker died")
-    table.queue.claim(list(old))
-    before, attempts = table.frame(), table.frame("attempts")
-    table.queue.finish([result_of(run) for run in made.runs], old)
-    table.queue.fail(old, "too late", "")
-    table.queue.release(old, "lost", "too late")
-    pd.testing.assert_frame_equal(table.frame(), before)
-    pd.testing.assert_frame_equal(table.frame("attempts"), attempts)
-    assert states(table) == ["running"] * 4
-
-
-def test_a_run_ends_once(table, claimed, result_of):
-    made, tokens = claimed
-    table.queue.finish([result_of(run, error=0.25) for run in made.runs], tokens)
-    table.queue.finish([result_of(run, error=0.75) for run in made.runs], tokens)
-    table.queue.fail(tokens, "too late", "")
-    assert set(table.frame()["error"]) == {0.25}
-    assert states(table) == ["done"] * 4
-
-
-def test_a_new_attempt_drops_what_the_old_one_recorded(table, claimed, result_of):
-    made, tokens = claimed
-    table.queue.record(result_of(made.runs[0]).history, tokens)
-    assert len(table.frame("history")) == 2
-    table.queue.release(tokens, "interrupted", "stopped")
-    assert set(table.queue.claim(list(tokens)).values()) == {2}
-    assert len(table.frame("history")) == 0
-
-
-def test_a_record_of_an_attempt_that_is_over_is_not_kept(table, claimed, result_of):
-    made, old = claimed
-    table.queue.release(old, "lost", "its worker died")
-    table.queue.record(result_of(made.runs[0]).history, old)
-    assert table.frame("history").empty
-    new = table.queue.claim(list(old))
-    table.queue.record(result_of(made.runs[0]).history, old)
-    assert table.frame("history").empty
-    table.queue.record(result_of(made.runs[0]).history, new)
-    assert len(table.frame("history")) == 2
-
-
-def test_only_what_nobody_trains_is_moved(table, claimed):
-    ids = list(claimed[1])
-    assert table.queue.move(ids, "cancelled", of=["queued", "blocked"]) == 0
-    assert states(table) == ["running"] * 4
-    for before, after in [("running", "done"), ("done", "failed"), ("diverged", "queued")]:
-        with pytest.raises((AssertionError, KeyError)):
-            table.queue.move(ids, after, of=[before])
 
 
 def test_a_worker_that_outlived_its_coordinator_is_ended_before_its_run_is_queued_again(store, planned):
@@ -205,107 +68,7 @@ def process_of(pid):
     return this_process()._replace(pid=pid, started=started)
 
 
-def test_every_attempt_is_kept_with_how_it_ended(table, claimed, result_of):
-    made, tokens = claimed
-    table.queue.release(tokens, "lost", "its worker died")
-    table.queue.finish([result_of(run) for run in made.runs], table.queue.claim(list(tokens)))
-    attempts = table.frame("attempts")
-    one = attempts[attempts["run_id"] == made.runs[0].run_id]
-    assert one["outcome"].tolist() == ["lost", "done"]
-    assert {int(said.split("/")[2]) for said in one["coordinator"]} == {os.getpid()}
-    assert one["stack"].tolist() == [4, 4]
-    assert (one["ended"] >= one["started"]).all()
-
-
-def test_recovery_takes_back_what_a_dead_coordinator_left(store, planned):
-    made = planned()
-    with Table(store, writable=True) as table:
-        table.queue.enqueue(made)
-        table.queue.claim([run.run_id for run in made.runs[:3]])
-    with Table(store, writable=True) as table:
-        assert table.queue.recover() == 3
-        assert states(table) == ["queued"] * 4
-        assert table.queue.recover() == 0
-        assert table.frame("attempts")["outcome"].tolist() == ["lost"] * 3
-
-
-def test_recovery_leaves_another_host_its_runs_until_the_lease_ends(table, claimed):
-    _, tokens = claimed
-    with sqlite3.connect(table.store) as direct:
-        direct.execute("UPDATE attempts SET coordinator = 'elsewhere/b/1/2'")
-    assert table.queue.recover() == 0
-    table.queue.renew(tokens)
-    lease = table.frame("attempts")["lease"]
-    assert (lease > time.time() + LEASE / 2).all()
-    with sqlite3.connect(table.store) as direct:
-        direct.execute("UPDATE attempts SET lease = ?", [time.time() - 1])
-    direct.close()
-    assert table.queue.recover() == 4
-
-
-def test_a_failed_run_keeps_its_traceback_until_it_is_asked_again(table, claimed):
-    made, tokens = claimed
-    guilty = made.runs[0].run_id
-    table.queue.fail({guilty: tokens[guilty]}, "ValueError: no", "Traceback ...\nValueError: no")
-    (failure,) = table.failures("small")
-    assert (failure["run_id"], failure["reason"]) == (guilty, "ValueError: no")
-    assert failure["traceback"].startswith("Traceback")
-    assert table.queue.move(table.states("other"), "queued", of=["failed"]) == 0
-    assert table.queue.move(table.states("small"), "queued", of=["failed"]) == 1
-    assert table.failures("small") == []
-    assert table.queue.claim([guilty]) == {guilty: 2}
-
-
 # reading
-
-
-def test_results_are_one_row_a_run_with_plain_columns(store, table, claimed, result_of):
-    made, tokens = claimed
-    table.queue.finish([result_of(run) for run in made.runs[:3]], tokens)
-    frame = orchestrator.results(store)
-    assert frame["run_id"].tolist() == [run.run_id for run in made.runs]
-    assert frame["sweep"].unique().tolist() == ["small"]
-    for name in ("width", "depth", "seed", "batch_size", "dataset_size", "params", "planned_flops", "attempt"):
-        assert pd.api.types.is_integer_dtype(frame[name]), name
-    for name in ("lr", "weight_decay", "error", "loss", "train_loss", "seconds", "epochs"):
-        assert pd.api.types.is_float_dtype(frame[name]), name
-    assert "spec" not in frame
-    done = frame[frame["state"] == "done"]
-    assert (done["flops"] == done["planned_flops"]).all()
-    assert (done["epochs"] == done["examples"] / done["dataset_size"]).all()
-    assert frame["params"].tolist() == [result_of(run).params for run in made.runs]
-    assert frame[frame["state"] == "running"]["error"].isna().all()
-
-
-def test_history_is_one_row_a_record_in_order(store, table, claimed, result_of):
-    made, tokens = claimed
-    results = [result_of(run) for run in made.runs]
-    table.queue.record([record for result in results for record in result.history[:1]], tokens)
-    table.queue.finish(results, tokens)
-    frame = orchestrator.history(store, "small")
-    wanted = [(r.run_id, r.step, r.flops, r.error) for result in results for r in result.history]
-    assert list(frame[["run_id", "step", "flops", "error"]].itertuples(index=False, name=None)) == wanted
-
-
-def test_a_sweep_is_summed_up(table, claimed, result_of):
-    made, tokens = claimed
-    table.queue.finish([result_of(run, error=0.5 - i / 10) for i, run in enumerate(made.runs[:2])], tokens)
-    table.queue.finish([result_of(made.runs[2], "diverged", float("nan"))], tokens)
-    (row,) = table.sweeps()
-    counted = {name: row[name] for name in ("runs", "queued", "running", "done", "failed", "diverged")}
-    assert counted == {"runs": 4, "queued": 0, "running": 1, "done": 2, "failed": 0, "diverged": 1}
-    assert row["planned_flops"] == made.flops
-    assert row["best_error"] == pytest.approx(0.4)
-
-
-def test_the_password_of_a_data_url_is_for_workers_alone(table, planned):
-    made = planned()
-    secret = replace(made, runs=tuple(replace(run, path="sftp://me:s3cret@host/x.npz") for run in made.runs))
-    table.queue.enqueue(secret)
-    assert {run.path for run in table.queued("small")} == {"sftp://me:s3cret@host/x.npz"}
-    assert set(table.frame()["path"]) == {"sftp://me:***@host/x.npz"}
-    found = table.shown(made.runs[0].run_id)
-    assert (found["path"], found["start"]) == ("sftp://me:***@host/x.npz", None)
 
 
 def test_a_sweep_may_cost_more_flops_than_an_integer_of_the_database_holds(table, planned):
@@ -334,13 +97,6 @@ def test_a_closed_table_can_be_written_by_the_next(store, planned):
     for _ in range(2):
         with Table(store, writable=True) as table:
             table.queue.enqueue(planned())
-
-
-def test_a_reader_cannot_write(store, table, planned):
-    table.queue.enqueue(planned())
-    with Table(store) as reader, pytest.raises(Exception, match="readonly"):
-        reader.queue.enqueue(planned(width="48"))
-    assert table.counts() == {"queued": 4}
 
 
 def test_a_commit_survives_a_power_cut(table):
@@ -380,25 +136,6 @@ def test_a_database_of_somebody_else_is_refused(store):
     other.close()
     with pytest.raises(TableError, match="is no results table: no such table: meta"):
         Table(store)
-
-
-def test_a_measured_speed_is_kept_with_the_table(store):
-    with Table(store, writable=True) as table:
-        assert table.speed is None
-        table.speed = {"device": "cpu", "layer": 1e-4}
-    with Table(store) as table:
-        assert table.speed == {"device": "cpu", "layer": 1e-4}
-
-
-@pytest.mark.parametrize("writable", [True, False])
-def test_another_schema_version_is_refused(store, planned, writable):
-    with Table(store, writable=True) as table:
-        table.queue.enqueue(planned())
-    with sqlite3.connect(store) as direct:
-        direct.execute("UPDATE meta SET version = 99")
-    direct.close()
-    with pytest.raises(TableError, match=r"has schema version 99, this isoflop reads \d+$"):
-        Table(store, writable=writable)
 
 
 def test_an_older_table_is_brought_up_to_date_by_the_next_writer(store, planned):

@@ -349,3 +349,36 @@ def test_what_a_preset_says_and_the_data_cannot_do_is_told_at_the_preset():
         plan(read_sweep(text, name="p.yaml"))
     said = "p.yaml:5: augment: zipf holds no images to flip+resized-crop; use none"
     assert caught.value.complaints == [said]
+
+
+# stages
+
+STAGES = """then:
+  - {stage: probe, train: {trains: head, batch_size: 32, lr: %s}, budget: {epochs: 1}}
+"""
+
+
+def test_the_seeds_of_a_stage_are_averaged_by_the_cell_of_their_parents(planned):
+    made = planned(width="[16, 32]", lr="[1e-3, 1e-2]", seeds=2, more=STAGES % "1e-3")
+    parents = {run.run_id: run for run in made.runs if run.stage == "train"}
+    children = [run for run in made.runs if run.stage == "probe"]
+    assert len(parents) == len(children) == 8
+    assert {child.parent_cell for child in children} == {parent.cell_id for parent in parents.values()}
+    cells = {child.cell_id: [] for child in children}
+    for child in children:
+        assert child.parent_cell == parents[child.parent].cell_id
+        cells[child.cell_id].append((child.parent_cell, child.seed))
+    assert len(cells) == 4
+    for seeds in cells.values():
+        assert len({parent_cell for parent_cell, _ in seeds}) == 1
+        assert sorted(seed for _, seed in seeds) == [0, 1]
+
+
+def test_a_stage_of_too_many_runs_is_refused_at_its_line(text_of):
+    rates = [f"{i}e-6" for i in range(1, 1002)]
+    many = STAGES % f"[{', '.join(rates)}]"
+    text = text_of(width="[16, 32]", seeds=50, more=many)
+    line = 1 + text.splitlines().index("then:") + 1
+    with pytest.raises(SweepError) as caught:
+        plan(read_sweep(text, name="s.yaml"))
+    assert caught.value.complaints == [f"s.yaml:{line}: stage 'probe': its axes multiply to more than 100,000 runs"]

@@ -1,0 +1,79 @@
+"""A real PostgreSQL server in a temporary folder, made by its own programs."""
+
+import contextlib
+import os
+import pwd
+import shutil
+import signal
+import subprocess
+import time
+from pathlib import Path
+
+import pytest
+
+psycopg = pytest.importorskip("psycopg", reason="psycopg is missing: pip install 'isoflop[postgres]'")
+
+
+def program(name):
+    """The path of initdb or postgres, which lie outside PATH on Debian."""
+    paths = [shutil.which(name), *map(str, Path("/usr/lib/postgresql").glob(f"*/bin/{name}"))]
+    return next((path for path in reversed(paths) if path), None)
+
+
+class Postgres:
+    """A server that listens on a socket in its folder and nowhere else."""
+
+    def __init__(self, root, as_user):
+        options = ["-c", "listen_addresses=", "-c", f"unix_socket_directories={root}", "-c", "fsync=off"]
+        self._command = [*as_user, program("postgres"), "-D", str(root / "data"), *options]
+        self._root, self.url = root, f"postgresql://isoflop@/postgres?host={root}"
+        self.start()
+
+    def start(self):
+        self._process = subprocess.Popen(self._command, cwd=self._root, stderr=subprocess.DEVNULL)
+        for _ in range(300):
+            with contextlib.suppress(psycopg.OperationalError), psycopg.connect(self.url):
+                break
+            time.sleep(0.05)
+
+    def stop(self):
+        """As an upgrade of the system does: all connections are closed."""
+        self._process.send_signal(signal.SIGINT)
+        self._process.wait(20)
+
+
+@contextlib.contextmanager
+def running():
+    """A server while the block runs; skips the test where there is no PostgreSQL."""
+    if program("initdb") is None:
+        pytest.skip("PostgreSQL is missing: apt install postgresql")
+    root = Path("/tmp") / f"isoflop-postgres-{os.getpid()}"  # a socket's path is at most 107 bytes long
+    root.mkdir(mode=0o700)
+    as_user = []
+    if os.geteuid() == 0:  # PostgreSQL refuses to run as root
+        try:
+            pwd.getpwnam("postgres")
+        except KeyError:
+            pytest.skip("PostgreSQL does not run as root, and there is no user postgres")
+        shutil.chown(root, "postgres")
+        root.chmod(0o755)
+        as_user = ["setpriv", "--reuid=postgres", "--regid=postgres", "--clear-groups"]
+    initdb = [
+        program("initdb"),
+        "-D",
+        str(root / "data"),
+        "-U",
+        "isoflop",
+        "-A",
+        "trust",
+        "--no-sync",
+        "-E",
+        "UTF8",
+    ]
+    subprocess.run([*as_user, *initdb], check=True, stdout=subprocess.DEVNULL, cwd=root)
+    server = Postgres(root, as_user)
+    try:
+        yield server
+    finally:
+        server.stop()
+        shutil.rmtree(root)
