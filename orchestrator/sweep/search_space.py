@@ -78,8 +78,11 @@ def gathered(values: dict[str, Any], source: Source) -> tuple[dict[str, Any], So
 
 def schema() -> dict[str, Any]:
     """The JSON Schema of a sweep file. Its sections may have `{search: {...}}` for a value, those of a cell not."""
+    from trainer.data.catalogue import DATASETS
+
     made = Sweep.model_json_schema()
     parts, searched = made["$defs"], {"search": {"$ref": "#/$defs/Parameter"}}
+    parts["DataSection"]["properties"]["dataset"]["examples"] = DATASETS.names()  # or a name of the user's own
     search = {"type": "object", "properties": searched, "required": ["search"], "additionalProperties": False}
     for section, model in _SECTIONS.items():
         here = parts[model.__name__]

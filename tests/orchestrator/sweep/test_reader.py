@@ -119,6 +119,28 @@ MISTAKES = {
         HEAD + "train:\n  optimizer:\n    - adamw\n    - xyz\n",
         "8: optimizer: unknown optimizer 'xyz'; valid: adamw, lion, sgd, or module:name",
     ),
+    "family-nearly-known": (
+        with_model("\n  width: 16\n  family: [s-mlp, c-mlp]"),
+        "5: family: unknown model family 'c-mlp'; did you mean 's-mlp'? valid: b-mlp, s-mlp, or module:name",
+    ),
+    "family-of-no-module": (
+        with_model("{family: 'nowhere.mixers:MIXER'}"),
+        (
+            "3: family: model family 'nowhere.mixers:MIXER': cannot import nowhere.mixers:MIXER "
+            "(ModuleNotFoundError: No module named 'nowhere')"
+        ),
+    ),
+    "family-without-its-parts": (
+        with_model("{family: 'math:pi'}"),
+        (
+            "3: family: model family 'math:pi' must be a trainer.families.Family, or a function that makes a "
+            "torch.nn.Module from inputs, classes, depth, width; found 3.141592653589793"
+        ),
+    ),
+    "optimizer-of-a-cell-unknown": (
+        HEAD + "cells:\n  - train:\n      optimizer: lionn\n",
+        "7: optimizer: unknown optimizer 'lionn'; did you mean 'lion'? valid: adamw, lion, sgd, or module:name",
+    ),
     "seeds-none": (HEAD + "seeds: 0\n", "5: seeds: found 0; give a number of at least 1, or seeds of at least 0"),
     "seeds-negative": (
         HEAD + "seeds: [-1]\n",

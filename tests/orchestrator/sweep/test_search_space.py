@@ -161,6 +161,28 @@ def test_the_schema_knows_a_search_and_what_is_wrong(wrong):
     assert not validator.is_valid(said | wrong)
 
 
+@pytest.mark.parametrize(
+    ("section", "key", "name", "plugin"),
+    [("model", "family", "s-mlp", "mine:MIXER"), ("train", "optimizer", "lion", "mine:SHAMPOO")],
+)
+def test_the_schema_lists_built_in_names_and_takes_those_of_plug_ins(section, key, name, plugin):
+    validator = jsonschema.Draft202012Validator(schema())
+    values, _ = parse("good.yaml", GOOD)
+    for valid in (name, plugin, [name, plugin]):
+        validator.validate(values | {section: values[section] | {key: valid}})
+    assert not validator.is_valid(values | {section: values[section] | {key: "nobody"}})
+
+
+def test_the_schema_lists_data_sets_and_takes_names_of_the_users_own():
+    made = schema()
+    assert {"digits", "zipf", "cifar10"} <= set(
+        made["$defs"]["SearchedDataSection"]["properties"]["dataset"]["examples"]
+    )
+    values, _ = parse("good.yaml", GOOD)
+    values["data"]["dataset"] = "ours"
+    jsonschema.Draft202012Validator(made).validate(values)
+
+
 @pytest.mark.parametrize("file", sorted(Path("sweeps").glob("*.yaml")), ids=lambda file: file.stem)
 def test_the_sweeps_that_we_ship_keep_to_the_schema(file):
     said, _ = parse(str(file), file.read_text())
