@@ -14,7 +14,7 @@ import orchestrator
 from orchestrator.store.table import Table
 from orchestrator.sweep.planner import run_flops
 from tests.polling import line_with, table_shows, until
-from trainer.checkpoints.checkpoints import saved_steps
+from trainer.checkpoints.checkpoints import storage_of
 
 SWEEP = """\
 sweep: line
@@ -213,7 +213,7 @@ def wait_for_a_checkpoint(folder: Path, store: str, process: subprocess.Popen[st
     (run,) = orchestrator.plan(orchestrator.read_sweep(LONG)).runs
 
     def newest() -> int:
-        steps = saved_steps(folder / f"{store}.checkpoints", run.run_id)
+        steps = storage_of(folder / f"{store}.checkpoints").steps(run.run_id)
         return steps[0] if steps and steps[0] > after else 0
 
     return until(newest, process)

@@ -1,9 +1,9 @@
 """Checkpoints behind a URL: one object each, uploaded in the background.
 
-`<run_id>.<step>.<bytes>.<sha256>` is a run's JSON on a line and then its tensors, as safetensors; the final
-parameters of a run are an object of that kind in `kept/`. The name says what the object must be, so an upload that
-was cut short is known by a listing and refused, and one that is under way never touches a checkpoint that stands.
-Of each run the newest and the one before stay; older ones go when a newer one is up.
+The object `<run_id>.<step>.<bytes>.<sha256>` holds the checkpoint's JSON on one line, then its tensors as
+safetensors; the final parameters of a run are such an object in `kept/`. Its name gives its length and checksum, so
+a listing shows that an upload was cut short, and an upload never overwrites a checkpoint. The two newest of each
+run are kept; older ones are deleted when a newer one is complete.
 """
 
 from __future__ import annotations
@@ -25,13 +25,13 @@ if TYPE_CHECKING:
 
 KEPT = "kept"
 DIGITS = 16
-"""Of an object's checksum, in its name."""
+"""Hexadecimal digits of the checksum in an object's name."""
 
 log = logging.getLogger("isoflop")
 
 
 class _Object(NamedTuple):
-    """What the name of an object says; `whole` is whether its length agrees."""
+    """An object's name and what it says; `whole` is whether the object has that length."""
 
     name: str
     run_id: str
@@ -41,15 +41,15 @@ class _Object(NamedTuple):
 
 
 class Bucket:
-    """Checkpoints behind a URL, for one attempt: what lies there is looked at once, then it knows what it does.
+    """Checkpoints behind a URL, for one attempt: listed once, afterwards it knows what it wrote itself.
 
-    Uploads are made in the background, one after the other. One that fails costs a warning; the next
-    checkpoint is the next try, and until then the one before serves.
+    Uploads run in the background, one after the other. One that fails logs a warning; the next checkpoint is the
+    next try, and until then the previous one remains.
     """
 
     def __init__(self, url: str) -> None:
         self._reader, self._writer = Remote(url), Remote(url)  # for the caller, and for the background
-        self._there: dict[str, list[_Object]] | None = None
+        self._objects: dict[str, list[_Object]] | None = None
         self._kept: dict[str, _Object] = {}
         self._last: dict[str, str] = {}
         self._thread = futures.ThreadPoolExecutor(1, "isoflop-upload")
@@ -64,76 +64,76 @@ class Bucket:
         return not all(task.done() for task in self._pending)
 
     def steps(self, run_id: str) -> list[int]:
-        """As Storage has it; those that were cut short are among them."""
-        return sorted({made.step for made in self._known(run_id)}, reverse=True)
+        """See Storage; includes those that were cut short."""
+        return sorted({item.step for item in self._objects_of(run_id)}, reverse=True)
 
     def name(self, run_id: str, step: int) -> str:
         """The URL of the object."""
         return f"{self}/{self._at(run_id, step).name}"
 
     def read(self, run_id: str, step: int) -> tuple[dict[str, Any], dict[str, torch.Tensor]]:
-        """As Storage has it."""
-        made = self._at(run_id, step)
-        found = self._read(made)
-        self._last[run_id] = made.name
-        return found
+        """See Storage."""
+        item = self._at(run_id, step)
+        checkpoint = self._read(item)
+        self._last[run_id] = item.name
+        return checkpoint
 
     def write(self, saves: Sequence[Save]) -> None:
-        """As Storage has it, in the background: what is given may change afterwards."""
+        """See Storage; in the background, so the tensors may change afterwards."""
         copies = [(save._replace(tensors={}), _copied(save.tensors)) for save in saves]
         self._later(lambda: self._upload(copies))
 
-    def keep(self, run_id: str, said: dict[str, Any], weights: dict[str, torch.Tensor]) -> None:
-        """As Storage has it, in the background; a warning where it fails."""
+    def keep(self, run_id: str, metadata: dict[str, Any], weights: dict[str, torch.Tensor]) -> None:
+        """See Storage; in the background, with a warning if it fails."""
         data = _copied(weights)
 
         def upload() -> None:
-            content = _packed(said, data)
-            name = f"{KEPT}/{_name(run_id, said['spec']['steps'], content)}"
+            content = _packed(metadata, data)
+            name = f"{KEPT}/{_name(run_id, metadata['spec']['steps'], content)}"
             try:
-                self._writer.write({name: content}, patient=True)  # others are to begin with it
+                self._writer.write({name: content}, patient=True)  # other runs need it
             except RemoteError as error:
                 log.warning("the parameters of run %s cannot be kept: %s", run_id[:8], error)
 
         self._later(upload)
 
     def kept(self, run_id: str) -> tuple[dict[str, Any], dict[str, torch.Tensor]]:
-        """As Storage has it; who was kept is looked at once."""
-        self._kept = self._kept or {made.run_id: made for made in self._listed(KEPT, patient=True) if made.whole}
+        """See Storage; listed once."""
+        self._kept = self._kept or {item.run_id: item for item in self._listed(KEPT, patient=True) if item.whole}
         if run_id not in self._kept:
             raise FileNotFoundError(f"{self}/{KEPT} holds none that is whole")
         return self._read(self._kept[run_id], KEPT)
 
     def remove(self, run_ids: Collection[str]) -> None:
-        """As Storage has it, in the background: also what a worker has left that was thought dead."""
+        """See Storage; in the background, including what a worker uploaded that was thought dead."""
 
         def remove() -> None:
-            runs = {run_id for run_id in run_ids if self._there is None or self._there.get(run_id)}
+            runs = {run_id for run_id in run_ids if self._objects is None or self._objects.get(run_id)}
             if runs:
                 self._delete(lambda name: name.partition(".")[0] in runs)
 
         self._later(remove)
 
     def settle(self, alive: Callable[[], None] = lambda: None) -> None:
-        """Wait for what goes on in the background, calling `alive` every second."""
+        """See Storage."""
         while self._pending:
             futures.wait(self._pending, timeout=1)
             self._reap()
             alive()
 
     def begun(self) -> dict[str, int]:
-        """As Storage has it, by one listing; what was cut short does not count."""
+        """See Storage; one listing, without those that were cut short."""
         newest: dict[str, int] = {}
-        for made in self._listed():
-            if made.whole:
-                newest[made.run_id] = max(made.step, newest.get(made.run_id, 0))
+        for item in self._listed():
+            if item.whole:
+                newest[item.run_id] = max(item.step, newest.get(item.run_id, 0))
         return newest
 
     def all_kept(self) -> set[str]:
-        """As Storage has it, by one listing."""
-        return {made.run_id for made in self._listed(KEPT) if made.whole}
+        """See Storage; one listing."""
+        return {item.run_id for item in self._listed(KEPT) if item.whole}
 
-    # one after the other
+    # in the background
 
     def _later(self, act: Callable[[], object]) -> None:
         self._reap()
@@ -141,70 +141,70 @@ class Bucket:
 
     def _reap(self) -> None:
         while self._pending and self._pending[0].done():
-            self._pending.pop(0).result()  # raises what nobody foresaw
+            self._pending.pop(0).result()  # raises unexpected errors
 
-    def _known(self, run_id: str) -> list[_Object]:
-        """What lies there of a run, those that were cut short first; nothing where that cannot be seen."""
-        if self._there is None:
-            self._there = {}
+    def _objects_of(self, run_id: str) -> list[_Object]:
+        """A run's checkpoints, those that were cut short first; none if they cannot be listed."""
+        if self._objects is None:
+            self._objects = {}
             try:
-                for made in sorted(self._listed(patient=True), key=lambda made: made.whole):
-                    self._there.setdefault(made.run_id, []).append(made)
+                for item in sorted(self._listed(patient=True), key=lambda item: item.whole):
+                    self._objects.setdefault(item.run_id, []).append(item)
             except RemoteError as error:
-                log.warning("no checkpoints are seen: %s; what has begun begins again", error)
-        return self._there.get(run_id, [])
+                log.warning("checkpoints cannot be listed: %s; runs start again from step 0", error)
+        return self._objects.get(run_id, [])
 
     def _at(self, run_id: str, step: int) -> _Object:
-        return [made for made in self._known(run_id) if made.step == step][-1]
+        return [item for item in self._objects_of(run_id) if item.step == step][-1]
 
     def _upload(self, copies: list[tuple[Save, bytes]]) -> None:
         files: dict[str, bytes] = {}
-        while copies:  # each goes when it is packed: memory holds one of them twice, not all
+        while copies:  # freed one by one as they are packed, so that only one is in memory twice
             save, data = copies.pop()
-            content = _packed(save.said, data)
+            content = _packed(save.metadata, data)
             files[_name(save.run_id, save.step, content)] = content
-        new = {made.run_id: made for made in map(_parsed, files) if made is not None}
-        old = {run_id: self._known(run_id) for run_id in new}
-        assert self._there is not None
-        for run_id, made in new.items():  # noted first: of a stack some may arrive and others not
-            self._there[run_id] = [*(one for one in old[run_id] if one.name != made.name), made]
+        new = {item.run_id: item for item in map(_parsed, files) if item is not None}
+        old = {run_id: self._objects_of(run_id) for run_id in new}
+        assert self._objects is not None
+        for run_id, item in new.items():  # before the upload: part of a stack may arrive
+            self._objects[run_id] = [*(one for one in old[run_id] if one.name != item.name), item]
         try:
             self._writer.write(files)
         except RemoteError as error:
             log.warning("no checkpoint: %s; training goes on", error)
             return
-        gone = []
-        for run_id, made in new.items():
-            stay = {made.name, self._last.get(run_id, made.name)}
-            gone += [one for one in old[run_id] if one.name not in stay]
-            self._last[run_id] = made.name
-        names = {made.name for made in gone}
+        outdated = []
+        for run_id, item in new.items():
+            newest = {item.name, self._last.get(run_id, item.name)}
+            outdated += [one for one in old[run_id] if one.name not in newest]
+            self._last[run_id] = item.name
+        names = {item.name for item in outdated}
         if names and self._delete(lambda name: name in names):
             for run_id in new:
-                self._there[run_id] = [made for made in self._there[run_id] if made not in gone]
+                self._objects[run_id] = [item for item in self._objects[run_id] if item not in outdated]
 
     def _delete(self, doomed: Callable[[str], bool]) -> bool:
         try:
             self._writer.delete(doomed)
         except RemoteError as error:
-            log.warning("an old checkpoint stays: %s", error)
+            log.warning("an old checkpoint cannot be deleted: %s", error)
             return False
         return True
 
     def _listed(self, folder: str = "", *, patient: bool = False) -> list[_Object]:
-        found = self._reader.sizes(folder, patient=patient)
-        return [made for name, size in found.items() if (made := _parsed(name, size))]
+        sizes = self._reader.sizes(folder, patient=patient)
+        return [item for name, size in sizes.items() if (item := _parsed(name, size))]
 
-    def _read(self, made: _Object, folder: str = "") -> tuple[dict[str, Any], dict[str, torch.Tensor]]:
+    def _read(self, item: _Object, folder: str = "") -> tuple[dict[str, Any], dict[str, torch.Tensor]]:
         from safetensors.torch import load
 
-        if not made.whole:
+        if not item.whole:
             raise ValueError("it was cut short")
-        content = self._reader.read(f"{folder}/{made.name}".lstrip("/"), patient=True)
-        if hashlib.sha256(content).hexdigest()[:DIGITS] != made.sha256:
+        content = self._reader.read(f"{folder}/{item.name}".lstrip("/"), patient=True)
+        if hashlib.sha256(content).hexdigest()[:DIGITS] != item.sha256:
             raise ValueError("its checksum is wrong")
         text, _, tensors = content.partition(b"\n")
-        return unseal(text, made.run_id), load(tensors)
+        return unseal(text, item.run_id), load(tensors)
 
 
 def _copied(tensors: dict[str, torch.Tensor]) -> bytes:
@@ -213,8 +213,8 @@ def _copied(tensors: dict[str, torch.Tensor]) -> bytes:
     return save(tensors)
 
 
-def _packed(said: dict[str, Any], data: bytes) -> bytes:
-    return seal(said, hashlib.sha256(data).hexdigest()).encode() + b"\n" + data
+def _packed(metadata: dict[str, Any], data: bytes) -> bytes:
+    return seal(metadata, hashlib.sha256(data).hexdigest()).encode() + b"\n" + data
 
 
 def _name(run_id: str, step: int, content: bytes) -> str:
@@ -222,7 +222,7 @@ def _name(run_id: str, step: int, content: bytes) -> str:
 
 
 def _parsed(name: str, size: int | None = None) -> _Object | None:
-    """What a name says, None for a file of somebody else; without a size it is whole."""
+    """The object of a name, None if it is not a checkpoint's; without a size it is whole."""
     run_id, _, rest = name.partition(".")
     step, _, rest = rest.partition(".")
     length, _, sha256 = rest.partition(".")

@@ -1,7 +1,7 @@
 """Saving a run between two steps and resuming it: when to save, what, and which checkpoints are valid.
 
-The files and the guarantees are those of `trainer.checkpoints.folder`, a folder, and `trainer.checkpoints.bucket`,
-a URL. Each run of a stack has its own checkpoints, so that it can go on in any other company.
+`trainer.checkpoints.folder` and `trainer.checkpoints.bucket` read and write them. Each run of a stack has its own
+checkpoints, so it can resume in another stack.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     from trainer.spec import RunSpec
 
 SHARE, LATEST = 0.05, 10
-"""Share of the time that saving may take; where one save takes long, the next waits up to so many times longer."""
+"""Largest share of the time spent saving; after a slow save the next one waits, at most LATEST times as long."""
 
 log = logging.getLogger("isoflop")
 
@@ -43,10 +43,10 @@ class OptimizerState(Protocol):
 
 @dataclass(frozen=True)
 class State:
-    """A run after `step` steps: all that its next step depends on, and what it has yielded so far.
+    """A run after `step` steps: everything that its next step depends on, and its records so far.
 
-    `tensors` holds `row`, the parameters [n]; `loss_sum`, its training loss [] summed since step `since`, that of
-    its last record; and `optimizer.<i>.<name>`, the optimiser's state of the run's i-th tensor.
+    `tensors` holds `row`, the parameters [n]; `loss_sum` [], the training loss summed since step `since`, that of
+    the last record; and `optimizer.<i>.<name>`, the optimiser's state of the run's i-th tensor.
     """
 
     step: int
@@ -57,11 +57,11 @@ class State:
 
 
 class Checkpoints:
-    """The checkpoints that runs in training leave in a folder or behind a URL; without one (None) there are none.
+    """Saves and resumes runs in a folder or behind a URL; without one (None) nothing is saved.
 
-    `every` is the least time between two saves, in seconds. A disk that is full or broken, or a server that does
-    not answer, costs a warning and never the run. `here` is the device's name and the number of threads: on others
-    last bits may differ.
+    `every` is the least time between two saves, in seconds. If the disk is full or broken, or the server does not
+    answer, a warning is logged and training continues. `here` is the device's name and the number of threads; on
+    others, last bits may differ.
     """
 
     def __init__(self, where: Path | str | None, every: float, here: tuple[str, int]) -> None:
@@ -72,13 +72,13 @@ class Checkpoints:
 
     @property
     def due(self) -> bool:
-        """Whether it is time to save, and the last save is through."""
+        """Whether it is time to save, and the last save is complete."""
         return self.storage is not None and time.monotonic() >= self._due and not self.storage.busy
 
     def newest(self, run: RunSpec) -> State | None:
-        """The newest checkpoint of a run that is whole, None where there is none.
+        """The newest complete checkpoint of a run, None if there is none.
 
-        One that is torn, or is of another run or format, is refused with a line in the log.
+        A damaged one, or one of another run or format, is refused with a warning.
         """
         left = self._left.pop(run.run_id, None)
         for step in self._steps(run):
@@ -86,18 +86,18 @@ class Checkpoints:
             if left is not None and left.step >= step:
                 break
             try:
-                said, tensors = self.storage.read(run.run_id, step)
+                metadata, tensors = self.storage.read(run.run_id, step)
                 _check_complete(run, tensors)
-                history = tuple(Record(**record) for record in said["history"])
-                state = State(said["step"], said["since"], said["seconds"], history, tensors)
-                made_on = (said["device"], said["threads"])
+                history = tuple(Record(**record) for record in metadata["history"])
+                state = State(metadata["step"], metadata["since"], metadata["seconds"], history, tensors)
+                saved_on = (metadata["device"], metadata["threads"])
             except (OSError, SafetensorError, ValueError, TypeError) as error:
                 name = self.storage.name(run.run_id, step)
                 log.warning("%s is refused: %s; an earlier one is used, or the run starts again", name, error)
                 continue
-            if made_on != self._here:
-                said_so = "run %s goes on at step %d on %s with %d threads after %s with %d: last bits may differ"
-                log.warning(said_so, run.run_id[:8], state.step, *self._here, *made_on)
+            if saved_on != self._here:
+                message = "run %s goes on at step %d on %s with %d threads after %s with %d: last bits may differ"
+                log.warning(message, run.run_id[:8], state.step, *self._here, *saved_on)
             return state
         return left
 
@@ -118,14 +118,14 @@ class Checkpoints:
         began = time.monotonic()
         try:
             self.storage.write(
-                [Save(run.run_id, state.step, self._said(run, state), state.tensors) for run, state in states]
+                [Save(run.run_id, state.step, self._metadata(run, state), state.tensors) for run, state in states]
             )
         except (OSError, SafetensorError) as error:
             log.warning("no checkpoint in %s: %s; training goes on", self.storage, error)
         took = time.monotonic() - began
         self._due = time.monotonic() + min(max(self._every, took / SHARE), LATEST * self._every)
 
-    def _said(self, run: RunSpec, state: State) -> dict[str, Any]:
+    def _metadata(self, run: RunSpec, state: State) -> dict[str, Any]:
         return {
             "run_id": run.run_id,
             "spec": asdict(run),
@@ -146,38 +146,33 @@ class Checkpoints:
             log.warning("the parameters of run %s can't be kept in %s: %s", run.run_id[:8], self.storage, error)
 
     def end(self, runs: Sequence[RunSpec], alive: Callable[[], None]) -> None:
-        """Remove the checkpoints of runs that have ended; return when all that is to stay is where it belongs."""
+        """Delete the checkpoints of runs that have ended; returns when everything else is written."""
         if self.storage is not None:
             self.storage.remove([run.run_id for run in runs])
             self.storage.settle(alive)
 
 
 def storage_of(where: Path | str) -> Storage:
-    """What reads and writes in a folder or behind a URL."""
+    """The Storage of a folder or URL."""
     return Bucket(str(where)) if is_url(where) else Folder(local(where))
 
 
 def kept_parameters(where: Path | str, run_id: str) -> tuple[dict[str, Any], dict[str, torch.Tensor]]:
     """A run's spec as a mapping, and its final parameters by the names of `mlp.slots`, fp32, on the CPU.
 
-    Raises OSError where there are none, ValueError where they are damaged or another run's.
+    Raises OSError if there are none, ValueError if they are damaged or another run's.
     """
-    said, weights = storage_of(where).kept(run_id)
-    return said["spec"], weights
-
-
-def saved_steps(where: Path | str | None, run_id: str) -> list[int]:
-    """Steps at which checkpoints of a run stand, newest first; none of them has been read yet."""
-    return [] if where is None else storage_of(where).steps(run_id)
+    metadata, weights = storage_of(where).kept(run_id)
+    return metadata["spec"], weights
 
 
 def tensors_of(row: torch.Tensor, optimizer: OptimizerState, loss_sum: torch.Tensor) -> dict[str, torch.Tensor]:
-    """What `State.tensors` holds of a run, on the CPU (where it is there already, not copied)."""
-    found = {"row": row, "loss_sum": loss_sum}
+    """`State.tensors` of a run, on the CPU; not copied if they are there already."""
+    tensors = {"row": row, "loss_sum": loss_sum}
     for i, parameter in enumerate(_of(row, optimizer)):
         state = optimizer.state.get(parameter, {})
-        found |= {f"optimizer.{i}.{name}": value for name, value in state.items() if value is not None}
-    return {name: value.detach().cpu().contiguous() for name, value in found.items()}
+        tensors |= {f"optimizer.{i}.{name}": value for name, value in state.items() if value is not None}
+    return {name: value.detach().cpu().contiguous() for name, value in tensors.items()}
 
 
 def restore(
@@ -186,9 +181,9 @@ def restore(
     optimizer: OptimizerState,
     loss_sum: torch.Tensor,
 ) -> int:
-    """Put a stack back to where its members were saved, the inverse of `tensors_of`; returns their one step.
+    """Restore the states of a stack's runs, the inverse of `tensors_of`; returns the step that they have in common.
 
-    Without states (None) it is at step 0 and stays as it is.
+    If a state is None, nothing is restored and the step is 0.
     """
     for k, (state, row) in enumerate(zip(states, rows, strict=True)):
         if state is None:
@@ -197,9 +192,10 @@ def restore(
         loss_sum[k] = state.tensors["loss_sum"]
         for i, parameter in enumerate(_of(row, optimizer)):
             own = {name: value for name, value in state.tensors.items() if name.startswith(f"optimizer.{i}.")}
-            if own:  # cloned: what was read lies at any address, and kernels look at alignment
-                held = {name.split(".", 2)[2]: value.clone().to(row.device) for name, value in own.items()}
-                optimizer.state[parameter] = held
+            if own:  # cloned, because kernels depend on alignment and what was read has any
+                optimizer.state[parameter] = {
+                    name.split(".", 2)[2]: value.clone().to(row.device) for name, value in own.items()
+                }
     (step,) = {state.step for state in states if state is not None}
     return step
 

@@ -25,13 +25,13 @@ if TYPE_CHECKING:
 BLOCK = 64
 """Steps whose row numbers go to the device at once."""
 SHARE = 0.5
-"""Share of a device's free memory, or of this machine's (or container's), that a resident data set may take."""
+"""Largest share of a GPU's free memory, or of the memory of this machine or container, for a resident data set."""
 PAGE, WINDOW = 64, 256
 """Quasi-random order: examples that are read together, and pages that are shuffled together."""
 
 
 class Resident:
-    """The whole data set on one device: uint8 or fp32 as it came, normalised as it is read."""
+    """The whole data set on one device, uint8 or fp32 as loaded, normalised when it is read."""
 
     def __init__(self, arrays: Arrays, device: torch.device) -> None:
         self.info, self.device = arrays.info, device
@@ -48,14 +48,14 @@ class Resident:
         self._inputs = torch.from_numpy(inputs[:]).to(self.device)
 
     def expect(self, rows_KB: torch.Tensor) -> None:
-        """Say which rows will be read next."""
+        """Announce the rows that will be read next."""
 
     def read(
         self, rows_KB: torch.Tensor, augmented: Sequence[RunSpec] = (), step: int | str = 0
     ) -> tuple[torch.Tensor, torch.Tensor]:
-        """Inputs [K, B, inputs] fp32, normalised, and labels [K, B] of given rows.
+        """Inputs [K, B, inputs] fp32, normalised, and labels [K, B] of rows [K, B].
 
-        `augmented` names the run of each K where its images are to be augmented as at `step`.
+        `augmented`, if given, is the run of each K, with whose settings its images are augmented for `step`.
         """
         raw = self._raw(rows_KB)
         if augmented:
@@ -69,7 +69,7 @@ class Resident:
         return self._inputs.index_select(0, rows_KB.flatten())
 
     def whole(self, kind: torch.dtype) -> torch.Tensor:
-        """All examples [n, inputs] as `read` gives them, in a precision; kept."""
+        """All examples [n, inputs] as `read` returns them, in this precision; kept for later calls."""
         if kind not in self._whole:
             rows = torch.arange(len(self.labels), device=self.device)
             parts = [self.read(rows[i : i + 4096])[0].to(kind) for i in range(0, len(rows), 4096)]
@@ -78,9 +78,9 @@ class Resident:
 
 
 class Mapped(Resident):
-    """The data set in its file, memory-mapped or in .beton files: a thread reads the rows that are expected next.
+    """The data set in its file, memory-mapped or in .beton files; a thread reads the rows that are expected next.
 
-    To a CUDA device they go through pinned memory, while the device computes.
+    They are copied to a CUDA device through pinned memory while it computes.
     """
 
     def __init__(self, arrays: Arrays, device: torch.device) -> None:
@@ -90,46 +90,46 @@ class Mapped(Resident):
         self._expected: tuple[torch.Tensor, Future[torch.Tensor]] | None = None
 
     def _keep(self, inputs: np.ndarray | Betons) -> None:
-        self._held = np.asarray(inputs) if isinstance(inputs, np.ndarray) else inputs
+        self._source = np.asarray(inputs) if isinstance(inputs, np.ndarray) else inputs
 
     def expect(self, rows_KB: torch.Tensor) -> None:
-        """Begin to read these rows."""
+        """Start to read these rows."""
         self._expected = rows_KB, self._reader.submit(self._gather, rows_KB)
 
     def _gather(self, rows_KB: torch.Tensor) -> torch.Tensor:
-        found = torch.from_numpy(self._held[rows_KB.flatten().cpu().numpy()])
-        return found.pin_memory() if self.device.type == "cuda" else found
+        examples = torch.from_numpy(self._source[rows_KB.flatten().cpu().numpy()])
+        return examples.pin_memory() if self.device.type == "cuda" else examples
 
     def _raw(self, rows_KB: torch.Tensor) -> torch.Tensor:
         expected, self._expected = self._expected, None
         if expected is not None and expected[0] is rows_KB:
-            found = expected[1].result()
+            examples = expected[1].result()
         else:
-            found = self._gather(rows_KB)
+            examples = self._gather(rows_KB)
             self._expected = expected
-        return found.to(self.device, non_blocking=True)
+        return examples.to(self.device, non_blocking=True)
 
 
 def loader_of(spec: RunSpec, arrays: Arrays, device: torch.device) -> str:
-    """How a run's data is read: what it asks for, or resident where the set takes at most SHARE of what is free."""
+    """The loader of a run: the one it names; or "resident" if the set fits in SHARE of the memory, or "mmap"."""
     if spec.loader != "auto":
         return spec.loader
     if device.type == "cuda":
         free = torch.cuda.mem_get_info(device)[0]
     else:
-        here = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
-        free = min((level.total for level in memory()), default=here)
+        machine = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+        free = min((level.total for level in memory()), default=machine)
     return "resident" if arrays.inputs.nbytes <= SHARE * free else "mmap"
 
 
 @functools.lru_cache(maxsize=2)
 def on_device(arrays: Arrays, device: torch.device, loader: str) -> Resident:
-    """The data set as the device reads it; kept from run to run, so that a worker loads it once."""
+    """The data set as this loader reads it; kept, so that a worker loads it once."""
     return Resident(arrays, device) if loader == "resident" else Mapped(arrays, device)
 
 
 class Order:
-    """Which rows a run trains on at each step: an endless sequence of epochs, each a seeded permutation.
+    """The rows that a run trains on at each step: an endless sequence of epochs, each a seeded permutation.
 
     A batch may span two epochs, so every batch is full and no example is dropped. The rows of a step are a
     function of (seed, step) alone.
@@ -146,7 +146,7 @@ class Order:
         return np.random.default_rng(stream(self._seed, "order", epoch)).permutation(self._rows)
 
     def _quasi_random(self, epoch: int) -> np.ndarray:
-        """Pages of neighbours in a seeded order, WINDOW pages shuffled together: reads stay local."""
+        """Rows of an epoch in pages of neighbours, WINDOW pages shuffled together, so that reads stay local."""
         draw = np.random.default_rng(stream(self._seed, "order", epoch))
         pages = np.array_split(self._rows, -(-len(self._rows) // PAGE))
         order = draw.permutation(len(pages))
@@ -175,7 +175,7 @@ class Batches:
         self._block: Sequence[torch.Tensor] = ()
         self._first = -BLOCK
         self.plain = type(data) is Resident and not self._augmented
-        """Whether a batch depends on its rows alone, and all that it takes lies on the device."""
+        """Whether a batch depends only on its rows, and is read on the device."""
         width = normalised_width(specs[0], len(data.labels) * data.info.inputs)
         whole = self.plain and width and data.device.type == "cuda"
         self._whole = data.whole(torch.bfloat16 if width == 2 else torch.float32) if whole else None
@@ -188,7 +188,7 @@ class Batches:
         return self._block[step - self._first]
 
     def read(self, rows_KB: torch.Tensor, step: int = 0) -> tuple[torch.Tensor, torch.Tensor]:
-        """Inputs [K, B, inputs] and labels [K, B] of rows, as they are at a step."""
+        """Inputs [K, B, inputs] and labels [K, B] of rows, augmented for a step."""
         if self._whole is None:
             return self._data.read(rows_KB, self._augmented, step)
         x = self._whole.index_select(0, rows_KB.flatten())

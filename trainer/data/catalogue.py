@@ -114,27 +114,27 @@ def files_of(name: str) -> Files | None:
 
 
 def find(name: str, roots: list[Path] | None = None) -> str | None:
-    """Where a registered or catalogued set lies, a path or a URL; None: nowhere. `roots` go before `data_roots`."""
+    """The path or URL of a data set in files, None if it is not found; looks in `roots`, then in `data_roots`."""
     if (registered := registered_sets().get(name)) is not None:
         return registered
-    known = files_of(name)
+    files = files_of(name)
     for root in [*(roots or []), *data_roots()]:
-        for stem in known.names if known else ():
+        for stem in files.names if files else ():
             for suffix in ("", *ARCHIVES, ".npz"):
                 path = root / f"{stem}{suffix}"
-                if path.exists() and (suffix or not _only_holds_another(path, known)):
+                if path.exists() and (suffix or not _only_holds_another(path, files)):
                     return str(path.absolute())
     return None
 
 
-def _only_holds_another(path: Path, known: Files | None) -> bool:
+def _only_holds_another(path: Path, files: Files | None) -> bool:
     """Whether a folder is torchvision's `MNIST` around `MNIST/raw`, which is the set itself."""
-    inner = [Path(name).name for name in known.names if name.startswith(f"{path.name}/")] if known else []
+    inner = [Path(name).name for name in files.names if name.startswith(f"{path.name}/")] if files else []
     return any((path / name).is_dir() for name in inner)
 
 
 def data_roots() -> list[Path]:
-    """Folders in which data is looked for: those of $ISOFLOP_DATA, then ./data."""
+    """The folders in which data is looked for: those of $ISOFLOP_DATA, then ./data."""
     roots = os.environ.get("ISOFLOP_DATA", "").split(os.pathsep)
     return [*(Path(root) for root in roots if root), Path("data")]
 
@@ -156,42 +156,42 @@ def missing(name: str) -> SpecError:
 
 
 def check(name: str, source: Path, train: int, test: int, classes: int) -> None:
-    """SpecError where a source is not what the catalogue says of the set."""
-    known = files_of(name)
-    if known is None:
+    """SpecError if the sizes of a source are not those in the catalogue."""
+    files = files_of(name)
+    if files is None:
         return
-    expected = (known.train, test if known.test is None else known.test, known.classes)
+    expected = (files.train, test if files.test is None else files.test, files.classes)
     if (train, test, classes) != expected:
         raise SpecError(
             "dataset",
             f"{source} holds {train:,} + {test:,} examples of {classes:,} classes; {name} has {expected[0]:,} + "
-            f"{expected[1]:,} of {expected[2]:,}; call another set by another name",
+            f"{expected[1]:,} of {expected[2]:,}; give another set another name",
         )
 
 
 def check_sums(name: str, source: Path) -> None:
-    """SpecError where a file with an official name has not the official content."""
-    known = files_of(name)
-    for file, md5 in known.md5 if known else ():
+    """SpecError if a file with an official name does not have the official content."""
+    files = files_of(name)
+    for file, md5 in files.md5 if files else ():
         path = source / file if source.is_dir() else source
         if path.name == file and path.is_file():
             with path.open("rb") as content:
-                found = hashlib.file_digest(content, "md5").hexdigest()
-            if found != md5:
-                raise SpecError("path", f"{path} has the md5 checksum {found}, expected {md5}; get it anew")
+                actual = hashlib.file_digest(content, "md5").hexdigest()
+            if actual != md5:
+                raise SpecError("path", f"{path} has the md5 checksum {actual}, expected {md5}; download it again")
 
 
 def registered_sets() -> dict[str, str]:
-    """Data sets of one's own: name -> path or URL."""
+    """The data sets that `isoflop data add` has registered: name -> path or URL."""
     try:
-        found = json.loads(_registry().read_text())
+        places = json.loads(_registry().read_text())
     except (OSError, ValueError):
         return {}
-    return found if isinstance(found, dict) else {}
+    return places if isinstance(places, dict) else {}
 
 
 def register(name: str, place: str) -> None:
-    """Remember where a data set lies: an absolute path, or a URL."""
+    """Register the absolute path or URL of a data set under a name."""
     file = _registry()
     file.parent.mkdir(parents=True, exist_ok=True)
     aside = file.with_suffix(f".{os.getpid()}")

@@ -88,9 +88,9 @@ def _signed(info: DatasetInfo, name: str) -> DatasetInfo:
 def resolve(spec: RunSpec, info: DatasetInfo) -> RunSpec:
     """Complete a spec with what follows from its data set.
 
-    `steps` is the largest whole number of steps that the budget pays for, so a budget is met to within
-    one step and never exceeded; `examples`, `epochs` and (where none was asked for) `budget` are set to
-    what those steps come to. Raises SpecError where data, model and budget do not fit together.
+    `steps` is the largest whole number of steps that the budget pays for, so a budget is met to within one step and
+    never exceeded; `examples`, `epochs` and, if not given, `budget` are set to what those steps amount to. Raises
+    SpecError if data, model and budget do not fit together.
     """
     if spec.fingerprint and spec.fingerprint != info.fingerprint:
         raise SpecError(
@@ -114,7 +114,7 @@ def resolve(spec: RunSpec, info: DatasetInfo) -> RunSpec:
         )
     if spec.augment != "none" and info.image is None:
         raise SpecError("augment", f"{spec.dataset} holds no images to {spec.augment}; use none")
-    known = replace(
+    resolved = replace(
         spec,
         dataset_size=size,
         inputs=info.inputs,
@@ -123,12 +123,12 @@ def resolve(spec: RunSpec, info: DatasetInfo) -> RunSpec:
         parent=_digest(local_copy(spec.start, "start")) if spec.start else spec.parent,
     )
     if spec.steps is not None:
-        return known
-    steps = _steps(known, size, cost.flops_per_example(cost.shape_of(known)))
+        return resolved
+    steps = _steps(resolved, size, cost.flops_per_example(cost.shape_of(resolved)))
     examples = steps * spec.batch_size
-    flops = examples * cost.flops_per_example(cost.shape_of(known))
+    flops = examples * cost.flops_per_example(cost.shape_of(resolved))
     return replace(
-        known,
+        resolved,
         steps=steps,
         examples=examples,
         epochs=examples / size or None,
@@ -137,7 +137,7 @@ def resolve(spec: RunSpec, info: DatasetInfo) -> RunSpec:
 
 
 def _digest(file: Path) -> str:
-    """What a run knows of the checkpoint file that it begins with."""
+    """Hash of the checkpoint file that a run begins with."""
     if not file.is_file():
         raise SpecError("start", f"no checkpoint at {file}")
     return _sha256(file, file.stat().st_mtime_ns)[:32]
@@ -225,9 +225,9 @@ def _arrays(name: str, decoded: DecodedSet) -> Arrays:
 
 
 def normalised_width(spec: RunSpec, values: int) -> Literal[0, 2, 4]:
-    """Bytes a value of a data set of so many that lies on a GPU as its runs' first layer takes it, too.
+    """Bytes per value of the normalised copy that a GPU keeps of a data set with so many values; 0: none.
 
-    A batch is one copy of rows then, without arithmetic. 0: it does not, being larger than WHOLE, or augmented.
+    With it a batch is one copy of rows without arithmetic. There is none of sets larger than WHOLE, or augmented.
     """
     if spec.augment != "none" or 4 * values > WHOLE:
         return 0

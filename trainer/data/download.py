@@ -26,23 +26,23 @@ if TYPE_CHECKING:
 log = logging.getLogger("isoflop")
 
 
-def local_copy(said: str, field: str = "path") -> Path:
-    """A path as it is, or the copy on this machine of what lies behind a URL.
+def local_copy(place: str, field: str = "path") -> Path:
+    """A path as it is, or the local copy of a URL's content.
 
-    The URL is asked once a process whether its content has changed; where it does not answer, the copy that is here
-    serves. Raises SpecError, about `field`, where there is none.
+    The server is asked once per process whether the content has changed; if it does not answer, the existing copy
+    is used. Raises SpecError about `field` if there is none.
     """
-    if not is_url(said):
-        return local(said)
+    if not is_url(place):
+        return local(place)
     try:
-        return newest_copy(said)
+        return newest_copy(place)
     except RemoteError as error:
         raise SpecError(field, str(error)) from error
 
 
-def copy_here(said: str) -> Path | None:
-    """What `local_copy` gives where it need not fetch; the URL is not asked."""
-    return local(said) if not is_url(said) else _latest(_root(said))
+def copy_here(place: str) -> Path | None:
+    """The path that `local_copy` returns if it need not download; the server is not asked."""
+    return local(place) if not is_url(place) else _latest(_root(place))
 
 
 @functools.lru_cache(maxsize=64)
@@ -54,29 +54,29 @@ def newest_copy(url: str) -> Path:
     except RemoteError as error:
         if isinstance(error.__cause__, FileNotFoundError) or (copy := _latest(root)) is None:
             raise
-        log.warning("%s; the copy of it that is here is used", error)
+        log.warning("%s; the existing copy is used", error)
         return copy
     version = hashlib.sha256(json.dumps(sorted(files.items())).encode()).hexdigest()[:24]
-    place = root / version / (Path(urlsplit(url).path).name or "data")
+    copy = root / version / (Path(urlsplit(url).path).name or "data")
     root.mkdir(parents=True, exist_ok=True)
     with one_at_a_time(root.name):
-        if not place.exists():
-            _fetch(remote, files, place)
-    return place
+        if not copy.exists():
+            _download(remote, files, copy)
+    return copy
 
 
-def _fetch(remote: Remote, files: dict[str, Seen], place: Path) -> None:
-    root = place.parent.parent
+def _download(remote: Remote, files: dict[str, Seen], copy: Path) -> None:
+    root = copy.parent.parent
     log.info(
-        "fetching %s, %s bytes, once into %s", remote, f"{sum(file.size or 0 for file in files.values()):,}", root
+        "downloading %s, %s bytes, into %s", remote, f"{sum(file.size or 0 for file in files.values()):,}", root
     )
-    aside = Path(tempfile.mkdtemp(dir=root, prefix=".fetching-"))
+    aside = Path(tempfile.mkdtemp(dir=root, prefix=".downloading-"))
     try:
-        remote.fetch(files, aside / place.name)
-        aside.rename(place.parent)
+        remote.fetch(files, aside / copy.name)
+        aside.rename(copy.parent)
     except BaseException as error:
         shutil.rmtree(aside, ignore_errors=True)
-        if isinstance(error, RemoteError) or not isinstance(error, OSError) or not place.exists():
+        if isinstance(error, RemoteError) or not isinstance(error, OSError) or not copy.exists():
             raise
 
 
@@ -85,6 +85,6 @@ def _root(url: str) -> Path:
 
 
 def _latest(root: Path) -> Path | None:
-    """The newest copy."""
-    found = [entry for entry in root.glob("*/*") if not entry.parent.name.startswith(".")]
-    return max(found, key=lambda path: path.parent.stat().st_mtime_ns, default=None)
+    """The newest copy, None if there is none."""
+    copies = [entry for entry in root.glob("*/*") if not entry.parent.name.startswith(".")]
+    return max(copies, key=lambda path: path.parent.stat().st_mtime_ns, default=None)

@@ -1,1 +1,1 @@
-"""Limits of this machine or container, fsync, URLs."""
+"""This machine: limits of its containers, durable files, URLs. Read `limits.py` first."""

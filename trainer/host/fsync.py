@@ -10,7 +10,7 @@ if TYPE_CHECKING:
 
 
 def sync(path: Path) -> None:
-    """Wait until the disk has a file's content, or the names in a folder."""
+    """Sync the content of a file, or the names in a folder, to the disk."""
     handle = os.open(path, os.O_RDONLY)
     try:
         os.fsync(handle)
@@ -19,7 +19,7 @@ def sync(path: Path) -> None:
 
 
 def make_folder(path: Path) -> None:
-    """Make a folder, and those above it, where they are missing; the disk has their names then."""
+    """Make a folder and its missing parents, and sync their names to the disk."""
     if not path.is_dir():
         make_folder(path.parent)
         path.mkdir(exist_ok=True)

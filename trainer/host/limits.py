@@ -19,30 +19,30 @@ _MEMORY = (
     ("memory.max", "memory.current", "inactive_file"),
     ("memory.limit_in_bytes", "memory.usage_in_bytes", "total_inactive_file"),
 )
-"""Of each version: the file of the limit, that of what is used, and the cache in it that goes when asked to."""
+"""Of each version: the files of limit and usage, and the entry of reclaimable cache in memory.stat."""
 
 
 class Memory(NamedTuple):
-    """Bytes that there are, and bytes that are to be had."""
+    """Bytes in total, and bytes that are available."""
 
     total: int
     available: int
 
 
 def memory(root: Path = _ROOT) -> list[Memory]:
-    """The machine's memory, and that of every container around this process; [] where Linux does not tell."""
+    """Memory of the machine and of every container around this process; [] where there is no /proc."""
     try:
         lines = (root / "proc/meminfo").read_text().splitlines()
     except OSError:
         return []
-    said = {name: int(value.split()[0]) * 1024 for name, _, value in (line.partition(":") for line in lines)}
-    here = Memory(said["MemTotal"], said["MemAvailable"])
+    sizes = {name: int(value.split()[0]) * 1024 for name, _, value in (line.partition(":") for line in lines)}
+    here = Memory(sizes["MemTotal"], sizes["MemAvailable"])
     limits = [limit for level in _levels("memory", root) for names in _MEMORY if (limit := _limit(level, *names))]
     return [here, *(limit for limit in limits if limit.total < here.total)]
 
 
 def _limit(level: Path, limit: str, current: str, cache: str) -> Memory | None:
-    """What a control group allows; None where it sets no limit, or is of the other version."""
+    """The limit of a control group; None if it sets none, or is of the other version."""
     try:
         most, used = int((level / limit).read_text()), int((level / current).read_text())
         stat = dict(line.split() for line in (level / "memory.stat").read_text().splitlines())
@@ -52,13 +52,13 @@ def _limit(level: Path, limit: str, current: str, cache: str) -> Memory | None:
 
 
 def cores(root: Path = _ROOT) -> int:
-    """CPU cores that this process may use: at most those it is bound to, and the time that containers give it."""
+    """CPU cores that this process may use: those it is bound to, at most the CPU time of its containers."""
     bound = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
     return min([bound, *(max(1, math.ceil(share)) for level in _levels("cpu", root) for share in _shares(level))])
 
 
 def _shares(level: Path) -> Iterator[float]:
-    """Cores' worth of time that a control group allows."""
+    """CPU time that a control group allows, in cores."""
     for names in (("cpu.max",), ("cpu.cfs_quota_us", "cpu.cfs_period_us")):
         try:
             quota, period = map(int, " ".join((level / name).read_text() for name in names).split())
@@ -69,7 +69,7 @@ def _shares(level: Path) -> Iterator[float]:
 
 
 def _levels(controller: str, root: Path) -> Iterator[Path]:
-    """The control groups that this process is in, from its own up to the outermost that is to be seen."""
+    """The control groups of this process, from its own to the outermost visible one."""
     try:
         lines = (root / "proc/self/cgroup").read_text().splitlines()
     except OSError:

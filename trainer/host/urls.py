@@ -16,43 +16,43 @@ if TYPE_CHECKING:
 T = TypeVar("T")
 
 PAUSES, PATIENT = (0.0, 2.0), (0.0, 2.0, 5.0, 15.0, 45.0)
-"""Seconds before each further try, on a new connection, as servers close idle ones; and where giving up is dear."""
+"""Seconds before each retry, on a new connection; PATIENT where giving up is expensive."""
 
 _STAMPS = (
     *("ETag", "etag", "md5Hash", "content_md5", "Content-MD5", "mtime", "modify"),
     *("LastModified", "last_modified", "Last-Modified", "updated"),
 )
-"""Where file systems say which version of a file this is, the surest first."""
+"""Keys under which file systems report a file's version, the most reliable first."""
 
 
 class RemoteError(UserError, OSError):
-    """What a URL did not yield, in one line."""
+    """A URL could not be read or written; the message is one line."""
 
 
 class Seen(NamedTuple):
-    """A file as a listing has it: its bytes, where they are told, and whatever tells its versions apart."""
+    """A file in a listing: its size in bytes, if known, and a stamp that differs between versions."""
 
     size: int | None
     stamp: str
 
 
-def is_url(said: object) -> bool:
-    """Whether something is a URL that is not a path of this machine (`file://`)."""
-    return isinstance(said, str) and "://" in said and not said.startswith("file://")
+def is_url(place: object) -> bool:
+    """Whether this is a URL other than `file://`."""
+    return isinstance(place, str) and "://" in place and not place.startswith("file://")
 
 
-def local(said: str | Path) -> Path:
-    """A path of this machine, which may be said as a file:// URL."""
-    return Path(str(said).removeprefix("file://")).expanduser()
+def local(place: str | Path) -> Path:
+    """The path of a string, which may be a file:// URL."""
+    return Path(str(place).removeprefix("file://")).expanduser()
 
 
 def shown(url: str) -> str:
-    """A URL as it is said to a user: without its password."""
+    """A URL without its password, for messages."""
     return re.sub(r"(://[^:/@]*):.*@", r"\1:***@", url, flags=re.DOTALL)  # to the last @, whatever is before
 
 
 class Remote:
-    """What lies behind a URL: a file, or a folder with files. Each thread needs one of its own."""
+    """The file or folder behind a URL. Not thread-safe: each thread needs its own."""
 
     def __init__(self, url: str) -> None:
         self._url = url
@@ -62,20 +62,20 @@ class Remote:
         return shown(self._url)
 
     def sizes(self, folder: str = "", *, patient: bool = False) -> dict[str, int]:
-        """The files in a folder below the URL, by name, with their bytes; none where there is no such folder."""
+        """Sizes in bytes of the files in a folder below the URL, by name; {} if there is no such folder."""
         return self._try(lambda fs, path: _sizes(fs, _below(path, folder)), patient=patient)
 
     def read(self, name: str, *, patient: bool = False) -> bytes:
-        """A file below the URL."""
+        """The content of a file below the URL."""
 
         def read(fs: Any, path: str) -> bytes:
-            found: bytes = fs.cat_file(_below(path, name))
-            return found
+            content: bytes = fs.cat_file(_below(path, name))
+            return content
 
         return self._try(read, patient=patient)
 
     def write(self, files: Mapping[str, bytes], *, patient: bool = False) -> None:
-        """Write files below the URL, at once where the protocol can."""
+        """Write files below the URL, concurrently if the protocol can."""
 
         def write(fs: Any, path: str) -> None:
             for folder in {name.rpartition("/")[0] for name in files} - {""}:
@@ -84,11 +84,11 @@ class Remote:
 
         self._try(write, patient=patient)
 
-    def delete(self, doomed: Callable[[str], bool]) -> None:
-        """Delete the files directly below the URL whose name is doomed."""
+    def delete(self, outdated: Callable[[str], bool]) -> None:
+        """Delete the files directly below the URL for whose name `outdated` is true."""
 
         def delete(fs: Any, path: str) -> None:
-            gone = [_below(path, name) for name in _sizes(fs, path) if doomed(name)]
+            gone = [_below(path, name) for name in _sizes(fs, path) if outdated(name)]
             if fs.async_impl and gone:
                 fs.rm(gone)  # in one request
             else:
@@ -98,24 +98,24 @@ class Remote:
         self._try(delete)
 
     def tree(self) -> dict[str, Seen]:
-        """All files behind the URL, by their path below it; of a URL that is a file, that file as ""."""
+        """All files behind the URL, by their path below it; if the URL is a file, that file as ""."""
 
         def look(fs: Any, path: str) -> dict[str, Seen]:
             fs.invalidate_cache()
             entry = fs.info(path)
             if entry["type"] == "file":
                 return {"": _seen(entry)}
-            found = fs.find(path, detail=True)
-            return {name[len(path) :].strip("/"): _seen(entry) for name, entry in sorted(found.items())}
+            entries = fs.find(path, detail=True)
+            return {name[len(path) :].strip("/"): _seen(entry) for name, entry in sorted(entries.items())}
 
         return self._try(look)
 
     def reach(self) -> None:
-        """RemoteError where there is nothing, or it cannot be reached."""
+        """RemoteError if there is nothing behind the URL, or it cannot be reached."""
         self._try(lambda fs, path: fs.info(path))
 
     def fetch(self, files: Mapping[str, Seen], to: Path) -> None:
-        """Copy files of `tree` below a local path; RemoteError where one is not as long as it was listed."""
+        """Copy files of `tree` below a local path; RemoteError if one has another size than listed."""
 
         def fetch(fs: Any, path: str) -> None:
             if strange := [name for name in files if ".." in name.split("/")]:
@@ -149,10 +149,10 @@ class Remote:
         self.write({name: content})
         if self.read(name) != content:
             raise RemoteError(f"{self}: what was written comes back changed")
-        self.delete(lambda found: found == name)
+        self.delete(lambda file: file == name)
 
     def _try(self, act: Callable[[Any, str], T], *, patient: bool = False) -> T:
-        """What `act` returns of the file system and of the URL's path in it."""
+        """The result of `act(file system, path of the URL in it)`, with retries."""
         for pause in (*(PATIENT if patient else PAUSES), None):
             try:
                 self._opened = self._opened or self._open()
@@ -165,7 +165,7 @@ class Remote:
         raise AssertionError
 
     def _open(self) -> tuple[Any, str]:
-        """Import what the protocol needs, and connect."""
+        """Import the protocol's package, and connect."""
         import fsspec
 
         try:
@@ -188,10 +188,10 @@ def _below(path: str, name: str) -> str:
 def _sizes(fs: Any, path: str) -> dict[str, int]:
     fs.invalidate_cache()
     try:
-        found = fs.ls(path, detail=True)
+        entries = fs.ls(path, detail=True)
     except FileNotFoundError:
         return {}
-    return {entry["name"].rpartition("/")[2]: entry["size"] for entry in found if entry["type"] == "file"}
+    return {entry["name"].rpartition("/")[2]: entry["size"] for entry in entries if entry["type"] == "file"}
 
 
 def _seen(entry: Mapping[str, Any]) -> Seen:
@@ -200,11 +200,11 @@ def _seen(entry: Mapping[str, Any]) -> Seen:
 
 
 def _real(error: Exception) -> Exception:
-    """To fsspec's HTTP a server that does not answer is a file that is not found."""
+    """The cause of an error: fsspec's HTTP reports a server that does not answer as a missing file."""
     below = error.__cause__
     return below if isinstance(error, FileNotFoundError) and isinstance(below, OSError) else error
 
 
 def _one_line(error: Exception) -> str:
-    said = (str(error).strip().splitlines() or [type(error).__name__])[0]
-    return "there is nothing" if isinstance(error, FileNotFoundError) and " " not in said else said
+    message = (str(error).strip().splitlines() or [type(error).__name__])[0]
+    return "there is nothing" if isinstance(error, FileNotFoundError) and " " not in message else message

@@ -21,17 +21,16 @@ if TYPE_CHECKING:
 
 
 PIECES = 36
-"""Tensors that one launch of a fused kernel takes. It gives every 65,536 numbers of one to a multiprocessor, and
-leaves most of a GPU idle with a small model: a captured step cuts what is small into so many."""
+"""Tensors in one launch of a fused kernel. The kernel gives every 65,536 numbers of a tensor to one multiprocessor,
+which leaves most of a GPU idle with a small model; a captured step cuts small tensors into so many pieces."""
 
 
 class Optimizer:
     """Parameter groups, each of one tensor with rates of its own, and their state by tensor.
 
-    It calls torch's fused kernels itself: the classes of torch.optim import torch's compiler when the first is made
-    (a second of every process) and spend more Python on a small group than its update takes. Groups whose rates are
-    the same at every step are updated together. On CUDA the learning rates lie on the device, where a captured step
-    finds them.
+    Not a torch.optim class: the first of those imports torch's compiler (a second per process), and they spend more
+    Python on a small group than its update takes. Groups whose rates are the same at every step are updated
+    together. On CUDA the learning rates are on the device, where a captured step reads them.
     """
 
     def __init__(self, groups: Sequence[dict[str, Any]], rule: UpdateRule) -> None:
@@ -50,30 +49,30 @@ class Optimizer:
         self._together = [([p for group in some for p in group["params"]], some[0]) for some in alike.values()]
 
     def set_rates(self, rates: Sequence[float]) -> None:
-        """Give every run its learning rate, of which a group's is its `scale`."""
-        found = [rates[group["run"]] * group["scale"] for group in self.param_groups]
+        """Set the learning rate of every run; a group's is its `scale` times that of its run."""
+        scaled = [rates[group["run"]] * group["scale"] for group in self.param_groups]
         if self._rates is not None:
-            self._rates.copy_(torch.tensor(found), non_blocking=True)
+            self._rates.copy_(torch.tensor(scaled), non_blocking=True)
             return
-        for group, rate in zip(self.param_groups, found, strict=True):
+        for group, rate in zip(self.param_groups, scaled, strict=True):
             group["lr"] = rate
 
     @torch.no_grad()
     def step(self, arrange: Arrange = list) -> None:
-        """Update every parameter from its gradient; `arrange` may cut what a kernel is given (`in_pieces`)."""
+        """Update every parameter from its gradient; `arrange` may cut the tensors into pieces (`in_pieces`)."""
         for params, group in self._together:
             states = [self._state_of(p, group) for p in params]
             self._rule.update(params, [p.grad for p in params], states, group, arrange)
             self._check(states, group)
 
     def _state_of(self, p: torch.Tensor, group: dict[str, Any]) -> dict[str, torch.Tensor]:
-        """The state of a parameter tensor, which is made when that is first updated."""
+        """The state of a parameter tensor, created at its first update."""
         if p not in self.state:
             self.state[p] = {tensor.name: _new(tensor, p) for tensor in self._rule.state_with(group)}
         return self.state[p]
 
     def _check(self, states: Sequence[dict[str, torch.Tensor]], group: dict[str, Any]) -> None:
-        """TypeError after the first update if the state is not what the rule declares: nothing would check it."""
+        """TypeError after the first update if the state is not as declared, so that checkpoints are complete."""
         if self._checked:
             return
         self._checked = True
@@ -92,7 +91,7 @@ def _new(tensor: StateTensor, p: torch.Tensor) -> torch.Tensor:
 
 
 def in_pieces(lists: list[Tensors]) -> list[Tensors]:
-    """Lists of tensors of the same lengths cut into PIECES; those without a length go along with each."""
+    """Lists of tensors of the same lengths, cut into about PIECES pieces; scalars are repeated for each piece."""
     first = lists[0]
     size = min(2**16, -(-sum(map(len, first)) // PIECES // 2048) * 2048)
     return [
@@ -106,10 +105,10 @@ def in_pieces(lists: list[Tensors]) -> list[Tensors]:
 
 
 def make_optimizer(specs: Sequence[RunSpec], rows: Sequence[torch.Tensor], slots: Sequence[Slot]) -> Optimizer:
-    """The optimiser of a stack: run k's row is groups of its own, one for each stretch of one learning rate.
+    """The optimiser of a stack: each run's row has its own groups, one for each stretch of one learning rate.
 
-    A group knows its `run` and its `scale`, the learning rate in units of the run's. Weight decay acts on all
-    parameters, biases and norms included, as in the paper's code.
+    A group has the number of its `run` and its `scale`, the learning rate in units of the run's. Weight decay acts on
+    all parameters, biases and norms included, as in the paper's code.
     """
     rule, groups = OPTIMIZERS.get(specs[0].optimizer), []
     for run, (spec, row) in enumerate(zip(specs, rows, strict=True)):
@@ -125,15 +124,15 @@ def make_optimizer(specs: Sequence[RunSpec], rows: Sequence[torch.Tensor], slots
 
 
 def _schedule(spec: RunSpec) -> tuple[Any, ...]:
-    """All that the learning rate of every step depends on."""
+    """What the learning rate of every step depends on."""
     return spec.lr, spec.schedule, spec.warmup, spec.cooldown, spec.steps
 
 
 class Update:
-    """What makes the next parameters of a step's gradients: clipping, then the optimiser at its rates.
+    """The update of a step: gradients are clipped, then the optimiser is called with the step's learning rates.
 
-    Where the gradients come by a CUDA graph this is one too, from the second step on: of a stack it is several
-    kernels a run, each shorter than its launch.
+    If the gradients come from a CUDA graph, this is one too from the second step on: a stack's update is several
+    kernels per run, each shorter than its launch.
     """
 
     def __init__(self, specs: Sequence[RunSpec], rows: Sequence[torch.Tensor], optimizer: Optimizer) -> None:
@@ -142,13 +141,13 @@ class Update:
         self._begun = False
 
     def __call__(self, step: int, engine: Engine) -> None:
-        """Update the parameters at a step (from 0), whose gradients came by `engine`."""
+        """Update the parameters at a step (from 0) whose gradients were computed by `engine`."""
         self._optimizer.set_rates([spec.lr * lr_factor(spec, step) for spec in self._specs])
         if engine == "graph" and self._begun and self._replay is None:
             self._replay = captured(lambda _: self._eager(in_pieces), ())
         if self._replay is None:
             self._eager()
-            self._begun = True  # it has made the optimiser's state, and loaded its kernels
+            self._begun = True  # the state exists, and kernels are loaded
         else:
             self._replay(())
 
@@ -158,7 +157,7 @@ class Update:
 
 
 def clip(specs: Sequence[RunSpec], rows: Sequence[torch.Tensor]) -> None:
-    """Scale the gradient of each run that asks for it to a norm of at most `spec.clip`, over all its parameters."""
+    """Scale the gradient of each run with `clip` to a norm of at most that, over all its parameters."""
     for spec, row in zip(specs, rows, strict=True):
         if spec.clip is not None:
             assert row.grad is not None
@@ -166,7 +165,7 @@ def clip(specs: Sequence[RunSpec], rows: Sequence[torch.Tensor]) -> None:
 
 
 def head_gain(spec: RunSpec) -> float:
-    """What multiplies the head's start values: muP's variance is 1 / fan_in^2 in place of 1 / fan_in."""
+    """The factor of the head's initial values: muP's variance is 1 / fan_in^2 instead of 1 / fan_in."""
     return math.sqrt(spec.base_width / spec.width) if spec.param == "mup" else 1.0
 
 
@@ -174,20 +173,20 @@ def _stretches(
     spec: RunSpec, rule: UpdateRule, slots: Sequence[Slot], end: int
 ) -> list[tuple[int, int, float, float]]:
     """(start, end, learning rate, weight decay) of the stretches of a row, the last two in units of the run's."""
-    found: list[tuple[int, int, float, float]] = []
+    stretches: list[tuple[int, int, float, float]] = []
     for slot in slots:
         if spec.trains == "head" and slot.group != "head":
             continue
         scale = rule.lr_scale(slot.role, spec.width / spec.base_width) if spec.param == "mup" else 1.0
         own = scale * {"embed": spec.lr_embed, "head": spec.lr_head}.get(slot.group, spec.lr_body)
         decay = 1 / scale if rule.decoupled_decay else 1.0  # the product with the learning rate stays
-        if found and found[-1][2:] == (own, decay):
-            found[-1] = (found[-1][0], end, own, decay)
+        if stretches and stretches[-1][2:] == (own, decay):
+            stretches[-1] = (stretches[-1][0], end, own, decay)
         else:
-            if found:
-                found[-1] = (found[-1][0], slot.start, *found[-1][2:])
-            found.append((slot.start, end, own, decay))
-    return found
+            if stretches:
+                stretches[-1] = (stretches[-1][0], slot.start, *stretches[-1][2:])
+            stretches.append((slot.start, end, own, decay))
+    return stretches
 
 
 def lr_factor(spec: RunSpec, step: int) -> float:

@@ -261,7 +261,7 @@ def test_where_checkpoints_cannot_be_seen_a_run_begins_again_and_says_so(
     _, url = stopped
     server.stop()
     assert numbers(go(RUN, url)) == undisturbed[0]
-    assert "what has begun begins again" in caplog.records[0].getMessage()
+    assert "runs start again from step 0" in caplog.records[0].getMessage()
     server.start()
     assert steps_of(server, place) == [LOOK, 2 * LOOK]
 

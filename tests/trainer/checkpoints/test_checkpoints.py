@@ -21,7 +21,7 @@ from hypothesis import strategies as st
 from tests.trainer.reference import forward, let_look, numbers, running, slots
 from trainer import RunSpec, cost, train
 from trainer.checkpoints import checkpoints
-from trainer.checkpoints.checkpoints import Checkpoints, State, kept_parameters, saved_steps
+from trainer.checkpoints.checkpoints import Checkpoints, State, kept_parameters, storage_of
 from trainer.data import datasets
 from trainer.data.batches import on_device
 from trainer.result import Resumed
@@ -149,7 +149,7 @@ def test_a_killed_process_loses_the_time_since_its_last_checkpoint_and_nothing_e
         let_look(process)
         os.kill(process.pid, signal.SIGKILL)
     run_id = json.loads(undisturbed.split("run_id=")[1].split(",")[0].replace("'", '"'))
-    assert saved_steps(tmp_path, run_id) == [2 * LOOK, LOOK]
+    assert storage_of(tmp_path).steps(run_id) == [2 * LOOK, LOOK]
     assert numbers(go(RUN, tmp_path)) == undisturbed
 
 
@@ -180,7 +180,7 @@ def test_the_checkpoint_before_is_kept_and_older_ones_go(tmp_path):
     run_id = stopped(tmp_path)
     two = [f"{run_id}/{step}.{kind}" for step in (3 * LOOK, 4 * LOOK) for kind in ("json", "safetensors")]
     assert files(tmp_path) == sorted(two)
-    assert saved_steps(tmp_path, run_id) == [4 * LOOK, 3 * LOOK]
+    assert storage_of(tmp_path).steps(run_id) == [4 * LOOK, 3 * LOOK]
 
 
 def newest_step(folder, run_id, caplog):
@@ -290,7 +290,7 @@ def test_a_full_disk_costs_a_warning_and_no_number(tmp_path, monkeypatch, caplog
     assert warnings
     assert all("No space left on device; training goes on" in warning for warning in warnings)
     assert files(tmp_path) == before  # the last good one is still there, and nothing half-written
-    assert saved_steps(tmp_path, run_id)[0] == 2 * LOOK
+    assert storage_of(tmp_path).steps(run_id)[0] == 2 * LOOK
     assert numbers(go(RUN, tmp_path)) == undisturbed
 
 

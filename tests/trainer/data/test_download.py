@@ -68,7 +68,7 @@ def test_a_copy_serves_while_the_server_is_gone_and_not_where_the_file_is(ftp, p
     ftp.stop()
     download.newest_copy.cache_clear()
     assert resolved(url).run_id == before.run_id
-    assert caplog.records[-1].getMessage().endswith("; the copy of it that is here is used")
+    assert caplog.records[-1].getMessage().endswith("; the existing copy is used")
     ftp.start()
     download.newest_copy.cache_clear()
     pictures.unlink()

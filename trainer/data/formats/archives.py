@@ -15,7 +15,7 @@ ARCHIVES = (".tar.gz", ".tgz", ".tar", ".zip")
 
 
 def names_in(source: Path) -> list[str]:
-    """Paths of all files inside a source, sorted. SpecError where it is no folder, tar or zip."""
+    """Paths of all files inside a source, sorted. SpecError if it is no folder, tar or zip."""
     import tarfile
 
     if source.is_dir():
@@ -41,5 +41,5 @@ def contents_of(source: Path, wanted: Container[str]) -> Iterator[tuple[str, byt
     else:
         with tarfile.open(source, "r|*") as tar:  # a stream: no seeking back in a compressed file
             for member in tar:
-                if member.name in wanted and (held := tar.extractfile(member)) is not None:
-                    yield member.name, held.read()
+                if member.name in wanted and (file := tar.extractfile(member)) is not None:
+                    yield member.name, file.read()

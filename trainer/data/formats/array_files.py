@@ -31,17 +31,17 @@ _ALLOWED = {
     ("numpy._core.multiarray", "_reconstruct"),
     ("_codecs", "encode"),
 }
-"""All that CIFAR's pickles need of Python; whatever else one asks for is refused."""
+"""The names that CIFAR's pickles import; all others are refused."""
 
 
 def reader_of(names: Sequence[str]) -> Callable[[Path], Read] | None:
-    """The reader of what a folder or archive with these files holds, None where they are images in folders."""
-    found: dict[str, str] = {}
+    """The reader for a folder or archive with these files, None if they are images in class folders."""
+    paths: dict[str, str] = {}
     for name in names:
-        found.setdefault(PurePosixPath(name).name.removesuffix(".gz").replace(".idx", "-idx"), name)
+        paths.setdefault(PurePosixPath(name).name.removesuffix(".gz").replace(".idx", "-idx"), name)
     for wanted, read in _READERS:
-        if found.keys() >= set(wanted):
-            picked = [found[name] for name in wanted]
+        if paths.keys() >= set(wanted):
+            picked = [paths[name] for name in wanted]
             return lambda source, read=read, picked=picked: read(source, picked)  # type: ignore[misc]
     return None
 
@@ -104,11 +104,11 @@ class _Unpickler(pickle.Unpickler):
 
 def _from_cifar(source: Path, names: list[str]) -> Read:
     """CIFAR-10's or CIFAR-100's "python version"; the last file is the test split."""
-    held = dict(contents_of(source, names))
+    contents = dict(contents_of(source, names))
     pictures, labels = [], []
     for name in names:
         try:
-            batch = _Unpickler(io.BytesIO(held[name]), encoding="bytes").load()
+            batch = _Unpickler(io.BytesIO(contents[name]), encoding="bytes").load()
             pictures.append(np.asarray(batch[b"data"], np.uint8).reshape(-1, 3, 32, 32).transpose(0, 2, 3, 1))
             labels.append(np.array(batch[b"fine_labels" if b"fine_labels" in batch else b"labels"], np.int64))
         except (pickle.UnpicklingError, EOFError, KeyError, TypeError, ValueError) as error:
@@ -118,8 +118,8 @@ def _from_cifar(source: Path, names: list[str]) -> Read:
 
 def _from_idx(source: Path, names: list[str]) -> Read:
     """MNIST's four files: training images and labels, test images and labels."""
-    held = dict(contents_of(source, names))
-    x_train, y_train, x_test, y_test = (_idx(source, name, held[name]) for name in names)
+    contents = dict(contents_of(source, names))
+    x_train, y_train, x_test, y_test = (_idx(source, name, contents[name]) for name in names)
     _check_rows(str(source), "path", x_train, y_train, x_test, y_test)
     labels = np.concatenate([y_train, y_test]).astype(np.int64)
     return np.concatenate([x_train, x_test])[..., None], labels, len(x_train)
@@ -138,8 +138,8 @@ def _idx(source: Path, name: str, content: bytes) -> np.ndarray:
 
 def _from_stl10(source: Path, names: list[str]) -> Read:
     """STL-10's labelled splits; its pictures are stored column by column, its labels count from 1."""
-    held = dict(contents_of(source, names))
-    bytes_of = [np.frombuffer(held[name], np.uint8) for name in names]
+    contents = dict(contents_of(source, names))
+    bytes_of = [np.frombuffer(contents[name], np.uint8) for name in names]
     if any(x.size != y.size * 3 * 96 * 96 for x, y in (bytes_of[:2], bytes_of[2:])):
         raise SpecError("path", f"{source}: {names[0]} or {names[2]} was cut short")
     x_train, y_train, x_test, y_test = bytes_of

@@ -55,7 +55,7 @@ def open_betons(source: Path, names: Sequence[str], side: int | None) -> tuple[B
         sizes = {size for _, sizes in opened for size in sizes}
         if side is None:
             if len(sizes) != 1 or len(set(*sizes)) != 1:
-                raise SpecError("resolution", f"{source}: images differ in size or are not square; say one")
+                raise SpecError("resolution", f"{source}: images differ in size or are not square; set one")
             side = next(iter(sizes))[0]
         readers = [reader for reader, _ in opened]
         images = Betons(ffcv, readers, side, scaled=sizes != {(side, side)})
@@ -110,11 +110,11 @@ class Betons:
         images = np.empty((len(rows), *self.shape[1:]), np.uint8)
         file = np.searchsorted(self._ends, rows, side="right")
         with self._one_at_a_time:
-            for number, held in enumerate(self._files):
+            for number, source in enumerate(self._files):
                 mine = np.flatnonzero(file == number)
                 for begin in range(0, len(mine), _BATCH):
                     part = mine[begin : begin + _BATCH]
-                    images[part] = held.decode(rows[part] - (self._ends[number] - held.count), images.shape[1:])
+                    images[part] = source.decode(rows[part] - (self._ends[number] - source.count), images.shape[1:])
         return images
 
 
@@ -139,8 +139,8 @@ class _File:
         if self._room is not None:
             out = out, np.empty((len(rows), *map(int, self._room)), np.uint8)
         with self._context as context:
-            found: np.ndarray = self._decode(rows.astype(np.int64), out, self._metadata, context.state)
-        return found
+            images: np.ndarray = self._decode(rows.astype(np.int64), out, self._metadata, context.state)
+        return images
 
 
 def write_betons(
@@ -157,7 +157,7 @@ def write_betons(
         )
     images = np.broadcast_to(inputs, (*inputs.shape[:3], 3))
     folder.mkdir(parents=True, exist_ok=True)
-    made = []
+    paths = []
     with _ffcv() as ffcv:
         for name, rows in (("train", range(train)), ("test", range(train, len(labels)))):
             path, aside = folder / f"{name}.beton", folder / f"{name}.beton.{os.getpid()}.part"
@@ -169,12 +169,12 @@ def write_betons(
                 aside.replace(path)
             finally:
                 aside.unlink(missing_ok=True)
-            made.append(path)
-    return made
+            paths.append(path)
+    return paths
 
 
 class _Rows:
-    """What DatasetWriter asks of a data set."""
+    """The data set interface of FFCV's DatasetWriter."""
 
     def __init__(self, images: np.ndarray, labels: np.ndarray, rows: range) -> None:
         self._images, self._labels, self._rows = images, labels, rows
@@ -188,8 +188,8 @@ class _Rows:
 
 @contextlib.contextmanager
 def _ffcv() -> Iterator[Any]:
-    """FFCV, which changes torch's number of threads, and gives them back."""
-    torch = sys.modules.get("torch")  # FFCV imports it; whoever has not yet has no threads to get back
+    """FFCV, imported without its change of torch's number of threads."""
+    torch = sys.modules.get("torch")  # None: not imported yet, so there is no number to restore
     threads = torch.get_num_threads() if torch else None
     try:
         import ffcv
@@ -210,26 +210,26 @@ def _ffcv() -> Iterator[Any]:
 
 
 def _chosen(source: Path, names: Sequence[str], words: tuple[str, ...], side: int | None) -> str:
-    found = [name for name in betons_in(names) if any(word in PurePosixPath(name).stem.lower() for word in words)]
-    if len(found) > 1 and side is not None:
-        found = [name for name in found if re.search(rf"(^|\D){side}$", PurePosixPath(name).stem)] or found
-    if len(found) != 1:
-        said = f"{len(found)} of them: {', '.join(found)}" if found else "none"
+    files = [name for name in betons_in(names) if any(word in PurePosixPath(name).stem.lower() for word in words)]
+    if len(files) > 1 and side is not None:
+        files = [name for name in files if re.search(rf"(^|\D){side}$", PurePosixPath(name).stem)] or files
+    if len(files) != 1:
+        number = f"{len(files)} of them: {', '.join(files)}" if files else "none"
         raise SpecError(
-            "path", f"{source} needs one .beton file with {' or '.join(words)} in its name; found {said}"
+            "path", f"{source} needs one .beton file with {' or '.join(words)} in its name; found {number}"
         )
-    return found[0]
+    return files[0]
 
 
 def _open(ffcv: Any, file: Path) -> tuple[Any, set[tuple[int, int]]]:
-    """A file's reader and the sizes of its images; what FFCV makes of a damaged file is many things."""
+    """A file's reader and the sizes of its images; SpecError if the file is damaged."""
     try:
         reader = ffcv.reader.Reader(str(file))
         image, _ = _fields(reader)
         sizes = np.unique(np.stack([reader.metadata[image][side] for side in ("height", "width")], 1), axis=0)
     except SpecError:
         raise
-    except Exception as error:
+    except Exception as error:  # FFCV raises many kinds
         raise SpecError("path", f"{file} is no .beton file, or was cut short ({type(error).__name__})") from error
     return reader, {(int(h), int(w)) for h, w in sizes}
 

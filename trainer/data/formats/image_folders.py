@@ -28,7 +28,7 @@ log = logging.getLogger("isoflop")
 SUFFIXES = (".jpg", ".jpeg", ".png", ".bmp", ".gif", ".ppm", ".pgm", ".tif", ".tiff", ".webp")
 TRAIN, TEST = ("train", "training"), ("test", "val", "valid", "validation")
 _CHUNK = 256
-_SAID_EVERY = 10.0
+_LOG_EVERY = 10.0  # seconds
 
 
 class Row(NamedTuple):
@@ -42,9 +42,9 @@ class Row(NamedTuple):
 def arrange(source: Path, names: Sequence[str]) -> tuple[list[Row], list[str]]:
     """Every image's row, training first; and the classes, sorted.
 
-    Where folders above the classes say train and test (or end so: `imagenet21k_train`), they decide. Where the
-    classes stand alone, every fifth image of a class is for testing. Tiny ImageNet's `images` folders and its list
-    of validation labels are understood.
+    Folders above the classes named train and test (or ending so, as `imagenet21k_train`) decide the split. Without
+    them every fifth image of a class is for testing. Tiny ImageNet's `images` folders and list of validation labels
+    are understood.
     """
     pictures = sorted(name for name in names if name.lower().endswith(SUFFIXES))
     if not pictures:
@@ -58,7 +58,7 @@ def arrange(source: Path, names: Sequence[str]) -> tuple[list[Row], list[str]]:
         pictures = [name for name in pictures if "test" not in parts[name][-3:-1]]  # Tiny ImageNet's has no labels
         parts = {name: _tiny(parts[name], listed) for name in pictures}
     if short := [name for name in pictures if len(parts[name]) < 2]:
-        raise SpecError("path", f"{source}: {short[0]} stands in no class folder; layout train/<class>/<image>")
+        raise SpecError("path", f"{source}: {short[0]} is in no class folder; expected train/<class>/<image>")
     above = {name: p[-3].lower().split("_")[-1] if len(p) > 2 else "" for name, p in parts.items()}
     if any(word in TRAIN for word in above.values()):
         rows = [Row(n, parts[n][-2], above[n] in TRAIN) for n in pictures if above[n] in TRAIN + TEST]
@@ -95,8 +95,8 @@ def _tiny(parts: tuple[str, ...], listed: dict[str, str]) -> tuple[str, ...]:
 def decode(source: Path, rows: Sequence[Row], side: int | None, out: Path) -> np.ndarray:
     """Pixels [n, side, side, C] uint8 of the rows, memory-mapped from the flat .npy file `out`, which it writes.
 
-    Files are decoded by as many threads as there are cores. SpecError names the file that cannot be decoded, or
-    that is of another size where no side is given.
+    Files are decoded by one thread per core. Raises SpecError naming the file that cannot be decoded, or whose size
+    differs if no side is given.
     """
     wanted = {row.name: number for number, row in enumerate(rows)}
     contents = contents_of(source, wanted)
@@ -105,7 +105,7 @@ def decode(source: Path, rows: Sequence[Row], side: int | None, out: Path) -> np
     flat = np.lib.format.open_memmap(out, "w+", np.uint8, (len(rows), first.size))
     inputs = flat.reshape(len(rows), *first.shape)
     inputs[wanted[first_name]] = first
-    done, said = 1, time.monotonic()
+    done, logged = 1, time.monotonic()
 
     def one(item: tuple[str, bytes]) -> None:
         inputs[wanted[item[0]]] = pixels(*item, side, first.shape)
@@ -114,9 +114,9 @@ def decode(source: Path, rows: Sequence[Row], side: int | None, out: Path) -> np
         for chunk in _chunks(contents):
             list(pool.map(one, chunk))
             done += len(chunk)
-            if time.monotonic() - said > _SAID_EVERY:
+            if time.monotonic() - logged > _LOG_EVERY:
                 log.info("decoded %s of %s images", f"{done:,}", f"{len(rows):,}")
-                said = time.monotonic()
+                logged = time.monotonic()
     flat.flush()
     return inputs
 
@@ -140,7 +140,7 @@ def pixels(name: str, content: bytes, side: int | None, like: tuple[int, ...] | 
         image = image.resize((side, side), Image.Resampling.BILINEAR)
     if image.size != ((like[1], like[0]) if like else (image.height, image.height)):
         size = f"{image.width} x {image.height}"
-        raise SpecError("resolution", f"images differ in size or are not square ({name} is {size}); say one")
+        raise SpecError("resolution", f"images differ in size or are not square ({name} is {size}); set one")
     values = np.asarray(image)
     return values[..., None] if grey else values
 
@@ -171,8 +171,8 @@ def real_labels(source: Path, rows: Sequence[Row]) -> np.ndarray | None:
         raise SpecError("path", f"{file} is no list of lists of class numbers: {error}") from error
     real = np.full((len(rows), max(map(len, listed), default=1) or 1), -1, np.int64)
     for number, row in enumerate(rows):
-        found = re.search(r"val_(\d+)\.", row.name)
-        if found and not row.train and 0 < int(found[1]) <= len(listed):
-            labels = listed[int(found[1]) - 1]
+        match = re.search(r"val_(\d+)\.", row.name)
+        if match and not row.train and 0 < int(match[1]) <= len(listed):
+            labels = listed[int(match[1]) - 1]
             real[number, : len(labels)] = labels
     return real

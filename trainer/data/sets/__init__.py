@@ -1,1 +1,1 @@
-"""Data sets that code makes, one a file. Read `zipf.py` first."""
+"""Data sets that code makes, one a file. Read `digits.py` first; to add one, see `trainer.data`."""
