@@ -107,7 +107,7 @@ def in_pieces(lists: list[Tensors]) -> list[Tensors]:
 def make_optimizer(specs: Sequence[RunSpec], rows: Sequence[torch.Tensor], slots: Sequence[Slot]) -> Optimizer:
     """The optimiser of a stack: each run's row has its own groups, one for each stretch of one learning rate.
 
-    A group has the number of its `run` and its `scale`, the learning rate in units of the run's. Weight decay acts on
+    A group has its `run`'s number and its `scale`, the learning rate in units of the run's. Weight decay acts on
     all parameters, biases and norms included, as in the paper's code.
     """
     rule, groups = OPTIMIZERS.get(specs[0].optimizer), []
