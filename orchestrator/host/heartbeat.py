@@ -11,15 +11,15 @@ from typing import NamedTuple
 from trainer.host.limits import memory
 
 STILL, STEPS = 60.0, 20
-"""Seconds, and median steps, whichever is longer, after which a worker that makes no step is killed."""
+"""A worker is killed after this many seconds, or median steps if that is longer, without a step."""
 LOADING = 1800.0
-"""Seconds that a stack may take to its first step: a data set may be decoded before it."""
+"""Seconds that a stack may take to its first step, since a data set may have to be decoded."""
 LOW = 0.06
-"""Share of a machine's memory that is to stay available; Ray itself kills at 0.05."""
+"""Share of a machine's memory below which a worker is ended; Ray itself kills at 0.05."""
 
 
 class Heartbeat(NamedTuple):
-    """A worker's answer: seconds since its last sign of life, the median step, the share of memory available.
+    """Seconds since a worker's last step, seconds of its median step, the share of memory available.
 
     `median` is None before the second step of a stack.
     """
@@ -29,28 +29,28 @@ class Heartbeat(NamedTuple):
     available: float
 
     def limit(self, still: float = STILL) -> float:
-        """Seconds that it may go on without a step."""
+        """Return the seconds that it may go without a step, at least `still`."""
         return LOADING if self.median is None else max(still, STEPS * self.median)
 
 
 class StepTimes:
-    """What a stack in training calls after every step and every forward pass of an evaluation."""
+    """Times of the steps of a stack in training, and of the forward passes of its evaluations."""
 
     def __init__(self) -> None:
         self._times: deque[float] = deque(maxlen=41)
         self._began = time.monotonic()
 
     def begin(self) -> None:
-        """A new stack begins."""
+        """Forget the times of the stack before."""
         self._times.clear()
         self._began = time.monotonic()
 
     def __call__(self) -> None:
-        """A step has been made."""
+        """Note that a step was made."""
         self._times.append(time.monotonic())
 
     def heartbeat(self) -> Heartbeat:
-        """How it stands; safe from another thread."""
+        """Return the heartbeat of now; safe from another thread."""
         times = self._times.copy()
         steps = [after - before for before, after in pairwise(times)]
         last = times[-1] if times else self._began
@@ -58,9 +58,9 @@ class StepTimes:
 
 
 def available() -> tuple[float, int]:
-    """Memory that is still to be had, as a share and in bytes; (1, 0) where Linux does not tell.
+    """Return the memory available, as a share and in bytes; (1, 0) where Linux does not tell.
 
-    The least of the machine and of every container around: whichever runs out first kills.
+    It is the least of the machine and of every container around, since whichever runs out first kills.
     """
     levels = memory()
     share = min((level.available / level.total for level in levels), default=1.0)

@@ -16,7 +16,7 @@ _WATCHED = (signal.SIGINT, signal.SIGTERM)
 
 
 class Interrupts:
-    """How often SIGINT or SIGTERM came while it watched, and when last; at the first it calls `first`."""
+    """Counts SIGINT and SIGTERM while it watches, and knows when the last came; calls `first` at the first."""
 
     def __init__(self, clock: Callable[[], float], first: Callable[[], None]) -> None:
         self._clock, self._first = clock, first
@@ -24,10 +24,10 @@ class Interrupts:
 
     @contextmanager
     def watched(self) -> Iterator[None]:
-        """Watch. The second signal raises KeyboardInterrupt.
+        """Watch for signals; the second raises KeyboardInterrupt.
 
         Python runs a handler between two of its own instructions, once for all signals that came during a long
-        call: the system counts them, in a pipe.
+        call. Hence they are counted in a pipe that the system writes to.
         """
         arrivals, written = os.pipe()
         os.set_blocking(arrivals, False)
@@ -37,11 +37,11 @@ class Interrupts:
             before = signal.set_wakeup_fd(written, warn_on_full_buffer=False)
         except ValueError:  # not the main thread: signals are somebody else's
             before = None
-        held = {} if before is None else {number: signal.signal(number, came) for number in _WATCHED}
+        handlers = {} if before is None else {number: signal.signal(number, came) for number in _WATCHED}
         try:
             yield
         finally:
-            for number, handler in held.items():
+            for number, handler in handlers.items():
                 signal.signal(number, handler)
             if before is not None:
                 signal.set_wakeup_fd(before)
@@ -62,5 +62,5 @@ class Interrupts:
 
     @property
     def seconds(self) -> float:
-        """Seconds since the last."""
+        """Seconds since the last signal."""
         return self._clock() - self.at

@@ -13,7 +13,7 @@ _STATE, _STARTED = 0, 19  # fields of /proc/<pid>/stat after the name
 
 
 class Process(NamedTuple):
-    """A process of some machine. A number is used again; with its start (clock ticks since boot) it is not."""
+    """A process of some machine. Its number may be reused, but not with `started` (clock ticks since boot)."""
 
     host: str
     boot_id: str
@@ -21,11 +21,11 @@ class Process(NamedTuple):
     started: int
 
     def alive(self) -> bool:
-        """Whether it runs on this machine."""
+        """Return whether it runs on this machine."""
         return self[:2] == _here() and _started(self.pid) == self.started
 
     def kill(self, timeout: float = 1.0) -> bool:
-        """End it now, if it runs here and is not this process; True once it is gone, which takes milliseconds."""
+        """Kill it, if it runs here and is not this process; returns whether it is gone within `timeout` seconds."""
         if self.pid == os.getpid() or not self.alive():
             return False
         try:
@@ -41,7 +41,7 @@ class Process(NamedTuple):
 
 
 def this_process() -> Process:
-    """The process that asks."""
+    """Return the calling process."""
     return Process(*_here(), os.getpid(), _started(os.getpid()) or 0)
 
 

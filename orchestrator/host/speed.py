@@ -21,12 +21,13 @@ if TYPE_CHECKING:
     from trainer.spec import Device, Precision
 
 SLOTS_PER_GPU, MOST_SLOTS_PER_GPU = 4, 8
-"""Slots where nothing was measured, and where they stop to grow (slots_that_pay)."""
+"""Slots of a GPU where nothing was measured, and the most that are tried (slots_that_pay)."""
 MOST = 64
-"""Runs in a stack: beyond it nothing was gained in any measurement (benchmarks/bench_stacks.py)."""
+"""Most runs in a stack: no measurement gained from more (benchmarks/bench_stacks.py)."""
 GROWTH = 1.1
-"""Aggregate FLOP/s that twice the slots must reach, in units of what there was."""
+"""Factor by which twice the slots must raise the aggregate FLOP/s."""
 NEARLY = 1.1
+"""A stack's size is the smallest whose cost per run is within this factor of the best."""
 
 
 @dataclass(frozen=True)
@@ -50,17 +51,17 @@ class Speed:
     def _step_seconds(self, run: RunSpec, runs: int) -> float:
         """Seconds of one step of a stack of `runs` runs of this shape."""
         costs = self.layer, self.value, self.weight, self.flop * self.flop_share.get(run.precision, 1.0)
-        return sum(price * count for price, count in zip(costs, _step(run, runs), strict=True))
+        return sum(price * count for price, count in zip(costs, step_counts(run, runs), strict=True))
 
     def seconds(self, stack: Sequence[RunSpec]) -> float:
-        """Seconds of training one stack to its end, what its runs share once, evaluation left out."""
+        """Return the seconds of training a stack, without evaluation; what its runs share counts once."""
         return sum(
             ((segment.runs[0].steps or 0) - segment.begin) * self._step_seconds(segment.runs[0], len(segment.runs))
             for segment in segments(stack)
         )
 
     def stack_size(self, run: RunSpec, wanted: int) -> int:
-        """How many runs of this shape to train as one stack, at most `wanted` or MOST, or a power of two.
+        """Return how many runs of this shape to train as one stack: `wanted`, MOST or a power of two.
 
         The smallest with which a run costs at most NEARLY of what it costs in the best, so that stacks are no
         larger than they gain by; 1 where even the best gains less than that.
@@ -75,15 +76,15 @@ class Speed:
 
     @property
     def flops_per_second(self) -> float:
-        """FLOP/s of a model so wide that nothing else counts."""
+        """FLOP/s of a model so wide that its products take all the time."""
         return 1 / self.flop if self.flop else float("inf")
 
 
 TYPICAL = Speed("cpu", layer=4e-4, value=6e-9, weight=8e-9, flop=2e-11, spread=1.0)
-"""Proportions of a step's costs where this machine has not been measured: to share out time, not to quote it."""
+"""Proportions of a step's costs for a machine that was not measured: good for ratios of times, not for times."""
 
 
-def _step(spec: RunSpec, runs: int) -> tuple[float, float, float, float]:
+def step_counts(spec: RunSpec, runs: int) -> tuple[float, float, float, float]:
     """What one step of a stack does: layers, activations, parameters, FLOPs."""
     shape = cost.shape_of(spec)
     price, examples = cost.costs(shape), float(runs * spec.batch_size)
@@ -104,9 +105,9 @@ def measure(device: Device = "auto") -> Speed:
     threads = torch.get_num_threads()
     torch.set_num_threads(1)
     try:
-        timed = [_timed(probe, device) for probe in probes]
+        timed = [time_step(probe, device) for probe in probes]
         wide = max(range(len(probes)), key=lambda i: timed[i][0][-1])
-        others = {other: _timed(probes[wide], device, other)[1] for other in _PRECISIONS.get(where.type, ())}
+        others = {other: time_step(probes[wide], device, other)[1] for other in _PRECISIONS.get(where.type, ())}
     finally:
         torch.set_num_threads(threads)
     design, seconds = np.array([row for row, _ in timed]), np.array([step for _, step in timed])
@@ -120,7 +121,9 @@ def measure(device: Device = "auto") -> Speed:
     return Speed(device_name(where), layer, value, weight, flop, float(np.abs(left).max()), shares)
 
 
-def _timed(probe: Sequence[int], device: Device, precision: Precision = "fp32") -> tuple[tuple[float, ...], float]:
+def time_step(
+    probe: Sequence[int], device: Device, precision: Precision = "fp32"
+) -> tuple[tuple[float, ...], float]:
     """What a step of a stack does, and its seconds from the fifth step on: by then all is warm, and captured."""
     from trainer.data.datasets import describe, resolve
     from trainer.training.loop import pick_device, train
@@ -132,7 +135,7 @@ def _timed(probe: Sequence[int], device: Device, precision: Precision = "fp32") 
     begun = [next(record for record in result.history if record.step >= _WARM) for result in results]
     last = [result.history[-1] for result in results]
     seconds = sum(end.seconds - begin.seconds for begin, end in zip(begun, last, strict=True))
-    return _step(resolve(spec, describe(spec)), runs), seconds / (last[0].step - begun[0].step)
+    return step_counts(resolve(spec, describe(spec)), runs), seconds / (last[0].step - begun[0].step)
 
 
 _WARM = 5
@@ -149,36 +152,36 @@ _GPU_PROBES = [
 
 
 def slots_that_pay(rate: Callable[[int], float], most: int) -> int:
-    """The number of slots of a device: doubled while that makes the aggregate FLOP/s, `rate(slots)`, grow."""
+    """Return the number of slots of a device: doubled while the aggregate FLOP/s, `rate(slots)`, grow by GROWTH."""
     slots, best = 1, rate(1)
     while slots < most:
         more = min(most, 2 * slots)
-        found = rate(more)
-        if found < GROWTH * best:
+        flops = rate(more)
+        if flops < GROWTH * best:
             break
-        slots, best = more, found
+        slots, best = more, flops
     return slots
 
 
 def known_speed() -> Speed | None:
-    """The speed measured on this machine before, or None."""
+    """Return the speed that was measured on this machine, None where none was."""
     try:
-        held: dict[str, Any] = json.loads(_file().read_text())
-        return Speed(**held[_machine()])
+        speeds: dict[str, Any] = json.loads(_file().read_text())
+        return Speed(**speeds[_machine()])
     except (OSError, ValueError, KeyError, TypeError):
         return None
 
 
 def keep(speed: Speed) -> None:
-    """Remember a measured speed of this machine."""
+    """Save a measured speed of this machine in the cache."""
     file = _file()
     try:
-        held = json.loads(file.read_text())
+        speeds = json.loads(file.read_text())
     except (OSError, ValueError):
-        held = {}
+        speeds = {}
     file.parent.mkdir(parents=True, exist_ok=True)
     aside = file.with_suffix(f".{os.getpid()}")
-    aside.write_text(json.dumps({**held, _machine(): asdict(speed)}, indent=1))
+    aside.write_text(json.dumps({**speeds, _machine(): asdict(speed)}, indent=1))
     aside.replace(file)
 
 

@@ -12,14 +12,14 @@ from typing import Any, NamedTuple
 
 
 class Usage(NamedTuple):
-    """Of one stack: its worker's peak of bytes (on a GPU: what torch held), and the GPU's joules where known."""
+    """Of one stack: its worker's peak memory in bytes (on a GPU: what torch held), the GPU's joules where known."""
 
     peak_memory: int | None = None
     energy: float | None = None
 
 
 class UsageMeter:
-    """Reads what was used since it was made. Energy is of the whole GPU, whoever shares it."""
+    """Measures usage from its construction on. Energy is that of the whole GPU, whoever shares it."""
 
     def __init__(self) -> None:
         import torch
@@ -34,7 +34,7 @@ class UsageMeter:
         self._began = self._joules()
 
     def read(self) -> Usage:
-        """What was used so far."""
+        """Return the usage so far."""
         now = self._joules()
         energy = None if now is None or self._began is None else now - self._began
         return Usage(self._torch.cuda.max_memory_reserved() if self._gpu else peak_resident(), energy)
@@ -48,7 +48,7 @@ class UsageMeter:
 
 
 def joules() -> float:
-    """Energy that this process's GPU has used since its driver was loaded; raises where that is not to be had."""
+    """Return the joules that this process's GPU has used since its driver was loaded; raises where unavailable."""
     import pynvml
     import torch
 
@@ -58,10 +58,10 @@ def joules() -> float:
 
 
 def peak_resident() -> int | None:
-    """The largest resident set of this process, bytes."""
+    """Return the largest resident set of this process in bytes, None where Linux does not tell."""
     try:
         status = Path("/proc/self/status").read_text()
     except OSError:
         return None
-    found = [line.split()[1] for line in status.splitlines() if line.startswith("VmHWM:")]
-    return int(found[0]) * 1024 if found else None
+    peaks = [line.split()[1] for line in status.splitlines() if line.startswith("VmHWM:")]
+    return int(peaks[0]) * 1024 if peaks else None

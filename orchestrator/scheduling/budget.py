@@ -23,7 +23,7 @@ HOUR = 3600.0
 
 @dataclass
 class Account:
-    """What a sweep may spend, has spent and has set aside: FLOPs, seconds in training, seconds of whole GPUs."""
+    """A sweep's limits, and what is spent and reserved: FLOPs, seconds in training, seconds of whole GPUs."""
 
     limits: Limits
     charged: float = 0.0
@@ -33,12 +33,12 @@ class Account:
 
     @property
     def left(self) -> float:
-        """FLOPs that nobody has spent or set aside."""
+        """FLOPs that are neither spent nor reserved."""
         most = self.limits.total_flops
         return float("inf") if most is None else most - self.charged - sum(self.reserved.values())
 
     def out_of_time(self) -> str | None:
-        """Which limit on time is reached, if any."""
+        """Return which limit on time is reached, if any."""
         hours, gpu_hours = self.limits.hours, self.limits.gpu_hours
         if hours is not None and self.seconds >= hours * HOUR:
             return f"limits.hours {hours:g} reached"
@@ -48,7 +48,7 @@ class Account:
 
 
 class Budget:
-    """The accounts of the sweeps that a coordinator drains."""
+    """The accounts of the sweeps that a coordinator trains."""
 
     def __init__(self, clock: Callable[[], float]) -> None:
         self._clock, self._now = clock, clock()
@@ -56,9 +56,9 @@ class Budget:
         self._owners: Mapping[str, Sequence[str]] = {}
 
     def open(self, rows: Iterable[Mapping[str, Any]], owners: Mapping[str, Sequence[str]]) -> None:
-        """Open the accounts of sweeps (rows of `Table.sweeps`) whose runs have these owners.
+        """Open the accounts of sweeps (rows of `Table.sweeps`); `owners` are the sweeps of each run.
 
-        An account that is open keeps its figures, with the limits that the row says.
+        An account that is open keeps its figures and takes the limits of the row.
         """
         self._owners = owners
         for row in rows:
@@ -67,11 +67,11 @@ class Budget:
             self._accounts.setdefault(row["sweep"], fresh).limits = limits
 
     def affordable(self, stack: Sequence[RunSpec]) -> tuple[list[RunSpec], str]:
-        """What of a stack all its sweeps still pay for, shorter runs first, and why the rest must wait."""
+        """Return the runs of a stack that their sweeps can pay for, shorter ones first, and why the others wait."""
         price, reason = charged_flops(stack), ""
         kept: list[RunSpec] = []
         left = {name: account.left for name, account in self._of(stack).items()}
-        late = [said for account in self._of(stack).values() if (said := account.out_of_time())]
+        late = [limit for account in self._of(stack).values() if (limit := account.out_of_time())]
         if late:
             return [], late[0]
         for run in sorted(stack, key=lambda run: run.steps or 0):
@@ -89,13 +89,13 @@ class Budget:
         return {name: self._accounts[name] for run in stack for name in self._owners.get(run.run_id, ())}
 
     def reserve(self, prices: Mapping[str, int]) -> None:
-        """Set FLOPs aside for runs that are claimed."""
+        """Reserve FLOPs for runs that are claimed."""
         for run_id, price in prices.items():
             for name in self._owners.get(run_id, ()):
                 self._accounts[name].reserved[run_id] = price
 
     def settle(self, run_id: str, spent: float) -> bool:
-        """Charge what an attempt has spent; True where less than was set aside, so that others may have it."""
+        """Charge what an attempt has spent; returns whether a limited sweep got part of its reservation back."""
         back = False
         for name in self._owners.get(run_id, ()):
             account = self._accounts[name]
@@ -116,12 +116,12 @@ class Budget:
             self._accounts[name].gpu_seconds += passed
 
     def seconds(self) -> dict[str, float]:
-        """By sweep, wall seconds in which it had runs in training, by all its coordinators."""
+        """Return the wall seconds in which each sweep had runs in training, by all its coordinators."""
         return {name: account.seconds for name, account in self._accounts.items()}
 
 
 def remedy(row: Mapping[str, Any]) -> str | None:
-    """What would unblock a sweep's blocked runs, from its row of `Table.sweeps`; None where none are blocked."""
+    """Return what would unblock a sweep's runs, from its row of `Table.sweeps`; None where none are blocked."""
     if not row["blocked"]:
         return None
     limits, wanted = Limits(**(row["limits"] or {})), []
@@ -132,5 +132,7 @@ def remedy(row: Mapping[str, Any]) -> str | None:
         most = getattr(limits, name)
         if most is not None and spent >= most * HOUR:
             wanted.append(f"limits.{name} above {spent / HOUR:.3g} (now {most:g})")
-    how = f"raise {' and '.join(wanted)} in the file" if wanted else "the limits allow them again"
-    return f"{row['blocked']} runs of {row['sweep']} are blocked: {how}, then `isoflop run` or `queue add` it again"
+    cure = f"raise {' and '.join(wanted)} in the file" if wanted else "the limits allow them again"
+    return (
+        f"{row['blocked']} runs of {row['sweep']} are blocked: {cure}, then `isoflop run` or `queue add` it again"
+    )

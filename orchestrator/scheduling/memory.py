@@ -21,28 +21,28 @@ if TYPE_CHECKING:
     from trainer.spec import RunSpec
 
 MARGIN = 1.5
-"""The closed form's promise: peaks stay within this factor of it (trainer.cost.memory_bytes)."""
+"""Factor of the closed form that peaks stay within (trainer.cost.memory_bytes)."""
 CONTEXT = 600 * 2**20
-"""Bytes of a process before it trains, its libraries and their work space, until a peak was measured."""
+"""Bytes of a process before it trains (libraries and their work space), until a peak is measured."""
 CUDA = 900 * 2**20
 """Bytes that CUDA takes of a GPU for a process and that are in no peak: its context, the code of kernels, graphs.
 They were 730 to 820 MiB on an H100 (benchmarks/bench_gpu.py)."""
 ENOUGH, SURE = 5, 1.05
-"""Peaks after which what they say replaces the promise, and what is added to the largest of them."""
+"""Number of peaks after which the largest measured ratio replaces MARGIN, and the factor added to it."""
 TELLING = 64 * 2**20
-"""Bytes by closed form from which on a peak tells something of the model and not of the process around it."""
+"""Bytes by closed form from which on a peak measures the model and not the process around it."""
 SHARE = 0.9
-"""Share of a place's memory that is given away."""
+"""Share of a place's memory that stacks may use."""
 AGAIN = 1.5
-"""What a run that ran out of memory is estimated at when it is tried again, in units of the estimate before."""
+"""Factor on the estimate of a run that is tried again after it ran out of memory."""
 PARTS = 4
-"""A run that ran out of memory alone goes on with a micro-batch so many times smaller."""
+"""Factor by which the micro-batch of a run that ran out of memory alone is made smaller."""
 _CHUNK = 1024  # trainer.evaluate.CHUNK, which imports torch
 
 
 @dataclass(frozen=True)
 class Learned:
-    """What peaks on one kind of device taught: bytes of a process, the largest of `n` ratios to the closed form."""
+    """Measurements on one kind of device: bytes of a process, the largest of `n` ratios of peak to closed form."""
 
     context: float | None = None
     ratio: float = 0.0
@@ -50,18 +50,18 @@ class Learned:
 
     @property
     def factor(self) -> float:
-        """What a closed form is multiplied by."""
+        """The factor on the closed form."""
         return SURE * self.ratio if self.n >= ENOUGH else max(MARGIN, SURE * self.ratio)
 
     def after(self, form: int, peak: int) -> Learned:
-        """What is known after one more peak, of a stack of `form` bytes by closed form."""
+        """Return these with one more peak, of a stack of `form` bytes by closed form."""
         if form < TELLING:  # all of it is the process
             return replace(self, context=float(peak) if self.context is None else min(self.context, peak))
         return replace(self, ratio=max(self.ratio, (peak - (self.context or 0)) / form), n=self.n + 1)
 
 
 def form(runs: Sequence[RunSpec]) -> int:
-    """Bytes that a stack takes by closed form: of its widest stack, in training or while it is evaluated."""
+    """Return the bytes of a stack by closed form, in training or evaluation, with most of its runs at once."""
     return max(len(segment.runs) * _form(segment.runs[0]) for segment in segments(runs))
 
 
@@ -74,7 +74,7 @@ def _form(run: RunSpec) -> int:
 
 
 def data_bytes(run: RunSpec, kind: str) -> int:
-    """Bytes that a run's data set takes on a device of a kind; in a machine's memory it lies once for all."""
+    """Return the bytes of a run's data set on a kind of device; 0 in a machine's memory, which workers share."""
     if kind == "cpu" or run.loader == "mmap":
         return 0
     inputs = datasets.load(run).inputs
@@ -83,10 +83,9 @@ def data_bytes(run: RunSpec, kind: str) -> int:
 
 
 class DeviceMemory:
-    """Gives stacks places, by bytes, and takes them back; learns from what they took.
+    """Gives stacks places by bytes, and learns from the peaks that were measured.
 
-    `data` tells the bytes that a run's data set takes on a device of a kind. `learned` is what `to_dict`
-    gave before.
+    `data` returns the bytes of a run's data set on a kind of device. `learned` is an earlier `to_dict`.
     """
 
     def __init__(
@@ -102,25 +101,25 @@ class DeviceMemory:
         self._parts: dict[str, int] = {}
 
     def bytes(self, runs: Sequence[RunSpec], kind: str) -> float:
-        """What a stack is estimated to take on a device of a kind, its process and data set included."""
+        """Return the estimated bytes of a stack on a kind of device, its process and data set included."""
         known = self._learned.get(kind, Learned())
         scale = max(self._scale.get(run.run_id, 1.0) for run in runs)
         context = (CUDA if kind == "cuda" else 0) + (CONTEXT if known.context is None else known.context)
         return context + self._data(runs[0], kind) + scale * known.factor * form(self.as_tried(runs))
 
     def as_tried(self, runs: Sequence[RunSpec]) -> list[RunSpec]:
-        """The runs as they are to be trained: those that ran out of memory in smaller parts."""
+        """Return the runs as they are to be trained: those that ran out of memory in smaller parts of a batch."""
         return [replace(run, accumulate=self._parts.get(run.run_id, run.accumulate)) for run in runs]
 
     def fits(self, runs: Sequence[RunSpec]) -> bool:
-        """Whether any place, empty, would hold the stack. One that nobody has looked at yet might."""
+        """Return whether any place would hold the stack if empty; one of unknown size might."""
         return any(self.bytes(runs, place.kind) <= _room(place) for place in self._places())
 
     def give(self, stack: int, runs: Sequence[RunSpec], open_places: Sequence[str]) -> str | None:
-        """The place of a stack, one of those with a free slot; None where it has to wait.
+        """Give a stack one of the places with a free slot and return its name, or None where the stack has to wait.
 
-        The emptiest that holds it. An empty place takes any stack: estimates may be wrong, and nothing else helps.
-        What ran out of memory alone has a place to itself, so that no neighbour is to blame.
+        It is the emptiest place that holds the stack. An empty place takes any stack: estimates may be wrong. A run
+        that ran out of memory alone gets a place to itself, so that no neighbour is the cause.
         """
         best: tuple[float, Place, float] | None = None
         for place in self._places():
@@ -137,7 +136,7 @@ class DeviceMemory:
         return best[1].name
 
     def take_back(self, stack: int, runs: Sequence[RunSpec] = (), peak: int | None = None) -> None:
-        """A stack has ended; `peak` bytes is what its process took at most, where that was measured."""
+        """Take a stack's place back; `peak` is the most bytes that its process used, where that was measured."""
         place, _ = self._given.pop(stack)
         if peak is not None and runs:
             known = self._learned.get(place.kind, Learned())
@@ -145,10 +144,10 @@ class DeviceMemory:
             self._learned[place.kind] = known.after(form(self.as_tried(runs)), own)
 
     def exhausted(self, run: RunSpec) -> bool:
-        """A run has run out of memory; whether there is a way to try it again.
+        """Note that a run ran out of memory, and return whether there is another way to try it.
 
-        First alone, at 1.5 times the estimate, then on a place of its own in ever smaller parts of a batch, of one
-        example at last.
+        It is tried alone, at AGAIN times the estimate; then on a place of its own in ever smaller parts of a batch,
+        down to one example.
         """
         if run.run_id not in self._scale:
             self._scale[run.run_id] = AGAIN
@@ -161,7 +160,7 @@ class DeviceMemory:
         return True
 
     def figure(self, run: RunSpec) -> str:
-        """What a run would have taken and what there is, for the row of one that is given up."""
+        """Return the reason of a run that is given up: the bytes it needs, and those that there are."""
         place = max(self._places(), key=_room)
         needs, has = self.bytes([run], place.kind), _room(place)
         room = f" of {_gib(has)} on {place.name}" if math.isfinite(has) else ""
@@ -169,7 +168,7 @@ class DeviceMemory:
         return f"out of memory: about {_gib(needs)}{room}, with batches in {parts} parts"
 
     def to_dict(self) -> dict[str, dict[str, Any]]:
-        """What was learned, by kind of device."""
+        """Return what was learned, by kind of device."""
         return {kind: asdict(known) for kind, known in self._learned.items()}
 
 

@@ -73,13 +73,13 @@ class Progress:
         return f'<div><progress max="1" value="{self.share:.3f}"></progress> {escape(str(self))}</div>'
 
     def note_error(self, error: float | None) -> None:
-        """Take in the error of a run that is done."""
+        """Take in the error of a run that is done, for the best error."""
         if error is not None:
             self.best_error = error if self.best_error is None else min(self.best_error, error)
 
 
 def progress_of(rows: Iterable[Mapping[str, Any]]) -> Progress:
-    """Where sweeps stand, from their rows of `Table.sweeps`."""
+    """Return the progress of sweeps from their rows of `Table.sweeps`."""
     rows = list(rows)
     errors = [row["best_error"] for row in rows if row["best_error"] is not None]
     states = ("runs", "done", "failed", "diverged", "pruned", "cancelled", "blocked", "running")
@@ -93,37 +93,37 @@ def progress_of(rows: Iterable[Mapping[str, Any]]) -> Progress:
 
 
 class Pace:
-    """Seconds left: what is left of the predicted work, at the pace of the work done since the first event.
+    """Estimates the seconds left from the predicted work that is left, at the pace since the first event.
 
-    The share of FLOPs would mislead: small models come first and make few FLOP/s.
+    The share of FLOPs would mislead: small models come first and train at few FLOP/s.
     """
 
     def __init__(self) -> None:
         self._left: dict[str, float] = {}
         self._work = self._given = 0.0
 
-    def expect(self, seconds: Mapping[str, float], flying: Collection[str]) -> None:
-        """Take in what waits: predicted seconds by run_id. What neither waits nor flies is expected no more."""
-        for run_id in self._left.keys() - seconds.keys() - set(flying):
+    def expect(self, seconds: Mapping[str, float], training: Collection[str]) -> None:
+        """Take in the predicted seconds of what waits, by run_id; what neither waits nor trains is dropped."""
+        for run_id in self._left.keys() - seconds.keys() - set(training):
             self._work -= self._left.pop(run_id)
         for run_id in seconds.keys() - self._left.keys():
             self._left[run_id] = seconds[run_id]
             self._work += seconds[run_id]
 
     def ended(self, run_id: str) -> None:
-        """A run's work is done, one way or the other."""
+        """Note that a run has ended in any way."""
         self._left.pop(run_id, None)
 
     def went_on(self, run_id: str, share: float) -> None:
-        """A run came with a share of its work done: no work of this session."""
+        """Note that a run came with a share of its work done, which is no work of this session."""
         self._given += self._left.get(run_id, 0.0) * share
 
-    def seconds_left(self, flying: Mapping[str, float], seconds: float) -> float | None:
-        """Seconds left, `seconds` after the first event; None where nothing was done yet.
+    def seconds_left(self, shares: Mapping[str, float], seconds: float) -> float | None:
+        """Return the seconds left, `seconds` after the first event; None where nothing is done yet.
 
-        `flying` are shares done of the runs in training.
+        `shares` are the shares done of runs in training.
         """
-        left = sum(self._left.values()) - sum(self._left.get(r, 0.0) * share for r, share in flying.items())
+        left = sum(self._left.values()) - sum(self._left.get(r, 0.0) * share for r, share in shares.items())
         done = self._work - left - self._given
         return seconds * left / done if done > 0 else None
 

@@ -74,7 +74,7 @@ class ReadyQueue:
         return {run_id: row["sweeps"] for run_id, row in self.standing.items()}
 
     def _queued(self, sweep: str) -> list[RunSpec]:
-        """What is to train, with finished runs whose parameters others begin with and which were not kept."""
+        """Queued runs, with finished ones whose parameters others begin with and which were not kept."""
         while True:
             queued, states = self._table.queued(sweep), self._table.states(sweep)
             parents = {run.parent for run in queued if run.parent}
@@ -86,7 +86,7 @@ class ReadyQueue:
             self._table.queue.move(sorted(missing), "queued", of=["done"], reason="again, for its parameters")
 
     def _is_ready(self, run: RunSpec, orphans: list[Move]) -> bool:
-        """Whether a run waits for no other; else it is put behind its parent, or is an orphan."""
+        """Return whether a run waits for no other; else it waits for its parent, or is added to the orphans."""
         if run.start or not run.parent or run.parent not in self.standing:
             return True
         state = self.standing[run.parent]["state"]
@@ -104,7 +104,7 @@ class ReadyQueue:
         self.waiting.sort(key=lambda stack: -self._priority(stack[0]))  # stable
 
     def in_stacks(self, runs: Sequence[RunSpec]) -> list[list[RunSpec]]:
-        """Runs in stacks of one priority, in the order in which to start them."""
+        """Return runs in stacks of one priority, in the order in which they start."""
         by_priority: dict[int, list[RunSpec]] = {}
         for run in runs:
             by_priority.setdefault(self._priority(run), []).append(run)
@@ -115,7 +115,7 @@ class ReadyQueue:
         ]
 
     def _step(self, run: RunSpec) -> int:
-        """The step after which a run goes on, as it was when the queue was read: who ends later goes on alone."""
+        """The step after which a run goes on, as of the last reading: a run that ended since goes on alone."""
         return self._begun.get(run.run_id, 0)
 
     def _priority(self, run: RunSpec) -> int:
@@ -123,7 +123,7 @@ class ReadyQueue:
         return 0 if row is None else int(row["priority"])
 
     def predicted(self) -> dict[str, float]:
-        """Seconds of training of every run that waits, by run_id."""
+        """Return the predicted seconds of every run that waits, by run_id."""
         speed = self._options.speed or TYPICAL
         behind = self.in_stacks([run for children in self._children.values() for run in children])
         return {run.run_id: speed.seconds(b) / len(b) for b in [*self.waiting, *behind] for run in b}

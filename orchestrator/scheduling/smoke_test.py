@@ -21,21 +21,21 @@ if TYPE_CHECKING:
     from trainer.spec import RunSpec
 
 STEPS, FEWEST = 200, 50
-"""Steps that a smoke test may take, and with how few chance need not be beaten: then there is none."""
+"""Most steps of a smoke test, and the fewest with which there is one."""
 
 SHARE = 0.01
-"""Share of the sweep's FLOPs that it may cost."""
+"""Most of the sweep's FLOPs that a smoke test may cost, as a share."""
 
 WIDEST = 8
 _LOSS, _ERROR = 0.99, 0.9
 
 
 def smoke_test_of(runs: Sequence[RunSpec]) -> list[RunSpec]:
-    """A short training of a sweep's cheapest cell, and of those that differ from it in their recipe only.
+    """Return short runs of a sweep's cheapest cell, and of at most WIDEST cells that differ in their recipe only.
 
-    One seed, a constant learning rate, no warm-up, at most STEPS steps and SHARE of the sweep's FLOPs. Empty where
-    that is fewer than FEWEST steps: of a sweep that short a mistake costs nothing. Stages of a chain have none:
-    they begin with what has been trained.
+    They have one seed, a constant learning rate and no warm-up, and take at most STEPS steps and SHARE of the
+    sweep's FLOPs. Empty where that is fewer than FEWEST steps, since in a sweep that short a mistake costs nothing.
+    Stages of a chain are left out: they begin with trained parameters.
     """
     first = min((run for run in runs if not run.parent and not run.start), key=run_flops, default=None)
     if first is None or not run_flops(first):
@@ -53,7 +53,7 @@ def smoke_test_of(runs: Sequence[RunSpec]) -> list[RunSpec]:
 
 
 def beats_chance(records: Iterable[Record], classes: int) -> bool:
-    """Whether a record is better than a guess: loss 1 % below ln(classes), or error a tenth below 1 - 1/classes."""
+    """Return whether a record beats a guess: loss 1 % below ln(classes), or error a tenth below 1 - 1/classes."""
     chance, error = math.log(classes), 1 - 1 / classes
     return any(record.loss <= _LOSS * chance or record.error <= _ERROR * error for record in records)
 

@@ -25,13 +25,13 @@ T = TypeVar("T", bound="Sized")
 U = TypeVar("U")
 
 SCOUT = 0.05
-"""Share of the FLOPs that goes cheapest first, at least."""
+"""Least share of the FLOPs that the scout takes."""
 
 TENTH = 0.1
-"""Share of the time in which half of the runs are to be done, where the cheapest half takes no more."""
+"""Share of the time within which half of the runs are to be done, where the cheapest half takes no more."""
 
 WITHIN = 1.05
-"""What the scout may cost: everything ends within so much of the least time that it can take."""
+"""Factor of the least possible time within which everything ends in spite of the scout."""
 
 
 def group_into_stacks(
@@ -40,19 +40,17 @@ def group_into_stacks(
     speed: Speed | None = None,
     slots: int = 1,
 ) -> list[list[RunSpec]]:
-    """Runs grouped into stacks, each trained as one model, in the order in which to start them.
+    """Group runs into stacks, each trained as one model, in the order in which they start (`start_order`).
 
-    Runs of different lengths that share their beginning (trainer.trunk) stay in one stack.
-
-    They are ordered by `orchestrator.scheduling.stacks`. Stacks are as large as pays by the measured `speed`, by a
-    rule of thumb without, and small enough that each of `slots` workers has one. `begun` tells the step at which
-    a run goes on; only runs of one step share a stack.
+    Runs of different lengths that share their beginning (trainer.trunk) stay in one stack. Stacks are as large as
+    pays by the measured `speed`, or by a rule of thumb without one, and small enough that each of `slots` workers
+    has one. `begun` returns the step at which a run goes on; only runs with the same step share a stack.
     """
     groups: dict[Any, list[list[RunSpec]]] = {}
     for recipe in by_recipe(runs):
         key = (stack_key(recipe[0]), *((run.steps, begun(run)) for run in recipe))
         groups.setdefault(key, []).append(recipe)
-    made: list[list[RunSpec]] = []
+    stacks: list[list[RunSpec]] = []
     for group in groups.values():
         first = group[0][0]
         if speed is None:
@@ -60,8 +58,8 @@ def group_into_stacks(
         else:
             size = speed.stack_size(first, len(group))
         parts = max(-(-len(group) // size), min(len(group), slots // len(groups)))  # 20 as 10 + 10, not 16 + 4
-        made += [[run for recipe in group[i::parts] for run in recipe] for i in range(parts)]
-    return start_order(made, _price, _price if speed is None else speed.seconds, slots)
+        stacks += [[run for recipe in group[i::parts] for run in recipe] for i in range(parts)]
+    return start_order(stacks, _price, _price if speed is None else speed.seconds, slots)
 
 
 def _price(stack: Sequence[RunSpec]) -> int:
@@ -69,16 +67,16 @@ def _price(stack: Sequence[RunSpec]) -> int:
 
 
 def predicted_seconds(runs: Sequence[RunSpec], speed: Speed, slots: int) -> float:
-    """Seconds that the runs will take on `slots` workers of the measured speed, start-up not included.
+    """Return the seconds that the runs will take on `slots` workers of the measured speed, without start-up.
 
-    The larger of the mean load and the longest stack: what a schedule of longest-first comes close to.
+    They are the larger of the mean load and the longest stack, which longest-first scheduling comes close to.
     """
     times = [speed.seconds(stack) for stack in group_into_stacks(runs, speed=speed, slots=slots)]
     return max(sum(times) / slots, max(times, default=0.0))
 
 
 def plan_rows(planned: Plan, speed: Speed | None, slots: int) -> list[dict[str, Any]]:
-    """The plan as rows, one a cell, in the order of the file; numbers unrounded, times None where unmeasured."""
+    """Return the plan as rows, one per cell, in the order of the file; times are None without a speed."""
     rows, stages = [], {run.stage for run in planned.runs}
     for runs in planned.cells.values():
         first = runs[0]
@@ -147,7 +145,7 @@ def choose(
 def start_order(
     stacks: Sequence[T], price: Callable[[T], float], seconds: Callable[[T], float], slots: int = 1
 ) -> list[T]:
-    """A scout of the cheapest stacks, cheapest first; then those that take longest first.
+    """Return a scout of the cheapest stacks, cheapest first, then the others, longest first.
 
     The scout is SCOUT of all FLOPs (`price`), or half of the runs where these take at most TENTH of the time; it
     is halved for as long as it makes everything late. Longest first alone ends within 4/3 of the best (Graham
@@ -168,12 +166,12 @@ def start_order(
 
 
 def _turned(cheap: list[U], scouts: int) -> list[U]:
-    """The first so many as they are, the rest from the last down."""
+    """The first `scouts` as they are, the others from the last down."""
     return cheap[:scouts] + cheap[: scouts - 1 if scouts else None : -1]
 
 
 def makespan(times: Iterable[float], slots: int) -> float:
-    """When the last of them ends on workers that each take the next."""
+    """Return when the last ends, on workers that each take the next."""
     free = [0.0] * slots
     for seconds in times:
         heapq.heapreplace(free, free[0] + seconds)

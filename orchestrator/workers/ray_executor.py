@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from trainer.spec import Device, RunSpec
 
 HEARTBEAT_PERIOD = 5.0
-"""Seconds between two looks at whether workers live, how much memory there is, and which machines."""
+"""Seconds between two checks of workers, memory and machines."""
 STARTS = 3
 """Times that a worker may fail to start."""
 PACE = 2.0
@@ -34,7 +34,7 @@ log = logging.getLogger("isoflop")
 
 @dataclass
 class _Slot:
-    """A place for one worker: its actor, and what it trains. `missed` counts looks at which it had not answered."""
+    """A slot: its actor, and what that trains. `missed` counts the checks at which a heartbeat was overdue."""
 
     node: Node
     actor: Any = None
@@ -50,13 +50,13 @@ class _Slot:
 
 
 class RayExecutor:
-    """Long-lived Ray actors, one a slot; each keeps torch imported and its data resident.
+    """Trains in long-lived Ray actors, one per slot; each keeps torch imported and its data sets resident.
 
     On CPUs a slot is a core and trains on one thread. On GPUs the slots of each GPU hold it whole, by fractions;
     `slots` are then those of all GPUs together, by default as many as pay by a measurement with the stack `probe`.
-    With `address` the machines of that cluster are used as they come and go, `slots` on each, and they must see the
-    files in `data`. A worker that makes no step for too long is killed; one of several whose machine runs out of
-    memory is, too, and its slot goes.
+    With `address` the machines of that cluster are used as they come and go, `slots` on each; they must see the
+    files in `data`. A worker that makes no step for too long is killed. So is one of several on a machine that runs
+    out of memory, and its slot is given up.
     """
 
     def __init__(  # noqa: PLR0913 - an option each
@@ -92,7 +92,7 @@ class RayExecutor:
         self._welcome(machines)
 
     def _calibrated(self, probe: Sequence[RunSpec]) -> int:
-        """How many slots of a GPU pay, by training a stack on ever more workers at once."""
+        """The number of slots of a GPU that pay, by training a stack on ever more workers at once."""
         if not probe:
             return SLOTS_PER_GPU
         crew: list[Any] = []
@@ -111,7 +111,7 @@ class RayExecutor:
     # machines and workers
 
     def _welcome(self, machines: Sequence[Node]) -> None:
-        """Hire workers on machines."""
+        """Start workers on machines."""
         self._known |= {node.id for node in machines}
         if self._address:
             ray_cluster.check_shared(self._ray, machines, self._data, self._files.where)
@@ -121,7 +121,7 @@ class RayExecutor:
                 self._hire(slot)
 
     def _welcome_late(self) -> None:
-        """Hire workers on machines that have joined. One that lacks what is shared is left out, with a line."""
+        """Start workers on machines that have joined; one that lacks what is shared is left out, with a warning."""
         for node in ray_cluster.nodes(self._ray):
             if node.id not in self._known:
                 try:
@@ -136,14 +136,14 @@ class RayExecutor:
         return min(node.cpus, self._asked or node.cpus)
 
     def _actor(self, per_gpu: int, node: Node | None = None) -> Any:
-        """A worker on a core, or on a GPU that so many share; Ray counts in ten-thousandths of one."""
+        """A new worker on a core, or on a share of a GPU, which Ray counts in ten-thousandths."""
         share = {"num_cpus": 0, "num_gpus": math.floor(1e4 / per_gpu) / 1e4} if per_gpu else {"num_cpus": 1}
         where = {} if node is None else {"scheduling_strategy": ray_cluster.on_node(node)}
         remote = self._ray.remote(concurrency_groups={"control": 1}, max_restarts=0, **share, **where)(self._worker)
         return remote.remote(self._device, files=self._files, relay=True)
 
     def _hire(self, slot: _Slot) -> None:
-        """Give a slot a new worker, warming; whatever is left of the old one goes."""
+        """Start a new worker in a slot, and end what is left of the old one."""
         if slot.actor is not None:
             self._end(slot)
         slot.actor = self._actor(self.per_gpu if self._on_gpu else 0, slot.node if self._address else None)
@@ -151,21 +151,21 @@ class RayExecutor:
         slot.stack = slot.stream = slot.heartbeat = None
 
     def _end(self, slot: _Slot) -> None:
-        """End a worker for good: Ray asks a process to end itself, which one that is stopped does not do."""
+        """End a worker for good: Ray asks a process to end itself, which a stopped one does not."""
         self._ray.kill(slot.actor)
         if slot.process is not None and not slot.process.kill() and self._address:
             remote = self._ray.remote(num_cpus=0, scheduling_strategy=ray_cluster.on_node(slot.node))(Process.kill)
             remote.remote(slot.process)
 
     def _dismiss(self, slot: _Slot) -> None:
-        """Give up a slot and its worker."""
+        """Give up a slot and end its worker."""
         self._end(slot)
         self._slots.remove(slot)
         left = {other.place for other in self._slots}
         self._places = {name: place for name, place in self._places.items() if name in left}
 
     def _lost(self, slot: _Slot, reason: str, *, dismiss: bool = False) -> list[Event]:
-        """A worker's end: another takes its slot, if its machine is still there."""
+        """End a lost worker; another takes its slot, if its machine is still there."""
         stack = slot.stack
         gone = self._address and slot.node.id not in {node.id for node in ray_cluster.nodes(self._ray)}
         if gone:
@@ -178,12 +178,12 @@ class RayExecutor:
 
     @property
     def slots(self) -> int:
-        """Workers, the machines that have left taken off."""
+        """Workers, without those of machines that have left."""
         return len(self._slots)
 
     @property
     def free(self) -> int:
-        """Slots without a stack; a worker still warming counts, since it will train what waits for it."""
+        """Slots without a stack; a worker that still starts counts, since it will train what is submitted."""
         return sum(slot.stack is None for slot in self._slots)
 
     @property
@@ -196,13 +196,6 @@ class RayExecutor:
         """The places of warm workers without a stack."""
         return [slot.place for slot in self._slots if slot.place is not None and slot.stack is None]
 
-    @property
-    def pids(self) -> list[int]:
-        """Process numbers of the workers, once warm."""
-        return [self._ray.get(slot.warming).process.pid for slot in self._slots]
-
-    # stacks and events
-
     def submit(
         self, stack: int, specs: Sequence[RunSpec], keep: Collection[str] = (), place: str | None = None
     ) -> None:
@@ -213,9 +206,9 @@ class RayExecutor:
         slot.missed, slot.limit = 0, LOADING
 
     def poll(self, timeout: float) -> list[Event]:
-        """Whatever the workers have yielded, and which of them had to be killed."""
-        if found := self._look():
-            return found
+        """Return what workers have yielded, and which stacks were lost."""
+        if events := self._look():
+            return events
         waits = self._waits()
         if not waits:
             time.sleep(0 if self._slots else timeout)  # a cluster that has lost every machine
@@ -226,7 +219,7 @@ class RayExecutor:
         return [event for ref in ready for event in waits[ref]()]
 
     def _waits(self) -> dict[Any, Callable[[], list[Event]]]:
-        """What may be ready, and what to do then."""
+        """The references that may be ready, each with what to do then."""
         waits: dict[Any, Callable[[], list[Event]]] = {}
         for slot in self._slots:
             if slot.stack is not None:
@@ -261,10 +254,10 @@ class RayExecutor:
             slot.failures += 1
             if slot.failures >= STARTS:
                 why = (str(error).strip().splitlines() or [type(error).__name__])[-1]
-                said = f"a worker on {slot.node.name} does not start: {why}"
+                message = f"a worker on {slot.node.name} does not start: {why}"
                 if len(self._slots) == 1:
-                    raise ClusterError(said) from error
-                log.warning("%s; there is one slot less", said)
+                    raise ClusterError(message) from error
+                log.warning("%s; there is one slot less", message)
                 return self._lost(slot, "", dismiss=True)
             return self._lost(slot, "")
         gpu = f" GPU {warm.device}" if self._on_gpu else ""
@@ -275,7 +268,7 @@ class RayExecutor:
     # what goes wrong in silence
 
     def _look(self) -> list[Event]:
-        """Every few seconds: machines that came, and workers that hang."""
+        """Every few seconds, look for new machines, and for workers that hang."""
         period, now = min(HEARTBEAT_PERIOD, self._still / 2), time.monotonic()
         if now - self._looked < period:
             return []
@@ -316,17 +309,17 @@ class RayExecutor:
         return []
 
     def _has_company(self, slot: _Slot) -> bool:
-        """Whether others train on the same machine, so that one less relieves it."""
+        """Whether others are on the same machine, so that one less relieves it."""
         return sum(other.node.id == slot.node.id for other in self._slots) > 1
 
     def stop(self) -> None:
-        """Tell the workers, through a thread of theirs that does not train."""
+        """Ask the workers, by a thread of theirs that does not train."""
         for slot in self._slots:
             if slot.stack is not None:
                 slot.actor.stop.options(concurrency_group="control").remote()
 
     def leave(self, stack: int, run_ids: Collection[str]) -> None:
-        """Tell the stack's worker, as `stop` does."""
+        """Ask the stack's worker, as `stop` does."""
         for slot in self._slots:
             if slot.stack == stack:
                 slot.actor.leave.options(concurrency_group="control").remote(run_ids)

@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 
 
 class Raised(NamedTuple):
-    """What a stack raised, as text: an exception may not survive the way to another process."""
+    """An exception of a stack as text, since an exception may not survive the way to another process."""
 
     reason: str
     traceback: str
@@ -36,7 +36,7 @@ class Raised(NamedTuple):
 
 
 class Warm(NamedTuple):
-    """A worker that is ready: its process, and its device: the type, which one of the machine's, and its bytes."""
+    """A worker that is ready: its process, its device's type, which of the machine's devices it is, its bytes."""
 
     process: Process
     kind: str
@@ -51,29 +51,29 @@ class Said(NamedTuple):
 
 
 GATHER = 0.25
-"""Seconds for which a record waits for others before all are handed to another process; an end waits for none.
+"""Seconds for which a record waits for others before all are handed to another process; an end does not wait.
 With 0.1 s 48 half-second runs took 1.12 x a bare loop, with 0.25 s 1.08 x (benchmarks/bench_orchestration.py)."""
 
 Item: TypeAlias = "Process | Record | Resumed | RunResult | Said | Usage | list[RunResult] | Raised"
-"""What a worker yields."""
+"""An item that a worker yields."""
 
 
 class Files(NamedTuple):
-    """Where workers leave checkpoints (a folder, a URL, None: nowhere), and the least seconds between two."""
+    """Where workers save checkpoints (a folder, a URL, None: nowhere), and the least seconds between two."""
 
     where: Path | str | None = None
     every: float = 60.0
 
     def kept(self) -> set[str]:
-        """Runs whose final parameters are there to begin others with, by one listing; RemoteError if it fails."""
+        """Return the runs whose final parameters are kept, by one listing; raises RemoteError where that fails."""
         return set() if self.where is None else self._storage.all_kept()
 
     def begun(self) -> dict[str, int]:
-        """The step after which each run that has begun will go on, by one listing; RemoteError if it fails."""
+        """Return the step after which each run with a checkpoint goes on, by one listing; raises RemoteError."""
         return {} if self.where is None else self._storage.begun()
 
     def drop(self, run_ids: Collection[str]) -> None:
-        """Delete the checkpoints of runs that will not go on; behind a URL that is done in the background."""
+        """Delete the checkpoints of runs that will not go on; behind a URL, in the background."""
         if self.where is not None:
             self._storage.remove(run_ids)
 
@@ -89,9 +89,9 @@ NO_FILES = Files()
 
 
 class Worker:
-    """Lives from stack to stack, with torch imported and its data sets resident. Knows no table and no Ray.
+    """Trains stack after stack, with torch imported and its data sets resident. Knows no table and no Ray.
 
-    `relay` is for a process of its own, whose log nobody reads: its lines are yielded.
+    With `relay` the lines that are logged are yielded, for a process whose log nobody reads.
     """
 
     def __init__(
@@ -112,7 +112,7 @@ class Worker:
             logging.getLogger("isoflop").addHandler(_Relay(self._log))
 
     def warm(self) -> Warm:
-        """Pay for imports, lazy initialisation and the data set's code once, by a dummy run."""
+        """Import and initialise everything by a dummy run; returns what this worker is."""
         import torch
 
         from trainer.spec import RunSpec
@@ -126,7 +126,7 @@ class Worker:
         return Warm(this_process(), where.type, os.environ.get("CUDA_VISIBLE_DEVICES", ""), size)
 
     def pace(self, specs: Sequence[RunSpec], seconds: float) -> float:
-        """FLOP/s of training a stack, measured for so many seconds after a start that is not counted."""
+        """Return the FLOP/s of training a stack, measured over `seconds` after a start that does not count."""
         for limit in (0.0, seconds):
             timer = threading.Timer(limit, self.stop)
             events = self.train(specs)
@@ -139,10 +139,10 @@ class Worker:
         return sum(result.flops for result in results) / sum(result.seconds for result in results)
 
     def train(self, specs: Sequence[RunSpec], keep: Collection[str] = ()) -> Iterator[Item]:
-        """This process, the stack's records as they are made, what was used, and then its results or a Raised.
+        """Train a stack; yields this process, records as they are made, the usage, and its results or a Raised.
 
-        A run that goes on from a checkpoint begins with a Resumed. `keep` names the runs whose final parameters are
-        kept beside the checkpoints.
+        A run that goes on from a checkpoint yields a Resumed first. `keep` names the runs whose final parameters
+        are kept beside the checkpoints.
         """
         self._stop.clear()
         self._leaving.clear()
@@ -154,9 +154,9 @@ class Worker:
             yield item
 
     def stream(self, specs: Sequence[RunSpec], keep: Collection[str] = ()) -> Iterator[list[Item]]:
-        """What `train` yields, records together, while a thread of its own trains on.
+        """Yield what `train` yields, gathered into lists, while a thread of its own trains on.
 
-        Each hand-over to another process takes one to two milliseconds, in which that thread would wait.
+        Handing a list to another process takes one to two milliseconds, in which that thread would wait.
         """
         items: SimpleQueue[Item | None] = SimpleQueue()
         self._trains.submit(self._fill, items, specs, keep)
@@ -186,7 +186,7 @@ class Worker:
         if self._threads is not None:
             torch.set_num_threads(self._threads)  # of this thread: it is the one that trains
         meter = UsageMeter()
-        going = training(
+        items = training(
             specs,
             device=self._device,
             should_stop=self._stop.is_set,
@@ -197,7 +197,7 @@ class Worker:
             on_step=self._step_times,
         )
         try:
-            results = yield from going
+            results = yield from items
         except Exception as error:  # noqa: BLE001 - a failed run is a row, never the end of a sweep
             raised = Raised(_one_line(error), traceback.format_exc(), _kind(error))
             yield meter.read()
@@ -218,7 +218,7 @@ class Worker:
         self._leaving |= set(run_ids)
 
     def heartbeat(self) -> Heartbeat:
-        """When the stack in training last gave a sign of life. Safe from another thread."""
+        """Return the heartbeat of the stack in training. Safe from another thread."""
         return self._step_times.heartbeat()
 
 
@@ -232,7 +232,7 @@ class _Relay(logging.Handler):
 
 
 OUT_OF_MEMORY = "OutOfMemoryError"
-"""The class under which every way to run out of memory is known: torch has two, numpy one of its own."""
+"""The name by which every way to run out of memory goes: torch has two exceptions, numpy one of its own."""
 
 
 def _kind(error: Exception) -> str:
@@ -244,5 +244,5 @@ def _kind(error: Exception) -> str:
 
 
 def _one_line(error: Exception) -> str:
-    said = str(error).strip() or "no message"
-    return f"{type(error).__name__}: {said.splitlines()[0]}"
+    message = str(error).strip() or "no message"
+    return f"{type(error).__name__}: {message.splitlines()[0]}"

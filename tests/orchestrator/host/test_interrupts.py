@@ -1,7 +1,6 @@
 """Ctrl-C once, twice, and twice before Python has looked."""
 
 import hashlib
-import os
 import signal
 import threading
 import time
@@ -21,10 +20,10 @@ def interrupts(told):
     return Interrupts(time.monotonic, lambda: told.append("first"))
 
 
-def press(times, number=signal.SIGINT, pause=0.02):
+def press(times, number=signal.SIGINT):
+    """Each is delivered before the next is sent, to the thread that sends it."""
     for _ in range(times):
-        os.kill(os.getpid(), number)
-        time.sleep(pause)
+        signal.raise_signal(number)
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])

@@ -1,16 +1,16 @@
 """The contract of Executor, held against this process and against Ray, with and without a (logical) GPU."""
 
 import os
-import signal
 import socket
 from pathlib import Path
 
 import pytest
 
-from orchestrator.workers.executor import Finished, Lost, Recorded
+from orchestrator.host.process import this_process
+from orchestrator.workers.executor import Began, Lost
 from orchestrator.workers.inline import InlineExecutor
 from orchestrator.workers.ray_executor import RayExecutor
-from tests.contracts.executor import LONG, ExecutorContract, runs
+from tests.contracts.executor import LONG, NUMBERS, ExecutorContract, events_of, runs
 
 
 class TestInline(ExecutorContract):
@@ -26,25 +26,21 @@ class TestRay(ExecutorContract):
     def make():
         return RayExecutor(slots=2, device="cpu")
 
-    def test_workers_live_from_stack_to_stack(self, executor, trained):
-        before = executor.pids
-        trained(runs())
-        assert executor.pids == before
-        assert os.getpid() not in before
-        assert len(set(before)) == executor.slots
+    def test_workers_live_from_stack_to_stack(self, executor):
+        before = workers(executor)
+        assert workers(executor) == before
+        assert this_process() not in before
+        assert len(before) == executor.slots
 
     def test_a_killed_worker_is_replaced_and_the_reason_says_that_it_died(self, executor, trained):
-        before = executor.pids
-
-        def kill(event):
-            if isinstance(event, Recorded):
-                os.kill(before[0], signal.SIGKILL)  # the first slot's: it got the only stack
-
-        end = trained(runs(**LONG), kill)[-1]
+        before = workers(executor)
+        began, *_, end = trained(runs(**LONG), lambda event: isinstance(event, Began) and event.worker.kill())
         assert isinstance(end, Lost)
         assert "worker died" in end.reason
-        assert before[0] not in executor.pids
-        assert isinstance(trained(runs())[-1], Finished)
+        after = workers(executor)
+        assert len(after) == len(before)
+        assert after - before
+        assert before - after == {began.worker}
 
     @pytest.mark.skipif(not Path("/proc/net/tcp").exists(), reason="needs /proc")
     def test_ray_listens_on_loopback_only(self, executor):
@@ -69,6 +65,14 @@ class TestRayOnAGPU(TestRay):
     @staticmethod
     def make():
         return RayExecutor(slots=2, gpus=1)
+
+
+def workers(executor):
+    """The processes of all slots, by a stack for each."""
+    stacks = {next(NUMBERS): [spec] for spec in runs(seeds=executor.slots)}
+    for number, specs in stacks.items():
+        executor.submit(number, specs)
+    return {events[0].worker for events in events_of(executor, stacks).values()}
 
 
 def listening():

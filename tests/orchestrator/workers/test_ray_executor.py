@@ -1,29 +1,32 @@
 """What goes wrong in silence, on two logical GPUs: workers that hang or stop, a machine short of memory."""
 
+import logging
 import os
 import signal
+import threading
 import time
 from dataclasses import replace
 
 import pytest
 
 from orchestrator.host.heartbeat import LOADING, STEPS, Heartbeat, StepTimes
-from orchestrator.workers.executor import Finished, Lost, Recorded
+from orchestrator.workers.executor import Began, Finished, Lost, Noted, Recorded
 from orchestrator.workers.ray_executor import RayExecutor
 from orchestrator.workers.worker import Worker
 
 
 class Troubled(Worker):
-    """Does what the stage of a run says."""
+    """Does what the stage of a run says, and tells when it is asked for a heartbeat."""
 
     def train(self, specs, keep=()):
         self.stage = specs[0].stage
         for item in super().train(specs, keep):
             yield item
-            while self.stage == "stuck" and self.heartbeat().median is not None:
-                time.sleep(0.1)
+            if self.stage == "stuck" and super().heartbeat().median is not None:
+                threading.Event().wait()
 
     def heartbeat(self):
+        logging.getLogger("isoflop").warning("asked")
         return super().heartbeat()._replace(available=0.01 if self.stage == "pressed" else 0.5)
 
 
@@ -50,9 +53,20 @@ def ends(executor, stack, seconds=60):
     raise AssertionError("it never ended")
 
 
-def until_recorded(executor):
-    while not any(isinstance(event, Recorded) for event in executor.poll(0.5)):
-        pass
+def until(executor, kind, times=1):
+    """The last of so many events of a kind."""
+    events = []
+    while len(events) < times:
+        events += [event for event in executor.poll(0.5) if isinstance(event, kind)]
+    return events[-1]
+
+
+def lost_within(executor, seconds):
+    """Stacks that are lost in the next seconds."""
+    deadline, lost = time.monotonic() + seconds, []
+    while time.monotonic() < deadline:
+        lost += [event for event in executor.poll(0.1) if isinstance(event, Lost)]
+    return lost
 
 
 def ready(executor):
@@ -81,22 +95,18 @@ def test_a_worker_that_makes_no_step_is_killed_and_its_slot_works_again(executor
 def test_a_worker_that_does_not_answer_is_killed_but_not_for_one_missed_answer(executor, run):
     ready(executor)
     executor.submit(2, [replace(run, stage="fine")])
-    until_recorded(executor)
-    (slot,) = [slot for slot in executor._slots if slot.stack == 2]
-    while slot.limit >= LOADING:  # it has not yet told how long its steps take
-        executor.poll(0.2)
-    process = slot.process
-    pid = process.pid
-    os.kill(pid, signal.SIGSTOP)
-    time.sleep(0.6)
-    assert not [event for event in executor.poll(0.1) if isinstance(event, Lost)]
-    os.kill(pid, signal.SIGCONT)
-    until_recorded(executor)
-    os.kill(pid, signal.SIGSTOP)
+    worker = until(executor, Began).worker
+    until(executor, Recorded)
+    until(executor, Noted, times=2)  # asked again: it has told how long its steps take
+    os.kill(worker.pid, signal.SIGSTOP)
+    assert not lost_within(executor, 0.7)
+    os.kill(worker.pid, signal.SIGCONT)
+    until(executor, Recorded)
+    os.kill(worker.pid, signal.SIGSTOP)
     end = ends(executor, 2)
     assert isinstance(end, Lost)
     assert "no answer for" in end.reason
-    assert not process.alive()
+    assert not worker.alive()
 
 
 def test_a_machine_short_of_memory_has_one_slot_less_and_never_none(executor, run):
@@ -109,9 +119,7 @@ def test_a_machine_short_of_memory_has_one_slot_less_and_never_none(executor, ru
     (event,) = lost
     assert "memory was left" in event.reason
     assert executor.slots == 1
-    deadline = time.monotonic() + 3
-    while time.monotonic() < deadline:
-        assert not [event for event in executor.poll(0.2) if isinstance(event, Lost)]
+    assert not lost_within(executor, 3)
     executor.stop()
     assert isinstance(ends(executor, 7 - event.stack), Finished)
 
