@@ -1,4 +1,4 @@
-"""Laws as things that predict a new measurement: fit on one table, predict another, with a band for a run."""
+"""Laws as predictors: fitted to one table, they predict the runs of another, each with a band."""
 
 from __future__ import annotations
 
@@ -18,67 +18,53 @@ if TYPE_CHECKING:
     import pandas as pd
 
     from analysis.fits.quantity import Draws
+    from analysis.fits.result import LawFit
 
 Array = NDArray[np.float64]
 Predict = Callable[["pd.DataFrame"], tuple[Array, Array, Array]]
-"""From rows to log y, and the low and high end of the log of a new run's y: [m] each."""
+"""Turns rows into log y and the low and high end of log y of a new run, [m] each."""
 
 
 @dataclass(frozen=True)
 class Question:
-    """What is predicted from what: input columns, the measured one, and how intervals are drawn."""
+    """The input columns, the measured column, and how intervals are drawn."""
 
     x: tuple[str, ...]
     y: str
     draws: Draws
 
 
-def power(*, floor: bool, shift: bool = False) -> Callable[[pd.DataFrame, Question], Predict]:
+Law = Callable[["pd.DataFrame", Question], Predict]
+"""Fits rows and returns the function that predicts others; raises FitError if the rows have no law."""
+
+
+def power(*, floor: bool, shift: bool = False) -> Law:
     """The power law of one input."""
-
-    def fit(train: pd.DataFrame, q: Question) -> Predict:
-        law = fit_power_law(train, q.x[0], q.y, floor=floor, shift=shift, **q.draws)
-        spent = 2 + floor + shift
-        noise = law.rms * np.sqrt(law.n / max(law.n - spent, 1))
-
-        def predict(test: pd.DataFrame) -> tuple[Array, Array, Array]:
-            return _for_a_run(law.predict(test[q.x[0]].to_numpy(dtype=float)), noise, q.draws["level"])
-
-        return predict
-
-    return fit
+    return _fitted(lambda train, q: fit_power_law(train, q.x[0], q.y, floor=floor, shift=shift, **q.draws))
 
 
-def curve(law: str) -> Callable[[pd.DataFrame, Question], Predict]:
+def curve(law: str) -> Law:
     """Any law of one input that `fit_law` knows, e.g. "sigmoid" or "broken-1"."""
-
-    def fit(train: pd.DataFrame, q: Question) -> Predict:
-        found = fit_law(train, q.x[0], q.y, law=law, **q.draws)
-        noise = found.rms * np.sqrt(found.n / max(found.n - found.law.free.size, 1))
-
-        def predict(test: pd.DataFrame) -> tuple[Array, Array, Array]:
-            return _for_a_run(found.predict(test[q.x[0]].to_numpy(dtype=float)), noise, q.draws["level"])
-
-        return predict
-
-    return fit
+    return _fitted(lambda train, q: fit_law(train, q.x[0], q.y, law=law, **q.draws))
 
 
-def surface(form: str) -> Callable[[pd.DataFrame, Question], Predict]:
+def surface(law: str) -> Law:
     """A surface of params and examples."""
+    return _fitted(lambda train, q: fit_surface(train, q.x[0], q.x[1], q.y, law=law, **q.draws))
 
-    def fit(train: pd.DataFrame, q: Question) -> Predict:
-        law = fit_surface(train, q.x[0], q.x[1], q.y, law=form, **q.draws)
-        noise = law.rms * np.sqrt(law.n / max(law.n - law.law.free.size, 1))
+
+def _fitted(fit: Callable[[pd.DataFrame, Question], LawFit]) -> Law:
+    def law(train: pd.DataFrame, q: Question) -> Predict:
+        fitted = fit(train, q)
+        noise = fitted.rms * np.sqrt(fitted.n / max(fitted.n - fitted.law.free.size, 1))
 
         def predict(test: pd.DataFrame) -> tuple[Array, Array, Array]:
-            return _for_a_run(
-                law.predict(*(test[name].to_numpy(dtype=float) for name in q.x)), noise, q.draws["level"]
-            )
+            band = fitted.predict(*(test[name].to_numpy(dtype=float) for name in q.x))
+            return _for_a_run(band, noise, q.draws["level"])
 
         return predict
 
-    return fit
+    return law
 
 
 def log_linear(train: pd.DataFrame, q: Question) -> Predict:
@@ -110,7 +96,7 @@ def _design(frame: pd.DataFrame, q: Question) -> Array:
 
 
 def _for_a_run(band: pd.DataFrame, noise: float, level: float) -> tuple[Array, Array, Array]:
-    """The band of a law widened by the noise of one run."""
+    """The band of a law, in log y, widened by the noise of one run."""
     middle, low, high = (np.log(band[name].to_numpy(dtype=float)) for name in ("y", "low", "high"))
     scatter = ndtri(0.5 + level / 2) * noise
     return middle, middle - np.hypot(middle - low, scatter), middle + np.hypot(high - middle, scatter)

@@ -16,11 +16,9 @@ from analysis.solver.fitting import FitError
 from analysis.table.options import Options
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping, Sequence
+    from collections.abc import Mapping, Sequence
 
-    from analysis.checks.predictors import Predict
-
-    Law = Callable[[pd.DataFrame, Question], Predict]
+    from analysis.checks.predictors import Law, Predict
 
 Array = NDArray[np.float64]
 

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import TYPE_CHECKING
 
+from analysis import Chart, FitError, best_learning_rates, compare, fit_isoflop, fit_surface, verdict
 from analysis.figures import registry
 from analysis.figures.registry import FIGURES, FigureError
 from orchestrator.reporting.laws import LEAST, AxisLaw, laws, on_zipf, shares_budgets
@@ -15,7 +16,7 @@ if TYPE_CHECKING:
 
     import pandas as pd
 
-    from analysis import Chart, Comparison, IsoflopFit, LawFit, LearningRates, SurfaceFit, Verdict
+    from analysis import Comparison, IsoflopFit, LawFit, LearningRates, SurfaceFit, Verdict
 
 
 @dataclass(frozen=True)
@@ -72,8 +73,6 @@ class Findings:
     @cached_property
     def isoflop(self) -> IsoflopFit:
         """Approach 2; FigureError if budgets are not shared by several sizes."""
-        from analysis import fit_isoflop
-
         if not shares_budgets(self.done):
             raise FigureError("no budget is shared by several models: isoFLOP curves need `budget: {flops: [...]}`")
         return fit_isoflop(self.done, resamples=self.resamples)
@@ -81,8 +80,6 @@ class Findings:
     @cached_property
     def surface(self) -> SurfaceFit:
         """Approach 3, of the error of the best cells."""
-        from analysis import fit_surface
-
         if on_zipf(self.done):
             raise FigureError("error on the Zipf task does not depend on params: there is no surface")
         return fit_surface(self.best, y="error", resamples=self.resamples)
@@ -90,8 +87,6 @@ class Findings:
     @cached_property
     def learning_rates(self) -> LearningRates:
         """The best learning rate of every design; FigureError with fewer than 3 rates."""
-        from analysis import best_learning_rates
-
         if self.frame["lr"].nunique() < 3:
             raise FigureError(f"{self.frame['lr'].nunique()} learning rates; a parabola needs 3")
         varied = ("dataset_size", "budget", "batch_size", "optimizer", "schedule")
@@ -101,15 +96,11 @@ class Findings:
     @cached_property
     def comparison(self) -> Comparison:
         """The two families of the table."""
-        from analysis import compare
-
         return compare(self.done, resamples=self.resamples)
 
     @cached_property
     def verdict(self) -> Verdict:
         """What the table supports."""
-        from analysis import verdict
-
         zipf = on_zipf(self.done)
         runs = self.done if zipf else self.best
         inputs = ("examples",) if zipf else ("params", "examples")
@@ -127,8 +118,6 @@ def figure(name: str, findings: Findings) -> Chart:
         LookupError: there is no such figure.
         TypeError: a registered figure lacks a required part, or describes something else than a chart.
     """
-    from analysis import Chart, FitError
-
     entry = FIGURES.get(name)
     try:
         findings.done  # noqa: B018 - raises FigureError if no run has finished

@@ -5,6 +5,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal
 
+from analysis import fit_frontier, fit_power_law
+from analysis.checks.parts import attempt
+from trainer.data.sets import zipf
 from trainer.spec import RunSpec
 
 if TYPE_CHECKING:
@@ -47,8 +50,6 @@ def laws(results: pd.DataFrame, *, resamples: int = 1000, shift: bool = False) -
 
 
 def _law(done: pd.DataFrame, x: str, *, floor: bool, shift: bool, resamples: int) -> AxisLaw:
-    from analysis import fit_frontier, fit_power_law
-    from analysis.checks.parts import attempt
 
     distinct = done[x].nunique()
     if distinct < LEAST:
@@ -132,9 +133,6 @@ def calibration(results: pd.DataFrame, fitted: list[AxisLaw]) -> Calibration | N
 
     The exact curve is fitted by the same estimator at the same numbers of examples.
     """
-    from analysis import fit_power_law
-    from trainer.data.sets import zipf
-
     done = results[results["state"] == "done"]
     fit = next((law.fit for law in fitted if law.x == "examples"), None)
     tasks = done[["dataset", "zipf_alpha", "zipf_tokens"]].drop_duplicates()

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
+import pandas as pd
+
 from trainer import cost
 from trainer.spec import RunSpec, model_name
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
-
-    import pandas as pd
 
 _WIDEST = 1 << 15
 _AN_OCTAVE = 8
@@ -23,8 +24,6 @@ def model_grid(frame: pd.DataFrame) -> pd.DataFrame:
 
     Columns `model`, `family`, `depth`, `width`, `params` and its groups, `flops_per_example` (rule `exact`).
     """
-    import pandas as pd
-
     shapes = frame[list(_SHAPE)].drop_duplicates().to_dict("records")
     return pd.DataFrame(
         [_row({str(k): v for k, v in shape.items()}, width) for shape in shapes for width in _widths()]
@@ -60,8 +59,6 @@ def run_grid(frame: pd.DataFrame) -> pd.DataFrame:
 
     Columns `model`, `params`, `examples`, `flops`, in steps of about 2^(1/2).
     """
-    import numpy as np
-
     table = model_grid(frame)
     low, high = frame["params"].min() / _BEYOND, frame["params"].max() * _BEYOND
     table = table[(table["params"] >= low) & (table["params"] <= high)].sort_values("params")

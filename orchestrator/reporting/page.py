@@ -10,6 +10,14 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+import pandas as pd
+
+from analysis import allocate
+from analysis.checks.agreement import QUANTITIES
+from analysis.checks.parts import attempt
+from analysis.figures.registry import FIGURES
+from analysis.fits.quantity import quote
+from analysis.report.page import Answer, Page, now
 from orchestrator.reporting.figures import Findings, figures
 from orchestrator.reporting.laws import calibration
 from orchestrator.reporting.model_grid import model_grid
@@ -17,10 +25,7 @@ from orchestrator.store.engine import name_of
 from trainer.host.limits import cores
 
 if TYPE_CHECKING:
-    import pandas as pd
-
     from analysis import IsoflopFit, LawFit, SurfaceFit
-    from analysis.report.page import Answer, Page
 
     AnyFit = LawFit | SurfaceFit | IsoflopFit
 
@@ -31,9 +36,6 @@ _AHEAD = 10.0
 
 def page_of(sweep: str, question: str, declared: str, store: str, findings: Findings) -> Page:
     """The content of a sweep's page, from its table."""
-    from analysis.figures.registry import FIGURES
-    from analysis.report.page import Page
-
     charts, _ = figures(findings)
     headings = {name: FIGURES.get(name).heading for name in charts}
     captions = _captions(findings)
@@ -51,8 +53,6 @@ def page_of(sweep: str, question: str, declared: str, store: str, findings: Find
 
 def _fits(findings: Findings) -> dict[str, AnyFit]:
     """The laws of the cards: error against each axis, isoFLOP minima and the surface."""
-    from analysis.checks.parts import attempt
-
     fits: dict[str, AnyFit | None] = {f"error against {law.x}": law.fit for law in findings.laws}
     fits["isoFLOP minima"] = attempt(lambda: findings.isoflop)[0]
     fits["surface in params and examples"] = attempt(lambda: findings.surface)[0]
@@ -60,8 +60,6 @@ def _fits(findings: Findings) -> dict[str, AnyFit]:
 
 
 def _answers(findings: Findings) -> list[Answer]:
-    from analysis.report.page import Answer
-
     answers = [
         Answer(f"error against {law.x}: no fit, {law.why_not}", supported=False)
         for law in findings.laws
@@ -79,9 +77,6 @@ def _answers(findings: Findings) -> list[Answer]:
 
 def _claims(findings: Findings) -> list[Answer]:
     """The claims of the verdict."""
-    from analysis.checks.parts import attempt
-    from analysis.report.page import Answer
-
     verdict, why_not = attempt(lambda: findings.verdict)
     if verdict is None:
         return [Answer(f"no verdict: {why_not}", supported=False)]
@@ -93,12 +88,6 @@ def _claims(findings: Findings) -> list[Answer]:
 
 def _agreement(findings: Findings) -> dict[str, pd.DataFrame]:
     """The exponents by each approach, if the verdict compared them."""
-    import pandas as pd
-
-    from analysis.checks.agreement import QUANTITIES
-    from analysis.checks.parts import attempt
-    from analysis.fits.quantity import quote
-
     verdict, _ = attempt(lambda: findings.verdict)
     if verdict is None or verdict.agreement is None:
         return {}
@@ -116,10 +105,6 @@ def _allocations(findings: Findings) -> list[Answer]:
 
     By the surface if the verdict supports its exponent, else by the isoFLOP minima if theirs is supported.
     """
-    from analysis import allocate
-    from analysis.checks.parts import attempt
-    from analysis.report.page import Answer
-
     verdict, _ = attempt(lambda: findings.verdict)
     surface = attempt(lambda: findings.surface)[0] if verdict and verdict.exponent.supported else None
     laws = {"the surface": surface, "isoFLOP minima": attempt(lambda: findings.isoflop)[0]}
@@ -141,9 +126,6 @@ def _allocations(findings: Findings) -> list[Answer]:
 
 def _comparison(findings: Findings) -> list[Answer]:
     """The FLOPs of two families at equal error, if the sweep has two."""
-    from analysis.checks.parts import attempt
-    from analysis.report.page import Answer
-
     if findings.frame["family"].nunique() != 2:
         return []
     comparison, _ = attempt(lambda: findings.comparison)
@@ -154,9 +136,6 @@ def _comparison(findings: Findings) -> list[Answer]:
 
 
 def _rates(findings: Findings) -> list[Answer]:
-    from analysis.checks.parts import attempt
-    from analysis.report.page import Answer
-
     rates, _ = attempt(lambda: findings.learning_rates)
     if rates is None:
         return []
@@ -168,8 +147,6 @@ def _rates(findings: Findings) -> list[Answer]:
 
 def _captions(findings: Findings) -> dict[str, str]:
     """Figure -> the law it shows, or why there is none."""
-    from analysis.checks.parts import attempt
-
     captions = {
         f"error-vs-{law.x}": law.fit.summary().splitlines()[0] if law.fit else law.why_not for law in findings.laws
     }
@@ -180,8 +157,6 @@ def _captions(findings: Findings) -> dict[str, str]:
 
 
 def _provenance(frame: pd.DataFrame, declared: str, store: str) -> dict[str, str]:
-    from analysis.report.page import now
-
     def values(column: str) -> str:
         return ", ".join(sorted({str(value) for value in frame[column].dropna()}))
 
