@@ -328,7 +328,7 @@ def _search(table: Table, sweep: Sweep, settings: Settings, reporter: _Reporter)
     from orchestrator.searching.sweep_search import SweepSearch
 
     source = SweepSearch(table, sweep)
-    reporter.say(f"{sweep.sweep}: {source.known} of at most {source.wanted} trials known")
+    reporter.say(f"{sweep.sweep}: {source.proposed} of at most {source.total} trials known")
     source.more()
     return not _train(table, [sweep.sweep], settings, reporter, source)
 

@@ -42,7 +42,7 @@ optuna.logging.set_verbosity(optuna.logging.WARNING)
 
 @dataclass
 class _Asked:
-    """A trial and its place in the study; `seen` are the metrics of its runs by step, of runs in training."""
+    """A trial and its place in the study; `seen` holds metrics by step and run until all its runs have one."""
 
     trial: Trial
     live: optuna.Trial
@@ -51,12 +51,12 @@ class _Asked:
 
 
 class CellSearch:
-    """The trials of one cell. `make` gives its run of some values and seed; `seeds` are those of every trial."""
+    """The trials of one cell. `make` returns its run with some values and a seed; every trial has the `seeds`."""
 
-    def __init__(self, search: SearchSection, said: RunSpec, make: Make, seeds: Sequence[int]) -> None:
+    def __init__(self, search: SearchSection, declared: RunSpec, make: Make, seeds: Sequence[int]) -> None:
         self.search, self.make, self._seeds = search, make, seeds
-        self.said, self.dearest = said, make({}, seeds[0])
-        self.cell_id = _cell_id(said, self.dearest.fingerprint, search.parameters)
+        self.declared, self.dearest = declared, make({}, seeds[0])
+        self.cell_id = _cell_id(declared, self.dearest.fingerprint, search.parameters)
         self._space = {name: _distribution(name, p) for name, p in search.parameters.items()}
         pruner = _pruner(search.pruner, self.dearest.steps or 1)
         self._study = optuna.create_study(study_name=self.cell_id, pruner=pruner)
@@ -64,28 +64,27 @@ class CellSearch:
         self._here: dict[str, _Asked] = {}
         self.count, self._next = 0, 0
 
-    # what is known
+    # earlier trials
 
     def restore(
         self,
         trials: Sequence[Trial],
-        standing: Mapping[str, RunState],
+        states: Mapping[str, RunState],
         curves: Mapping[str, Mapping[int, float]],
     ) -> None:
-        """Begin with earlier trials, in rounds as proposed; those outside of today's ranges do not count."""
+        """Begin with earlier trials, in rounds as proposed; those outside the present ranges do not count."""
         for group in _rounds([trial for trial in trials if self.contains(trial)], self.search.batch):
             for trial in group:
                 self._enter(trial)
             for asked in self._pending:
-                if all(standing[run.run_id].state in ENDED for run in asked.trial.runs):
+                if all(states[run.run_id].state in ENDED for run in asked.trial.runs):
                     self._report_all(asked, curves)
-            self.settle(standing)
+            self.settle(states)
         self._skip_to(max((trial.number + 1 for trial in trials), default=0))
 
     def contains(self, trial: Trial) -> bool:
-        """Whether a trial lies within what is searched today."""
-        given = {name: getattr(trial.runs[0], name) for name in self._space}
-        return all(_inside(given[name], space) for name, space in self._space.items())
+        """Whether a trial lies within the present ranges."""
+        return all(_inside(getattr(trial.runs[0], name), space) for name, space in self._space.items())
 
     def _enter(self, trial: Trial) -> None:
         """Put a trial of known values into the study, under its number."""
@@ -94,11 +93,11 @@ class CellSearch:
         self._study.sampler = self._sampler(trial.number) if replays else optuna.samplers.RandomSampler(0)
         self._study.enqueue_trial({name: getattr(trial.runs[0], name) for name in self._space})
         live = self._study.ask(self._space)
-        _ = live.relative_params if replays else None  # it is sampled when it is asked for
+        _ = live.relative_params if replays else None  # sampled when it is read
         self._add(trial, live)
 
     def _skip_to(self, number: int) -> None:
-        """Have the study count on where numbers are taken by what does not count."""
+        """Fill the study's numbers below `number`, which belong to trials that do not count."""
         for _ in range(self._next, number):
             self._study.add_trial(optuna.trial.create_trial(state=TrialState.FAIL))
         self._next = max(self._next, number)
@@ -112,36 +111,36 @@ class CellSearch:
         self._here |= {run.run_id: asked for run in trial.runs}
 
     def _report_all(self, asked: _Asked, curves: Mapping[str, Mapping[int, float]]) -> None:
-        """Report a curve again, for what a pruner compares others with."""
-        found = [curves.get(run.run_id, {}) for run in asked.trial.runs]
-        for step in sorted(set(found[0]).intersection(*found[1:])):
-            self._report(asked, step, [curve[step] for curve in found])
+        """Report the curve of an earlier trial, with which a pruner compares others."""
+        recorded = [curves.get(run.run_id, {}) for run in asked.trial.runs]
+        for step in sorted(set(recorded[0]).intersection(*recorded[1:])):
+            self._report(asked, step, [curve[step] for curve in recorded])
 
     def _report(self, asked: _Asked, step: int, values: Sequence[float]) -> bool:
-        """Whether a pruner would stop the trial."""
+        """Report a value; returns whether a pruner would stop the trial."""
         if step in asked.told or not np.isfinite(values).all():
             return False
         asked.told.add(step)
         asked.live.report(float(np.mean(values)), step)
         return bool(asked.live.should_prune())
 
-    # what comes next
+    # the next trials
 
     @property
     def pending(self) -> list[str]:
-        """Runs of trials that are not over."""
+        """Ids of the runs of trials that are not over."""
         return [run.run_id for asked in self._pending for run in asked.trial.runs]
 
-    def settle(self, standing: Mapping[str, RunState]) -> None:
-        """Tell the study of the trials in flight, once all of them are over: the next ones know of all of them."""
-        ends = [[standing[run.run_id] for run in asked.trial.runs] for asked in self._pending]
+    def settle(self, states: Mapping[str, RunState]) -> None:
+        """Tell the study how the pending trials ended, once all have: the next ones learn from all of them."""
+        ends = [[states[run.run_id] for run in asked.trial.runs] for asked in self._pending]
         if any(run.state not in ENDED for runs in ends for run in runs):
             return
         for asked, runs in zip(self._pending, ends, strict=True):
-            states = {run.state for run in runs}
-            if states & {"failed", "cancelled"}:
+            ended = {run.state for run in runs}
+            if ended & {"failed", "cancelled"}:
                 self._study.tell(asked.live, state=TrialState.FAIL)
-            elif "pruned" in states:
+            elif "pruned" in ended:
                 self._study.tell(asked.live, state=TrialState.PRUNED)
             else:
                 self._study.tell(asked.live, self.value(runs))
@@ -153,14 +152,14 @@ class CellSearch:
         return float(np.mean([WORST[metric] if run.state == "diverged" else getattr(run, metric) for run in runs]))
 
     def ask(self) -> list[Trial]:
-        """The next batch of trials; none at the end, and while others are in flight that they are to learn from."""
+        """The next batch of trials; none at the end, and none while others are pending from which they learn."""
         if self._pending and self.search.scheduler is None:
             return []
         room = min(self.search.batch, trials_of(self.search) - self.count)
-        found: list[Trial] = []
-        while len(found) < room and (trial := self._ask()) is not None:
-            found.append(trial)
-        return found
+        trials: list[Trial] = []
+        while len(trials) < room and (trial := self._ask()) is not None:
+            trials.append(trial)
+        return trials
 
     def _ask(self) -> Trial | None:
         if self.search.method == "grid":
@@ -171,12 +170,12 @@ class CellSearch:
         if trial.runs[0].run_id not in self._here:
             self._add(trial, live)
             return trial
-        self._study.tell(live, state=TrialState.FAIL)  # it teaches nothing twice: another, drawn at random
+        self._study.tell(live, state=TrialState.FAIL)  # nothing is learnt from a repetition: draw another at random
         self._next += 1
         return self._first_new(self._anything())
 
     def _first_new(self, proposals: Iterator[dict[str, Any]]) -> Trial | None:
-        """Enter the first proposal that was not tried; None: there is none."""
+        """Enter the first proposal that was not tried yet and return its trial; None if there is none."""
         for values in proposals:
             trial = self._trial(values)
             if trial.runs[0].run_id not in self._here:
@@ -188,21 +187,21 @@ class CellSearch:
         return Trial(self.cell_id, self._next, [self.make(values, seed) for seed in self._seeds])
 
     def _grid(self) -> Iterator[dict[str, Any]]:
-        """Every combination; shuffled where a pruner compares them: from worst to best it would stop none."""
+        """Every combination; shuffled under a pruner, which would stop none of a grid from worst to best."""
         axes = [choices(name, parameter) for name, parameter in self.search.parameters.items()]
-        whole = list(itertools.product(*axes))
+        combinations = list(itertools.product(*axes))
         if self.search.pruner != "none":
-            random.Random(self._seed(0)).shuffle(whole)  # noqa: S311 - no secret
-        return (dict(zip(self._space, values, strict=True)) for values in whole)
+            random.Random(self._seed(0)).shuffle(combinations)  # noqa: S311 - no secret
+        return (dict(zip(self._space, values, strict=True)) for values in combinations)
 
     def _anything(self) -> Iterator[dict[str, Any]]:
-        """Combinations at random: all of them where they can be counted."""
+        """Combinations at random; all of them if there are few enough."""
         seed = self._seed(self._next)
         axes = [_values(space) for space in self._space.values()]
         if all(axes) and math.prod(map(len, axes)) <= _COUNTABLE:
-            whole = list(itertools.product(*axes))
-            random.Random(seed).shuffle(whole)  # noqa: S311 - no secret
-            return (dict(zip(self._space, values, strict=True)) for values in whole)
+            combinations = list(itertools.product(*axes))
+            random.Random(seed).shuffle(combinations)  # noqa: S311 - no secret
+            return (dict(zip(self._space, values, strict=True)) for values in combinations)
         study = optuna.create_study(sampler=optuna.samplers.RandomSampler(seed))
         return (study.ask(self._space).params for _ in range(_TRIES))
 
@@ -220,14 +219,14 @@ class CellSearch:
         return optuna.samplers.RandomSampler(seed)
 
     def _seed(self, number: int) -> int:
-        """The seed with which the trial of a number is drawn."""
+        """The seed with which a trial is drawn, by its number."""
         entropy = [self.search.seed, int(self.cell_id[:8], 16), number]
         return int(np.random.SeedSequence(entropy).generate_state(1)[0])
 
-    # what is going on
+    # trials in training
 
     def judge(self, record: Record) -> Collection[str]:
-        """Runs that are to be stopped, now that a run has recorded this: all of its trial, or none."""
+        """The runs to prune, now that one has recorded this: all runs of its trial, or none."""
         asked = self._here.get(record.run_id)
         if asked is None or self.search.pruner == "none":
             return ()
@@ -245,9 +244,9 @@ def _rounds(trials: Sequence[Trial], batch: int) -> Iterator[Sequence[Trial]]:
     return (trials[i : i + batch] for i in range(0, len(trials), batch))
 
 
-def _cell_id(said: RunSpec, fingerprint: str, searched: Collection[str]) -> str:
-    """A cell without what is searched in it: 32 hex digits, whatever the ranges are today."""
-    fields = {**asdict(said), "path": None, "seed": None, "fingerprint": fingerprint} | dict.fromkeys(searched)
+def _cell_id(declared: RunSpec, fingerprint: str, searched: Collection[str]) -> str:
+    """32 hex digits: the cell without its searched parameters, whatever their ranges."""
+    fields = {**asdict(declared), "path": None, "seed": None, "fingerprint": fingerprint} | dict.fromkeys(searched)
     return hashlib.sha256(json.dumps(fields, sort_keys=True).encode()).hexdigest()[:32]
 
 

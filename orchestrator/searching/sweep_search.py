@@ -25,10 +25,9 @@ if TYPE_CHECKING:
 
 
 class SweepSearch:
-    """The searches of a sweep's cells over one table: what the scheduler asks for runs (`options.RunSource`).
+    """The searches of a sweep's cells: a source of runs for the scheduler (`options.RunSource`).
 
-    Everything that it knows is in the table, before any of it is trained; a new one over the same table goes on
-    where a killed one was.
+    Its state is in the table before anything trains, so that a new one continues where a killed one was.
     """
 
     def __init__(self, table: Table, sweep: Sweep) -> None:
@@ -37,47 +36,46 @@ class SweepSearch:
         self._cells = {cell.cell_id: cell for cell in cells_of(sweep)}
         trials = table.trials.of(sweep.sweep)
         ids = [run.run_id for trial in trials for run in trial.runs]
-        standing = table.trials.run_states(ids)
-        watched = [] if self._search.pruner == "none" else ids
-        recorded = table.trials.curves(watched, self._search.metric)
+        states = table.trials.run_states(ids)
+        curves = table.trials.curves([] if self._search.pruner == "none" else ids, self._search.metric)
         for cell_id, cell in self._cells.items():
-            cell.restore([trial for trial in trials if trial.search_cell == cell_id], standing, recorded)
+            cell.restore([trial for trial in trials if trial.search_cell == cell_id], states, curves)
 
     @property
-    def known(self) -> int:
-        """Trials made so far that count."""
+    def proposed(self) -> int:
+        """Number of trials proposed so far, within the present ranges."""
         return sum(cell.count for cell in self._cells.values())
 
     @property
-    def wanted(self) -> int:
-        """Trials at the end, where none is left out because nothing new is left to try."""
+    def total(self) -> int:
+        """Number of trials at the end; fewer if a cell runs out of new combinations."""
         return len(self._cells) * trials_of(self._search)
 
     def more(self) -> bool:
-        """Queue the next trials of every cell that has none in flight; whether there is anything to train."""
+        """Queue the next trials of every cell that has none pending; returns whether there is anything to train."""
         while True:
             pending = [run_id for cell in self._cells.values() for run_id in cell.pending]
-            standing = self._table.trials.run_states(pending)
+            states = self._table.trials.run_states(pending)
             for cell in self._cells.values():
-                cell.settle(standing)
+                cell.settle(states)
             trials = [trial for cell in self._cells.values() for trial in cell.ask()]
             if not trials:
                 return False
             self._table.trials.propose(self._sweep.sweep, trials)
             ids = [run.run_id for trial in trials for run in trial.runs]
             if any(run.state == "queued" for run in self._table.trials.run_states(ids).values()):
-                return True  # else another sweep has trained them all already
+                return True  # otherwise another sweep has trained them all
 
     def judge(self, record: Record) -> Collection[str]:
-        """Runs that a pruner stops now that one has recorded this."""
+        """The runs to prune, now that one has recorded this."""
         return next((stop for cell in self._cells.values() if (stop := cell.judge(record))), ())
 
 
 def cells_of(sweep: Sweep) -> list[CellSearch]:
-    """The search of every cell that a sweep declares."""
+    """The search of every cell of a sweep."""
     assert sweep.search is not None
     seeds = sweep.seed_list
-    return [CellSearch(sweep.search, said, make, seeds) for said, make in makers(sweep)]
+    return [CellSearch(sweep.search, declared, make, seeds) for declared, make in makers(sweep)]
 
 
 @dataclass(frozen=True)
@@ -104,20 +102,18 @@ def best_of(table: Table, sweep: Sweep) -> list[Best]:
     """The best trial of every cell, in the order of the file; of equal ones the earliest."""
     trials = table.trials.of(sweep.sweep)
     ids = [run.run_id for trial in trials for run in trial.runs]
-    standing, cells = table.trials.run_states(ids), cells_of(sweep)
-    varied = _varied([cell.said for cell in cells], sweep)
-    found = {
-        cell.cell_id: [t for t in trials if t.search_cell == cell.cell_id and cell.contains(t)] for cell in cells
-    }
-    return [_best(cell, varied, found[cell.cell_id], standing) for cell in cells]
+    states, cells = table.trials.run_states(ids), cells_of(sweep)
+    varied = _varied([cell.declared for cell in cells], sweep)
+    own = [[t for t in trials if t.search_cell == cell.cell_id and cell.contains(t)] for cell in cells]
+    return [_best(cell, varied, tried, states) for cell, tried in zip(cells, own, strict=True)]
 
 
-def _best(cell: CellSearch, varied: list[str], trials: list[Trial], standing: dict[str, RunState]) -> Best:
-    name = {key: getattr(cell.said, key) for key in varied} or {"model": model_name(cell.dearest)}
+def _best(cell: CellSearch, varied: list[str], trials: list[Trial], runs: dict[str, RunState]) -> Best:
+    name = {key: getattr(cell.declared, key) for key in varied} or {"model": model_name(cell.dearest)}
     metric, whole = cell.search.metric, cell.search.scheduler != "pbt"  # there a trial is its last part
-    ends = {t.number: [standing[run.run_id] for run in t.runs[0 if whole else -1 :]] for t in trials}
-    states = Counter(_state(runs) for runs in ends.values())
-    done = {number: cell.value(runs) for number, runs in ends.items() if _state(runs) == "done"}
+    ends = {t.number: [runs[run.run_id] for run in t.runs[0 if whole else -1 :]] for t in trials}
+    states = Counter(map(_state, ends.values()))
+    done = {number: cell.value(end) for number, end in ends.items() if _state(end) == "done"}
     if not done:
         return Best(name, len(trials), dict(states), None, {}, metric, None, None, ())
     number = min(done, key=lambda number: (done[number], number))
@@ -129,7 +125,7 @@ def _best(cell: CellSearch, varied: list[str], trials: list[Trial], standing: di
 
 
 def _state(runs: list[RunState]) -> str:
-    """The state of a trial: what the least finished of its runs is."""
+    """The state of a trial: that of its least finished run."""
     return min((run.state for run in runs), key=lambda state: _ORDER.index(state) if state in _ORDER else -1)
 
 
@@ -138,8 +134,8 @@ _ORDER = ("queued", "running", "failed", "cancelled", "pruned", "diverged", "don
 
 def _at_edge(key: str, parameter: Parameter, value: Any) -> bool:
     if parameter.values is not None or parameter.points is not None:
-        found = choices(key, parameter)
-        ordered = sorted(found) if all(isinstance(v, int | float) for v in found) else []
+        values = choices(key, parameter)
+        ordered = sorted(values) if all(isinstance(v, int | float) for v in values) else []
         return len(ordered) > 2 and value in (ordered[0], ordered[-1]) and value != 0
     assert parameter.min is not None
     assert parameter.max is not None
@@ -153,14 +149,14 @@ _NEAR = 0.05
 
 
 def _varied(runs: list[RunSpec], sweep: Sweep) -> list[str]:
-    """The fields that tell the cells of a search apart."""
+    """The fields in which the cells of a search differ."""
     searched = sweep.search.parameters if sweep.search else {}
     free = [name for name in RunSpec.__dataclass_fields__ if name not in searched and name != "seed"]
     return [name for name in free if len({getattr(run, name) for run in runs}) > 1]
 
 
 def learning_rates(table: Table, sweep: Sweep) -> LearningRates | None:
-    """After a grid over the learning rate: the parabola of every cell, over the trials that came to their end."""
+    """The parabola of every cell over finished trials, after a grid over the learning rate; else None."""
     search = sweep.search
     if search is None or search.method != "grid" or "lr" not in search.parameters:
         return None
@@ -171,8 +167,8 @@ def learning_rates(table: Table, sweep: Sweep) -> LearningRates | None:
     frame.loc[frame["state"] == "diverged", search.metric] = np.nan
     cells = cells_of(sweep)
     frame = frame[frame["search_cell"].isin([cell.cell_id for cell in cells])]
-    varied = _varied([cell.said for cell in cells], sweep) + [p for p in search.parameters if p != "lr"]
+    varied = _varied([cell.declared for cell in cells], sweep) + [p for p in search.parameters if p != "lr"]
     try:
         return best_learning_rates(frame, search.metric, by=varied)
-    except ValueError:  # nothing came to its end
+    except ValueError:  # no trial has finished
         return None

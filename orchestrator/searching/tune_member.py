@@ -1,26 +1,32 @@
-"""Population-based training (Jaderberg et al. 2017) by Ray Tune: each member trains in parts, each part a run.
+"""Members of a population under PBT of Ray Tune (Jaderberg et al. 2017): the actor, its writer, and the scheduler.
 
-A part begins with the parameters of the part before it, or, where the scheduler has its member copy a better one,
-of that one's; its hyper-parameters are the scheduler's. So a part is a run with a `parent` and a stage of its own,
-and its identity tells all that went into it. The optimiser's moments are not copied: every part begins them anew.
-Seeds are STRIDE apart, so that every part sees the data in another order (and, on digits, in the same fold).
+A member trains in parts, each of them a run. A part begins with the parameters of the part before it or, if the
+scheduler has its member copy a better one, with that one's; its hyper-parameters are the scheduler's. So a part
+has a `parent` and a stage of its own, and its identity tells all that went into it. Moments of the optimiser are
+not copied: every part begins with new ones. Seeds are STRIDE apart, so that every part sees the data in another
+order (and, on digits, in the same fold).
 """
 
 from __future__ import annotations
 
+import random
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
 from ray import tune
+from ray.tune.schedulers import PopulationBasedTraining
 
 from orchestrator.searching.tune_writer import Writer
 from orchestrator.store.trials import FINITE_WORST, Trial
+from orchestrator.sweep.search_space import is_log, values_of
 from orchestrator.workers.worker import Files, Worker
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
     from orchestrator.store.table import Table
+    from orchestrator.sweep.sweep import Parameter
     from orchestrator.workers.worker import Item
     from trainer.spec import Device, RunSpec
 
@@ -28,14 +34,15 @@ STRIDE = 5
 
 
 def number_of(name: str) -> int:
-    """A member's number by its trial's name; its config is another's after it has copied that."""
+    """A member's number, from its trial's name: its config becomes another's once it copies that."""
     return int(name.removeprefix("trial-"))
 
 
 class TuneMember(tune.Trainable):
-    """A member of the population: a step is a part, of which `template` is any.
+    """An actor that trains a member of the population: a step is a part.
 
-    `begun` is where members go on: the part that they have done, and the run, with its cell, to begin with.
+    `template` is a part of any member. `begun` says where members continue: the number of parts that are done, and
+    the run, with its cell, to begin with.
     """
 
     def setup(  # type: ignore[override]
@@ -62,7 +69,7 @@ class TuneMember(tune.Trainable):
         return True
 
     def step(self) -> dict[str, Any]:
-        """Train the next part; after one that diverged or failed, from where that one began."""
+        """Train the next part; after one that diverged or failed, with what that one began with."""
         run = replace(
             self._template,
             **self._values,
@@ -71,27 +78,27 @@ class TuneMember(tune.Trainable):
             parent_cell=self._parent_cell,
             stage=f"part-{self._part + 1}",
         )
-        heard: list[Item] = list(self._worker.train([run], [run.run_id]))
+        items: list[Item] = list(self._worker.train([run], [run.run_id]))
         value, self._part = FINITE_WORST[self._metric], self._part + 1
-        if isinstance(heard[-1], list) and heard[-1][0].state == "done":
-            value = float(getattr(heard[-1][0], self._metric))
+        if isinstance(items[-1], list) and items[-1][0].state == "done":
+            value = float(getattr(items[-1][0], self._metric))
             self._parent, self._parent_cell = run.run_id, run.cell_id
         over = self._part == self._parts
-        return {self._metric: value, "round": self._part - self._first, "run": run, "items": heard, "done": over}
+        return {self._metric: value, "round": self._part - self._first, "run": run, "items": items, "done": over}
 
-    def save_checkpoint(self, checkpoint_dir: str) -> dict[str, Any]:  # noqa: ARG002 - parameters lie with the table's
-        """Which run the next part begins with."""
+    def save_checkpoint(self, checkpoint_dir: str) -> dict[str, Any]:  # noqa: ARG002 - ours have a place of their own
+        """The run with which the next part begins."""
         return {"part": self._part, "parent": self._parent, "parent_cell": self._parent_cell}
 
     def load_checkpoint(self, checkpoint: dict[str, Any] | None) -> None:
-        """Go on from a member's part, another's where the scheduler says so."""
+        """Continue from a part: of this member, or of the one that it copies."""
         assert checkpoint is not None
         self._part, self._parent = checkpoint["part"], checkpoint["parent"]
         self._parent_cell = checkpoint["parent_cell"]
 
 
 class PartWriter(Writer):
-    """Writes parts as they end: until then nobody knows them but the member that trains them."""
+    """Writes parts once they have ended: until then only the member that trains a part knows it."""
 
     def __init__(self, table: Table, interrupted: Callable[[], bool], sweep: str, cell_id: str) -> None:
         super().__init__(table, interrupted)
@@ -99,7 +106,7 @@ class PartWriter(Writer):
         self._sweep, self._cell_id = sweep, cell_id
 
     def on_trial_result(self, *, trial: Any, result: dict[str, Any], **_: Any) -> None:  # type: ignore[override]
-        """Enter a part into the table, with all that was heard of it."""
+        """Add a part to the table, with everything that was reported of it."""
         run: RunSpec = result["run"]
         number = number_of(str(trial))
         with self._table.transaction():
@@ -107,3 +114,33 @@ class PartWriter(Writer):
             self.claim(number, [run])
             for item in result["items"]:
                 self.write(number, item)
+
+
+def population_scheduler(parameters: dict[str, Parameter], seed: int) -> Any:
+    """PBT, synchronous: every decision compares members that have done as many parts."""
+    random.seed(seed)  # Tune draws its mutations from the global streams
+    np.random.seed(seed % 2**32)  # noqa: NPY002
+
+    def inside(config: dict[str, Any]) -> dict[str, Any]:
+        """Return values to their range, which a factor may have led out of."""
+        for name, parameter in parameters.items():
+            if parameter.min is not None and parameter.max is not None:
+                config[name] = min(max(config[name], parameter.min), parameter.max)
+        return config
+
+    return PopulationBasedTraining(
+        time_attr="round",
+        perturbation_interval=1,
+        hyperparam_mutations={name: _domain(name, parameter) for name, parameter in parameters.items()},
+        custom_explore_fn=inside,
+        synch=True,
+        log_config=False,
+    )
+
+
+def _domain(name: str, parameter: Parameter) -> Any:
+    if parameter.values is not None:
+        return values_of(name, parameter)
+    assert parameter.min is not None
+    assert parameter.max is not None
+    return (tune.loguniform if is_log(parameter) else tune.uniform)(parameter.min, parameter.max)

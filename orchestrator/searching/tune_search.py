@@ -1,8 +1,8 @@
 """A search by a scheduler of Ray Tune. Its trials are rows of the table like any others.
 
-All trials are drawn beforehand (`optuna_cell`) and written to the table; Tune decides which go on. Callbacks in
-process write what the actors report; nothing that Tune writes is needed afterwards. An interrupted search begins a
-new Tuner: trials that are over are not trained again but replayed to it.
+All trials are drawn beforehand (`optuna_cell`) and written to the table; Tune decides which continue. Callbacks in
+this process write what the actors report; nothing that Tune writes is needed afterwards. An interrupted search
+begins a new Tuner: trials that are over are not trained again but replayed to it.
 """
 
 from __future__ import annotations
@@ -33,14 +33,14 @@ if TYPE_CHECKING:
     from trainer.spec import Device
 
 LOSSES = 3
-"""Times that a trial is started again whose actor died."""
+"""How often a trial whose actor died is started again."""
 
 
 class TuneSearch:
-    """The cells of a sweep, one after the other, under a scheduler of Ray Tune; `interrupted` tells of its end.
+    """The cells of a sweep, one after the other, under a scheduler of Ray Tune; `interrupted` after a Ctrl-C.
 
-    Actors take one of `slots` equal shares of a machine (one a core, four a GPU): of this one, or of those of the
-    Ray cluster at `address`.
+    An actor takes one of `slots` equal shares of a machine (default: one a core, four a GPU), which is this one, or
+    any of the Ray cluster at `address`.
     """
 
     def __init__(
@@ -66,7 +66,7 @@ class TuneSearch:
     def run(self, say: Callable[[str], None] = lambda _: None) -> None:
         """Train what is missing."""
         cells = cells_of(self._sweep)
-        self._data = sorted({path for cell in cells for path in (cell.said.path, cell.said.start) if path})
+        self._data = sorted({path for cell in cells for path in (cell.declared.path, cell.declared.start) if path})
         try:
             self.interrupted = not all(self._over(cell, say) for cell in cells)
         finally:
@@ -74,11 +74,11 @@ class TuneSearch:
                 self._ray.shutdown()
 
     def _over(self, cell: CellSearch, say: Callable[[str], None]) -> bool:
-        """Train what is missing of a cell; whether it came to its end."""
+        """Train what a cell lacks; returns whether it came to its end."""
         raise NotImplementedError
 
     def _start(self) -> None:
-        """Start Ray, or join it. What imports it is imported after this: Ray reads at its import how to start."""
+        """Start Ray or join it. Modules that import Ray are imported later: it reads its settings at import."""
         if self._ray is not None:
             return
         if self._address is None:
@@ -87,15 +87,15 @@ class TuneSearch:
         self._ray = ray_cluster.join(self._address)
         ray_cluster.check_shared(self._ray, ray_cluster.nodes(self._ray), self._data, self._files.where)
 
-    def _fit(self, cell: CellSearch, trainable: Any, said: Mapping[str, Any], writer: Any, **options: Any) -> None:
-        """Have Tune run a trainable with the arguments `said`. The first Ctrl-C ends it soon, the second now."""
+    def _fit(self, cell: CellSearch, trainable: Any, settings: dict[str, Any], writer: Any, **options: Any) -> None:
+        """Have Tune run a trainable with some settings. The first Ctrl-C ends it soon, the second at once."""
         shared = self._files.where if self._address else None
-        said = {"metric": self._search.metric, "device": self._device, "files": self._files, **said}
+        settings = {"metric": self._search.metric, "device": self._device, "files": self._files, **settings}
         try:
             with tempfile.TemporaryDirectory(prefix=".tune-", dir=shared) as folder, self._interrupts.watched():
                 _tuner(
                     trainable,
-                    said,
+                    settings,
                     writer,
                     share=_share(ray_cluster.nodes(self._ray), self._slots, self._device),
                     where=(folder, cell.cell_id),
@@ -127,9 +127,7 @@ class TrialSearch(TuneSearch):
         self._start()
         from ray import tune
 
-        from orchestrator.searching.tune_schedulers import scheduler_of
-        from orchestrator.searching.tune_trial import TuneTrial
-        from orchestrator.searching.tune_writer import TrialWriter
+        from orchestrator.searching.tune_trial import TrialWriter, TuneTrial, scheduler_of
 
         steps = max(task.runs[0].steps or 1 for task in tasks.values())
         self._fit(
@@ -147,13 +145,13 @@ class TrialSearch(TuneSearch):
         return not (self._interrupts.count or cell.pending)
 
     def _tasks(self, trials: Sequence[Trial]) -> dict[int, Task]:
-        """What actors are given, by the trial's number; of those that are over only what left a curve."""
+        """What actors are given, by number of the trial; trials that are over without a curve are left out."""
         ids = [run.run_id for trial in trials for run in trial.runs]
-        standing, recorded = self._table.trials.run_states(ids), self._table.trials.curves(ids, self._search.metric)
+        ends, curves = self._table.trials.run_states(ids), self._table.trials.curves(ids, self._search.metric)
         tasks = {}
         for trial in trials:
-            states = {standing[run.run_id].state for run in trial.runs}
-            curve = _mean([recorded.get(run.run_id, {}) for run in trial.runs]) if states <= ENDED else []
+            states = {ends[run.run_id].state for run in trial.runs}
+            curve = _mean([curves.get(run.run_id, {}) for run in trial.runs]) if states <= ENDED else []
             if states <= ENDED and "diverged" in states:
                 curve.append((trial.runs[0].steps or 1, FINITE_WORST[self._search.metric]))
             if curve or not states <= ENDED:
@@ -162,13 +160,13 @@ class TrialSearch(TuneSearch):
 
 
 def _mean(curve: Sequence[dict[int, float]]) -> list[tuple[int, float]]:
-    """The mean over the runs of a trial, at the steps that all of them have recorded."""
+    """The mean over the runs of a trial, at the steps that all of them recorded."""
     steps = sorted(set(curve[0]).intersection(*curve[1:]))
     return [(step, sum(one[step] for one in curve) / len(curve)) for step in steps]
 
 
 def _share(machines: Sequence[Node], slots: int | None, device: Device) -> dict[str, float]:
-    """What an actor takes of a machine: one shape for all, since Tune reuses actors of one shape."""
+    """The resources of an actor: the same for all, since Tune reuses only actors with equal resources."""
     gpus = max(node.gpus for node in machines) if device in ("auto", "cuda") else 0
     if gpus:
         return {"cpu": 0.0, "gpu": math.floor(1e4 * min(1.0, gpus / (slots or gpus * SLOTS_PER_GPU))) / 1e4}
@@ -177,7 +175,7 @@ def _share(machines: Sequence[Node], slots: int | None, device: Device) -> dict[
 
 def _tuner(
     trainable: Any,
-    said: Mapping[str, Any],
+    settings: Mapping[str, Any],
     writer: Any,
     *,
     share: dict[str, float],
@@ -185,18 +183,18 @@ def _tuner(
     space: Mapping[str, Any],
     **options: Any,
 ) -> Any:
-    """A Tuner that is quiet, writes no metrics, and leaves signals alone; a trial's config has its `number`."""
+    """A Tuner that prints nothing, writes no metrics and installs no signal handlers."""
     from ray import tune
 
     os.environ["TUNE_DISABLE_AUTO_CALLBACK_LOGGERS"] = "1"  # no files of metrics: the table has them
     os.environ["TUNE_DISABLE_SIGINT_HANDLER"] = "1"  # its own waits for every actor to come to an evaluation
-    os.environ["RAY_AIR_NEW_OUTPUT"] = "0"  # the only way in which verbose=0 says nothing
+    os.environ["RAY_AIR_NEW_OUTPUT"] = "0"  # with the new output, verbose=0 still prints
 
     def name_of(trial: Any) -> str:
         return f"trial-{trial.config['number']}"
 
     config = tune.TuneConfig(
-        metric=said["metric"],
+        metric=settings["metric"],
         mode="min",
         reuse_actors=True,
         trial_name_creator=name_of,
@@ -212,5 +210,5 @@ def _tuner(
         failure_config=tune.FailureConfig(max_failures=LOSSES),
         checkpoint_config=tune.CheckpointConfig(checkpoint_at_end=False),
     )
-    made = tune.with_resources(tune.with_parameters(trainable, **said), share)
-    return tune.Tuner(made, param_space=dict(space), tune_config=config, run_config=run)
+    prepared = tune.with_resources(tune.with_parameters(trainable, **settings), share)
+    return tune.Tuner(prepared, param_space=dict(space), tune_config=config, run_config=run)

@@ -46,7 +46,7 @@ class Controller:
 @pytest.mark.parametrize("kind", ["all diverge", "few evaluations", "many evaluations"])
 def test_brackets_come_to_their_end(kind):
     imported()  # others of this process start Ray
-    from orchestrator.searching.tune_schedulers import scheduler_of
+    from orchestrator.searching.tune_trial import scheduler_of
 
     clocks = {"all diverge": [27], "few evaluations": [2, 11, 27], "many evaluations": range(28)}[kind]
     controller = Controller(scheduler_of("hyperband", 100))

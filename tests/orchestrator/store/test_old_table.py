@@ -77,6 +77,6 @@ def test_its_search_goes_on(store):
         text = table.declaration("older-search")[1].replace("scheduler: bohb", "method: random, batch: 2")
         assert best_of(table, sweep)[0].trial in (0, 1)
         search = SweepSearch(table, read_sweep(text))
-        assert search.known == search.wanted == 4
+        assert search.proposed == search.total == 4
         Scheduler(table, InlineExecutor("cpu"), ["older-search"], source=search).drain()
         assert table.counts("older-search") == {"done": 3, "pruned": 1}
