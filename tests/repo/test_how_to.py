@@ -35,6 +35,7 @@ def environment(tmp_path):
     }
 
 
+@pytest.mark.timeout(900)  # several processes, each of which may import torch
 @pytest.mark.parametrize(
     "page", [page for page in PAGES if page.stem not in SHOWN_ONLY], ids=lambda page: page.stem
 )
@@ -50,7 +51,7 @@ def test_code_of_the_page_runs(page, tmp_path, environment):
         (tmp_path / "block.py").write_text(code, encoding="utf-8")
         command = [sys.executable, "block.py"] if language == "python" else ["sh", "-e", "block.py"]
         ended = subprocess.run(
-            command, cwd=tmp_path, env=environment, capture_output=True, text=True, timeout=240, check=False
+            command, cwd=tmp_path, env=environment, capture_output=True, text=True, timeout=280, check=False
         )
         assert ended.returncode == 0, f"{code}\n{ended.stdout}\n{ended.stderr}"
 
