@@ -9,6 +9,9 @@ import trainer
 def test_what_is_priced_or_declared_does_not_import_torch():
     asked = (
         "import sys, trainer.spec, trainer.cost, trainer.result, trainer.data.datasets, trainer.data.sets.zipf; "
+        "runs = [trainer.spec.RunSpec(family=f, epochs=1, steps=1, inputs=4, classes=2) "
+        "for f in ('b-mlp', 's-mlp')]; "
+        "[(run.run_id, trainer.cost.params(trainer.cost.shape_of(run))) for run in runs]; "
     )
     heavy = "print([m for m in ('torch', 'ray', 'pandas', 'sklearn', 'PIL') if m in sys.modules])"
     done = subprocess.run([sys.executable, "-c", asked + heavy], capture_output=True, text=True, check=True)
