@@ -13,17 +13,33 @@ from tests.polling import table_shows
 SWEEP = """\
 sweep: script
 data: {dataset: digits}
-model: {family: b-mlp, depth: 1, width: [16, 32]}
+model: {family: b-mlp, depth: 1, width: 16}
 train: {lr: 2e-3, batch_size: 32, schedule: cosine}
 budget: {epochs: 100}
 seeds: 2
 """
-SCRIPT = """\
+OPTIONS = "slots=1, checkpoint_every=0.1, smoke_test=False"
+SCRIPT = f"""\
 import orchestrator
 
-progress = orchestrator.run("script.yaml", "script.db", slots=1, checkpoint_every=0.1, smoke_test=False)
-print(progress)
-print(orchestrator.run("script.yaml", "again.db", slots=1, smoke_test=False))  # Ray starts a second time
+print(orchestrator.run("script.yaml", "script.db", {OPTIONS}, executor="EXECUTOR"))
+"""
+TWICE = f"""\
+import orchestrator
+
+for store in ("a.db", "b.db"):
+    print(orchestrator.run("script.yaml", store, {OPTIONS}).done)
+"""
+OWN = f"""\
+import orchestrator, ray
+
+ray.init(address="local", num_cpus=1, include_dashboard=False, log_to_driver=False)
+try:
+    orchestrator.run("script.yaml", "own.db", {OPTIONS})
+except orchestrator.UserError as error:
+    print(error)
+print(orchestrator.run("script.yaml", "own.db", address="auto", {OPTIONS}).done)
+print(ray.get(ray.remote(lambda: "still here").remote()))
 """
 NUMBERS = ["error", "loss", "train_loss", "steps", "flops", "state"]
 
@@ -31,13 +47,18 @@ NUMBERS = ["error", "loss", "train_loss", "steps", "flops", "state"]
 @pytest.fixture
 def folder(tmp_path, monkeypatch):
     (tmp_path / "script.yaml").write_text(SWEEP)
-    (tmp_path / "script.py").write_text(SCRIPT)
     monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("HOME", str(tmp_path))  # where Ray, started by the caller, keeps a token
     return tmp_path
 
 
 def rows(store):
     return orchestrator.results(store).sort_values("run_id").set_index("run_id")[NUMBERS]
+
+
+def undisturbed():
+    orchestrator.run("script.yaml", "whole.db", executor="inline", device="cpu", smoke_test=False)
+    return rows("whole.db")
 
 
 def begun(folder):
@@ -53,38 +74,41 @@ def begun(folder):
     return process
 
 
-def test_a_script_is_interrupted_killed_and_run_again_and_its_numbers_are_those_of_an_undisturbed_run(folder):
+def ended(source):
+    """What a script has printed, at its end."""
+    words = [sys.executable, "-c", source]
+    process = subprocess.run(words, capture_output=True, text=True, timeout=240, check=False)
+    assert process.returncode == 0, process.stderr
+    return process.stdout.splitlines()
+
+
+@pytest.mark.timeout(900)
+@pytest.mark.parametrize("executor", ["inline", "ray"])
+def test_a_script_that_is_interrupted_and_killed_resumes_to_the_numbers_of_an_undisturbed_run(folder, executor):
+    script = SCRIPT.replace("EXECUTOR", executor)
+    (folder / "script.py").write_text(script)
     process = begun(folder)
     process.send_signal(signal.SIGINT)
-    said, _ = process.communicate(timeout=120)
+    output, _ = process.communicate(timeout=120)
     assert process.returncode != 0
-    assert "Interrupted: interrupted; the same call resumes" in said
+    assert "Interrupted: interrupted; the same call resumes" in output
     halted = orchestrator.progress(folder / "script.db")
     assert halted.running == 0
     assert halted.ended < halted.runs
     process = begun(folder)
     process.kill()
     process.communicate()
-    ended = subprocess.run([sys.executable, "script.py"], capture_output=True, text=True, timeout=240, check=False)
-    assert ended.returncode == 0, ended.stderr
-    assert [line.split("  ")[:2] for line in ended.stdout.splitlines()] == [["script", "4/4 runs"]] * 2
-    assert ended.stderr == ""
-    orchestrator.run("script.yaml", "whole.db", executor="inline", device="cpu", smoke_test=False)
-    assert rows("script.db").equals(rows("whole.db"))
-    assert rows("again.db").equals(rows("whole.db"))
+    (line,) = ended(script)
+    assert line.startswith("script  2/2 runs")
+    assert rows("script.db").equals(undisturbed())
+
+
+def test_two_calls_in_one_process_each_start_ray_and_agree(folder):
+    assert ended(TWICE) == ["2", "2"]
+    assert rows("a.db").equals(rows("b.db"))
 
 
 def test_the_callers_own_ray_is_used_when_asked_for_and_left_running(folder):
-    (folder / "own.py").write_text(
-        "import ray, orchestrator\n"
-        "ray.init(address='local', num_cpus=1, include_dashboard=False, log_to_driver=False)\n"
-        "try: orchestrator.run('script.yaml', 'own.db', slots=1, smoke_test=False)\n"
-        "except orchestrator.UserError as error: print(error)\n"
-        "print(orchestrator.run('script.yaml', 'own.db', slots=1, smoke_test=False, address='auto').done)\n"
-        "print(ray.get(ray.remote(lambda: 'still here').remote()))\n"
-    )
-    ended = subprocess.run([sys.executable, "own.py"], capture_output=True, text=True, timeout=240, check=False)
-    assert ended.returncode == 0, ended.stderr
-    refusal, *rest = ended.stdout.splitlines()
+    refusal, *rest = ended(OWN)
     assert refusal.startswith("Ray is initialised in this process already; pass address='auto' to train on it")
-    assert rest == ["4", "still here"]
+    assert rest == ["2", "still here"]
