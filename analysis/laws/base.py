@@ -89,7 +89,7 @@ class Law(Smooth):
         return law
 
     def rivals(self) -> dict[str, Law]:
-        """Parameters in the units of the data, and what follows from them, for theta [B, P]: [B] by name."""
+        """Variants of the law with one part switched on or off, by the name of that part; none by default."""
         return {}
 
     def candidates(self, problem: Problem) -> Array:

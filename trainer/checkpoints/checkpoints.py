@@ -138,7 +138,7 @@ class Checkpoints:
         }
 
     def keep(self, run: RunSpec, weights: dict[str, torch.Tensor]) -> None:
-        """Keep a run's final parameters, by the names of `mlp.slots`, for `kept_parameters` to read."""
+        """Keep a run's final parameters, by the names of `Family.slots`, for `kept_parameters` to read."""
         assert self.storage is not None
         try:
             self.storage.keep(run.run_id, {"run_id": run.run_id, "spec": asdict(run)}, weights)
@@ -158,7 +158,7 @@ def storage_of(where: Path | str) -> Storage:
 
 
 def kept_parameters(where: Path | str, run_id: str) -> tuple[dict[str, Any], dict[str, torch.Tensor]]:
-    """A run's spec as a mapping, and its final parameters by the names of `mlp.slots`, fp32, on the CPU.
+    """A run's spec as a mapping, and its final parameters by the names of `Family.slots`, fp32, on the CPU.
 
     Raises OSError if there are none, ValueError if they are damaged or another run's.
     """
