@@ -14,7 +14,7 @@ from analysis.approaches.curves import Curve, Curves, by_budget, draw_curves
 from analysis.approaches.isoflop_fit import Growth, IsoflopCurve, IsoflopFit, Method
 from analysis.approaches.optimum import fit_price
 from analysis.approaches.surface import fit_surface
-from analysis.fits.quantity import quantity
+from analysis.fits.quantity import Draws, quantity
 from analysis.solver import bootstrap
 from analysis.table import columns, seeds
 from analysis.table.options import Options
@@ -43,68 +43,56 @@ def fit_isoflop(  # noqa: PLR0913 - the columns and the resampling
 ) -> IsoflopFit:
     """The optimum of each budget and its growth with compute, n* ~ C^a and d* ~ C^b, with intervals.
 
-    "parabola" is the published method: least squares of y on log n through all sizes of a budget. Its vertex is
-    biased where the curve is lopsided, by more the wider the curve; see `design_bias`. "akima" interpolates log y
-    between the sizes, which beat the parabola on published minima, at the price of wider intervals under noise.
-    "joint" fits the surface floor + A n^-alpha + B d^-beta to the points of all curves and takes its lowest
-    point on each: no bias and the narrowest intervals where the surface holds, and no claim where it does not.
+    "parabola" is the published method (Hoffmann et al. 2022, 3.2): least squares of y on log n. Its vertex is
+    biased if the curve is asymmetric, see `design_bias`. "akima" interpolates log y between the sizes: closer to
+    published minima, with wider intervals under noise. "joint" fits floor + A n^-alpha + B d^-beta to the points of
+    all curves and takes its minimum on each: no bias and the narrowest intervals if the surface holds.
 
-    A budget is refused when it has fewer than 4 sizes, or its minimum is not between the outer ones, or is so in
-    fewer than nine of ten resamples. d* is read off the curve at n*; without a column `d` it is C / (6 n).
-    Each resample gives every cell noise of the size its repeats show, selects the best cell of each size again, and
-    finds the minimum; for "joint" the selected points are drawn with replacement.
+    A budget is refused if it has fewer than 4 sizes, or if its minimum is not between the outer sizes, in the data
+    or in more than a tenth of the resamples. d* is the curve's d at n*. Each resample gives every cell noise of the
+    size that its repeats show, selects the best cell of each size and finds the minimum; for "joint" the selected
+    points are drawn with replacement.
 
     Args:
-        frame: one row a run; `cell_id` tells which rows are repeats, without it every row is a cell. Several cells
-            of one size and budget (a learning-rate grid) compete.
-        n: name of the column of sizes.
-        y: name of the column that was measured.
-        d: name of the column of examples.
-        budget: the column of compute; default `budget` where there is one, else `flops`. Values within 10 % are one
-            budget.
+        frame: one row a run; rows that share a `cell_id` are repeats, without it every row is a cell. Cells of one
+            size and budget (a learning-rate grid) compete.
+        n: column of sizes.
+        y: column that was measured.
+        d: column of examples; if absent, C / (6 n).
+        budget: column of compute, values within 10 % being one budget; default `budget` if present, else `flops`.
         method: "akima", "parabola" or "joint".
         resamples: bootstrap resamples; 0 for no intervals.
         level: nominal coverage of the intervals, in (0, 1).
         seed: of the resampling.
 
     Raises:
-        ValueError: a column is missing or unfit, no separate budgets can be told, or `method` is unknown.
+        ValueError: a column or option is missing or not valid, or the budgets are not separate.
     """
-    Options(resamples=resamples, level=level, seed=seed)
+    options = Options(resamples=resamples, level=level, seed=seed)
     if method not in get_args(Method):
         raise ValueError(f"method is {method!r}; expected 'akima', 'joint' or 'parabola'")
     table, budget, notes = prepare(frame, n, y, d, budget)
-    found = draw_curves(table, by_budget(table, budget), n, y, resamples=resamples, seed=seed)
-    curves = tuple(_isoflop(curve, found.cell, table, d, budget) for curve in found.curves)
-    find = _finder(method, curves, found, resamples, level, seed)
+    drawn = draw_curves(table, by_budget(table, budget), n, y, resamples=resamples, seed=seed)
+    curves = tuple(_isoflop(curve, drawn.cell, table, d, budget) for curve in drawn.curves)
+    find = _finder(method, curves, drawn, options)
     optima, log_n = _locate(curves, find, level)
     lines, scatter = _draw_lines(curves, optima, log_n, find.wider)
     reasons = _reasons(optima, find.misfit)
-    exponents = [quantity(line.slope, line.slopes, level, wider=line.wider) for line in lines.values()]
+    exponents = {name: quantity(line.slope, line.slopes, level, wider=line.wider) for name, line in lines.items()}
+    warnings = (*reasons, *notes, *drawn.notes, *_cautions(optima, method, scatter))
     return IsoflopFit(
-        n=n,
-        d=d,
-        y=y,
-        budget=budget,
-        method=method,
-        n_exponent=exponents[0],
-        d_exponent=exponents[1],
-        optima=optima,
-        level=level,
-        resamples=resamples,
-        noise=found.noise,
-        scatter=scatter,
-        warnings=(*reasons, *notes, *found.notes, *_cautions(optima, method, scatter)),
-        reasons=reasons,
+        *(n, d, y, budget, method, exponents["n"], exponents["d"], optima, level, resamples, drawn.noise, scatter),
         curves=curves,
         lines=lines,
+        warnings=warnings,
+        reasons=reasons,
     )
 
 
 def prepare(
     frame: pd.DataFrame | Mapping[str, Any], n: str, y: str, d: str, budget: str | None
 ) -> tuple[pd.DataFrame, str, tuple[str, ...]]:
-    """A clean table with the four columns, the name of its compute, and notes on what was assumed or left out."""
+    """A clean table with the four columns, the name of the column of compute, and notes for the reader."""
     given = pd.DataFrame(dict(frame)) if not isinstance(frame, pd.DataFrame) else frame
     budget = budget or ("budget" if "budget" in given else "flops")
     notes = []
@@ -130,19 +118,17 @@ def _isoflop(curve: Curve, cell: NDArray[np.intp], table: pd.DataFrame, d: str, 
 
 @dataclass(frozen=True)
 class _Finder:
-    """Log n* and log y* of a curve, the estimate and then its resamples, [1 + B] each; NaN where not interior."""
+    """Finds log n* and log y* of a curve: the estimate, then its resamples, [1 + B] each; NaN if not interior."""
 
     find: Callable[[IsoflopCurve], tuple[Array, Array]]
     wider: float | None = None
-    """How far intervals are stretched; None leaves that to the noise of each curve."""
+    """Factor by which intervals are wider than percentiles; None takes it from the noise of each curve."""
     misfit: float = 1.0
 
 
-def _finder(
-    method: Method, curves: tuple[IsoflopCurve, ...], found: Curves, resamples: int, level: float, seed: int
-) -> _Finder:
+def _finder(method: Method, curves: tuple[IsoflopCurve, ...], drawn: Curves, options: Options) -> _Finder:
     if method == "joint":
-        return _joint(curves, found, resamples, level, seed)
+        return _joint(curves, drawn, options)
     find = minima.METHODS[method]
 
     def alone(curve: IsoflopCurve) -> tuple[Array, Array]:
@@ -151,17 +137,17 @@ def _finder(
     return _Finder(alone)
 
 
-def _joint(curves: tuple[IsoflopCurve, ...], found: Curves, resamples: int, level: float, seed: int) -> _Finder:
+def _joint(curves: tuple[IsoflopCurve, ...], drawn: Curves, options: Options) -> _Finder:
     points = {name: np.concatenate([getattr(c, name) for c in curves]) for name in ("x", "d", "y")}
-    fit = fit_surface(points, "x", "d", "y", resamples=resamples, level=level, seed=seed)
-
-    of_a_run = fit.rms * float(np.sqrt(found.repeats))  # the points are means of cells
-    misfit = found.misfit(of_a_run, fit.n, fit.solution.theta.size)
+    draws: Draws = {"resamples": options.resamples, "level": options.level, "seed": options.seed}
+    fit = fit_surface(points, "x", "d", "y", **draws)
+    run_rms = fit.rms * float(np.sqrt(drawn.repeats))  # the points are means of cells
+    misfit = drawn.misfit(run_rms, fit.n, fit.solution.theta.size)
 
     def together(curve: IsoflopCurve) -> tuple[Array, Array]:
         price = fit_price({"x": curve.x, "d": curve.d, "flops": np.full(curve.x.size, curve.budget)}, "x", "d")
-        values, drawn = optimum.optima(fit, np.log([curve.budget]), price)
-        log_n, _, log_y = np.concatenate([values[:, None], drawn], axis=1)[:, :, 0]
+        values, replicates = optimum.optima(fit, np.log([curve.budget]), price)
+        log_n, _, log_y = np.concatenate([values[:, None], replicates], axis=1)[:, :, 0]
         inside = (log_n > np.log(curve.x[0])) & (log_n < np.log(curve.x[-1]))
         return np.where(inside, log_n, np.nan), np.where(inside, log_y, np.nan)
 
@@ -182,21 +168,21 @@ def _locate(curves: tuple[IsoflopCurve, ...], find: _Finder, level: float) -> tu
 def _optimum(curve: IsoflopCurve, find: _Finder, level: float) -> tuple[dict[str, Any], Array]:
     row: dict[str, Any] = {"budget": curve.budget, "sizes": curve.x.size}
     few = f"{curve.x.size} {'size' if curve.x.size == 1 else 'sizes'}; a minimum needs {LEAST_SIZES}"
-    refusal, found = few, (np.array([np.nan]),) * 2
+    refusal, minimum = few, (np.array([np.nan]),) * 2
     if curve.x.size >= LEAST_SIZES:
-        tried = find.find(curve)
-        refusal = _refusal(curve, tried[0])
-        found = found if refusal else tried
+        candidate = find.find(curve)
+        refusal = _refusal(curve, candidate[0])
+        minimum = minimum if refusal else candidate
     wider = bootstrap.widening(curve.spare, 0, level) if find.wider is None else find.wider
-    return row | _numbers(curve, *found, level, wider) | {"refused": refusal}, found[0][1:]
+    return row | _numbers(curve, *minimum, level, wider) | {"refused": refusal}, minimum[0][1:]
 
 
 def _refusal(curve: IsoflopCurve, log_n: Array) -> str:
-    """Why a budget has no minimum to report, or nothing."""
+    """Why a budget has no minimum to report, or an empty text."""
     lowest = int(np.argmin(curve.y))
     if lowest in (0, curve.x.size - 1):  # a parabola through a curve that only falls may still turn inside
-        end, wanted = ("smallest", "smaller") if lowest == 0 else ("largest", "larger")
-        return f"the lowest point is the {end} size; {wanted} ones are needed"
+        end, missing = ("smallest", "smaller") if lowest == 0 else ("largest", "larger")
+        return f"the lowest point is the {end} size; {missing} ones are needed"
     if not np.isfinite(log_n[0]):
         return "the curve has no minimum between its outer sizes"
     sure = float(np.mean(np.isfinite(log_n[1:]))) if log_n.size > 1 else 1.0
@@ -269,22 +255,24 @@ def _birge(log_c: Array, at: Array, drawn: Array) -> float:
 
 
 def _reasons(optima: pd.DataFrame, misfit: float) -> tuple[str, ...]:
-    used, out = int(np.sum(optima["refused"] == "")), []
+    used, reasons = int(np.sum(optima["refused"] == "")), []
     if used < LEAST_BUDGETS:
-        out.append(f"{used} of {len(optima)} budgets have a minimum; a law needs {LEAST_BUDGETS}")
+        reasons.append(f"{used} of {len(optima)} budgets have a minimum; a law needs {LEAST_BUDGETS}")
     if misfit > 1:
-        out.append(f"the points leave the surface by {misfit:.1f} x the noise of a run: its minima are biased")
-    return tuple(out)
+        reasons.append(f"the points leave the surface by {misfit:.1f} x the noise of a run: its minima are biased")
+    return tuple(reasons)
 
 
 def _cautions(optima: pd.DataFrame, method: Method, scatter: float) -> tuple[str, ...]:
-    out = []
+    cautions = []
     used = optima[optima["refused"] == ""]
     span = used["budget"].max() / used["budget"].min() if len(used) else np.nan
     if len(used) >= LEAST_BUDGETS and span < 10:
-        out.append(f"the budgets span less than a decade (a factor of {span:.2g})")
+        cautions.append(f"the budgets span less than a decade (a factor of {span:.2g})")
     if scatter > 2:
-        out.append(f"the optima scatter about their line {scatter:.1f} x as much as their noise; intervals widened")
+        cautions.append(
+            f"the optima scatter about their line {scatter:.1f} x as much as their noise; intervals widened"
+        )
     if method == "parabola":
-        out.append("a parabola's vertex is biased where a curve is lopsided: see design_bias for how far")
-    return tuple(out)
+        cautions.append("the vertex of a parabola is biased if a curve is asymmetric: see design_bias")
+    return tuple(cautions)

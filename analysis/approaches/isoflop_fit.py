@@ -1,4 +1,4 @@
-"""The answer of an isoFLOP fit: a value that predicts, explains itself and carries its caveats."""
+"""The result of an isoFLOP fit: a value that predicts, explains itself and carries its warnings."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from analysis.approaches.curves import Curve
-from analysis.fits.quantity import plain
+from analysis.fits.summary import Summary, as_json
 from analysis.solver import bootstrap
 
 if TYPE_CHECKING:
@@ -29,8 +29,8 @@ class IsoflopCurve(Curve):
 
 
 @dataclass(frozen=True, eq=False)
-class IsoflopFit:
-    """params*(C) and examples*(C): the optimum of every budget and the power laws through them.
+class IsoflopFit(Summary):
+    """The optimum of every budget, and the power laws of optimal size and examples in compute.
 
     Attributes:
         n, d, y, budget: names of the columns.
@@ -40,9 +40,9 @@ class IsoflopFit:
             `n`, `d`, `y` at the minimum with `<name>_low` and `<name>_high` (NaN where refused), `refused` (why,
             or empty).
         level, resamples, noise: of the intervals; `noise` is the sd of log y of one run behind them.
-        scatter: how much farther the optima lie from the line than their own noise explains, as a ratio; the
-            intervals of the exponents are widened by it where it exceeds 1 (Birge's ratio).
-        warnings, reasons: as of a LawFit; with reasons no exponent is claimed.
+        scatter: distance of the optima from their line over what their noise explains (Birge's ratio); where it
+            exceeds 1 the intervals of the exponents are wider by it.
+        warnings, reasons: as of a `LawFit`.
         curves: the points behind each budget, their `x` being n.
         lines: n and d against compute, with their replicates.
     """
@@ -59,15 +59,10 @@ class IsoflopFit:
     resamples: int
     noise: float
     scatter: float
-    warnings: tuple[str, ...]
-    reasons: tuple[str, ...]
     curves: tuple[IsoflopCurve, ...] = field(repr=False)
     lines: dict[str, Growth] = field(repr=False)
-
-    @property
-    def supported(self) -> bool:
-        """Whether the optima support quoting exponents."""
-        return not self.reasons
+    warnings: tuple[str, ...]
+    reasons: tuple[str, ...]
 
     def predict(self, budget: float | Array) -> pd.DataFrame:
         """The optimum at each `budget`: columns `budget`, `n`, `n_low`, `n_high`, `d`, `d_low`, `d_high`.
@@ -93,27 +88,31 @@ class IsoflopFit:
                 f"  {head}, {100 * self.level:g} % over {self.resamples} resamples",
             ]
         else:
-            lines = [f"{self.n}* against {self.budget}: no exponent claimed", f"  {head}"]
+            lines = [f"{self.n}* against {self.budget}: exponent not identified", f"  {head}"]
             lines += [f"  because {text}" for text in self.reasons]
         refused = self.optima[self.optima["refused"] != ""]
         lines += [f"  {row.budget:.3g} refused: {row.refused}" for row in refused.itertuples()]
-        return "\n".join([*lines, *(f"  caution: {text}" for text in self.warnings if text not in self.reasons)])
+        return "\n".join([*lines, *self.cautions()])
 
     def to_dict(self) -> dict[str, Any]:
         """Everything but the replicates, as JSON can hold it."""
-        names = ("n", "d", "y", "budget", "method", "level", "resamples", "noise", "scatter")
-        out: dict[str, Any] = {name: plain(getattr(self, name)) for name in names}
-        out |= {"n_exponent": self.n_exponent.to_dict(), "d_exponent": self.d_exponent.to_dict()}
-        optima = self.optima.astype(object).where(self.optima.notna(), None)
-        return out | {
-            "supported": self.supported,
-            "optima": optima.to_dict("records"),
-            "warnings": list(self.warnings),
-            "reasons": list(self.reasons),
-        }
-
-    def __str__(self) -> str:
-        return self.summary()
+        names = (
+            *(
+                "n",
+                "d",
+                "y",
+                "budget",
+                "method",
+                "level",
+                "resamples",
+                "noise",
+                "scatter",
+                "n_exponent",
+                "d_exponent",
+            ),
+            *("supported", "optima", "warnings", "reasons"),
+        )
+        return {name: as_json(getattr(self, name)) for name in names}
 
 
 @dataclass(frozen=True, eq=False)

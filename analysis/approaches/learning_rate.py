@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from analysis.approaches import minima
 from analysis.approaches.curves import Curve, draw_curves
 from analysis.fits.quantity import quantity
+from analysis.fits.summary import Summary
 from analysis.solver import bootstrap
 from analysis.table import columns
 from analysis.table.options import Options
@@ -34,7 +35,7 @@ _STEP = 3.0
 
 
 @dataclass(frozen=True, eq=False)
-class LearningRates:
+class LearningRates(Summary):
     """The best rate of every design.
 
     Attributes:
@@ -69,16 +70,11 @@ class LearningRates:
             ends = "" if np.isnan(row["lr_low"]) else f" [{row['lr_low']:.2g}, {row['lr_high']:.2g}]"
             flag = f"; {row['flag']}" if row["flag"] else ""
             lines.append(f"  {name}: {row['lr']:.2g}{ends}, {self.y} {row['y']:.3g}{flag}")
-        return "\n".join([*lines, *(f"  caution: {text}" for text in self.warnings)])
+        return "\n".join([*lines, *self.cautions()])
 
     def to_dict(self) -> dict[str, Any]:
-        """As JSON can hold it."""
-        out = {"lr": self.lr, "y": self.y, "by": list(self.by), "level": self.level, "resamples": self.resamples}
-        tables = {name: _records(getattr(self, name)) for name in ("best", "missing")}
-        return {**out, **tables, "settled": self.settled, "warnings": list(self.warnings)}
-
-    def __str__(self) -> str:
-        return self.summary()
+        """The fields and `settled`, as JSON can hold them."""
+        return super().to_dict() | {"settled": self.settled}
 
 
 def best_learning_rates(
@@ -213,10 +209,3 @@ def _grid_step(rates: Array) -> float:
     if rates.size < 2:
         return _STEP
     return float(np.exp(np.median(np.diff(np.log(np.sort(rates))))))
-
-
-def _records(table: pd.DataFrame) -> list[dict[str, Any]]:
-    return [
-        {str(name): None if pd.isna(value) else value for name, value in row.items()}
-        for row in table.to_dict("records")
-    ]

@@ -7,7 +7,6 @@ the smaller ones.
 
 from __future__ import annotations
 
-import html
 import math
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, NamedTuple, Unpack
@@ -17,7 +16,7 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from analysis.fits.law import fit_placed, place
-from analysis.fits.quantity import plain
+from analysis.fits.summary import Summary, as_json
 from analysis.laws import newton
 from analysis.solver import bootstrap, fitting
 from analysis.solver.fitting import FitError
@@ -43,7 +42,7 @@ _AS_GOOD = 2.0
 
 
 @dataclass(frozen=True, eq=False)
-class LawSet:
+class LawSet(Summary):
     """Laws of `y` against `x`, compared.
 
     Attributes:
@@ -117,29 +116,12 @@ class LawSet:
             for name, fit in self.fits.items()
         ]
         lines += [f"  {name:18} left out: {why}" for name, why in self.left_out.items()]
-        lines += [f"  caution: {text}" for text in self.warnings]
-        return "\n".join([*lines, self.best.summary()])
+        return "\n".join([*lines, *self.cautions(), self.best.summary()])
 
     def to_dict(self) -> dict[str, Any]:
         """The comparison and every fit, as JSON can hold it."""
-        rows = self.table().to_dict("records")
-        return {
-            "x": self.x,
-            "y": self.y,
-            "laws": [{str(key): plain(value) for key, value in row.items()} for row in rows],
-            "left_out": self.left_out,
-            "scatter": plain(self.scatter),
-            "drift": plain(self.drift),
-            "level": self.level,
-            "warnings": list(self.warnings),
-            "fits": {name: fit.to_dict() for name, fit in self.fits.items()},
-        }
-
-    def __str__(self) -> str:
-        return self.summary()
-
-    def _repr_html_(self) -> str:
-        return f"<pre>{html.escape(self.summary())}</pre>"
+        names = ("x", "y", "left_out", "scatter", "drift", "level", "warnings", "fits")
+        return {"laws": as_json(self.table())} | {name: as_json(getattr(self, name)) for name in names}
 
     def _band(self, at: Array, logs: Array) -> tuple[Array, Array]:
         """Ends of the band of log y, [m] each."""
