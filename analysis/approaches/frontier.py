@@ -12,9 +12,8 @@ from typing import TYPE_CHECKING, Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from analysis.fits.build import build
 from analysis.fits.law import place, power_law_name, require_distinct, require_fall
-from analysis.fits.result import LawFit
+from analysis.fits.result import LawFit, build
 from analysis.laws import newton
 from analysis.laws.newton import Loss
 from analysis.solver import fitting

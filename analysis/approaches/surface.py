@@ -7,9 +7,8 @@ from typing import TYPE_CHECKING, Any, Unpack
 import numpy as np
 import pandas as pd
 
-from analysis.fits.build import build
 from analysis.fits.law import law_entry
-from analysis.fits.result import LawFit
+from analysis.fits.result import LawFit, build
 from analysis.solver import fitting
 from analysis.table.data import read
 from analysis.table.options import Options

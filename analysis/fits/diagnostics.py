@@ -11,17 +11,16 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import numpy as np
-from numpy.typing import NDArray
 from scipy.special import fdtrc
 
+from analysis.fits.evidence import Evidence, gather
 from analysis.laws.base import EXPONENT_BOUNDS
 
 if TYPE_CHECKING:
-    from analysis.laws.base import Law
-    from analysis.solver.fitting import Solution
-    from analysis.table.data import Data
+    from numpy.typing import NDArray
 
-Array = NDArray[np.float64]
+    from analysis.fits.result import LawFit
+    from analysis.laws.base import Law
 
 MAX_FACTOR = 4.0
 """An interval of an exponent wider than this factor from end to end identifies nothing."""
@@ -38,81 +37,45 @@ ALIGNED = 0.98
 
 
 @dataclass(frozen=True)
-class Evidence:
-    """What the rules look at.
+class Diagnosis:
+    """What is said of a fit: `warnings`, `reasons`, `compatible` and `unidentified` of a `LawFit`."""
 
-    `estimates`, `intervals` and `replicates` [B] are by name, in the units of the data; `residuals` [n] are of
-    log y. `trimmed` maps "smallest" and "largest" to the exponent refitted without that x. `rivals` maps a part of
-    the law to the law with that part switched (off where it was on): its exponent, and the AICc of the law minus
-    that of the rival, positive where the rival describes the points better. Laws of several inputs have neither.
-    """
-
-    x: tuple[str, ...]
-    y: str
-    law: Law
-    data: Data
-    solution: Solution
-    estimates: dict[str, float]
-    intervals: dict[str, tuple[float, float]]
-    replicates: dict[str, Array]
-    residuals: Array
-    trimmed: dict[str, float]
-    rivals: dict[str, tuple[float, float]]
-
-    @property
-    def one(self) -> bool:
-        """Whether the law has one input."""
-        return len(self.x) == 1
-
-    @property
-    def exponent(self) -> float:
-        """The estimate of the exponent of a law of one input."""
-        return self.estimates["exponent"]
-
-    @property
-    def count(self) -> int:
-        """Number of free parameters."""
-        return int(self.law.free.size)
-
-    @property
-    def span(self) -> float:
-        """Largest value of the first input over its smallest."""
-        return float(self.data.x[0].max() / self.data.x[0].min())
-
-    @property
-    def ended(self) -> tuple[str, ...]:
-        """Parameters that ended at a bound."""
-        return at_bounds(self.law, self.solution.theta)
+    warnings: tuple[str, ...]
+    reasons: tuple[str, ...]
+    compatible: dict[str, tuple[float, float]]
+    unidentified: tuple[str, ...]
 
 
-def at_bounds(law: Law, theta: Array) -> tuple[str, ...]:
+def diagnose(fit: LawFit) -> Diagnosis:
+    """What must be said of a fit."""
+    evidence = gather(fit)
+    reasons = tuple(text for rule in BLOCKING if (text := rule(evidence)))
+    cautions = tuple(text for rule in CAUTIONS if (text := rule(evidence)))
+    warnings = (*reasons, *cautions, *fit.data.notes)
+    return Diagnosis(warnings, reasons, _compatible(evidence), _unidentified(evidence))
+
+
+def at_bounds(law: Law, theta: NDArray[np.float64]) -> tuple[str, ...]:
     """Names of the parameters that ended at a bound."""
     margin = 1e-6 * np.maximum(np.abs(theta), 1e-6)
     ended = (theta - law.low <= margin) | (law.high - theta <= margin)
     return tuple(law.theta_names[k] for k in law.free if ended[k])
 
 
-def examine(evidence: Evidence) -> tuple[tuple[str, ...], tuple[str, ...]]:
-    """All warnings, and those of them that are reasons not to claim the exponents."""
-    reasons = tuple(text for rule in BLOCKING if (text := rule(evidence)))
-    cautions = tuple(text for rule in CAUTIONS if (text := rule(evidence)))
-    return (*reasons, *cautions, *evidence.data.notes), reasons
-
-
-def compatible(e: Evidence) -> dict[str, tuple[float, float]]:
+def _compatible(e: Evidence) -> dict[str, tuple[float, float]]:
     """Each exponent's values left open by sampling, by the fitted range, and by a rival law that is as good."""
     others = [*e.trimmed.values(), *(exponent for exponent, gain in e.rivals.values() if gain > -AS_GOOD)]
     ends = {}
-    for name in e.law.exponents:
-        values = np.array([*e.intervals[name], e.estimates[name], *others])
+    for name in e.fit.law.exponents:
+        values = np.array([*e.fit.intervals[name], e.fit.estimates[name], *others])
         finite = values[np.isfinite(values)]
         ends[name] = (float(finite.min()), float(finite.max())) if finite.size else (np.nan, np.nan)
     return ends
 
 
-def unidentified(e: Evidence) -> tuple[str, ...]:
+def _unidentified(e: Evidence) -> tuple[str, ...]:
     """Exponents whose interval spans more than a factor of 4, and the parameters of a direction without data."""
-    wide = [name for name in (*e.law.exponents, *e.law.rates) if _is_wide(*e.intervals[name])]
+    wide = [name for name in (*e.fit.law.exponents, *e.fit.law.rates) if _is_wide(*e.fit.intervals[name])]
     return (*wide, *(name for name in _loose(e) if name not in wide))
 
 
@@ -122,49 +85,53 @@ def _is_wide(low: float, high: float) -> bool:
 
 
 def _loose(e: Evidence) -> list[str]:
-    if e.solution.condition < ILL:
+    if e.fit.solution.condition < ILL:
         return []
-    return [e.law.theta_names[k] for k, share in zip(e.law.free, e.solution.weakest, strict=True) if share > 0.2]
+    return [
+        e.fit.law.theta_names[k]
+        for k, share in zip(e.fit.law.free, e.fit.solution.weakest, strict=True)
+        if share > 0.2
+    ]
 
 
 def _too_few_x(e: Evidence) -> str | None:
     need = e.count + 2
-    if not e.one or e.data.distinct >= need:
+    if not e.one or e.fit.data.distinct >= need:
         return None
-    return f"{e.data.distinct} distinct {e.x[0]} for {e.count} parameters; a claim needs {need}"
+    return f"{e.fit.data.distinct} distinct {e.x} for {e.count} parameters; a claim needs {need}"
 
 
 def _too_short(e: Evidence) -> str | None:
     if not e.one or e.span >= MIN_SPAN:
         return None
-    return f"{e.x[0]} spans only a factor of {e.span:.2g}; a claim needs {MIN_SPAN:g}, a good one 10"
+    return f"{e.x} spans only a factor of {e.span:.2g}; a claim needs {MIN_SPAN:g}, a good one 10"
 
 
 def _not_converged(e: Evidence) -> str | None:
-    return None if e.solution.converged else "the solver did not converge"
+    return None if e.fit.solution.converged else "the solver did not converge"
 
 
 def _exponent_at_bound(e: Evidence) -> str | None:
-    names = [name for name in e.ended if name in e.law.exponents]
+    names = [name for name in e.fit.at_bounds if name in e.fit.law.exponents]
     return f"{' and '.join(names)} reached the end of the search range" if names else None
 
 
 def _absent(e: Evidence) -> str | None:
-    gone = [e.x[e.law.terms[name]] for name in e.ended if name in e.law.terms]
-    return f"{e.y} does not fall with {' and '.join(gone)}: the term is absent" if gone else None
+    gone = [e.fit.x[e.fit.law.terms[name]] for name in e.fit.at_bounds if name in e.fit.law.terms]
+    return f"{e.fit.y} does not fall with {' and '.join(gone)}: the term is absent" if gone else None
 
 
 def _wide(e: Evidence) -> str | None:
-    return _not_identified(e, e.law.exponents)
+    return _not_identified(e, e.fit.law.exponents)
 
 
 def _wide_rate(e: Evidence) -> str | None:
-    return _not_identified(e, e.law.rates)
+    return _not_identified(e, e.fit.law.rates)
 
 
 def _not_identified(e: Evidence, names: tuple[str, ...]) -> str | None:
-    wide = [name for name in names if _is_wide(*e.intervals[name]) and name not in _loose(e)]
-    texts = [f"{name} [{e.intervals[name][0]:.2g}, {e.intervals[name][1]:.2g}]" for name in wide]
+    wide = [name for name in names if _is_wide(*e.fit.intervals[name]) and name not in _loose(e)]
+    texts = [f"{name} [{e.fit.intervals[name][0]:.2g}, {e.fit.intervals[name][1]:.2g}]" for name in wide]
     return f"not identified: {', '.join(texts)}" if wide else None
 
 
@@ -172,12 +139,12 @@ def _ill(e: Evidence) -> str | None:
     loose = _loose(e)
     if not loose:
         return None
-    number = f"condition number {e.solution.condition:.1g}"
+    number = f"condition number {e.fit.solution.condition:.1g}"
     return f"only combinations of {', '.join(loose)} are determined ({number})"
 
 
 def _moves_with_range(e: Evidence) -> str | None:
-    far = [name for name in _outside(e) if not 1 / FAR < e.trimmed[name] / e.exponent < FAR]
+    far = [name for name in _outside(e) if not 1 / FAR < e.trimmed[name] / e.fit.exponent < FAR]
     return _moved(e, far) if far else None
 
 
@@ -191,49 +158,49 @@ def _outside(e: Evidence) -> list[str]:
 
 
 def _moved(e: Evidence, names: list[str]) -> str:
-    parts = [f"without the {name} {e.x[0]} it is {e.trimmed[name]:.3g}" for name in names]
-    low, high = e.intervals["exponent"]
+    parts = [f"without the {name} {e.x} it is {e.trimmed[name]:.3g}" for name in names]
+    low, high = e.fit.intervals["exponent"]
     return f"the exponent depends on the fitted range: {', '.join(parts)}, outside [{low:.3g}, {high:.3g}]"
 
 
 def _contradicts(e: Evidence, exponent: float) -> bool:
     """Whether an exponent lies outside the interval, 2 % aside."""
-    low, high = e.intervals["exponent"]
+    low, high = e.fit.intervals["exponent"]
     return exponent < 0.98 * low or exponent > 1.02 * high
 
 
 def _few_points(e: Evidence) -> str | None:
-    spare = e.data.distinct - e.count
-    enough = spare >= 3 and (e.data.distinct >= 5 or not e.one)
+    spare = e.fit.data.distinct - e.count
+    enough = spare >= 3 and (e.fit.data.distinct >= 5 or not e.one)
     if enough or _too_few_x(e):
         return None
-    what = f"distinct {e.x[0]}" if e.one else "distinct points"
-    return f"only {e.data.distinct} {what} for {e.count} parameters: intervals are rough"
+    what = f"distinct {e.x}" if e.one else "distinct points"
+    return f"only {e.fit.data.distinct} {what} for {e.count} parameters: intervals are rough"
 
 
 def _under_a_decade(e: Evidence) -> str | None:
     if not e.one or e.span >= 10.0 or _too_short(e):
         return None
-    return f"{e.x[0]} spans less than a decade (a factor of {e.span:.2g})"
+    return f"{e.x} spans less than a decade (a factor of {e.span:.2g})"
 
 
 def _floor_at_bound(e: Evidence) -> str | None:
-    if "floor" not in e.ended:
+    if "floor" not in e.fit.at_bounds:
         return None
     return "the floor is at its bound 0: these points show none, which does not mean that there is none"
 
 
 def _other_bounds(e: Evidence) -> str | None:
-    names = [name for name in e.ended if name not in (*e.law.exponents, *e.law.terms, "floor")]
+    names = [name for name in e.fit.at_bounds if name not in (*e.fit.law.exponents, *e.fit.law.terms, "floor")]
     return f"{' and '.join(names)} ended at a bound of the search" if names else None
 
 
 def _floor_correlated(e: Evidence) -> str | None:
-    floors = e.replicates.get("floor", np.empty(0))
-    if e.law.exponents != ("exponent",) or "exponent" in e.law.linear or floors.size < 20:
+    floors = e.fit.replicates.get("floor", np.empty(0))
+    if e.fit.law.exponents != ("exponent",) or "exponent" in e.fit.law.linear or floors.size < 20:
         return None
-    logs = np.log(e.replicates["exponent"])
-    if e.estimates["floor"] <= 0 or np.mean(floors > 0) < 0.5 or np.std(logs) < 0.05 or np.std(floors) == 0:
+    logs = np.log(e.fit.replicates["exponent"])
+    if e.fit.estimates["floor"] <= 0 or np.mean(floors > 0) < 0.5 or np.std(logs) < 0.05 or np.std(floors) == 0:
         return None
     r = float(np.corrcoef(logs, floors)[0, 1])
     if abs(r) < 0.95:
@@ -246,7 +213,7 @@ def _not_needed(e: Evidence) -> str | None:
         f"a law without a {part} describes the points as well "
         f"(its AICc is {abs(gain):.1f} {'lower' if gain > 0 else 'higher'}), with exponent {exponent:.3g}"
         for part, (exponent, gain) in e.rivals.items()
-        if e.estimates.get(part, 0.0) > 0 and gain > -AS_GOOD
+        if e.fit.estimates.get(part, 0.0) > 0 and gain > -AS_GOOD
     ]
     return "; ".join(idle) or None
 
@@ -264,29 +231,29 @@ def _better(e: Evidence, *, contradicts: bool) -> str | None:
     missed = [
         f"a {part} describes the points better (AICc {gain:.1f} lower), with exponent {exponent:.3g}"
         for part, (exponent, gain) in e.rivals.items()
-        if part not in e.estimates and gain > BETTER and _contradicts(e, exponent) is contradicts
+        if part not in e.fit.estimates and gain > BETTER and _contradicts(e, exponent) is contradicts
     ]
     return "; ".join(missed) or None
 
 
 def _bends(e: Evidence) -> str | None:
     """Von Neumann's ratio of the mean residuals in order of x: 2 for scatter, near 0 for a bend."""
-    if not e.one or e.data.distinct < 8 or e.data.clusters < e.residuals.size:
+    if not e.one or e.fit.data.distinct < 8 or e.fit.data.clusters < e.residuals.size:
         return None
-    group = np.unique(e.data.x[0], return_inverse=True)[1]
+    group = np.unique(e.fit.data.x[0], return_inverse=True)[1]
     mean = np.bincount(group, e.residuals) / np.bincount(group)
     n, power = mean.size, float(np.sum(mean**2))
     if power < n * 1e-20 or (2 - np.sum(np.diff(mean) ** 2) / power) < 3 * np.sqrt(4 * (n - 2) / (n**2 - 1)):
         return None
-    return f"the points bend about the law instead of scattering: it is not the law of this range of {e.x[0]}"
+    return f"the points bend about the law instead of scattering: it is not the law of this range of {e.x}"
 
 
 def _lack_of_fit(e: Evidence) -> str | None:
     """F test of the scatter between distinct x against the scatter of repeats at one x, at 0.1 %."""
-    between, within = e.data.distinct - e.count, e.residuals.size - e.data.distinct
-    if not e.one or between < 1 or within < 5 or e.data.clusters < e.residuals.size:
+    between, within = e.fit.data.distinct - e.count, e.residuals.size - e.fit.data.distinct
+    if not e.one or between < 1 or within < 5 or e.fit.data.clusters < e.residuals.size:
         return None
-    group = np.unique(e.data.x[0], return_inverse=True)[1]
+    group = np.unique(e.fit.data.x[0], return_inverse=True)[1]
     count = np.bincount(group)
     mean = np.bincount(group, e.residuals) / count
     noise = float(np.sum((e.residuals - mean[group]) ** 2) / within)
@@ -294,39 +261,40 @@ def _lack_of_fit(e: Evidence) -> str | None:
     if fdtrc(between, within, ratio) > 1e-3:
         return None
     return (
-        f"the points leave the law by {np.sqrt(ratio):.1f} x what repeats at one {e.x[0]} explain: "
+        f"the points leave the law by {np.sqrt(ratio):.1f} x what repeats at one {e.x} explain: "
         "the law is not the whole story and the intervals hold sampling error only"
     )
 
 
 def _aligned(e: Evidence) -> str | None:
-    if e.one or np.any(np.ptp(e.data.logs, axis=1) == 0):
+    if e.one or np.any(np.ptp(e.fit.data.logs, axis=1) == 0):
         return None
-    r = np.atleast_2d(np.corrcoef(e.data.logs))
+    r = np.atleast_2d(np.corrcoef(e.fit.data.logs))
     i, j = max(((i, j) for i in range(len(r)) for j in range(i)), key=lambda pair: abs(r[pair]))
     if abs(r[i, j]) < ALIGNED:
         return None
-    return f"{e.x[j]} and {e.x[i]} vary together (correlation {r[i, j]:.3f}): their effects are hard to tell apart"
+    pair = f"{e.fit.x[j]} and {e.fit.x[i]}"
+    return f"{pair} vary together (correlation {r[i, j]:.3f}): their effects are hard to tell apart"
 
 
 def _few_clusters(e: Evidence) -> str | None:
-    count = e.data.clusters
+    count = e.fit.data.clusters
     if count >= 10 or _too_few_x(e) or _few_points(e):
         return None
     return f"only {count} independent units: intervals from fewer than ten are rough"
 
 
 def _replicates_failed(e: Evidence) -> str | None:
-    converged = e.solution.replicates_converged
+    converged = e.fit.solution.replicates_converged
     bad = 1.0 - float(np.mean(converged)) if converged.size else 0.0
     return f"{100 * bad:.0f} % of the bootstrap refits did not converge" if bad > 0.05 else None
 
 
 def _dropped(e: Evidence) -> str | None:
-    if not e.data.dropped:
+    if not e.fit.data.dropped:
         return None
-    rows = "row" if e.data.dropped == 1 else "rows"
-    return f"{e.data.dropped} {rows} without a finite {e.y} (failed or diverged) left out"
+    rows = "row" if e.fit.data.dropped == 1 else "rows"
+    return f"{e.fit.data.dropped} {rows} without a finite {e.fit.y} (failed or diverged) left out"
 
 
 Rule = Callable[[Evidence], str | None]

@@ -6,8 +6,7 @@ from typing import TYPE_CHECKING, Any, Unpack
 
 import numpy as np
 
-from analysis.fits.build import build
-from analysis.fits.result import LawFit
+from analysis.fits.result import LawFit, build
 from analysis.laws import LAWS
 from analysis.laws.base import EXPONENT_BOUNDS
 from analysis.laws.sigmoid import Sigmoid

@@ -5,24 +5,28 @@ from __future__ import annotations
 import html
 import math
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
+from functools import cached_property
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from analysis.fits.diagnostics import at_bounds
+from analysis.fits.diagnostics import Diagnosis, at_bounds, diagnose
 from analysis.fits.quantity import quote
 from analysis.fits.summary import Summary, as_json
+from analysis.laws.base import EXPONENT_BOUNDS
 from analysis.solver import bootstrap
 
 if TYPE_CHECKING:
     from analysis.laws.base import Law
     from analysis.solver.fitting import Solution
     from analysis.table.data import Data
+    from analysis.table.options import Options
 
 Array = NDArray[np.float64]
 Interval = tuple[float, float]
+Fit = TypeVar("Fit", bound="LawFit")
 
 
 @dataclass(frozen=True, eq=False)
@@ -34,16 +38,11 @@ class LawFit(Summary):
         x: names of the input columns; y: name of the measured one.
         estimates: value of each parameter and of each quantity that follows from them, in the units of the data.
         intervals: name -> (low, high) at `level`, for all of them; NaN without resamples.
-        compatible: exponent -> (low, high), the values that the data, their range and rival laws leave open: never
-            narrower than the interval.
         replicates: name -> [B], for all of them; B = `resamples`.
         level: the nominal coverage of every interval, in (0, 1).
         objective: the loss minimised, summed over rows; in log units, or in those of y squared for raw residuals.
         delta: Huber's threshold on the residuals; infinite for least squares.
         rms: root mean square of the residuals of log y.
-        unidentified: parameters that the data do not determine.
-        warnings: what a reader must know, one sentence each; the reasons are among them.
-        reasons: why the exponents are not identified; empty when `supported`.
         law, data, solution: the placed law, the data, and theta with its replicates, in scaled units.
         wider: factor by which intervals are wider than the percentiles of the replicates.
     """
@@ -53,19 +52,38 @@ class LawFit(Summary):
     y: str
     estimates: dict[str, float]
     intervals: dict[str, Interval]
-    compatible: dict[str, Interval]
     replicates: dict[str, Array] = field(repr=False)
     level: float
     objective: float
     delta: float
     rms: float
-    unidentified: tuple[str, ...]
     law: Law = field(repr=False)
     data: Data = field(repr=False)
     solution: Solution = field(repr=False)
     wider: float = field(repr=False)
-    warnings: tuple[str, ...]
-    reasons: tuple[str, ...]
+
+    @property
+    def warnings(self) -> tuple[str, ...]:  # type: ignore[override]  # computed when first asked for
+        """What a reader must know, one sentence each; the reasons are among them."""
+        return self._diagnosis.warnings
+
+    @property
+    def reasons(self) -> tuple[str, ...]:  # type: ignore[override]
+        """Why the exponents are not identified; empty when `supported`."""
+        return self._diagnosis.reasons
+
+    @property
+    def compatible(self) -> dict[str, Interval]:
+        """Exponent -> (low, high), the values that the data, their range and rival laws leave open.
+
+        Never narrower than the interval.
+        """
+        return self._diagnosis.compatible
+
+    @property
+    def unidentified(self) -> tuple[str, ...]:
+        """Parameters that the data do not determine."""
+        return self._diagnosis.unidentified
 
     @property
     def exponent(self) -> float:
@@ -225,6 +243,10 @@ class LawFit(Summary):
         ]
         return f"<pre>{html.escape(self.summary())}</pre><table>{''.join(rows)}</table>"
 
+    @cached_property
+    def _diagnosis(self) -> Diagnosis:
+        return diagnose(self)
+
     def _named(self, name: str) -> float:
         if name not in self.estimates:
             raise AttributeError(f"the law {self.name!r} has no {name}; it has {', '.join(self.estimates)}")
@@ -264,3 +286,58 @@ class LawFit(Summary):
 
     def _log_law(self, at: Array, theta: Array) -> Array:
         return self.law.at(np.log(at) - self.data.centre_x[:, None]).value(theta) + self.data.centre_y
+
+
+def build(
+    kind: type[Fit],
+    name: str,
+    columns: tuple[tuple[str, ...], str],
+    law: Law,
+    data: Data,
+    solution: Solution,
+    options: Options,
+) -> Fit:
+    """The result of a fit, with intervals.
+
+    `columns` are the names of the inputs and of y.
+    """
+    with np.errstate(over="ignore"):
+        values = law.parameters(solution.theta[None, :], data.centre_y)
+        replicates = law.parameters(solution.replicates, data.centre_y)
+    estimates = {key: float(value[0]) for key, value in values.items()}
+    wider = bootstrap.stretch(data, options, law.free.size)
+    intervals = {
+        key: _interval(law, key, replicates[key], value, options.level, wider) for key, value in estimates.items()
+    }
+    unit = float(np.exp(data.centre_y)) if options.residuals == "raw" else 1.0
+    return kind(
+        name=name,
+        x=columns[0],
+        y=columns[1],
+        estimates=estimates,
+        intervals=intervals,
+        replicates=replicates,
+        level=options.level,
+        objective=solution.objective * unit**2,
+        delta=solution.loss.delta * unit,
+        rms=float(np.sqrt(np.mean((data.log_y - law.value(solution.theta[None, :])[0]) ** 2))),
+        law=law,
+        data=data,
+        solution=solution,
+        wider=wider,
+    )
+
+
+def _interval(
+    law: Law, name: str, replicates: Array, estimate: float, level: float, wider: float
+) -> tuple[float, float]:
+    """Percentile interval of a parameter, on a log scale unless it may be 0, cut at the ends of its range."""
+    if not replicates.size:
+        return (np.nan, np.nan)
+    if name in law.linear:
+        ends = bootstrap.percentile(replicates, estimate, level, wider)
+    else:
+        with np.errstate(divide="ignore", over="ignore", invalid="ignore"):
+            ends = np.exp(bootstrap.percentile(np.log(replicates), np.log(estimate), level, wider))
+    low, high = np.clip(ends, *(EXPONENT_BOUNDS if name in law.exponents else (0.0, np.inf)))
+    return float(low), float(high)

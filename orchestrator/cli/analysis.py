@@ -37,6 +37,9 @@ def fit(  # noqa: PLR0913 - an option each
     ] = 1,
     surface: Annotated[bool, typer.Option("--surface", help="The same as --approach 3.")] = False,
     shift: Annotated[bool, typer.Option("--shift", help="Fit a shift of x as well (approach 1).")] = False,
+    law: Annotated[
+        str, typer.Option(help="Name of another law, or module:name (approaches 1 and 3).", show_default=False)
+    ] = "",
     stage: Stage = None,
     resamples: Resamples = 1000,
     table: Annotated[str, typer.Option(help="Print a table instead: markdown or latex.")] = "",
@@ -50,11 +53,14 @@ def fit(  # noqa: PLR0913 - an option each
 
     if table not in ("", "markdown", "latex"):
         stop(f"--table {table!r} is unknown; it is markdown or latex")
+    approach = 3 if surface else approach
+    if law:
+        _check_law(law, approach, shift=shift)
     frame = at_stage(frame_of(store, which), stage)
-    if surface or approach > 1:
-        _fit_whole(frame, 3 if surface else approach, resamples, table, as_json=as_json)
+    if approach > 1:
+        _fit_whole(frame, approach, law, resamples, table, as_json=as_json)
         return
-    result = laws(frame, resamples=resamples, shift=shift)
+    result = laws(frame, resamples=resamples, shift=shift, law=law or None)
     if table:
         _print_table({f"error against {law.x}": law.fit for law in result if law.fit}, table)
         return
@@ -75,14 +81,32 @@ def fit(  # noqa: PLR0913 - an option each
         print(f"\n{exponents}")
 
 
-def _fit_whole(frame: pd.DataFrame, approach: int, resamples: int, table: str, *, as_json: bool) -> None:
+def _check_law(law: str, approach: int, *, shift: bool) -> None:
+    """Stop if the law cannot be fitted by this approach."""
+    from analysis.laws import LAWS
+
+    if approach == 2 or shift:
+        stop("--law cannot be combined with --approach 2 or --shift; a law with a shift is power-floor-shift")
+    try:
+        inputs = LAWS.get(law).inputs
+    except (LookupError, TypeError) as error:
+        stop(f"--law: {error}")
+    if (len(inputs) > 1) != (approach == 3):
+        stop(
+            f"--law {law!r} has the inputs {', '.join(inputs)}; fit it with --approach {3 if approach == 1 else 1}"
+        )
+
+
+def _fit_whole(frame: pd.DataFrame, approach: int, law: str, resamples: int, table: str, *, as_json: bool) -> None:
     """Print the fit of approach 2 or 3: one of the whole table."""
-    from analysis import FitError
+    from analysis import FitError, fit_surface
     from orchestrator.reporting.figures import Findings
 
     findings = Findings(frame, resamples=resamples)
     try:
         result: Any = findings.isoflop if approach == 2 else findings.surface
+        if law:
+            result = fit_surface(findings.best, y="error", law=law, resamples=resamples)
     except (FitError, ValueError) as error:
         stop(f"approach {approach}: {error}")
     if table:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal
 
-from analysis import fit_frontier, fit_power_law
+from analysis import fit_frontier, fit_law, fit_power_law
 from analysis.checks.parts import attempt
 from trainer.data.sets import zipf
 from trainer.spec import RunSpec
@@ -34,23 +34,24 @@ class AxisLaw:
         return {"x": self.x, "fit": self.fit.to_dict() if self.fit else None, "why_not": self.why_not}
 
 
-def laws(results: pd.DataFrame, *, resamples: int = 1000, shift: bool = False) -> list[AxisLaw]:
+def laws(
+    results: pd.DataFrame, *, resamples: int = 1000, shift: bool = False, law: str | None = None
+) -> list[AxisLaw]:
     """Fit error against every axis of AXES that the finished runs of one sweep vary.
 
     Each is the law of the frontier: the lowest error for at most so many FLOPs, params or examples, with everything
     else free. If only one thing was varied, all runs are fitted. If cells share budgets (isoFLOP curves), the law
     in FLOPs takes the best cell of each budget, since rounding to whole steps leaves cells of one budget a little
     apart. On the Zipf task only `examples` is a law: its error has no floor and does not depend on params.
+    `law` names another law than a power law, as for `analysis.fit_law`.
     """
     done = results[results["state"] == "done"]
     zipf = on_zipf(done)
-    return [
-        _law(done, x, floor=not zipf, shift=shift, resamples=resamples) for x in (("examples",) if zipf else AXES)
-    ]
+    options = {"law": law} if law else {"floor": not zipf, "shift": shift}
+    return [_law(done, x, {**options, "resamples": resamples}) for x in (("examples",) if zipf else AXES)]
 
 
-def _law(done: pd.DataFrame, x: str, *, floor: bool, shift: bool, resamples: int) -> AxisLaw:
-
+def _law(done: pd.DataFrame, x: str, options: dict[str, Any]) -> AxisLaw:
     distinct = done[x].nunique()
     if distinct < LEAST:
         runs = f"{distinct} distinct values of {x} among {len(done)} finished runs"
@@ -59,10 +60,9 @@ def _law(done: pd.DataFrame, x: str, *, floor: bool, shift: bool, resamples: int
     done = done.assign(flops=done["budget"]) if shared else done
     kind: Literal["running", "each"] = "each" if shared else "running"
     if not _several_axes(done):
-        return AxisLaw(x, *attempt(lambda: fit_power_law(done, x=x, floor=floor, shift=shift, resamples=resamples)))
-    return AxisLaw(
-        x, *attempt(lambda: fit_frontier(done, x=x, kind=kind, floor=floor, shift=shift, resamples=resamples))
-    )
+        fit = fit_law if "law" in options else fit_power_law
+        return AxisLaw(x, *attempt(lambda: fit(done, x=x, **options)))
+    return AxisLaw(x, *attempt(lambda: fit_frontier(done, x=x, kind=kind, **options)))
 
 
 def shares_budgets(done: pd.DataFrame) -> bool:

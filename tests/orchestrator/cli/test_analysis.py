@@ -105,6 +105,37 @@ def test_the_other_approaches_are_asked_for_by_number(isoflop):
     assert surface == json.loads(isoflop("fit", "--approach", "3", "--json", *QUICK)[1])
 
 
+def test_another_law_is_fitted_by_name_or_address(isoflop, tmp_path):
+    (tmp_path / "straight.py").write_text(
+        "from analysis.laws.power import Power\n\n\nclass Straight(Power):\n    pass\n"
+    )
+    mine, power = (isoflop("fit", "--law", name, "--json", *QUICK)[1] for name in ("straight:Straight", "power"))
+    fits = [law["fit"] for law in json.loads(power)["laws"]]
+    assert {fit["law"] for fit in fits if fit} == {"power"}
+    assert mine.replace("straight:Straight", "power") == power
+    kaplan = json.loads(isoflop("fit", "--surface", "--law", "kaplan", "--json", *QUICK)[1])
+    assert kaplan["law"] == "kaplan"
+    assert "Nc" in kaplan["estimates"]
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        (("--law", "powr"), "unknown law 'powr'; did you mean 'power'?"),
+        (("--law", "no_such_file:Law"), "No module named 'no_such_file'"),
+        (("--law", "json:dumps"), "expected a subclass of analysis.Law"),
+        (("--law", "kaplan"), "has the inputs N, D; fit it with --approach 3"),
+        (("--law", "power", "--surface"), "has the inputs x; fit it with --approach 1"),
+        (("--law", "power", "--shift"), "cannot be combined"),
+        (("--law", "power", "--approach", "2"), "cannot be combined"),
+    ],
+)
+def test_a_law_that_cannot_be_fitted_is_refused_before_any_fit(isoflop, options, message):
+    code, said, told = isoflop("fit", *options, *QUICK)
+    assert (code, said) == (2, "")
+    assert message in told
+
+
 def test_fits_leave_as_tables(isoflop):
     assert isoflop("fit", "--table", "markdown", *QUICK)[1].startswith(
         "| fit | quantity | estimate | points | note |"

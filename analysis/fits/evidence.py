@@ -1,0 +1,93 @@
+"""What the diagnostics of a fit look at: residuals, refits to part of the data, and rival laws."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING
+
+import numpy as np
+from numpy.typing import NDArray
+
+from analysis.laws import newton
+from analysis.solver import fitting
+
+if TYPE_CHECKING:
+    from analysis.fits.result import LawFit
+    from analysis.laws.newton import Problem
+
+Array = NDArray[np.float64]
+
+
+@dataclass(frozen=True)
+class Evidence:
+    """What the rules look at.
+
+    `residuals` [n] are of log y. `trimmed` maps "smallest" and "largest" to the exponent refitted without that x.
+    `rivals` maps a part of the law to the law with that part switched (off where it was on): its exponent, and the
+    AICc of the law minus that of the rival, positive where the rival describes the points better. Laws of several
+    inputs, or without an `exponent`, have neither.
+    """
+
+    fit: LawFit
+    residuals: Array
+    trimmed: dict[str, float]
+    rivals: dict[str, tuple[float, float]]
+
+    @property
+    def x(self) -> str:
+        """Name of the first input."""
+        return self.fit.x[0]
+
+    @property
+    def one(self) -> bool:
+        """Whether the law has one input."""
+        return len(self.fit.x) == 1
+
+    @property
+    def count(self) -> int:
+        """Number of free parameters."""
+        return int(self.fit.law.free.size)
+
+    @property
+    def span(self) -> float:
+        """Largest value of the first input over its smallest."""
+        low, high = self.fit.x_range
+        return high / low
+
+
+def gather(fit: LawFit) -> Evidence:
+    """The evidence on a fit."""
+    law, data = fit.law, fit.data
+    problem = fitting.pose(law, data, fit.solution.loss)
+    comparable = len(fit.x) == 1 and law.exponents == ("exponent",)
+    return Evidence(
+        fit,
+        residuals=data.log_y - law.value(fit.solution.theta[None, :])[0],
+        trimmed=_trimmed(fit, problem) if comparable else {},
+        rivals=_rivals(fit, problem) if comparable else {},
+    )
+
+
+def _trimmed(fit: LawFit, problem: Problem) -> dict[str, float]:
+    """The exponent without the smallest and without the largest x, where enough x remain to refit."""
+    law, data = fit.law, fit.data
+    if data.distinct <= law.free.size + 1:
+        return {}
+    x = data.x[0]
+    weights = np.stack([x > x.min(), x < x.max()]) * data.weights
+    problem = replace(problem, weights=weights, log_y=np.broadcast_to(data.log_y, weights.shape))
+    refitted = newton.search(law, problem, fit.solution.theta, 4)[0]
+    smallest, largest = law.parameters(refitted, data.centre_y)["exponent"]
+    return {"smallest": float(smallest), "largest": float(largest)}
+
+
+def _rivals(fit: LawFit, problem: Problem) -> dict[str, tuple[float, float]]:
+    """The law with one part switched: its exponent, and the AICc of the law minus that of the rival."""
+    law, data, theta = fit.law, fit.data, fit.solution.theta
+    score, rivals = fitting.aicc(law, data, float(problem.objective(theta[None, :])[1][0])), {}
+    for part, rival in law.rivals().items():
+        refitted, objective, _ = newton.search(rival, replace(problem, law=rival), None, fitting.STARTS)
+        gain = score - fitting.aicc(rival, data, float(objective[0]))
+        if np.isfinite(gain):
+            rivals[part] = (float(rival.parameters(refitted, data.centre_y)["exponent"][0]), gain)
+    return rivals
