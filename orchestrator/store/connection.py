@@ -8,7 +8,15 @@ from typing import TYPE_CHECKING, Any, Self
 
 import sqlalchemy as sa
 
-from orchestrator.store.engine import TableError, add_missing_columns, alone, engine_of, locked, name_of, path_of
+from orchestrator.store.engine import (
+    TableError,
+    add_missing_columns,
+    engine_of,
+    locked,
+    name_of,
+    path_of,
+    serialise,
+)
 from orchestrator.store.schema import VERSION, meta, metadata
 from trainer.host.fsync import make_folder
 
@@ -20,8 +28,8 @@ if TYPE_CHECKING:
 class StoreConnection:
     """An open store, at a path or postgresql:// URL. `writable` takes a file's lock: one coordinator at a time.
 
-    On PostgreSQL (`shared`) several coordinators write: claims skip what others have locked. Raises TableError
-    where it is no table of ours, or of another version; TableBusyError where another coordinator holds it.
+    On PostgreSQL (`shared`) several coordinators write: claims skip rows that others have locked. Raises TableError
+    if it is not a results table, or one of another version; TableBusyError if another coordinator holds the lock.
     """
 
     def __init__(self, store: str | Path, *, writable: bool = False) -> None:
@@ -46,7 +54,7 @@ class StoreConnection:
     def _check(self, *, writable: bool) -> None:
         if writable:
             with self._engine.begin() as connection:
-                alone(connection)
+                serialise(connection)
                 metadata.create_all(connection)
                 version = connection.execute(sa.select(meta.c.version)).scalar()
                 if version is None:
@@ -66,11 +74,11 @@ class StoreConnection:
 
     @property
     def shared(self) -> bool:
-        """Whether several coordinators may write it at once."""
+        """Whether several coordinators may write at once."""
         return self._engine.dialect.name == "postgresql"
 
     def close(self) -> None:
-        """Let go of the connections and the lock."""
+        """Close the connections and release the lock."""
         self._engine.dispose()
         if self._lock is not None:
             os.close(self._lock)

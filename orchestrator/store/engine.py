@@ -27,20 +27,20 @@ def path_of(store: str) -> Path | None:
     try:
         url = sa.make_url(store)
     except (sa.exc.ArgumentError, ValueError):  # whose texts may hold the password
-        said = f"{name_of(store)!r} is neither a path nor a URL like postgresql://user@host/name"
-        raise TableError(said) from None
+        message = f"{name_of(store)!r} is neither a path nor a URL like postgresql://user@host/name"
+        raise TableError(message) from None
     if "@" in (url.host or ""):
         raise TableError(f"{name_of(store)!r} has an @ too many; in a user or a password it is written %40")
     return Path(url.database) if url.get_backend_name() == "sqlite" and url.database else None
 
 
 def name_of(store: str) -> str:
-    """A store, or a word of a command that may hold one, as it is said: a URL without its password."""
+    """A store as it is shown: a URL without its password. Also for words of a command that may hold one."""
     return re.sub(r"(password=)[^&\s]*", r"\1***", shown(store)) if "://" in store else store
 
 
 def checkpoints_of(store: str) -> Path | None:
-    """The folder beside a SQLite store for its runs' checkpoints; None for another database."""
+    """The folder for checkpoints beside a SQLite file; None for another database."""
     path = path_of(store)
     return None if path is None else path.absolute().with_name(path.name + ".checkpoints")
 
@@ -48,7 +48,7 @@ def checkpoints_of(store: str) -> Path | None:
 def engine_of(store: str, path: Path | None, *, writable: bool) -> sa.Engine:
     """An engine whose transactions begin by taking the write lock; read only unless `writable`.
 
-    On PostgreSQL, where several coordinators write, rows are locked instead; what must be `alone` says so.
+    On PostgreSQL, where several coordinators write, rows are locked instead; see `serialise`.
     """
     if path is None:
         return _server(store, writable=writable)
@@ -84,8 +84,8 @@ def _server(store: str, *, writable: bool) -> sa.Engine:
         raise TableError(f"{error.name} is missing; type: pip install 'isoflop[postgres]'") from error
 
 
-def alone(connection: sa.Connection) -> None:
-    """Have a transaction wait for others that do this, until its end; SQLite's have all done so."""
+def serialise(connection: sa.Connection) -> None:
+    """Make a transaction wait for others that call this, until they end. On SQLite all transactions do."""
     if connection.dialect.name == "postgresql":
         connection.execute(sa.select(sa.func.pg_advisory_xact_lock(_OURS)))
 
@@ -95,12 +95,12 @@ _OURS = 0x150F10B
 
 
 def add_missing_columns(connection: sa.Connection, metadata: sa.MetaData) -> None:
-    """Bring an older table's columns up to date; what older runs did not have is null."""
+    """Add the columns that an older table lacks; their values are NULL."""
     inspector = sa.inspect(connection)
-    here = {name: {column["name"] for column in inspector.get_columns(name)} for name in metadata.tables}
+    present = {name: {column["name"] for column in inspector.get_columns(name)} for name in metadata.tables}
     for table in metadata.sorted_tables:
         for column in table.c:
-            if column.name not in here[table.name]:
+            if column.name not in present[table.name]:
                 kind = column.type.compile(connection.dialect)
                 if column.server_default is not None:
                     kind += f" NOT NULL DEFAULT {column.server_default.arg}"  # type: ignore[attr-defined]
@@ -115,21 +115,21 @@ _PASSING = {
     "database is locked": "the table is locked by another program",
     "disk I/O error": "the disk does not answer",
 }
-"""What SQLite says, and what that means."""
+"""Errors of SQLite that pass by themselves, in words."""
 _STATES = {"": _SILENT, "08": _SILENT, "57": _SILENT, "40": CROSSED, "53": "the database is out of resources"}
-"""PostgreSQL's classes of errors that pass; none where it was not reached. 57: it is stopped, or starts; 53: its
-disk is full, or too many are connected."""
+"""Classes of errors of PostgreSQL that pass by themselves ("": it was not reached). 57: the server stops or starts;
+53: its disk is full, or it has too many connections."""
 
 
-def waits(error: BaseException) -> str | None:
-    """Why the table cannot be written for now, in words; None for an error that does not pass by itself."""
+def temporary_failure(error: BaseException) -> str | None:
+    """Why the table cannot be written at the moment, in words; None if the error does not pass by itself."""
     if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT):
         return _FULL
     if not isinstance(error, sa.exc.OperationalError):
         return None
     if (state := getattr(error.orig, "sqlstate", "none")) != "none":
         return _STATES.get((state or "")[:2])
-    return next((said for found, said in _PASSING.items() if found in str(error.orig)), None)
+    return next((words for text, words in _PASSING.items() if text in str(error.orig)), None)
 
 
 class TableBusyError(TableError):
@@ -156,15 +156,15 @@ def is_held(store: str) -> bool:
 
 def locked(path: Path) -> int:
     """Take a table's lock file and write our pid into it; returns its descriptor. TableBusyError where held."""
-    held = os.open(path.with_name(path.name + ".lock"), os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
+    lock = os.open(path.with_name(path.name + ".lock"), os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
     try:
-        fcntl.flock(held, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except OSError as error:
-        owner = os.read(held, 32).decode(errors="replace").strip()
-        os.close(held)
+        owner = os.read(lock, 32).decode(errors="replace").strip()
+        os.close(lock)
         raise TableBusyError(
             f"{path} is in use by another isoflop (pid {owner or 'unknown'}); wait for it"
         ) from error
-    os.ftruncate(held, 0)
-    os.pwrite(held, f"{os.getpid()}\n".encode(), 0)
-    return held
+    os.ftruncate(lock, 0)
+    os.pwrite(lock, f"{os.getpid()}\n".encode(), 0)
+    return lock

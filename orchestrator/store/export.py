@@ -20,38 +20,9 @@ _BRIEF = (
     *("error", "loss", "seconds"),
 )
 _FUNCTIONS = {
-    *(
-        "abs",
-        "avg",
-        "ceil",
-        "coalesce",
-        "count",
-        "exp",
-        "floor",
-        "glob",
-        "ifnull",
-        "iif",
-        "instr",
-        "length",
-        "like",
-    ),
-    *(
-        "ln",
-        "log",
-        "log10",
-        "log2",
-        "lower",
-        "max",
-        "min",
-        "mod",
-        "nullif",
-        "pow",
-        "power",
-        "round",
-        "sign",
-        "sqrt",
-    ),
-    *("substr", "sum", "total", "trim", "typeof", "upper"),
+    *("abs", "avg", "ceil", "coalesce", "count", "exp", "floor", "glob", "ifnull", "iif", "instr", "length"),
+    *("like", "ln", "log", "log10", "log2", "lower", "max", "min", "mod", "nullif", "pow", "power", "round"),
+    *("sign", "sqrt", "substr", "sum", "total", "trim", "typeof", "upper"),
 }
 _LIMITS = {
     sqlite3.SQLITE_LIMIT_LENGTH: 1_000_000,
@@ -66,14 +37,14 @@ LONGEST = 10.0
 
 
 class ExportError(UserError, ValueError):
-    """A condition or a format that cannot be had; the message says why."""
+    """An invalid condition, or a format that is not available; the message says why."""
 
 
 def filtered(frame: pd.DataFrame, where: str) -> pd.DataFrame:
-    """Rows of a frame that satisfy an SQL condition; ExportError where it is none.
+    """The rows of a frame that satisfy an SQL condition. Raises ExportError if it is not a valid condition.
 
-    It is evaluated on a copy in memory, under an authorizer that allows reading that copy and some functions, with
-    limits on its size and its time.
+    It is evaluated on a copy in memory, with an authorizer that allows only reading that copy and some functions,
+    and with limits on its size and time.
     """
     if not where.strip():
         return frame

@@ -1,7 +1,7 @@
 """The transitions of runs between states, each in one short transaction.
 
-A claim counts the run's attempts; the number is its fencing token. Whoever writes about a running run says the
-token; where it is no longer the run's, or the run no longer runs, nothing is written: late writers change nothing.
+A claim counts the attempts of a run; the number is its fencing token. Every write for a running run carries its
+token; writes with an outdated token, or for a run that no longer runs, are ignored.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 import sqlalchemy as sa
 
 from orchestrator.host.process import Process, this_process
-from orchestrator.store.engine import TableError, alone
+from orchestrator.store.engine import TableError, serialise
 from orchestrator.store.schema import (
     BLOCKED,
     CANCELLED,
@@ -44,12 +44,12 @@ if TYPE_CHECKING:
     from trainer.result import Record, Resumed, RunResult
 
 LEASE = 60.0
-"""Seconds after which another host may take a running run whose coordinator has not renewed it."""
+"""Seconds after which another host may take over a running run whose coordinator has not renewed its lease."""
 
 CANCELLED_BY_HAND = "cancelled by hand"
 
 KEPT = (DONE, DIVERGED, PRUNED)
-"""States whose runs are data: they keep their metrics and their records."""
+"""States whose runs are data: they keep metrics and records."""
 
 IDS_AT_ONCE = 10_000
 """Run ids in one statement: databases take no more parameters."""
@@ -57,10 +57,10 @@ IDS_AT_ONCE = 10_000
 
 @dataclass(frozen=True)
 class End:
-    """How an attempt ended (`outcome`), and the state that its run is in then.
+    """How an attempt ended (`outcome`), and the state of its run after it.
 
-    `result` tells what was spent to the end, where the worker lived to say so, else the last record does. `used`
-    are further columns of the attempt: peak_memory, energy, gpu_seconds.
+    What was spent is taken from `result` or, if the worker died before it had one, from the last record. `used`
+    holds further columns of the attempt: peak_memory, energy, gpu_seconds.
     """
 
     run_id: str
@@ -75,26 +75,27 @@ class End:
 
 
 class Queue:
-    """The runs of a store, and every way in which one changes its state."""
+    """All changes of the states of runs in a store."""
 
     def __init__(self, store: StoreConnection) -> None:
         self._store = store
 
     def enqueue(self, planned: Plan) -> int:
-        """Add what is missing of a plan, queued; runs that are here stay as they are. Returns how many are new.
+        """Add the runs of a plan that are missing, as queued; returns how many. Others stay as they are.
 
-        The sweep's membership and limits become the plan's: a run that the file no longer declares leaves the sweep
-        and stays in the table; what an older limit blocked is queued again.
+        Members and limits of the sweep become those of the plan: a run that the file no longer declares leaves the
+        sweep and stays in the table; runs that an older limit blocked are queued again. Raises TableError if a data
+        set was absent when the plan was made.
         """
         if unseen := sorted({run.dataset for run in planned.runs if run.fingerprint == UNSEEN}):
             raise TableError(f"{unseen[0]} was not here when this was planned; plan again with decode=True")
         sweep, ids = planned.sweep, [run.run_id for run in planned.runs]
         limits = planned.limits.model_dump(exclude_none=True)
-        said = {"file": planned.text, "limits": limits}
+        declared = {"file": planned.text, "limits": limits}
         with self._store.transaction() as connection:
-            alone(connection)
-            known = set(connection.execute(sa.select(runs.c.run_id)).scalars())
-            if new := [row_of(run) for run in planned.runs if run.run_id not in known]:
+            serialise(connection)
+            present = set(connection.execute(sa.select(runs.c.run_id)).scalars())
+            if new := [row_of(run) for run in planned.runs if run.run_id not in present]:
                 connection.execute(runs.insert(), new)
             inside = sa.select(members.c.run_id).where(members.c.sweep == sweep).order_by(members.c.position)
             if ids != list(connection.execute(inside).scalars()):
@@ -103,18 +104,18 @@ class Queue:
                 connection.execute(members.insert(), rows)
             before = connection.execute(sa.select(sweeps.c.limits).where(sweeps.c.sweep == sweep)).first()
             if before is None:
-                connection.execute(sweeps.insert().values(sweep=sweep, declared=_now(), **said))
+                connection.execute(sweeps.insert().values(sweep=sweep, declared=_now(), **declared))
             else:
-                connection.execute(sweeps.update().where(sweeps.c.sweep == sweep).values(**said))
+                connection.execute(sweeps.update().where(sweeps.c.sweep == sweep).values(**declared))
             if before is not None and before.limits != limits:
                 _move(connection, ids, QUEUED, (BLOCKED,), None)
         return len(new)
 
     def recover(self) -> int:
-        """Queue again what a dead coordinator left running; returns how many. Workers that outlived it are ended.
+        """Queue again the runs that a dead coordinator left running, and kill its workers; returns how many runs.
 
-        Whoever holds a file's lock knows that no other coordinator of this host is alive; on a shared store its
-        process tells. Runs of another host are taken when their lease has run out.
+        The lock of a file proves that no other coordinator of this host is alive; on a shared store its process is
+        looked up. Runs of another host are taken over when their lease has run out.
         """
         now = dt.datetime.now(dt.UTC).timestamp()
         of = sa.func.coalesce(attempts.c.coordinator, attempts.c.host + "/")
@@ -125,15 +126,15 @@ class Queue:
             .where(runs.c.state == RUNNING)
         )
         with self._store.reading() as connection:
-            found = connection.execute(running).all()
-        orphans = [row for row in found if row.lease < now or self._is_over(row.coordinator)]
+            rows = connection.execute(running).all()
+        orphans = [row for row in rows if row.lease < now or self._is_over(row.coordinator)]
         for process in {Process(*row[2:6]) for row in orphans if row.pid_started is not None}:
-            process.kill()  # a checkpoint of theirs would come between those of the next attempt
-        reason = "its coordinator ended"
-        return len(self.settle([End(row.run_id, row.attempt, QUEUED, "lost", reason) for row in orphans]))
+            process.kill()  # its checkpoints would mix with those of the next attempt
+        ends = [End(row.run_id, row.attempt, QUEUED, "lost", "its coordinator ended") for row in orphans]
+        return len(self.settle(ends))
 
     def _is_over(self, coordinator: str) -> bool:
-        """Whether a coordinator, `host/boot/pid/start`, was of this host and has ended."""
+        """Whether a coordinator (`host/boot/pid/start`) of this host has ended."""
         here = this_process()
         host, boot, pid, started = [*coordinator.rsplit("/", 3), "", "", ""][:4]
         if host != here.host:
@@ -146,10 +147,11 @@ class Queue:
         reserved: Mapping[str, int] | None = None,
         stacks: Mapping[str, int] | None = None,
     ) -> dict[str, int]:
-        """Take queued runs for this coordinator: run_id -> attempt, its fencing token. Others are left out.
+        """Claim queued runs for this coordinator; returns run_id -> attempt, the fencing token.
 
-        `reserved` are the FLOPs that the ledger sets aside for each run, `stacks` the number of runs that it is
-        trained with. What an earlier attempt recorded is dropped: the run starts again, or brings it along.
+        Runs that are not queued are left out. `reserved` holds the FLOPs that the budget sets aside for each run,
+        `stacks` the number of runs in its stack. Records of earlier attempts are deleted: the run begins again, or
+        brings them along from its checkpoint.
         """
         who = {"coordinator": "/".join(map(str, this_process())), "started": _now(), "lease": _lease()}
         there = sa.select(runs.c.run_id).where(runs.c.run_id.in_(run_ids), runs.c.state == QUEUED)
@@ -172,11 +174,11 @@ class Queue:
         return claimed
 
     def renew(self, claimed: dict[str, int]) -> None:
-        """Extend the leases of runs in flight."""
+        """Extend the leases of claimed runs."""
         self._note(claimed, {"lease": _lease()})
 
     def began(self, claimed: dict[str, int], worker: Process) -> None:
-        """Note the process in which runs in flight are trained."""
+        """Note the process that trains claimed runs."""
         host, boot_id, pid, started = worker
         self._note(claimed, {"host": host, "boot_id": boot_id, "pid": pid, "pid_started": started})
 
@@ -188,8 +190,8 @@ class Queue:
                 connection.execute(attempts.update().where(this), rows)
 
     def resume(self, resumed: Resumed, attempt: int) -> None:
-        """Note that a claimed run goes on from a checkpoint, with the records that it had made by then."""
-        said = {
+        """Note that a claimed run continues from a checkpoint, with the records made before it."""
+        begun = {
             "resumed_step": resumed.step,
             "resumed_flops": resumed.flops,
             "resumed_seconds": resumed.seconds,
@@ -198,22 +200,22 @@ class Queue:
             if resumed.run_id not in _standing(connection, {resumed.run_id: attempt}):
                 return
             this = (attempts.c.run_id == resumed.run_id) & (attempts.c.attempt == attempt)
-            connection.execute(attempts.update().where(this).values(**said))
+            connection.execute(attempts.update().where(this).values(**begun))
             if resumed.history:
                 _append(connection, [{**vars(record)} for record in resumed.history])
 
     def record(self, records: Sequence[Record], claimed: dict[str, int]) -> None:
-        """Append records of runs in flight, in one transaction; those of an attempt that is over are left out."""
+        """Append records of claimed runs, in one transaction; those of attempts that are over are ignored."""
         if not records:
             return
-        about = {record.run_id: claimed[record.run_id] for record in records}
+        tokens = {record.run_id: claimed[record.run_id] for record in records}
         with self._store.transaction() as connection:
-            mine = _standing(connection, about)
+            mine = _standing(connection, tokens)
             if rows := [{**vars(record)} for record in records if record.run_id in mine]:
                 _append(connection, rows)
 
     def settle(self, ends: Sequence[End]) -> set[str]:
-        """End attempts in one transaction and charge what they spent; returns the runs that were theirs to end."""
+        """End attempts in one transaction and charge what they spent; returns the ids of their runs."""
         if not ends:
             return set()
         with self._store.transaction() as connection:
@@ -235,55 +237,55 @@ class Queue:
         return {end.run_id for end in mine}
 
     def finish(self, results: Sequence[RunResult], claimed: dict[str, int]) -> None:
-        """Write the ends of runs, done or diverged, and everything they recorded."""
+        """End runs as done or diverged, with their results and all records."""
         self.settle([End(r.run_id, claimed[r.run_id], r.state, r.state, result=r) for r in results])
 
     def release(self, claimed: dict[str, int], outcome: str, reason: str, exception: str | None = None) -> None:
-        """Queue runs in flight again: interrupted, or their worker lost, or to be tried in another way."""
+        """Queue claimed runs again: interrupted, or with a lost worker, or to be tried in another way."""
         self.settle(
             [End(run_id, attempt, QUEUED, outcome, reason, exception) for run_id, attempt in claimed.items()]
         )
 
     def fail(self, claimed: dict[str, int], reason: str, traceback: str, exception: str | None = None) -> None:
-        """End runs in flight as failed, with a one-line reason and a traceback."""
-        said = (reason, exception, traceback)
-        self.settle([End(run_id, attempt, FAILED, "failed", *said) for run_id, attempt in claimed.items()])
+        """End claimed runs as failed, with a one-line reason and a traceback."""
+        why = (reason, exception, traceback)
+        self.settle([End(run_id, attempt, FAILED, "failed", *why) for run_id, attempt in claimed.items()])
 
     def move(self, run_ids: Iterable[str], state: str, *, of: Sequence[str], reason: str | None = None) -> int:
-        """Move those of some runs that are in the states `of`, none of them running; returns how many moved."""
+        """Move runs that are in one of the states `of` (not running) to another; returns how many moved."""
         assert all(state in MOVES[before] and before != RUNNING for before in of)
         with self._store.transaction() as connection:
             return _move(connection, list(run_ids), state, of, reason)
 
     def cancel(self, run_ids: Iterable[str]) -> tuple[int, int]:
-        """Cancel runs that are queued or blocked, and ask those in training to leave; returns how many of each.
+        """Cancel queued and blocked runs, and ask running ones to leave; returns how many of each.
 
-        Each is decided by one statement under its row's lock: none is missed that is claimed, or given back,
-        meanwhile. What was asked outlives the coordinator: an attempt that ends queued is then cancelled.
+        One statement under the row's lock decides each run, so that none is missed that is claimed or released
+        meanwhile. The request outlives the coordinator: an attempt that ends as queued is then cancelled.
         """
-        waits, found = runs.c.state.in_((QUEUED, BLOCKED)), list[str]()
+        waiting, states = runs.c.state.in_((QUEUED, BLOCKED)), list[str]()
         values = {
-            "state": sa.case((waits, CANCELLED), else_=runs.c.state),
-            "asked": sa.case((waits, sa.null()), else_=CANCELLED),
-            "reason": sa.case((waits, CANCELLED_BY_HAND), else_=runs.c.reason),
+            "state": sa.case((waiting, CANCELLED), else_=runs.c.state),
+            "asked": sa.case((waiting, sa.null()), else_=CANCELLED),
+            "reason": sa.case((waiting, CANCELLED_BY_HAND), else_=runs.c.reason),
         }
         with self._store.transaction() as connection:
             for there in _locked(connection, run_ids, (QUEUED, BLOCKED, RUNNING)):
-                found += connection.execute(
+                states += connection.execute(
                     runs.update().where(there).values(values).returning(runs.c.state)
                 ).scalars()
-        return found.count(CANCELLED), found.count(RUNNING)
+        return states.count(CANCELLED), states.count(RUNNING)
 
     def changed(self, names: Iterable[str], *, added: bool) -> None:
-        """Tell the coordinators that share this table of sweeps that another terminal has changed: `changes`."""
+        """Announce changed sweeps to the coordinators that share this table (`Table.changes`)."""
         with self._store.transaction() as connection:
-            alone(connection)  # so that numbers are seen in their order
+            serialise(connection)  # numbers become visible in their order
             number = 1 + sa.select(sa.func.max(sweeps.c.changed)).scalar_subquery()
-            said = {"changed": number, **({"added": number} if added else {})}
-            connection.execute(sweeps.update().where(sweeps.c.sweep.in_(names)).values(said))
+            values = {"changed": number, **({"added": number} if added else {})}
+            connection.execute(sweeps.update().where(sweeps.c.sweep.in_(names)).values(values))
 
     def prioritise(self, run_ids: Iterable[str], priority: int) -> int:
-        """Set the priority of runs: higher goes first, 0 is usual. Returns how many there are."""
+        """Set the priority of runs (higher trains first, default 0); returns how many there are."""
         with self._store.transaction() as connection:
             return sum(
                 connection.execute(runs.update().where(there).values(priority=priority)).rowcount
@@ -291,7 +293,7 @@ class Queue:
             )
 
     def tell(self, sweep: str, **values: Any) -> None:
-        """Write of a sweep what its coordinator knows: `paused`, `seconds`, `seconds_left`, `message`."""
+        """Write columns of a sweep: `paused`, `seconds`, `seconds_left`, `message`."""
         with self._store.transaction() as connection:
             connection.execute(sweeps.update().where(sweeps.c.sweep == sweep).values(**values))
 
@@ -308,9 +310,9 @@ def _move(
 def _locked(
     connection: sa.Connection, run_ids: Iterable[str], states: Sequence[str]
 ) -> Iterator[sa.ColumnElement[bool]]:
-    """Those of some runs that are in some states, a part at a time, as a condition; their rows are locked.
+    """Lock the rows of runs in some states, and yield conditions that select them, IDS_AT_ONCE at a time.
 
-    In the order of their ids, as all lock them: two that write the same rows never wait for each other.
+    All writers lock rows in the order of their ids, so that two never wait for each other.
     """
     for some in in_parts(sorted(run_ids)):
         there = runs.c.run_id.in_(some) & runs.c.state.in_(states)
@@ -320,7 +322,7 @@ def _locked(
 
 
 def _append(connection: sa.Connection, rows: list[dict[str, Any]]) -> None:
-    """Insert records. A server may commit, and its answer be lost: what is tried again is there already."""
+    """Insert records. Those that are present are skipped: a commit may have succeeded and its answer been lost."""
     insert: Any = records.insert()
     if connection.dialect.name == "postgresql":
         from sqlalchemy.dialects import postgresql
@@ -336,17 +338,17 @@ def in_parts(run_ids: Iterable[str]) -> Iterator[list[str]]:
 
 
 def _standing(connection: sa.Connection, claimed: Mapping[str, int]) -> dict[str, sa.Row[Any]]:
-    """Of runs with their tokens, those whose attempt this still is: what is known of it, by run_id."""
+    """Rows of the runs, by run_id, whose current attempt has the given token; their rows are locked."""
     begun = [attempts.c[name] for name in ("resumed_step", "resumed_flops", "resumed_seconds")]
-    known = [runs.c[name] for name in ("run_id", "attempt", "dataset_size", "charged_flops", "asked")]
-    found = (
-        sa.select(*known, *begun)
+    columns = [runs.c[name] for name in ("run_id", "attempt", "dataset_size", "charged_flops", "asked")]
+    query = (
+        sa.select(*columns, *begun)
         .join(attempts, _current())
         .where(runs.c.run_id.in_(list(claimed)), runs.c.state == RUNNING)
         .order_by(runs.c.run_id)
-        .with_for_update(of=runs)  # where several write: whoever ends an attempt second finds that it is over
+        .with_for_update(of=runs)  # with several writers, the second finds that the attempt is over
     )
-    return {row.run_id: row for row in connection.execute(found) if row.attempt == claimed[row.run_id]}
+    return {row.run_id: row for row in connection.execute(query) if row.attempt == claimed[row.run_id]}
 
 
 def _current() -> sa.ColumnElement[bool]:
@@ -355,16 +357,15 @@ def _current() -> sa.ColumnElement[bool]:
 
 def _last_records(connection: sa.Connection, run_ids: Sequence[str]) -> dict[str, Any]:
     """The last record of runs that have any, by run_id."""
-    found = sa.select(records).where(records.c.run_id.in_(run_ids)).order_by(records.c.step)
-    return {row.run_id: row for row in connection.execute(found)}
+    query = sa.select(records).where(records.c.run_id.in_(run_ids)).order_by(records.c.step)
+    return {row.run_id: row for row in connection.execute(query)}
 
 
 def _ended(end: End, begun: Any, last: Any) -> tuple[dict[str, Any], dict[str, Any]]:
-    """What to write of a run and its attempt: spent to its end, else to its last record, since its first step."""
+    """Columns of the run and of its attempt. What was spent is counted from the attempt's first step."""
+    step, flops, seconds = (0, 0, 0.0) if last is None else (last.step, last.flops, last.seconds)
     if end.result is not None:
         step, flops, seconds = end.result.steps, end.result.flops, end.result.seconds
-    else:
-        step, flops, seconds = (0, 0, 0.0) if last is None else (last.step, last.flops, last.seconds)
     own = step >= begun.resumed_step
     spent = {
         "flops": flops - begun.resumed_flops if own else 0,
@@ -374,19 +375,19 @@ def _ended(end: End, begun: Any, last: Any) -> tuple[dict[str, Any], dict[str, A
     if end.state == QUEUED and begun.asked:
         run |= {"state": begun.asked, "reason": CANCELLED_BY_HAND}
     if end.result is not None and end.state in KEPT:
-        run |= {name: _known(getattr(end.result, name)) for name in RESULT_COLUMNS}
+        run |= {name: _finite(getattr(end.result, name)) for name in RESULT_COLUMNS}
         run["epochs"] = end.result.examples / begun.dataset_size if begun.dataset_size else None
-    elif end.state == PRUNED and last is not None:  # stopped from outside: it has what it recorded
+    elif end.state == PRUNED and last is not None:  # stopped from outside: its last record is what there is
         kept = {"val_error": last.error, "val_loss": last.loss, "steps": last.step}
         run |= kept | {name: getattr(last, name) for name in ("examples", "flops", "seconds", "train_loss")}
         run["epochs"] = last.examples / begun.dataset_size if begun.dataset_size else None
     run["charged_flops"] = (begun.charged_flops or 0) + spent["flops"]
-    said = {"ended": _now(), "outcome": end.outcome, "reason": end.reason}
-    return run, {**said, "exception": end.exception, "traceback": end.traceback, **spent, **end.used}
+    how = {"ended": _now(), "outcome": end.outcome, "reason": end.reason}
+    return run, {**how, "exception": end.exception, "traceback": end.traceback, **spent, **end.used}
 
 
-def _known(value: Any) -> Any:
-    """What is not a number is NULL: SQLite knows no other way."""
+def _finite(value: Any) -> Any:
+    """The value, or None for NaN, which SQLite cannot store."""
     return None if isinstance(value, float) and math.isnan(value) else value
 
 

@@ -20,7 +20,15 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import sqlalchemy as sa
 
-from orchestrator.store.engine import CROSSED, TableBusyError, TableError, alone, name_of, path_of, waits
+from orchestrator.store.engine import (
+    CROSSED,
+    TableBusyError,
+    TableError,
+    name_of,
+    path_of,
+    serialise,
+    temporary_failure,
+)
 from orchestrator.store.table import Table
 from orchestrator.sweep.planner import Plan
 from orchestrator.sweep.sweep import Limits
@@ -31,20 +39,20 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 BY_HAND = "by hand"
-"""Why a sweep is paused that a user has paused: a coordinator waits for it to be resumed."""
+"""The reason of a pause by the user: a coordinator waits until the sweep is resumed."""
 
 LOOK, LOCK = 0.05, 0.5
-"""Seconds between two looks for the answer, and between two tries to take the lock."""
+"""Seconds between two checks for the answer, and between two tries to take the lock."""
 
 CHANGES = 0.1
-"""Seconds between two looks for changes where several write: a query of less than a millisecond."""
+"""Seconds between two checks for changes on a shared store: a query of less than a millisecond."""
 
 _SHORTEST = 4
 
 
 @dataclass(frozen=True)
 class Request:
-    """A verb and what it is about: sweeps by name, runs by the beginning of their run_id. `plan` is of `add`."""
+    """A verb and its objects: sweeps by name, runs by the beginning of their run_id. `add` has a `plan`."""
 
     verb: str
     what: tuple[str, ...] = ()
@@ -53,7 +61,7 @@ class Request:
 
 
 class Done(NamedTuple):
-    """What was done: a line for the user, the sweeps that it touched, and those that are now to be trained."""
+    """The outcome: a line for the user, the sweeps concerned, and those that are now to be trained."""
 
     said: str
     sweeps: tuple[str, ...] = ()
@@ -62,18 +70,18 @@ class Done(NamedTuple):
 
 def add(planned: Plan) -> Request:
     """The request to enqueue a plan."""
-    said = {"sweep": planned.sweep, "text": planned.text, "limits": planned.limits.model_dump(exclude_none=True)}
-    return Request("add", plan={**said, "runs": [asdict(run) for run in planned.runs]})
+    plan = {"sweep": planned.sweep, "text": planned.text, "limits": planned.limits.model_dump(exclude_none=True)}
+    return Request("add", plan={**plan, "runs": [asdict(run) for run in planned.runs]})
 
 
 def obey(table: Table, request: Request) -> Done:
-    """Do what is asked, in one transaction; what is in training and to be cancelled is asked to leave.
+    """Carry out a request, in one transaction. Running runs that are to be cancelled are asked to leave.
 
-    TableError where the request names what is not there.
+    Raises TableError if the request names a sweep or run that does not exist.
     """
     standing = {} if request.verb == "add" else table.standing()
     with table.transaction() as connection:
-        alone(connection)
+        serialise(connection)
         done = _act(table, request, standing)
         table.queue.changed(done.sweeps, added=request.verb == "add")
     return done
@@ -82,12 +90,11 @@ def obey(table: Table, request: Request) -> Done:
 def _act(table: Table, request: Request, standing: dict[str, dict[str, Any]]) -> Done:
     if request.verb == "add":
         assert request.plan is not None
-        said = dict(request.plan)
-        runs, limits = tuple(RunSpec(**run) for run in said.pop("runs")), Limits(**said.pop("limits"))
-        new = table.queue.enqueue(Plan(runs=runs, limits=limits, **said))
-        table.queue.tell(said["sweep"], paused=None)
-        sweep = (said["sweep"],)
-        return Done(f"{said['sweep']}: {len(runs)} runs, {new} new", sweep, sweep)
+        plan, name = dict(request.plan), request.plan["sweep"]
+        runs, limits = tuple(RunSpec(**run) for run in plan.pop("runs")), Limits(**plan.pop("limits"))
+        new = table.queue.enqueue(Plan(runs=runs, limits=limits, **plan))
+        table.queue.tell(name, paused=None)
+        return Done(f"{name}: {len(runs)} runs, {new} new", (name,), (name,))
     sweeps = {name for row in standing.values() for name in row["sweeps"]}
     if request.verb in ("pause", "resume"):
         names = tuple(request.what) or tuple(sorted(sweeps))
@@ -116,13 +123,13 @@ def _act(table: Table, request: Request, standing: dict[str, dict[str, Any]]) ->
 def _named(what: str, standing: dict[str, dict[str, Any]], sweeps: set[str], store: str) -> list[str]:
     if what in sweeps:
         return [run_id for run_id, row in standing.items() if what in row["sweeps"]]
-    found = [run_id for run_id in standing if run_id.startswith(what)] if len(what) >= _SHORTEST else []
-    if len(found) != 1:
-        many = f"{len(found)} runs begin with {what!r}" if found else f"no sweep and no run {what!r}"
+    ids = [run_id for run_id in standing if run_id.startswith(what)] if len(what) >= _SHORTEST else []
+    if len(ids) != 1:
+        many = f"{len(ids)} runs begin with {what!r}" if ids else f"no sweep and no run {what!r}"
         raise TableError(
             f"{many} in {name_of(store)}; write a sweep's name, or {_SHORTEST} letters or more of a run_id"
         )
-    return found
+    return ids
 
 
 class Inbox:
@@ -140,26 +147,26 @@ class Inbox:
         return sorted(self._folder.glob("*.json"))
 
     def obey(self, table: Table) -> list[Done]:
-        """Obey and answer all of them. What cannot be read is answered and put away, or it would come for ever.
+        """Carry out and answer all requests. One that cannot be read is answered as well, so that it goes away.
 
-        Where the disk is full or the table locked it raises, and is to be called again.
+        Raises if the disk is full or the table is locked; call it again then.
         """
         for file in self._files():
             answer: dict[str, Any]
             try:
-                said = json.loads(file.read_bytes())
-                one = obey(table, Request(**{**said, "what": tuple(said["what"])}))
-                answer = {"said": one.said}
-                self._done.append(one)
+                fields = json.loads(file.read_bytes())
+                done = obey(table, Request(**{**fields, "what": tuple(fields["what"])}))
+                answer = {"said": done.said}
+                self._done.append(done)
             except (TableError, ValueError, TypeError, KeyError) as error:
                 answer = {"wrong": str(error)}
             _write(file.with_suffix(".answer"), answer)
             file.unlink()
-        done, self._done = self._done, []
-        return done
+        outcomes, self._done = self._done, []
+        return outcomes
 
     def ask(self, request: Request) -> Path:
-        """Leave a request; returns where the answer will lie."""
+        """Leave a request; returns the path of its answer."""
         self._folder.mkdir(exist_ok=True)
         file = self._folder / f"{time.time_ns()}-{secrets.token_hex(4)}.json"
         _write(file, asdict(request))
@@ -167,10 +174,10 @@ class Inbox:
 
 
 class Changes:
-    """What other terminals change in a table that several write: they have done it, and we are to notice.
+    """Notices what other terminals change in a shared table.
 
-    Sweeps are wanted of us that were added for whoever works here. Those of others are left to them, whatever is
-    asked about them: their data may not be on this machine.
+    Sweeps that are added are trained by every coordinator. Other sweeps that change are left to the coordinators
+    that train them: their data may not be on this machine.
     """
 
     def __init__(self, table: Table, clock: Callable[[], float] = time.monotonic) -> None:
@@ -179,14 +186,14 @@ class Changes:
         self._done = Done("")
 
     def pending(self, table: Table) -> bool:
-        """Whether anything has changed since the last look."""
+        """Whether anything has changed since the last check."""
         if self._clock() - self._looked < CHANGES:
             return False
         self._looked = self._clock()
         since = self._seen
-        self._seen, found = table.changes(since)
-        self._done = Done("", tuple(found), tuple(name for name, added in found.items() if added > since))
-        return bool(found)
+        self._seen, changed = table.changes(since)
+        self._done = Done("", tuple(changed), tuple(name for name, added in changed.items() if added > since))
+        return bool(changed)
 
     def obey(self, _: Table) -> list[Done]:
         """The sweeps that have changed; those that were added are wanted."""
@@ -200,9 +207,9 @@ def inbox_of(store: str) -> Inbox | None:
 
 
 def ask(store: str, request: Request, wait: Callable[[float], None] = time.sleep) -> str:
-    """Have a request obeyed, by the coordinator that holds the table or else here; returns what it says.
+    """Have a request carried out, by the coordinator that holds the table or else here; returns its line.
 
-    TableError where the request is wrong.
+    Raises TableError if the request is invalid.
     """
     inbox = inbox_of(store)
     answer: Path | None = None
@@ -218,29 +225,29 @@ def ask(store: str, request: Request, wait: Callable[[float], None] = time.sleep
             assert inbox is not None
             answer = answer or inbox.ask(request)
         except sa.exc.OperationalError as error:
-            if waits(error) != CROSSED:
+            if temporary_failure(error) != CROSSED:
                 raise
         for _ in range(round(LOCK / LOOK)):
-            if (said := _answered(answer)) is not None:
-                return said
+            if (line := _answered(answer)) is not None:
+                return line
             wait(LOOK)
 
 
 def _answered(answer: Path | None) -> str | None:
     if answer is None or not answer.exists():
         return None
-    said: dict[str, str] = json.loads(answer.read_bytes())
+    fields: dict[str, str] = json.loads(answer.read_bytes())
     answer.unlink()
-    if "wrong" in said:
-        raise TableError(said["wrong"])
-    return said["said"]
+    if "wrong" in fields:
+        raise TableError(fields["wrong"])
+    return fields["said"]
 
 
-def _write(path: Path, said: dict[str, Any]) -> None:
-    """Written aside, synced, renamed: it is there whole or not at all."""
+def _write(path: Path, fields: dict[str, Any]) -> None:
+    """Write a file as a whole or not at all: aside, synced, then renamed."""
     aside = path.with_suffix(".part")
     with aside.open("w") as file:
-        json.dump(said, file)
+        json.dump(fields, file)
         file.flush()
         os.fsync(file.fileno())
     aside.replace(path)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, TypeVar
 
-from orchestrator.store.engine import waits
+from orchestrator.store.engine import temporary_failure
 from trainer.host.urls import RemoteError
 
 if TYPE_CHECKING:
@@ -13,11 +13,11 @@ if TYPE_CHECKING:
 T = TypeVar("T")
 
 AGAIN = 1.0
-"""Seconds after which it is tried again."""
+"""Seconds between two tries."""
 
 
 class Retry:
-    """Does what is to be written however long that takes, and says so; not once `hurry` says True."""
+    """Calls a write until it succeeds, and reports why it waits. Once `hurry` returns True, it gives up."""
 
     def __init__(
         self, say: Callable[[str], None], sleep: Callable[[float], None], hurry: Callable[[], bool]
@@ -25,14 +25,14 @@ class Retry:
         self._say, self._sleep, self._hurry = say, sleep, hurry
 
     def __call__(self, write: Callable[[], T]) -> T:
-        """What `write` returns in the end. It is one transaction: where it raises, nothing of it was done."""
+        """The result of `write`, which is one transaction: if it raises, nothing was written."""
         waited = ""
         while True:
             try:
                 done = write()
             except Exception as error:
                 remote = isinstance(error, RemoteError)
-                why = str(error) if remote else waits(error)
+                why = str(error) if remote else temporary_failure(error)
                 if why is None or self._hurry():
                     raise
                 waited = "it answers again" if remote else "the table can be written again"

@@ -27,8 +27,8 @@ MOVES = {
     CANCELLED: (QUEUED,),
     DONE: (QUEUED,),
 }
-"""Where a state may lead, `queued -> running` (a claim) aside. Out of `running` only the run's attempt itself leads
-(docs/explanation/queue.md)."""
+"""The states that may follow each state, apart from claims (queued -> running). Only the attempt of a run itself
+may end `running` (docs/explanation/queue.md)."""
 
 _KIND: dict[type, Any] = {int: sa.Integer, float: sa.Float, str: sa.Text}
 _METRICS = ("error", "loss", "train_loss", "val_error", "val_loss", "top5_error", "real_error")
@@ -132,7 +132,7 @@ RESULT_COLUMNS = (
 
 
 def row_of(run: RunSpec) -> dict[str, Any]:
-    """A queued row of `runs`, as INSERT takes it."""
+    """The row of a queued run, for INSERT."""
     shape = cost.shape_of(run)
     params = cost.params(shape)
     spec = asdict(run)

@@ -46,7 +46,7 @@ if TYPE_CHECKING:
 __all__ = ["LEASE", "End", "Table", "TableError", "history", "results"]
 
 _PLACES = ("path", "start")
-"""Columns that may be URLs with a password: `queued` keeps it, for workers, and what is shown does not."""
+"""Columns that may be URLs with a password: `queued` keeps it, for workers; everything that is shown does not."""
 
 
 class Table:
@@ -126,17 +126,16 @@ class Table:
             return [RunSpec(**spec) for spec in connection.execute(query).scalars()]
 
     def standing(self, names: Sequence[str] | None = None) -> dict[str, dict[str, Any]]:
-        """Of every run of some sweeps (all): its state, priority, parent and planned_flops, and its `sweeps`."""
+        """The runs of some sweeps (default all), by run_id: state, priority, parent, planned_flops and `sweeps`."""
         columns = [runs.c[name] for name in ("run_id", "state", "priority", "parent", "planned_flops")]
         query = sa.select(*columns, members.c.sweep).join(members, members.c.run_id == runs.c.run_id)
         if names is not None:
             query = query.where(members.c.sweep.in_(names))
-        found: dict[str, dict[str, Any]] = {}
+        rows: dict[str, dict[str, Any]] = {}
         with self._connection.reading() as connection:
-            for row in connection.execute(query):
-                known = found.setdefault(row.run_id, {**row._mapping, "sweeps": []})  # noqa: SLF001 - its public name
-                known["sweeps"].append(row.sweep)
-        return found
+            for row in connection.execute(query).mappings():
+                rows.setdefault(row["run_id"], {**row, "sweeps": []})["sweeps"].append(row["sweep"])
+        return rows
 
     def states(self, sweep: str) -> dict[str, str]:
         """The state of every run of a sweep, by run_id."""
@@ -153,11 +152,11 @@ class Table:
             return {state: count for state, count in connection.execute(query)}  # noqa: C416 - rows, not pairs
 
     def sweeps(self) -> list[dict[str, Any]]:
-        """Every sweep with its runs by state and its ledger, in the order declared.
+        """Every sweep with its number of runs by state and what it spent, in the order declared.
 
-        `planned_flops` and `flops` are of runs, `charged_flops` of everything that was processed for them,
-        `reserved_flops` of what is in training, `wasted_flops` of what was processed and lost;
-        `trained_seconds` are the runs' own, `seconds` those in which any was in training.
+        `planned_flops` and `flops` belong to runs, `charged_flops` to everything that was processed for them,
+        `reserved_flops` to running attempts, `wasted_flops` to what was processed and lost. `trained_seconds` is
+        the sum over runs, `seconds` the time in which any of them was running.
         """
         blocked = sa.case((runs.c.state == BLOCKED, runs.c.planned_flops), else_=0)
         query = (
@@ -181,14 +180,12 @@ class Table:
         with self._connection.reading() as connection:
             rows = [dict(row) for row in connection.execute(query).mappings()]
             tried = {row["sweep"]: dict(row) for row in connection.execute(_tried()).mappings()}
-            limits = {s: said for s, said in connection.execute(sa.select(sweeps.c.sweep, sweeps.c.limits))}  # noqa: C416
+            query = sa.select(sweeps.c.sweep, sweeps.c.limits)
+            limits = {row.sweep: row.limits for row in connection.execute(query)}
         none = {"reserved_flops": 0, "wasted_flops": 0, "gpu_seconds": 0.0}
-        found = [
-            {**row, **none, **tried.get(row["sweep"], {}), "limits": limits[row["sweep"]] or {}} for row in rows
-        ]
-        return [
-            {k: int(v) if k.endswith("flops") and v is not None else v for k, v in row.items()} for row in found
-        ]
+        for row in rows:
+            row |= {**none, **tried.get(row["sweep"], {}), "limits": limits[row["sweep"]] or {}}
+        return [{k: int(v) if k.endswith("flops") and v is not None else v for k, v in row.items()} for row in rows]
 
     def declaration(self, sweep: str) -> tuple[str, str]:
         """When a sweep was declared, and the text of its file."""
@@ -198,17 +195,17 @@ class Table:
         return declared, file
 
     def changes(self, since: int) -> tuple[int, dict[str, int]]:
-        """The number of the last change by another terminal, and the sweeps changed since another such number.
+        """The number of the last change by another terminal, and the sweeps changed since number `since`.
 
-        Of each that of the change by which it was last added.
+        Each changed sweep has the number of the change that last added it.
         """
         query = sa.select(sweeps.c.sweep, sweeps.c.changed, sweeps.c.added).where(sweeps.c.changed > since)
         with self._connection.reading() as connection:
-            found = connection.execute(query.order_by(sweeps.c.declared)).all()
-        return max((row.changed for row in found), default=since), {row.sweep: row.added for row in found}
+            rows = connection.execute(query.order_by(sweeps.c.declared)).all()
+        return max((row.changed for row in rows), default=since), {row.sweep: row.added for row in rows}
 
     def leaving(self) -> list[str]:
-        """Runs in training that are asked to leave, whoever trains them."""
+        """Ids of running runs that are asked to leave, whoever trains them."""
         query = sa.select(runs.c.run_id).where(runs.c.state == RUNNING, runs.c.asked.is_not(None))
         with self._connection.reading() as connection:
             return list(connection.execute(query).scalars())
@@ -216,11 +213,11 @@ class Table:
     def limits(self, sweep: str) -> Limits:
         """What the sweep may spend."""
         with self._connection.reading() as connection:
-            said = connection.execute(sa.select(sweeps.c.limits).where(sweeps.c.sweep == sweep)).scalar()
-        return Limits(**(said or {}))
+            limits = connection.execute(sa.select(sweeps.c.limits).where(sweeps.c.sweep == sweep)).scalar()
+        return Limits(**(limits or {}))
 
     def listed(self, sweep: str | None, states: Sequence[str]) -> list[dict[str, Any]]:
-        """Runs of a sweep (all) in some states, in the order of the plan: what one looks for in a queue."""
+        """Runs of a sweep (default all) in some states, in the order of the plan, with what identifies them."""
         names = ("state", "priority", "attempt", "model", "dataset_size", "lr", "seed", "reason")
         query = (
             sa.select(runs.c.run_id, members.c.sweep, *(runs.c[name] for name in names))
@@ -234,7 +231,7 @@ class Table:
             return [dict(row) for row in connection.execute(query).mappings()]
 
     def running(self) -> list[dict[str, Any]]:
-        """Runs in training: who trains them, since when, and their last record."""
+        """The running runs: their process, when it began, and their last record."""
         last = sa.select(records.c.run_id, sa.func.max(records.c.step).label("step")).group_by(records.c.run_id)
         newest = last.where(
             records.c.run_id.in_(sa.select(runs.c.run_id).where(runs.c.state == RUNNING))
@@ -254,14 +251,14 @@ class Table:
             return [dict(row) for row in connection.execute(query).mappings()]
 
     def shown(self, beginning: str) -> dict[str, Any]:
-        """All of the one run whose run_id begins so, with its `sweeps` and its `attempts`; TableError otherwise."""
+        """All of the one run whose run_id has this beginning, with its `sweeps` and `attempts`; else TableError."""
         with self._connection.reading() as connection:
             one = runs.c.run_id.startswith(beginning, autoescape=True)
-            found = connection.execute(sa.select(runs).where(one).limit(2)).mappings().all()
-            if len(found) != 1:
-                many = f"more than one run begins with {beginning!r}" if found else f"no run {beginning!r}"
+            rows = connection.execute(sa.select(runs).where(one).limit(2)).mappings().all()
+            if len(rows) != 1:
+                many = f"more than one run begins with {beginning!r}" if rows else f"no run {beginning!r}"
                 raise TableError(f"{many} in {name_of(self.store)}; `isoflop queue list` names them")
-            (row,) = found
+            (row,) = rows
             inside = sa.select(members.c.sweep).where(members.c.run_id == row["run_id"])
             tries = sa.select(attempts).where(attempts.c.run_id == row["run_id"]).order_by(attempts.c.attempt)
             return {
@@ -304,8 +301,8 @@ class Table:
         query = query.order_by(place.c.sweep, place.c.position, *order)
         with self._connection.reading() as connection:
             compiled = str(query.compile(self._connection.engine, compile_kwargs={"literal_binds": True}))
-            found = connection.exec_driver_sql(compiled).cursor.fetchall()  # plain rows: a million take seconds
-        frame = pd.DataFrame(found, columns=[column.name for column in columns])
+            rows = connection.exec_driver_sql(compiled).cursor.fetchall()  # plain rows: a million take seconds
+        frame = pd.DataFrame(rows, columns=[column.name for column in columns])
         for name in _PLACES if what == "runs" else ():
             if frame[name].notna().any():
                 frame[name] = frame[name].map(name_of, na_action="ignore")
@@ -313,7 +310,7 @@ class Table:
 
 
 def _total(flops: sa.ColumnElement[Any]) -> sa.ColumnElement[Any]:
-    """A sum of FLOPs, as a float: a sweep's may be above 2^63, where integers of databases end."""
+    """A sum of FLOPs as a float: that of a sweep may exceed 2^63, where integers of databases end."""
     return sa.func.sum(sa.cast(flops, sa.Float(53)))
 
 
@@ -322,7 +319,7 @@ def _inside(sweep: str) -> sa.Select[Any]:
 
 
 def _first_place() -> Any:
-    """Where each run stands first, so that a run of two sweeps is read once."""
+    """The first membership of each run, so that a run of two sweeps is read once."""
     number = sa.func.row_number().over(
         partition_by=members.c.run_id, order_by=(members.c.sweep, members.c.position)
     )
@@ -331,10 +328,10 @@ def _first_place() -> Any:
 
 
 def _tried() -> sa.Select[Any]:
-    """By sweep: FLOPs reserved by attempts in training, FLOPs lost, and seconds of GPUs.
+    """By sweep: FLOPs reserved by running attempts, FLOPs lost, and seconds of GPUs.
 
-    Lost is what an attempt had done beyond where the next one began; and all that a failed run's last attempt had
-    done (docs/explanation/budget.md).
+    Lost is what an attempt did beyond the point where the next one began, and everything that the last attempt of a
+    failed run did (docs/explanation/budget.md).
     """
     begin = attempts.c.resumed_flops
     next_begin = sa.func.lead(begin).over(partition_by=attempts.c.run_id, order_by=attempts.c.attempt)
@@ -363,12 +360,12 @@ def _tried() -> sa.Select[Any]:
 
 
 def results(store: str | Path = "isoflop.db", sweep: str | None = None) -> pd.DataFrame:
-    """One row a run with plain columns (docs/columns.md), ready for pandas and `analysis`."""
+    """A DataFrame with one row per run and plain columns (docs/columns.md), ready for `analysis`."""
     with Table(store) as table:
         return table.frame("runs", sweep)
 
 
 def history(store: str | Path = "isoflop.db", sweep: str | None = None) -> pd.DataFrame:
-    """One row a record: the metrics of every run at its log-spaced evaluations."""
+    """A DataFrame with one row per record: the metrics of every run at its log-spaced evaluations."""
     with Table(store) as table:
         return table.frame("history", sweep)

@@ -21,13 +21,13 @@ if TYPE_CHECKING:
 
 ENDED = {"done", "diverged", "pruned", "failed", "cancelled"}
 WORST = {"val_error": 1.0, "val_loss": math.inf}
-"""What a trial that diverged is worth: it is an answer, unlike one that failed."""
+"""The value of a trial that diverged, which is a result, unlike a failure."""
 FINITE_WORST = {metric: min(worth, 1e300) for metric, worth in WORST.items()}
-"""What Ray Tune is told instead: it interpolates percentiles, and between infinities there is nothing."""
+"""The same for Ray Tune, which interpolates percentiles and cannot between infinities."""
 
 
 class Trial(NamedTuple):
-    """Hyper-parameters tried in a cell: one run a seed."""
+    """Hyper-parameters that are tried in a cell: one run per seed."""
 
     search_cell: str
     number: int
@@ -35,7 +35,7 @@ class Trial(NamedTuple):
 
 
 class RunState(NamedTuple):
-    """How a run stands, with the metrics of its end."""
+    """The state of a run and its final metrics."""
 
     state: str
     val_error: float | None
@@ -44,7 +44,7 @@ class RunState(NamedTuple):
 
 
 class Task(NamedTuple):
-    """What Ray Tune has trained: the runs of a trial; or, where they are over, played back: their mean by step."""
+    """A trial for an actor of Ray Tune: its runs or, if they are over, the curve to replay: (step, mean value)."""
 
     number: int
     runs: list[RunSpec]
@@ -72,36 +72,36 @@ class Trials:
         )
         if search_cell is not None:
             query = query.where(members.c.search_cell == search_cell)
-        found: dict[tuple[str, int], Trial] = {}
+        trials: dict[tuple[str, int], Trial] = {}
         with self._store.reading() as connection:
             for cell, number, spec in connection.execute(query):
-                found.setdefault((cell, number), Trial(cell, number, [])).runs.append(RunSpec(**spec))
-        return sorted(found.values(), key=lambda trial: trial[:2])
+                trials.setdefault((cell, number), Trial(cell, number, [])).runs.append(RunSpec(**spec))
+        return sorted(trials.values(), key=lambda trial: trial[:2])
 
     def propose(self, sweep: str, trials: Sequence[Trial]) -> None:
-        """Add trials, all or none: members of the sweep, their runs queued where they are not here already.
+        """Add trials, all or none: their runs become members of the sweep, and are queued if they are new.
 
-        A run that an earlier search of this sweep had tried in another cell is from now on of this one.
+        A run that an earlier search of this sweep tried in another cell belongs to this cell from now on.
         """
         rows = {run.run_id: row_of(run) for trial in trials for run in trial.runs}
         with self._store.transaction() as connection:
-            here = set(connection.execute(sa.select(runs.c.run_id).where(runs.c.run_id.in_(rows))).scalars())
-            if new := [row for run_id, row in rows.items() if run_id not in here]:
+            present = set(connection.execute(sa.select(runs.c.run_id).where(runs.c.run_id.in_(rows))).scalars())
+            if new := [row for run_id, row in rows.items() if run_id not in present]:
                 connection.execute(runs.insert(), new)
             last = sa.select(sa.func.max(members.c.position)).where(members.c.sweep == sweep)
             place = (connection.execute(last).scalar() or 0) + 1
-            said = [
+            places = [
                 {"sweep": sweep, "run_id": run.run_id, "search_cell": trial.search_cell, "trial": trial.number}
                 for trial in trials
                 for run in trial.runs
             ]
             connection.execute(members.delete().where(members.c.sweep == sweep, members.c.run_id.in_(rows)))
-            connection.execute(members.insert(), [{**row, "position": place + i} for i, row in enumerate(said)])
+            connection.execute(members.insert(), [{**row, "position": place + i} for i, row in enumerate(places)])
 
     def declare(self, planned: Plan) -> None:
-        """Make a search's sweep known to the table, with its limits.
+        """Add the sweep of a search to the table, with its limits.
 
-        What is no trial leaves the sweep: runs of an earlier file of this name, which searched nothing.
+        Runs that are no trial leave the sweep: those of an earlier file of this name without a search.
         """
         mine = members.c.sweep == planned.sweep
         kept = sa.select(runs.c.spec).join(members, members.c.run_id == runs.c.run_id).where(mine)
@@ -111,7 +111,7 @@ class Trials:
         self._queue.enqueue(replace(planned, runs=tuple(RunSpec(**spec) for spec in specs)))
 
     def run_states(self, run_ids: Iterable[str]) -> dict[str, RunState]:
-        """How runs stand."""
+        """States and final metrics of runs, by run_id."""
         query = sa.select(*(runs.c[name] for name in ("run_id", *RunState._fields)))
         with self._store.reading() as connection:
             rows = [
@@ -122,12 +122,12 @@ class Trials:
         return {run_id: RunState(*rest) for run_id, *rest in rows}
 
     def curves(self, run_ids: Iterable[str], metric: str) -> dict[str, dict[int, float]]:
-        """What runs recorded on their validation split: the metric by step."""
+        """The metric of each run on its validation split, by run_id and step."""
         value = {"val_error": records.c.error, "val_loss": records.c.loss}[metric]
         query = sa.select(records.c.run_id, records.c.step, value).order_by(records.c.step)
-        found: dict[str, dict[int, float]] = {}
+        curves: dict[str, dict[int, float]] = {}
         with self._store.reading() as connection:
             for some in in_parts(run_ids):
                 for run_id, step, measured in connection.execute(query.where(records.c.run_id.in_(some))):
-                    found.setdefault(run_id, {})[step] = measured
-        return found
+                    curves.setdefault(run_id, {})[step] = measured
+        return curves
