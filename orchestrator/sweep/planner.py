@@ -37,7 +37,7 @@ _MOST_RUNS = 100_000  # a mistyped `seeds: 100000000` would take the machine's m
 
 @dataclass(frozen=True)
 class Plan:
-    """What a sweep comes to: its runs in a fixed order, resolved, with their limits. Nothing has run yet."""
+    """The runs of a sweep, resolved and in a fixed order, with their limits. Nothing has run yet."""
 
     sweep: str
     runs: tuple[RunSpec, ...]
@@ -48,7 +48,7 @@ class Plan:
 
     @property
     def flops(self) -> int:
-        """Training FLOPs that all runs cost together, by the rule `exact`: what they share is counted once."""
+        """Training FLOPs of all runs by the rule `exact`; steps that runs share are counted once."""
         return sum(charged_flops(self.runs).values())
 
     def _repr_html_(self) -> str:
@@ -80,9 +80,9 @@ class Plan:
 
 
 def makers(sweep: Sweep) -> Iterator[tuple[RunSpec, Make]]:
-    """The cells of a sweep with a search, as they were said, and what makes a run of it of given values and seed.
+    """The cells of a sweep with a search as declared, each with a function that makes a run from values and a seed.
 
-    Raises SpecError, as it is called, where values do not fit; `plan` has checked the others.
+    That function raises SpecError if the values do not fit; `plan` has checked the others.
     """
     find = _finder(Path(sweep.source.name).parent, decode=True)
 
@@ -93,23 +93,23 @@ def makers(sweep: Sweep) -> Iterator[tuple[RunSpec, Make]]:
 
 
 def run_flops(spec: RunSpec) -> int:
-    """Training FLOPs that a resolved run will have spent at its end."""
+    """Training FLOPs of a resolved run."""
     assert spec.steps is not None
     return spec.steps * spec.batch_size * cost.flops_per_example(cost.shape_of(spec))
 
 
 def plan(sweep: Sweep, *, decode: bool = True) -> Plan:
-    """Expand and price a sweep.
+    """Expand a sweep into its runs and price them.
 
-    Without `decode`, data sets that the catalogue knows need not be here: such a plan is to be looked at, not run.
+    Without `decode`, data sets of the catalogue need not be present: such a plan can be shown but not run.
 
-    Raises SweepError with every value that does not fit its data set, its model or its budget, and where.
+    Raises SweepError with every value that does not fit its data set, model or budget, and its line.
     """
     complaints: dict[Location, str] = {}
     find = _finder(Path(sweep.source.name).parent, decode=decode)
     runs: dict[str, RunSpec] = {}
     twice = 0
-    grid = math.prod(map(len, _said(sweep, ()).values())) * len(sweep.seed_list)
+    grid = math.prod(map(len, _settings(sweep, ()).values())) * len(sweep.seed_list)
     if grid > _MOST_RUNS:
         message = f"the axes multiply to {grid:,} runs; at most {_MOST_RUNS:,} are planned"
         raise SweepError(sweep.source, [((), message)])
@@ -119,7 +119,7 @@ def plan(sweep: Sweep, *, decode: bool = True) -> Plan:
         for run in [] if first is None else [replace(first, seed=seed) for seed in seeds]:
             twice += run.run_id in runs
             runs.setdefault(run.run_id, run)
-    _check_owners(_said(sweep, ()), list(runs.values()), complaints)
+    _check_owners(_settings(sweep, ()), list(runs.values()), complaints)
     stages = {FIRST_STAGE: list(runs.values())}
     for i, stage in enumerate(sweep.then):
         if not complaints:
@@ -139,7 +139,7 @@ def _resolved(
     complaints: dict[Location, str],
     find: Find,
 ) -> RunSpec | None:
-    """A run, or a complaint at the place of the value that it is about, `places[""]` where nothing was said."""
+    """A run; or None, and a complaint at the place of the value concerned, else at `places[""]`."""
     try:
         return find(RunSpec(**fields))
     except SpecError as error:
@@ -154,22 +154,22 @@ def _follow(
     complaints: dict[Location, str],
     find: Find,
 ) -> list[RunSpec]:
-    """The runs of a stage: its own axes multiply with the runs that it follows."""
-    said = _said(stage, top)
-    if not _has(said, "budget"):
+    """The runs of a stage: its axes multiplied with the runs that it follows."""
+    settings = _settings(stage, top)
+    if not _has(settings, "budget"):
         complaints[top] = f"stage {stage.stage!r}: budget: flops, epochs or examples is missing"
         return []
     most = _MOST_RUNS // max(1, len(parents))
-    if math.prod(map(len, said.values())) > most:
+    if math.prod(map(len, settings.values())) > most:
         complaints[top] = f"stage {stage.stage!r}: its axes multiply to more than {_MOST_RUNS:,} runs"
         return []
-    taken_over = ("run",) if "dataset" in said else ("run", "data")
+    taken_over = ("run",) if "dataset" in settings else ("run", "data")
     inherited = [name for name, field in SETTINGS.items() if field.inherited in taken_over]
-    found: dict[str, RunSpec] = {}
-    for fields, places in _product(said, complaints):
+    runs: dict[str, RunSpec] = {}
+    for fields, places in _product(settings, complaints):
         for parent in parents:
-            taken = {name: getattr(parent, name) for name in inherited}
-            own = {**taken, **fields, "parent": parent.run_id, "parent_cell": parent.cell_id, "stage": stage.stage}
+            links = {"parent": parent.run_id, "parent_cell": parent.cell_id, "stage": stage.stage}
+            own = {**{name: getattr(parent, name) for name in inherited}, **fields, **links}
             run = _resolved(own, {**places, "": top}, complaints, find)
             if run is not None and run.inputs != parent.inputs:
                 where = places.get("resolution") or places.get("dataset") or top
@@ -177,19 +177,19 @@ def _follow(
                 complaints.setdefault(where, f"{message}; give data.resolution, the side of the parent's images")
             if run is None or complaints:
                 return []
-            found[run.run_id] = run
-    _check_owners(said, list(found.values()), complaints)
-    return list(found.values())
+            runs[run.run_id] = run
+    _check_owners(settings, list(runs.values()), complaints)
+    return list(runs.values())
 
 
 def _cells(sweep: Sweep, complaints: dict[Location, str]) -> Iterator[tuple[dict[str, Any], dict[str, Location]]]:
-    """(RunSpec fields, where each was said) of the grid's cells, then of the explicit ones."""
-    grid = _said(sweep, ())
+    """Fields of RunSpec and the place of each, for the cells of the grid, then for the explicit ones."""
+    grid = _settings(sweep, ())
     missing = [field for field in _REQUIRED if not _has(grid, field)]
     if not missing:
         yield from _product(grid, complaints)
     for i, cell in enumerate(sweep.cells):
-        own = _said(cell, ("cells", i))
+        own = _settings(cell, ("cells", i))
         if any(_has(own, name) for name in LENGTHS):
             kept = {k: v for k, v in grid.items() if k not in LENGTHS}
         else:
@@ -207,13 +207,13 @@ def _cells(sweep: Sweep, complaints: dict[Location, str]) -> Iterator[tuple[dict
             complaints[(_REQUIRED[field],)] = f"{_REQUIRED[field]}: {word} is missing"
 
 
-Said = dict[str, list[tuple[Any, "Location"]]]
+Settings = dict[str, list[tuple[Any, "Location"]]]
 
 
-def _said(sections: CellSections | Stage, top: Location) -> Said:
-    """Field -> its values, each with its place, of everything that the sections say; a preset's first."""
+def _settings(sections: CellSections | Stage, top: Location) -> Settings:
+    """The values of each field that the sections set, with the place of each; those of a preset first."""
     preset, place = sections.train.preset, (*top, "train", "preset")
-    found: Said = {name: [(value, place)] for name, value in PRESETS[preset].items()} if preset else {}
+    settings: Settings = {name: [(value, place)] for name, value in PRESETS[preset].items()} if preset else {}
     for section in _SECTIONS:
         for key, value in getattr(sections, section, ()):
             if value is None or key == "preset":
@@ -222,22 +222,24 @@ def _said(sections: CellSections | Stage, top: Location) -> Said:
             values = (
                 [(v, (*where, i)) for i, v in enumerate(value)] if isinstance(value, list) else [(value, where)]
             )
-            found[_FIELD_OF.get(key, key)] = values
-    if isinstance(sections, Sweep) and sections.search:  # as its dearest trial: what is planned is priced
+            settings[_FIELD_OF.get(key, key)] = values
+    if isinstance(sections, Sweep) and sections.search:  # a plan is priced with the dearest trial
         for name, parameter in sections.search.parameters.items():
-            found[name] = [(dearest(name, parameter), ("search", "parameters", name))]
-    return found
+            settings[name] = [(dearest(name, parameter), ("search", "parameters", name))]
+    return settings
 
 
-def _has(said: Said, field: str) -> bool:
+def _has(settings: Settings, field: str) -> bool:
     others = {"width": ("name",), "budget": ("epochs", "examples")}.get(field, ())
-    return any(name in said for name in (field, *others))
+    return any(name in settings for name in (field, *others))
 
 
-def _product(said: Said, complaints: dict[Location, str]) -> Iterator[tuple[dict[str, Any], dict[str, Location]]]:
-    for values in itertools.product(*said.values()):
-        fields = {name: value for name, (value, _) in zip(said, values, strict=True)}
-        places = {name: where for name, (_, where) in zip(said, values, strict=True)}
+def _product(
+    settings: Settings, complaints: dict[Location, str]
+) -> Iterator[tuple[dict[str, Any], dict[str, Location]]]:
+    for values in itertools.product(*settings.values()):
+        fields = {name: value for name, (value, _) in zip(settings, values, strict=True)}
+        places = {name: where for name, (_, where) in zip(settings, values, strict=True)}
         if (name := fields.pop("name", None)) is not None:
             try:
                 fields |= parse_model_name(name)
@@ -248,7 +250,7 @@ def _product(said: Said, complaints: dict[Location, str]) -> Iterator[tuple[dict
 
 
 def _finder(folder: Path, *, decode: bool) -> Find:
-    """What completes a run with its data set: its files are looked for once a plan, not once a run."""
+    """A function that completes a run with its data set, whose files are located once per plan."""
 
     @functools.cache
     def place(dataset: str, path: str | None) -> str | None:
@@ -257,17 +259,17 @@ def _finder(folder: Path, *, decode: bool) -> Find:
         return _absolute("path", path, folder)
 
     @functools.cache
-    def start(said: str | None) -> str | None:
-        return None if said is None else _absolute("start", said, folder)
+    def start(path: str | None) -> str | None:
+        return None if path is None else _absolute("start", path, folder)
 
     @functools.cache
-    def known(*settings: tuple[str, Any]) -> DatasetInfo:
+    def info(*settings: tuple[str, Any]) -> DatasetInfo:
         return datasets.describe(RunSpec(**dict(settings), epochs=1), decode=decode)
 
     def find(spec: RunSpec) -> RunSpec:
         path, begin = place(spec.dataset, spec.path), start(spec.start)
-        found = spec if (path, begin) == (spec.path, spec.start) else replace(spec, path=path, start=begin)
-        return datasets.resolve(found, known(*((name, getattr(found, name)) for name in _WHICH_DATA)))
+        located = spec if (path, begin) == (spec.path, spec.start) else replace(spec, path=path, start=begin)
+        return datasets.resolve(located, info(*((name, getattr(located, name)) for name in _WHICH_DATA)))
 
     return find
 
@@ -275,26 +277,26 @@ def _finder(folder: Path, *, decode: bool) -> Find:
 _WHICH_DATA = [name for name, field in SETTINGS.items() if field.content]
 
 
-def _absolute(field: str, said: str, folder: Path) -> str:
-    """Where something lies: beside the file, in $ISOFLOP_DATA, in ./data; or behind a URL."""
-    if is_url(said):
-        return said
+def _absolute(field: str, place: str, folder: Path) -> str:
+    """The path of something beside the file, in $ISOFLOP_DATA or in ./data; a URL stays as it is."""
+    if is_url(place):
+        return place
     roots = [folder, *catalogue.data_roots()]
-    for path in [(root / local(said)).absolute() for root in roots]:
+    for path in [(root / local(place)).absolute() for root in roots]:
         if path.exists():
             return os.path.normpath(path)
     where = ", ".join(str(root) for root in roots)
-    raise SpecError(field, f"{said!r} is in none of {where}; set ISOFLOP_DATA to the folder that holds it")
+    raise SpecError(field, f"{place!r} is in none of {where}; set ISOFLOP_DATA to the folder that holds it")
 
 
-def _check_owners(said: Said, runs: Sequence[RunSpec], complaints: dict[Location, str]) -> None:
-    """A setting that is ignored is a setting that is mentioned."""
+def _check_owners(settings: Settings, runs: Sequence[RunSpec], complaints: dict[Location, str]) -> None:
+    """Complain about settings that no run uses."""
     if not runs or complaints:
         return
     for name, owner in OWNERS.items():
-        found = {getattr(run, owner.field) for run in runs}
-        if name in said and said[name][0][1][-1] != "preset" and not any(map(owner.uses, found)):
-            where, values = said[name][0][1], ", ".join(sorted(map(str, found)))
+        present = {getattr(run, owner.field) for run in runs}
+        if name in settings and settings[name][0][1][-1] != "preset" and not any(map(owner.uses, present)):
+            where, values = settings[name][0][1], ", ".join(sorted(map(str, present)))
             belongs = f"it belongs to {owner.field} {owner.value}, found {values}"
             complaints[where] = f"{name} does nothing here: {belongs}"
 

@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     from pydantic_core import ErrorDetails
 
 _UNION = ("constrained-int", "list[int]")
-"""How pydantic calls the two kinds of `seeds`."""
+"""Pydantic's names for the two kinds of `seeds`."""
 
 _SECTIONS: dict[str, type[BaseModel]] = {
     "data": DataSection,
@@ -52,7 +52,7 @@ def load_sweep(path: str | Path) -> Sweep:
 
 
 def read_sweep(text: str, *, name: str = "<sweep>") -> Sweep:
-    """`load_sweep` of a text; `name` stands before the line numbers of its complaints."""
+    """Read the text of a sweep file; `name` precedes the line numbers of its complaints. Raises SweepError."""
     try:
         values, source = parse(name, text)
     except YAMLError as error:
@@ -73,7 +73,7 @@ def read_sweep(text: str, *, name: str = "<sweep>") -> Sweep:
 
 
 def _echo(error: ErrorDetails) -> bool:
-    """Pydantic reports a union once a member; of `seeds: x` one complaint is enough."""
+    """Whether an error repeats another: pydantic reports a union once per member, as for `seeds: x`."""
     if error["loc"] == ("seeds", "constrained-int"):
         return isinstance(error["input"], list)
     return error["loc"][-1] == "list[int]"
@@ -86,8 +86,8 @@ def _complaint(error: ErrorDetails) -> tuple[Location, str]:
     context: dict[str, Any] = error.get("ctx") or {}
     match error["type"]:
         case "extra_forbidden":
-            known = _known_keys(names[:-1])
-            return where, f"unknown key {name!r}; {_nearest(name, known, 'valid keys are')}"
+            valid = _known_keys(names[:-1])
+            return where, f"unknown key {name!r}; {_nearest(name, valid, 'valid keys are')}"
         case "missing":
             return where, f"{name!r} is missing"
         case "literal_error":
@@ -128,14 +128,14 @@ def _complaint(error: ErrorDetails) -> tuple[Location, str]:
 
 
 def _found(value: Any) -> str:
-    """A value as YAML writes it, where Python's way is another."""
+    """A value as YAML writes it."""
     if value is None:
         return "nothing"
     return repr(value).lower() if isinstance(value, bool) else repr(value)
 
 
 def _as_number(value: Any) -> str:
-    """How to write the number that somebody meant."""
+    """How to write the number that was probably meant."""
     if isinstance(value, str):
         try:
             float(value)
@@ -156,66 +156,67 @@ def _known_keys(names: list[str]) -> list[str]:
     return list((_SECTIONS.get(section) or Sweep).model_fields)
 
 
-def _nearest(word: str, known: list[str], otherwise: str) -> str:
-    close = difflib.get_close_matches(word.lower(), known, n=1)
+def _nearest(word: str, words: list[str], otherwise: str) -> str:
+    close = difflib.get_close_matches(word.lower(), words, n=1)
     if close:
         return f"did you mean {close[0]!r}?"
-    # The key may be right and its section wrong.
     homes = [name for name, section in _SECTIONS.items() if word in section.model_fields]
-    if homes and word not in known:
+    if homes and word not in words:
         return f"it belongs to {homes[0]!r}"
-    return f"{otherwise} {', '.join(known)}"
+    return f"{otherwise} {', '.join(words)}"
 
 
 def _cross_checks(sweep: Sweep) -> list[tuple[Location, str]]:
-    """What one key says about another, wherever no data set is needed to tell."""
-    found: list[tuple[Location, str]] = []
+    """Contradictions between keys that can be found without the data set."""
+    complaints: list[tuple[Location, str]] = []
     seeds = sweep.seed_list
     if not seeds or min(seeds) < 0:
-        found.append(
+        complaints.append(
             (("seeds",), f"seeds: found {sweep.seeds!r}; give a number of at least 1, or seeds of at least 0")
         )
     elif len(set(seeds)) < len(seeds):
-        found.append((("seeds",), "seeds: a seed stands twice in this list"))
-    found += _stage_names(sweep)
+        complaints.append((("seeds",), "seeds: a seed stands twice in this list"))
+    complaints += _stage_names(sweep)
     whole: list[tuple[Location, CellSections | Stage]] = [
         ((), sweep),
         *((("cells", i), cell) for i, cell in enumerate(sweep.cells)),
         *((("then", i), stage) for i, stage in enumerate(sweep.then)),
     ]
     for where, sections in whole:
-        said = [key for key in BudgetSection.model_fields if getattr(sections.budget, key) is not None]
-        if len(said) > 1:
-            found.append(((*where, "budget", said[1]), f"budget: {' and '.join(said)} at once; give one of them"))
+        given = [key for key in BudgetSection.model_fields if getattr(sections.budget, key) is not None]
+        if len(given) > 1:
+            complaints.append(
+                ((*where, "budget", given[1]), f"budget: {' and '.join(given)} at once; give one of them")
+            )
         if isinstance(sections, Stage):
             continue
         parts = [key for key in ("family", "depth", "width", "expansion") if getattr(sections.model, key)]
         if sections.model.name and parts:
-            found.append(
+            complaints.append(
                 ((*where, "model", parts[0]), f"model: name says it already; leave out {', '.join(parts)}")
             )
     for i, cell in enumerate(sweep.cells):
         for section in ("data", "model", "train", "budget"):
             for key, values in getattr(cell, section):
                 if isinstance(values, list) and len(values) > 1:
-                    found.append(
+                    complaints.append(
                         (
                             ("cells", i, section, key),
                             f"{key}: a cell has one value a key, found {len(values)}",
                         )
                     )
-    return found
+    return complaints
 
 
 def _stage_names(sweep: Sweep) -> list[tuple[Location, str]]:
-    """Every stage has a name of its own and follows one that stands above it."""
-    found: list[tuple[Location, str]] = []
-    known = [FIRST_STAGE]
+    """Complaints about stages without a name of their own, or that follow none above them."""
+    complaints: list[tuple[Location, str]] = []
+    names = [FIRST_STAGE]
     for i, stage in enumerate(sweep.then):
-        if stage.stage in known:
-            found.append((("then", i, "stage"), f"stage: {stage.stage!r} is a stage above already"))
-        if stage.after is not None and stage.after not in known:
-            near = _nearest(stage.after, known, "it is one of")
-            found.append((("then", i, "after"), f"after: no stage {stage.after!r} stands above; {near}"))
-        known.append(stage.stage)
-    return found
+        if stage.stage in names:
+            complaints.append((("then", i, "stage"), f"stage: {stage.stage!r} is a stage above already"))
+        if stage.after is not None and stage.after not in names:
+            near = _nearest(stage.after, names, "it is one of")
+            complaints.append((("then", i, "after"), f"after: no stage {stage.after!r} stands above; {near}"))
+        names.append(stage.stage)
+    return complaints

@@ -41,14 +41,14 @@ SEARCHED = {
 
 WHOLE = [key for key in SEARCHED if SETTINGS[key].kind.number is int]
 MUTABLE = [key for key in SEARCHED if SETTINGS[key].mutable]
-"""What may change while a model trains."""
+"""Keys whose values may change while a model trains."""
 
 _PLACE = ("search", "parameters")
 _EXAMPLE = "{lr: {min: 1e-4, max: 1e-1, distribution: log_uniform}}"
 
 
 def gathered(values: dict[str, Any], source: Source) -> tuple[dict[str, Any], Source, list[Complaint]]:
-    """The file's values with every `key: {search: {...}}` moved to `search.parameters`, its lines with it."""
+    """The values of a file with every `key: {search: {...}}` moved to `search.parameters`, and their lines."""
     found: list[tuple[str, str]] = [
         (section, key)
         for section in _SECTIONS
@@ -80,8 +80,8 @@ def schema() -> dict[str, Any]:
     """The JSON Schema of a sweep file. Its sections may have `{search: {...}}` for a value, those of a cell not."""
     from trainer.data.catalogue import DATASETS
 
-    made = Sweep.model_json_schema()
-    parts, searched = made["$defs"], {"search": {"$ref": "#/$defs/Parameter"}}
+    whole = Sweep.model_json_schema()
+    parts, searched = whole["$defs"], {"search": {"$ref": "#/$defs/Parameter"}}
     parts["DataSection"]["properties"]["dataset"]["examples"] = DATASETS.names()  # or a name of the user's own
     search = {"type": "object", "properties": searched, "required": ["search"], "additionalProperties": False}
     for section, model in _SECTIONS.items():
@@ -91,12 +91,12 @@ def schema() -> dict[str, Any]:
             for key, said in here["properties"].items()
         }
         parts[f"Searched{model.__name__}"] = {**here, "properties": keys}
-        made["properties"][section]["$ref"] = f"#/$defs/Searched{model.__name__}"
-    return made
+        whole["properties"][section]["$ref"] = f"#/$defs/Searched{model.__name__}"
+    return whole
 
 
 def complaints_of(sweep: Sweep, explain: Callable[[ErrorDetails], Complaint]) -> Iterator[Complaint]:
-    """What is wrong with a sweep's search, wherever no data set is needed to tell."""
+    """Mistakes in the search of a sweep that can be found without the data set."""
     search = sweep.search
     if search is None:
         return
@@ -175,7 +175,7 @@ def _of_range(name: str, parameter: Parameter, search: SearchSection) -> Iterato
 def _misfits(
     name: str, values: list[Any], places: list[Location], explain: Callable[[ErrorDetails], Complaint]
 ) -> Iterator[Complaint]:
-    """Values that the key could not have as an axis either."""
+    """Values that the key cannot have on an axis either."""
     try:
         _SECTIONS[SEARCHED[name]].model_validate({name: values})
     except ValidationError as error:
@@ -197,7 +197,7 @@ def _of_method(search: SearchSection) -> Iterator[Complaint]:
 
 
 def _of_scheduler(sweep: Sweep, search: SearchSection) -> Iterator[Complaint]:
-    """A scheduler of Ray Tune has trials of its own kind, each alone, and knows nothing of the ledger."""
+    """Settings that schedulers of Ray Tune ignore: their trials train alone, outside of limits."""
     if search.scheduler is None:
         return
     tune = f"{search.scheduler} of Ray Tune"
@@ -215,7 +215,7 @@ def _of_scheduler(sweep: Sweep, search: SearchSection) -> Iterator[Complaint]:
 
 
 def _of_population(sweep: Sweep, search: SearchSection) -> Iterator[Complaint]:
-    """Members train in parts, each a run that begins with another's parameters: not all recipes can be cut so."""
+    """Recipes that cannot be cut into parts, each of which begins with the parameters of another."""
     for name in search.parameters:
         if name in SEARCHED and name not in MUTABLE:
             where = (*_PLACE, name)
@@ -232,11 +232,11 @@ def _of_population(sweep: Sweep, search: SearchSection) -> Iterator[Complaint]:
 
 
 TRIALS = 20
-"""Trials a cell where the file says no number, and no grid has one of its own."""
+"""Trials per cell if the file gives no number; a grid has its own."""
 
 
 def trials_of(search: SearchSection) -> int:
-    """How many trials a cell gets."""
+    """The number of trials of a cell."""
     if search.method != "grid":
         return search.trials or TRIALS
     size = math.prod(len(choices(name, parameter)) for name, parameter in search.parameters.items())
@@ -244,13 +244,13 @@ def trials_of(search: SearchSection) -> int:
 
 
 def values_of(name: str, parameter: Parameter) -> list[Any]:
-    """The values that a parameter names, as an axis would have them: 0 of a share is 0.0."""
-    found: list[Any] = getattr(_SECTIONS[SEARCHED[name]].model_validate({name: parameter.values}), name)
-    return found
+    """The values of a parameter as an axis would have them: 0 of a share is 0.0."""
+    values: list[Any] = getattr(_SECTIONS[SEARCHED[name]].model_validate({name: parameter.values}), name)
+    return values
 
 
 def choices(name: str, parameter: Parameter) -> list[Any]:
-    """What a grid tries of one parameter: its values, or its points, in even ratios where it is log."""
+    """What a grid tries of a parameter: its values, or points that are evenly spaced (in the log if it is log)."""
     low, high, points = parameter.min, parameter.max, parameter.points
     if parameter.values is not None:
         return values_of(name, parameter)
@@ -259,14 +259,14 @@ def choices(name: str, parameter: Parameter) -> list[Any]:
     assert points is not None
     ratio = [i / max(1, points - 1) for i in range(points)]
     if is_log(parameter):
-        found = [low * (high / low) ** share for share in ratio]
+        values = [low * (high / low) ** share for share in ratio]
     else:
-        found = [low + (high - low) * share for share in ratio]
-    return list(dict.fromkeys(round(v) if name in WHOLE else float(f"{v:.6g}") for v in found))
+        values = [low + (high - low) * share for share in ratio]
+    return list(dict.fromkeys(round(v) if name in WHOLE else float(f"{v:.6g}") for v in values))
 
 
 def drawn_beforehand(search: SearchSection) -> SearchSection:
-    """The search whose trials a scheduler of Ray Tune is given: all of them at once."""
+    """The search that draws all trials at once, for a scheduler of Ray Tune."""
     method: Method = "grid" if search.method == "grid" else "random"
     drawn = search.model_copy(update={"method": method})
     return drawn.model_copy(update={"batch": trials_of(drawn)})
@@ -278,7 +278,7 @@ def is_log(parameter: Parameter) -> bool:
 
 
 def dearest(name: str, parameter: Parameter) -> Any:
-    """The largest value, where values are numbers, else the first: a plan is priced with it."""
+    """The value with which a plan is priced: the largest number, else the first value."""
     if parameter.values is None:
         assert parameter.max is not None
         return int(parameter.max) if name in WHOLE else parameter.max

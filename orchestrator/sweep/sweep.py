@@ -116,7 +116,7 @@ _KINDS: dict[str, Any] = {
     "part": Part,
     "text": Word,
 }
-"""What a sweep file may say of a field of RunSpec, by the name of its kind (trainer.fields)."""
+"""The type of a value in a sweep file, by the kind of the field of RunSpec (trainer.fields)."""
 
 
 def _value(kind: Kind) -> Any:
@@ -154,7 +154,7 @@ class ModelSection(_Section):
 
 @_keys_of_run_spec("train")
 class TrainSection(_Section):
-    """The recipe, by a preset's name or piece by piece; what is said beside a preset overrides it."""
+    """The recipe, by the name of a preset or key by key; other keys override the preset."""
 
     preset: Preset | None = Field(
         default=None, description="a recipe of the paper: sets data.augment and mixup as well"
@@ -177,7 +177,7 @@ class Limits(_Section):
 
 
 class Parameter(_Section):
-    """What a search may try of one hyper-parameter: `values`, or all from `min` to `max`."""
+    """What a search may try for one hyper-parameter: `values`, or the range from `min` to `max`."""
 
     values: list[Any] | None = Field(None, min_length=1)
     min: float | None = Field(None, allow_inf_nan=False)
@@ -189,7 +189,7 @@ class Parameter(_Section):
 
 
 class SearchSection(_Section):
-    """Hyper-parameters by trial: Optuna's samplers and pruners, or a scheduler of Ray Tune."""
+    """A search of hyper-parameters by Optuna's samplers and pruners, or by a scheduler of Ray Tune."""
 
     method: Method = Field("tpe", description="grid tries every combination")
     metric: Metric = Field("val_error", description="what the best trial has least of, on the validation split")
@@ -252,7 +252,7 @@ class Sweep(CellSections):
 
 
 class SweepError(UserError, ValueError):
-    """Everything that is wrong with a sweep file, a line each: `file:line: what was found, what would be right`."""
+    """All mistakes of a sweep file, one per line: `file:line: what was found, what would be right`."""
 
     def __init__(self, source: Source, complaints: list[tuple[Location, str]]) -> None:
         ordered = sorted({(source.line(where), message) for where, message in complaints})

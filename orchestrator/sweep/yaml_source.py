@@ -34,21 +34,21 @@ _SCALARS: list[tuple[re.Pattern[str], Any]] = [
 
 @dataclass(frozen=True)
 class Source:
-    """Where values stand: a file's name and the line of every location in it."""
+    """The name of a file and the line of every value in it."""
 
     name: str = "<sweep>"
     text: str = ""
     lines: dict[Location, int] = field(default_factory=dict)
 
     def line(self, where: Location) -> int:
-        """Line, from 1, of a location, or of the nearest one around it."""
+        """The line, from 1, of a location or of the nearest one around it."""
         while where and where not in self.lines:
             where = where[:-1]
         return self.lines.get(where, 1)
 
 
 class YAMLError(ValueError):
-    """Text that is no YAML of ours; `complaints` as in SweepError."""
+    """Invalid text; `complaints` holds lines and messages."""
 
     def __init__(self, complaints: list[tuple[int, str]]) -> None:
         super().__init__("\n".join(message for _, message in complaints))
@@ -56,7 +56,7 @@ class YAMLError(ValueError):
 
 
 def parse(name: str, text: str) -> tuple[Any, Source]:
-    """Values and lines of a YAML text. Raises YAMLError with every repeated key, tag and syntax error found."""
+    """The values and lines of a YAML text. Raises YAMLError with all repeated keys, tags and syntax errors."""
     loader = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
     try:
         _refuse_depth(yaml.parse(text, Loader=loader))
@@ -79,7 +79,7 @@ def parse(name: str, text: str) -> tuple[Any, Source]:
 
 
 def _refuse_depth(events: Iterable[yaml.Event]) -> None:
-    """The composer recurses in C, where no RecursionError stops it: 50,000 brackets end the process."""
+    """Raise YAMLError for deep nesting: the composer recurses in C, and 50,000 brackets would end the process."""
     depth = 0
     for event in events:
         depth += isinstance(event, yaml.CollectionStartEvent) - isinstance(event, yaml.CollectionEndEvent)
@@ -111,21 +111,21 @@ class _Walk:
         return self._scalar(node)
 
     def _mapping(self, node: yaml.MappingNode, where: Location) -> dict[str, Any]:
-        found: dict[str, Any] = {}
+        values: dict[str, Any] = {}
         for key_node, value_node in node.value:
             line = key_node.start_mark.line + 1
             if not isinstance(key_node, yaml.ScalarNode):
                 self.complaints.append((line, "a key must be a word"))
                 continue
             key = key_node.value
-            if key in found:
+            if key in values:
                 self.complaints.append(
                     (line, f"key {key!r} stands twice; the first is in line {self.lines[*where, key]}")
                 )
                 continue
             self.lines[*where, key] = line
-            found[key] = self.value(value_node, (*where, key))
-        return found
+            values[key] = self.value(value_node, (*where, key))
+        return values
 
     def _scalar(self, node: yaml.ScalarNode) -> Any:
         if not node.tag.startswith("tag:yaml.org,2002:") or "python" in node.tag:
