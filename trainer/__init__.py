@@ -3,7 +3,7 @@
     >>> import trainer
     >>> result = trainer.train(trainer.RunSpec(dataset="digits", width=32, epochs=5))
 
-Imports torch when `train` is first asked for, so that planning stays fast.
+`train` imports torch when it is first used, so that planning stays fast.
 """
 
 from __future__ import annotations

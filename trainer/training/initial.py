@@ -1,8 +1,8 @@
 """Initial parameters taken from another run that was kept, or from an official checkpoint.
 
 The chain of the paper is pretrain, then a linear probe (`trains: head`) or fine-tuning, then test-time augmentation
-(a run on 0 examples). The head is taken over where it belongs to the same classes: of a kept run where that was
-trained on the same data set, of a file where the number of classes agrees. Else it starts anew from the run's seed.
+(a run on 0 examples). The head is taken over if it belongs to the same classes: from a kept run if that was trained
+on the same data set, from a file if the number of classes agrees. Otherwise it starts from the run's seed.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 def start_row(run: RunSpec, storage: Storage | None) -> torch.Tensor:
     """Parameters [n] with which a resolved run begins, fp32, on the CPU; `storage` holds the checkpoints.
 
-    Raises SpecError where its parent's are not there, are damaged, or are of another shape.
+    Raises SpecError if its parent's are missing, damaged, or of another shape.
     """
     shape = cost.shape_of(run)
     family = family_of(shape.family)
@@ -40,10 +40,10 @@ def start_row(run: RunSpec, storage: Storage | None) -> torch.Tensor:
     weights, keeps_head = _of_file(run) if run.start else _of_run(run, storage)
     anew = set() if keeps_head else {slot.name for slot in slots if slot.group == "head"}
     wanted = {slot.name: slot.shape for slot in slots if slot.name not in anew}
-    found = {name: tuple(weight.shape) for name, weight in weights.items() if name not in anew}
-    if strange := [name for name in (*wanted, *found) if wanted.get(name) != found.get(name)]:
+    given = {name: tuple(weight.shape) for name, weight in weights.items() if name not in anew}
+    if strange := [name for name in (*wanted, *given) if wanted.get(name) != given.get(name)]:
         name = strange[0]
-        theirs, ours = found.get(name, "absent"), wanted.get(name, "absent")
+        theirs, ours = given.get(name, "absent"), wanted.get(name, "absent")
         raise SpecError(
             "start" if run.start else "parent",
             f"{name} is {theirs} there and {ours} in this run; model and resolution must be the parent's",
@@ -60,12 +60,12 @@ def _of_run(run: RunSpec, storage: Storage | None) -> tuple[dict[str, torch.Tens
             "parent", "a run with a parent needs the folder of checkpoints in which it was kept, or its URL"
         )
     try:
-        said, weights = storage.kept(run.parent)
+        parent, weights = storage.kept(run.parent)
     except (OSError, SafetensorError, ValueError, KeyError) as error:
         raise SpecError(
             "parent", f"the parameters of run {run.parent[:8]} in {storage} can't be read: {error}"
         ) from error
-    return weights, said["spec"]["fingerprint"] == run.fingerprint
+    return weights, parent["spec"]["fingerprint"] == run.fingerprint
 
 
 def _of_file(run: RunSpec) -> tuple[dict[str, torch.Tensor], bool]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from dataclasses import dataclass, field
 from itertools import pairwise
 from typing import TYPE_CHECKING, overload
 
@@ -23,14 +24,16 @@ from trainer.training.tracker import Stops, Tracker, device_name
 from trainer.trunk import by_recipe, segments, shared_steps
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Collection, Generator, Iterable, Iterator, Sequence
+    from collections.abc import Callable, Collection, Generator, Iterable, Iterator, Mapping, Sequence
     from pathlib import Path
 
+    from trainer.data.arrays import Split
+    from trainer.data.batches import Resident
     from trainer.spec import Device
 
 LOOK, SOON = 64, 0.005
-"""Steps, and seconds, after which a look at whether a run has diverged, is to stop or is to be saved is due. Each
-20 ms it was felt in a cancel (95th percentile 138 ms); each 5 ms it takes 0.5 % of a CPU's time."""
+"""Steps, and seconds, after which the loop checks whether a run has diverged, must stop or must be saved. Every
+20 ms delayed a cancel noticeably (95th percentile 138 ms); every 5 ms takes 0.5 % of a CPU's time."""
 
 EVERY = 60.0
 """Seconds between two checkpoints."""
@@ -73,24 +76,24 @@ def train(
 ) -> RunResult | list[RunResult]:
     """Train one run, or a stack of runs of one shape as one batched model, to the end of its budget.
 
-    Runs of different lengths train one length after the other; what they have in common (trainer.trunk) is
-    trained once, with the numbers of runs trained from scratch.
+    Runs of different lengths train one length after the other. The steps that they share (trainer.trunk) are
+    trained once; the numbers are those of runs trained from scratch. They depend on the spec, the device and the
+    number of threads only. A run whose loss is not finite ends as `diverged` and leaves the others alone.
 
-    Every run is evaluated on its held-out examples at about `evaluations` log-spaced steps and at the end;
-    each evaluation is a Record, handed to `on_record` as it is made. `should_stop` is asked every few steps;
-    when it says True the runs end as `cancelled`. A run whose loss is no longer finite ends as `diverged`,
-    without touching the others. Numbers depend on the spec, the device and the thread count only.
+    Args:
+        specs: one run, or runs that may differ in what `trainer.spec.stack_key` leaves out.
+        on_record: called with each Record as it is made.
+        device: auto is CUDA if there is one, else MPS, else the CPU.
+        should_stop: asked every few milliseconds; once it returns True, the runs end as `cancelled`.
+        evaluations: each run is evaluated at about so many log-spaced steps, and at the end. Records are of the
+            validation split if there is one; the test split is then used once, at the end.
+        checkpoints: a folder or an fsspec URL. Runs are saved there, also when they are cancelled, and resume from
+            there in any stack: to the last bit on a CPU with as many threads. An ended run leaves none.
+        every: least seconds between two checkpoints.
+        keep: True, or run_ids: keep the final parameters of these runs if they are done
+            (`trainer.checkpoints.checkpoints.kept_parameters`), for runs that name them as `parent`.
 
-    With a folder for `checkpoints`, or a URL of fsspec's, runs are saved at most `every` so many seconds and when
-    they are cancelled, and go on from there when they are trained again, in whatever company: with the numbers, to
-    the last bit on a CPU with as many threads, of a run that was never stopped. `on_record` is handed what is new.
-    Runs of a stack that were saved at different steps train one step's group after the other. A checkpoint goes
-    when its run has ended; `keep` (True, or run_ids) leaves the final parameters of runs that are done
-    (`trainer.checkpoints.checkpoints.kept`), with which runs of that `parent` begin.
-
-    Where there is a validation split, records are of that split; the test split is looked at once, at the end.
-
-    Raises SpecError where a spec cannot run, ValueError where the specs are not of one shape.
+    Raises SpecError if a spec cannot run, ValueError if the specs cannot share a stack.
 
     Example:
         >>> result = train(RunSpec(dataset="digits", width=32, epochs=5))
@@ -98,7 +101,7 @@ def train(
         ('done', True)
     """
     stack = [specs] if isinstance(specs, RunSpec) else list(specs)
-    going = training(
+    records = training(
         stack,
         device=device,
         should_stop=should_stop,
@@ -109,7 +112,7 @@ def train(
     )
     while True:
         try:
-            record = next(going)
+            record = next(records)
         except StopIteration as end:
             results: list[RunResult] = end.value
             return results[0] if isinstance(specs, RunSpec) else results
@@ -129,43 +132,72 @@ def training(  # noqa: PLR0913 - what `train` takes, and two signals
     leaving: Callable[[], Collection[str]] = frozenset,
     on_step: Callable[[], None] = lambda: None,
 ) -> Generator[Record | Resumed | RunResult, None, list[RunResult]]:
-    """What `train` does, as a generator: yields each Record as it is made and returns the results.
+    """Train as `train` does, as a generator: yields each Record as it is made and returns the results.
 
-    The result of a run that has ended while others train on is yielded at once, and returned with theirs.
-
-    Of a run that goes on from a checkpoint the first thing that it yields is a Resumed. `leaving` is asked after
-    every record and as often as `should_stop`: the runs whose ids it names end as `cancelled`, the others do not
-    notice. A stack of which half has ended goes on as a smaller one. `on_step` is called after every step and every
-    forward pass of an evaluation: a sign of life.
+    A run that resumes from a checkpoint first yields a Resumed. A run that ends before others of its stack yields
+    its result at once. A stack of which half has ended goes on as a smaller one. `leaving` is asked as often as
+    `should_stop`: runs whose run_ids it returns end as `cancelled`, the others go on. `on_step` is called after
+    every step and every forward pass of an evaluation, as a sign of life.
     """
     if keep and checkpoints is None:
         raise ValueError("keep needs a folder or a URL for checkpoints")
     where = pick_device(device)
-    runs = [datasets.resolve(spec, datasets.describe(spec)) for spec in specs]
-    if len({stack_key(run) for run in runs}) != 1:
+    every_run = [datasets.resolve(spec, datasets.describe(spec)) for spec in specs]
+    if len({stack_key(run) for run in every_run}) != 1:
         raise ValueError(
             "a stack needs runs that differ in seed, lr, weight_decay, momentum, schedule or dataset_size only"
         )
-    files = Checkpoints(checkpoints, every, (device_name(where), torch.get_num_threads()))
-    every_run, runs = runs, list({run.run_id: run for run in runs}.values())
-    kept = {run.run_id for run in runs} if keep is True else set(keep or ())
-    heirs = {below.run_id: run for recipe in by_recipe(runs) for below, run in pairwise(recipe)}
-    ended: dict[str, RunResult] = {}
-    stops = Stops(should_stop or bool, leaving)
+    runs = list({run.run_id: run for run in every_run}.values())
+    call = _Call(
+        device=where,
+        stops=Stops(should_stop or bool, leaving),
+        evaluations=evaluations,
+        files=Checkpoints(checkpoints, every, (device_name(where), torch.get_num_threads())),
+        keep={run.run_id for run in runs} if keep is True else set(keep or ()),
+        on_step=on_step,
+        heirs={below.run_id: run for recipe in by_recipe(runs) for below, run in pairwise(recipe)},
+    )
     for segment in segments(runs):
-        for group in _by_step({run: files.newest(run) for run in segment.runs}):
+        for group in _by_step({run: call.files.newest(run) for run in segment.runs}):
             yield from _resumed(group)
             members = group
             while members:
-                heir = [heirs.get(run.run_id) for run in members]
-                fresh, members = yield from _together(
-                    members, heir, where, stops, evaluations, files, ended, keep=kept, on_step=on_step
-                )
-                if len(ended) < len(runs):
+                fresh, members = yield from _train_stack(members, call)
+                if len(call.ended) < len(runs):
                     yield from fresh
     # only now: until results are out, a kill costs the time since the last save
-    files.end([run for run in runs if ended[run.run_id].state != "cancelled"], on_step)
-    return [ended[run.run_id] for run in every_run]
+    call.files.end([run for run in runs if call.ended[run.run_id].state != "cancelled"], on_step)
+    return [call.ended[run.run_id] for run in every_run]
+
+
+@dataclass(frozen=True)
+class _Call:
+    """What all stacks of a call to `train` have in common.
+
+    `heirs` are the next longer runs of the same recipe, by run_id; `ended` are results so far, by run_id.
+    """
+
+    device: torch.device
+    stops: Stops
+    evaluations: int
+    files: Checkpoints
+    keep: Collection[str]
+    on_step: Callable[[], None]
+    heirs: Mapping[str, RunSpec]
+    ended: dict[str, RunResult] = field(default_factory=dict)
+
+    def enter(self, results: Iterable[RunResult]) -> list[RunResult]:
+        """Enter results; returns those that are new."""
+        fresh = [result for result in results if result.run_id not in self.ended]
+        self.ended.update({result.run_id: result for result in fresh})
+        return fresh
+
+
+def _data_of(runs: Sequence[RunSpec], device: torch.device) -> tuple[Resident, list[Split], str]:
+    """The data set of a stack on its device, the rows of each run, and how the data is read."""
+    arrays = datasets.load(runs[0])
+    loader = loader_of(runs[0], arrays, device)
+    return on_device(arrays, device, loader), [datasets.split(arrays, run) for run in runs], loader
 
 
 def _by_step(states: dict[RunSpec, State | None]) -> list[dict[RunSpec, State | None]]:
@@ -183,83 +215,66 @@ def _resumed(states: dict[RunSpec, State | None]) -> Iterator[Resumed]:
             yield Resumed(run.run_id, state.step, flops, state.seconds, state.history)
 
 
-def _together(  # noqa: PLR0913 - what all stacks of a call have in common
-    members: dict[RunSpec, State | None],
-    heirs: Sequence[RunSpec | None],
-    where: torch.device,
-    stops: Stops,
-    evaluations: int,
-    files: Checkpoints,
-    ended: dict[str, RunResult],
-    *,
-    keep: Collection[str],
-    on_step: Callable[[], None],
+def _train_stack(
+    members: dict[RunSpec, State | None], call: _Call
 ) -> Generator[Record | RunResult, None, tuple[list[RunResult], dict[RunSpec, State | None]]]:
     """Train runs of one shape and length as one stack, from the one step at which they were saved, or from 0.
 
-    The heir of a run, a longer one, is left a checkpoint where their ways part. What ends goes into `ended`; yields
-    what has left the others, returns what ended with the last of them, and the states of those that are to go on
-    as a smaller stack.
+    The heir of a run is left a checkpoint at the last step that they share. Yields what leaves the stack early;
+    returns what ended with the last of them, and the states of those that are to go on as a smaller stack.
     """
     runs, saved = list(members), list(members.values())
-    first, steps = runs[0], runs[0].steps
-    assert steps is not None
-    arrays = datasets.load(first)
-    splits = [datasets.split(arrays, run) for run in runs]
-    loader = loader_of(first, arrays, where)
-    data = on_device(arrays, where, loader)
-    batches = Batches(data, runs, splits)
-    watched = [split.watched for split in splits] if first.validation else splits
-    evaluate = Evaluation(data, watched, on_step=on_step)
-    stack = Stack(runs, where, [start_row(run, files.storage) for run in runs] if None in saved else None)
-    optimizer = make_optimizer(runs, stack.rows, stack.slots)
-    gradients = Gradients(stack, batches, runs, precision(first, where))
-    update = Update(runs, stack.rows, optimizer)
-    tracker = Tracker(runs, where, loader)
-    looks = set(evaluation_steps(steps, evaluations))
-    grid = set(evaluation_steps(2 * steps, evaluations))  # where heirs are evaluated too
+    first, steps = runs[0], runs[0].steps or 0
+    heirs = [call.heirs.get(run.run_id) for run in runs]
+    looks = set(evaluation_steps(steps, call.evaluations))
+    grid = set(evaluation_steps(2 * steps, call.evaluations))  # where heirs are evaluated too
     partings = {shared_steps(run) for run, heir in zip(runs, heirs, strict=True) if heir}
 
-    loss_sum = torch.zeros(len(runs), device=where)
-    begin = restore(saved, stack.rows, optimizer, loss_sum)
+    data, splits, loader = _data_of(runs, call.device)
+    batches = Batches(data, runs, splits)
+    watched = [split.watched if first.validation else split for split in splits]
+    evaluate = Evaluation(data, watched, on_step=call.on_step)
+    stack = Stack(
+        runs, call.device, [start_row(run, call.files.storage) for run in runs] if None in saved else None
+    )
+    optimizer = make_optimizer(runs, stack.rows, stack.slots)
+    gradients = Gradients(stack, batches, runs, precision(first, call.device))
+    update = Update(runs, stack.rows, optimizer)
+
+    loss_sum = torch.zeros(len(runs), device=call.device)
+    trained = (stack.rows, optimizer, loss_sum)
+    tracker = Tracker(runs, *trained, files=call.files, stops=call.stops, loader=loader)
+    done = begin = restore(saved, *trained)
     tracker.resume(saved)
     members.clear()
     del saved  # it holds open what is soon deleted
-    done = begin
     for step in range(begin, steps):
         loss_sum += gradients(step)
         update(step, gradients.engine)
-        on_step()
+        call.on_step()
 
         done = step + 1
-        if done in partings - grid:
-            tracker.leave(heirs, done, files, stack.rows, optimizer, loss_sum)
         due = done in looks or done % LOOK == 0 or tracker.unseen > SOON
+        if done in partings - grid:
+            tracker.leave(heirs, done)
         if done in looks:
-            yield from tracker.record(done, loss_sum, lambda: evaluate(stack))
-            loss_sum.zero_()
+            yield from tracker.record(done, lambda: evaluate(stack))
         elif due:
-            tracker.look(done, files, stops, stack.rows, optimizer, loss_sum)
+            tracker.look(done)
         if done in partings & grid:
-            tracker.leave(heirs, done, files, stack.rows, optimizer, loss_sum)
+            tracker.leave(heirs, done)
         if due:
-            tracker.part(done, files, stops, stack.rows, optimizer, loss_sum)
-            yield from _entered(tracker.results(gradients.engine, besides=ended) if tracker.running else (), ended)
+            tracker.part(done)
+            yield from call.enter(tracker.results(gradients.engine, besides=call.ended) if tracker.running else ())
         if 2 * len(tracker.running) <= len(runs) and (steps - done >= LOOK or not tracker.running):
             break
-    rest = tracker.states(done, stack.rows, optimizer, loss_sum)
+
+    rest = tracker.states(done)
     if tracker.finished and (first.validation or first.tta or not steps):
-        tracker.test(Evaluation(data, splits, runs if first.tta else (), on_step)(stack))
+        tracker.test(Evaluation(data, splits, runs if first.tta else (), call.on_step)(stack))
     results = tracker.results(gradients.engine)
-    _keep([run if run.run_id in keep else None for run in runs], results, files, stack)
-    return _entered(results, ended), rest
-
-
-def _entered(results: Iterable[RunResult], ended: dict[str, RunResult]) -> list[RunResult]:
-    """Enter results; returns those that are new."""
-    fresh = [result for result in results if result.run_id not in ended]
-    ended |= {result.run_id: result for result in fresh}
-    return fresh
+    _keep([run if run.run_id in call.keep else None for run in runs], results, call.files, stack)
+    return call.enter(results), rest
 
 
 def _keep(wanted: Sequence[RunSpec | None], results: Sequence[RunResult], files: Checkpoints, stack: Stack) -> None:

@@ -23,8 +23,6 @@ if TYPE_CHECKING:
     from trainer.training.cuda_graphs import Engine
     from trainer.training.optimise import Optimizer
 
-    _Tensors = tuple[Sequence[torch.Tensor], Optimizer, torch.Tensor]
-
 
 class Stops(NamedTuple):
     """What is asked as a stack trains: whether all of it is to stop, and which runs are to leave it."""
@@ -34,10 +32,24 @@ class Stops(NamedTuple):
 
 
 class Tracker:
-    """What happened to each run of a stack so far: its records, its state, the seconds spent training."""
+    """What happened to each run of a stack so far: its records, its state, the seconds spent training.
 
-    def __init__(self, runs: Sequence[RunSpec], device: torch.device, loader: str) -> None:
-        self._runs, self._device, self._loader = runs, device, loader
+    `rows` [n] of each run, `optimizer` and `loss_sum` [K] are what the loop trains; it saves them to `files`.
+    """
+
+    def __init__(
+        self,
+        runs: Sequence[RunSpec],
+        rows: Sequence[torch.Tensor],
+        optimizer: Optimizer,
+        loss_sum: torch.Tensor,
+        *,
+        files: Checkpoints,
+        stops: Stops,
+        loader: str,
+    ) -> None:
+        self._runs, self._rows, self._optimizer, self._loss_sum = runs, rows, optimizer, loss_sum
+        self._files, self._stops, self._loader = files, stops, loader
         self._history: list[list[Record]] = [[] for _ in runs]
         self._ended: list[tuple[Outcome, int] | None] = [None if run.steps else ("done", 0) for run in runs]
         self._watched: Metrics | None = None
@@ -52,9 +64,9 @@ class Tracker:
         """Numbers of the runs that have not ended."""
         return [k for k, ended in enumerate(self._ended) if ended is None]
 
-    def record(self, step: int, loss_sum: torch.Tensor, evaluate: Callable[[], Metrics]) -> Iterator[Record]:
+    def record(self, step: int, evaluate: Callable[[], Metrics]) -> Iterator[Record]:
         """Records of an evaluation after `step`; ends what has diverged or is at its last step."""
-        train_loss = loss_sum.cpu().double().numpy() / (step - self._since_step)  # waits for the device
+        train_loss = self._loss_sum.cpu().double().numpy() / (step - self._since_step)  # waits for the device
         self._seconds += time.perf_counter() - self._started
         self._watched = evaluate()
         error, loss, _, _ = self._watched
@@ -75,6 +87,7 @@ class Tracker:
             yield made
             if step == self._runs[k].steps:
                 self._ended[k] = ("done", step)
+        self._loss_sum.zero_()
         self._since_step[:], self._started = step, time.perf_counter()
 
     @property
@@ -91,28 +104,22 @@ class Tracker:
         """Take what the final evaluation on the test split found, where that is another than the records'."""
         self._tested = metrics
 
-    def look(
-        self,
-        step: int,
-        files: Checkpoints,
-        stops: Stops,
-        *tensors: *_Tensors,
-    ) -> None:
-        """Note what has diverged, save what is due, stop where that is asked."""
-        for k in np.flatnonzero(~np.isfinite(tensors[-1].cpu().numpy())):
+    def look(self, step: int) -> None:
+        """Note what has diverged, save what is due, stop if that is asked."""
+        for k in np.flatnonzero(~np.isfinite(self._loss_sum.cpu().numpy())):
             self._ended[k] = self._ended[k] or ("diverged", step)
-        stop = stops.all()
-        if stop or files.due:
-            self._save(self.running, step, files, *tensors)
+        stop = self._stops.all()
+        if stop or self._files.due:
+            self._save(self.running, step)
         if stop:
             self._ended = [ended or ("cancelled", step) for ended in self._ended]
 
-    def part(self, step: int, files: Checkpoints, stops: Stops, *tensors: *_Tensors) -> None:
+    def part(self, step: int) -> None:
         """Save and cancel the runs that are asked to leave."""
         self._looked = time.perf_counter()
-        asked = stops.some()
+        asked = self._stops.some()
         if leaving := [k for k in self.running if self._runs[k].run_id in asked]:
-            self._save(leaving, step, files, *tensors)
+            self._save(leaving, step)
             for k in leaving:
                 self._ended[k] = ("cancelled", step)
 
@@ -124,37 +131,33 @@ class Tracker:
                 self._before[k] = state.seconds
         self._started = time.perf_counter()
 
-    def _save(self, which: Sequence[int], step: int, files: Checkpoints, *tensors: *_Tensors) -> None:
-        self._seconds += time.perf_counter() - self._started
-        files.save([(self._runs[k], self._state(k, step, *tensors)) for k in which])
+    def _save(self, which: Sequence[int], step: int) -> None:
+        self._stop_clock()
+        self._files.save([(self._runs[k], self._state(k, step)) for k in which])
         self._started = time.perf_counter()
 
-    def states(self, step: int, *tensors: *_Tensors) -> dict[RunSpec, State | None]:
+    def _stop_clock(self) -> None:
+        now = time.perf_counter()
+        self._seconds, self._started = self._seconds + now - self._started, now
+
+    def states(self, step: int) -> dict[RunSpec, State | None]:
         """The runs that have not ended, as checkpoints would have them."""
-        self._seconds += time.perf_counter() - self._started
-        self._started = time.perf_counter()
-        return {self._runs[k]: self._state(k, step, *tensors) for k in self.running}
+        self._stop_clock()
+        return {self._runs[k]: self._state(k, step) for k in self.running}
 
-    def leave(self, heirs: Sequence[RunSpec | None], step: int, files: Checkpoints, *tensors: *_Tensors) -> None:
+    def leave(self, heirs: Sequence[RunSpec | None], step: int) -> None:
         """Checkpoints of longer runs, which are these runs up to here; none of one that has diverged."""
-        self._seconds += time.perf_counter() - self._started
+        self._stop_clock()
         for k, heir in enumerate(heirs):
             if heir and shared_steps(self._runs[k]) == step and self._ended[k] in (None, ("done", step)):
-                state = self._state(k, step, *tensors)
+                state = self._state(k, step)
                 history = tuple(replace(record, run_id=heir.run_id) for record in state.history)
-                files.leave(heir, replace(state, history=history))
+                self._files.leave(heir, replace(state, history=history))
         self._started = time.perf_counter()
 
-    def _state(
-        self,
-        k: int,
-        step: int,
-        rows: Sequence[torch.Tensor],
-        optimizer: Optimizer,
-        loss_sum: torch.Tensor,
-    ) -> State:
+    def _state(self, k: int, step: int) -> State:
         since, history = int(self._since_step[k]), tuple(self._history[k])
-        tensors = tensors_of(rows[k], optimizer, loss_sum[k])
+        tensors = tensors_of(self._rows[k], self._optimizer, self._loss_sum[k])
         return State(step, since, self._seconds_of(k), history, tensors)
 
     def _seconds_of(self, k: int) -> float:
@@ -182,7 +185,7 @@ class Tracker:
             flops_6nd=examples * cost.flops_6nd_per_example(shape),
             params=cost.params(shape).total,
             seconds=self._seconds_of(k),
-            device=device_name(self._device),
+            device=device_name(self._rows[0].device),
             loader=self._loader,
             engine=engine,
             accumulate=run.accumulate,
