@@ -9,7 +9,7 @@ import pandas as pd
 
 from analysis.fits.law import law_entry
 from analysis.fits.result import LawFit, build
-from analysis.solver import fitting
+from analysis.solver import bootstrap, fitting
 from analysis.table.data import read
 from analysis.table.options import Options
 
@@ -90,8 +90,7 @@ def fit_surface(
     data = read(_with_examples(frame, u, d), names, y, chosen)
     placed = entry(data.logs, data.centre_x)
     _check_design(data, names, (n, d), placed)
-    groups = [(np.unique(data.x[names.index(name)], return_inverse=True)[1], 3) for name in (n, d)]
-    groups.append((np.unique(data.x, axis=1, return_inverse=True)[1].ravel(), placed.free.size))
+    groups = bootstrap.required(data, placed.free.size, axes=[names.index(n), names.index(d)])
     solution = fitting.solve(placed, data, chosen, groups)
     return build(SurfaceFit, law, (names, y), placed, data, solution, chosen)
 

@@ -10,7 +10,7 @@ from analysis.fits.result import LawFit, build
 from analysis.laws import LAWS
 from analysis.laws.base import EXPONENT_BOUNDS
 from analysis.laws.sigmoid import Sigmoid
-from analysis.solver import fitting
+from analysis.solver import bootstrap, fitting
 from analysis.solver.fitting import FitError
 from analysis.table.data import read
 from analysis.table.options import Options, check_option
@@ -163,7 +163,6 @@ def fit_placed(
     data: Data, law: Law, name: str, columns: tuple[str, str], options: Options, *, minimum: Minimum | None = None
 ) -> LawFit:
     """The fit of a law that was placed at the data, unless its `minimum` is given, and of its resamples."""
-    groups = [(np.unique(data.x[0], return_inverse=True)[1], law.free.size)]
-    solution = fitting.solve(law, data, options, groups, minimum)
+    solution = fitting.solve(law, data, options, bootstrap.required(data, law.free.size), minimum)
     x, y = columns
     return build(LawFit, name, ((x,), y), law, data, solution, options)

@@ -87,6 +87,12 @@ def _redrawn(data: Data, options: Options, problem: Problem, theta: Array, rng: 
     return np.asarray(np.log(np.maximum(np.exp(log_law) + noise, 1e-3 * np.exp(data.log_y.min()))))
 
 
+def required(data: Data, count: int, *, axes: Sequence[int] = ()) -> Groups:
+    """What a resample must hold to determine a law: `count` distinct points, and 3 distinct values on each axis."""
+    groups = [(np.unique(data.x[axis], return_inverse=True)[1], 3) for axis in axes]
+    return [*groups, (np.unique(data.x, axis=1, return_inverse=True)[1].ravel(), count)]
+
+
 def resample(cluster: NDArray[np.intp], x: Array, resamples: int, rng: np.random.Generator, least: int) -> Array:
     """Weights [resamples, rows] as from `draw_clusters`, each with at least `least` distinct x."""
     return draw_clusters(cluster, [(np.unique(x, return_inverse=True)[1], least)], resamples, rng)

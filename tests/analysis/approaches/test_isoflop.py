@@ -227,3 +227,25 @@ def test_one_cell_id_for_different_sizes_is_taken_apart():
     table = isoflop(sizes=15, seeds=2)
     one = fit_isoflop(table.assign(cell_id="same"), resamples=0)
     assert one.n_exponent.value == pytest.approx(fit_isoflop(table, resamples=0).n_exponent.value, rel=1e-9)
+
+
+def test_optima_farther_from_their_line_than_their_noise_are_told_and_widen_the_interval():
+    smooth = isoflop(noise=0.002, seeds=3)
+    budget = np.unique(smooth["flops"], return_inverse=True)[1]
+    shaken = smooth.assign(params=smooth["params"] * 1.3 ** np.where(budget % 2, 1, -1))
+    calm, rough = (fit_isoflop(table, resamples=100) for table in (smooth, shaken))
+    assert calm.scatter < 2 < rough.scatter
+    assert not any("scatter about their line" in text for text in calm.warnings)
+    assert any(f"scatter about their line {rough.scatter:.1f} x" in text for text in rough.warnings)
+    widths = [fit.n_exponent.high - fit.n_exponent.low for fit in (calm, rough)]
+    assert widths[1] > 0.5 * rough.scatter * widths[0]
+
+
+def test_a_minimum_that_noise_often_moves_to_an_end_is_refused():
+    table = isoflop(budgets=4, sizes=5, decades=0.5, noise=0.03, seeds=2, seed=2)
+    fit = fit_isoflop(table, resamples=300)
+    unsure = fit.optima[fit.optima["refused"].str.contains("in only")]
+    assert len(unsure) > 0
+    share = unsure["refused"].str.extract(r"only (\d+) %")[0].astype(float)
+    assert np.all(share < 90)
+    assert unsure[["n", "n_low", "d", "y"]].isna().all(axis=None)

@@ -207,6 +207,16 @@ def repeats(n=80, noise=0.0, seed=0, examples_decay=15.0, params_decay=5.0):
     return pd.DataFrame({"params": params, "dataset_size": unique, "examples": examples, "loss": loss})
 
 
+@pytest.mark.parametrize("most", [1.009, 1.011])
+def test_examples_count_as_repeated_from_one_percent_above_the_unique_ones(most):
+    table = repeats().assign(examples=lambda t: t["dataset_size"] * np.linspace(0.5, most, len(t)))
+    if most > 1.01:
+        assert fit_surface(table, law="repeated-examples", resamples=0).n == len(table)
+        return
+    with pytest.raises(ValueError, match="no row has more 'examples' than 'dataset_size'"):
+        fit_surface(table, law="repeated-examples", resamples=0)
+
+
 def test_exact_law_of_repeated_examples_is_recovered_from_examples_or_epochs():
     table = repeats()
     epochs = table.assign(epochs=table["examples"] / table["dataset_size"]).drop(columns="examples")

@@ -65,6 +65,16 @@ def test_a_law_at_its_own_places_again_is_the_same_law(name):
     assert law.at(law.logs[:, ::-1]).value(theta) == pytest.approx(law.value(theta)[:, ::-1], rel=1e-12)
 
 
+@pytest.mark.parametrize("name", ["power-floor-shift", "chinchilla", "kaplan", "repeated", "repeated-examples"])
+def test_exponents_are_searched_from_a_thousandth_to_ten_and_floors_from_zero(name):
+    law = placed(name)
+    for k, parameter in enumerate(law.theta_names):
+        if parameter in law.exponents:
+            assert np.exp([law.low[k], law.high[k]]) == pytest.approx([1e-3, 10.0])
+        elif parameter == "floor":
+            assert (law.low[k], law.high[k]) == (0.0, np.inf)
+
+
 @pytest.mark.parametrize("name", POWERS)
 def test_rivals_of_a_power_law_differ_from_it_in_one_part(name):
     rivals = placed(name).rivals()
