@@ -16,9 +16,9 @@ Array = NDArray[np.float64]
 NEAR = 0.1
 """Rows whose log compute differs by less belong to one budget: whole steps leave cells a little apart."""
 MISFIT = 1.2
-"""Scatter about a law over the noise of a run that is worth telling."""
+"""Ratio of the scatter about a law to the noise of a run below which nothing is reported."""
 _FEW = 5
-"""Degrees of freedom under which the scatter of repeats says little."""
+"""Degrees of freedom below which the scatter of repeats is not used."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -38,7 +38,7 @@ class Curve:
 
 @dataclass(frozen=True, eq=False)
 class Curves:
-    """The curve of every group, the noise of one run (sd of its log, NaN if unknown) and what to say of it.
+    """The curve of every group, the noise of one run (sd of its log, NaN if unknown) and notes for the reader.
 
     `cell` [rows] numbers the cells: rows of one `cell_id`, group and position. `spare` counts the degrees of
     freedom behind the noise, `repeats` is the mean number of runs a cell.
@@ -145,9 +145,9 @@ def _neighbours(log_x: Array, log_y: Array) -> Array:
     """
     u = np.unique(log_x)
     y = np.array([log_y[log_x == place].min() for place in u])
-    out = []
+    residuals = []
     for k in range(2, u.size - 2):
         near = [k - 2, k - 1, k + 1, k + 2]
         weights = [np.prod([(u[k] - u[j]) / (u[i] - u[j]) for j in near if j != i]) for i in near]
-        out.append((y[k] - np.dot(weights, y[near])) / np.sqrt(1 + np.sum(np.square(weights))))
-    return np.array(out)
+        residuals.append((y[k] - np.dot(weights, y[near])) / np.sqrt(1 + np.sum(np.square(weights))))
+    return np.array(residuals)

@@ -173,8 +173,8 @@ def _points(table: pd.DataFrame, cells: _Cells, names: tuple[str, str], *, runni
     averaged = seeds.average_seeds(table, y).assign(**{x: cells.x})
     best = averaged.sort_values([x, y], kind="stable").drop_duplicates(x)
     chosen = _select(cells.x, cells.means()[None, :], running=running)[2][0]
-    kept: pd.DataFrame = best.loc[chosen].reset_index(drop=True)
-    return kept
+    frontier_cells: pd.DataFrame = best.loc[chosen].reset_index(drop=True)
+    return frontier_cells
 
 
 def _draw_points(chosen: NDArray[np.bool_], rng: np.random.Generator, least: int) -> Array:

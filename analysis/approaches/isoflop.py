@@ -193,11 +193,11 @@ def _refusal(curve: IsoflopCurve, log_n: Array) -> str:
 
 def _numbers(curve: IsoflopCurve, log_n: Array, log_y: Array, level: float, wider: float) -> dict[str, Any]:
     log_d = _log_d(curve, log_n)
-    out: dict[str, Any] = {}
+    row: dict[str, Any] = {}
     for name, logs in (("n", log_n), ("d", log_d), ("y", log_y)):
         at = quantity(float(np.exp(logs[0])), np.exp(logs[1:]), level, wider=wider, log=True)
-        out |= {name: at.value, f"{name}_low": at.low, f"{name}_high": at.high}
-    return out
+        row |= {name: at.value, f"{name}_low": at.low, f"{name}_high": at.high}
+    return row
 
 
 def _draw_lines(

@@ -73,10 +73,10 @@ class IsoflopFit(Summary):
         at = np.atleast_1d(np.asarray(budget, dtype=float))
         if at.ndim != 1 or not np.all(np.isfinite(at) & (at > 0)):
             raise ValueError(f"predict needs positive finite budgets in one dimension, got {budget!r}")
-        out = {"budget": at}
+        columns = {"budget": at}
         for name, line in self.lines.items():
-            out[name], out[f"{name}_low"], out[f"{name}_high"] = line.at(np.log(at), self.level)
-        return pd.DataFrame(out)
+            columns[name], columns[f"{name}_low"], columns[f"{name}_high"] = line.at(np.log(at), self.level)
+        return pd.DataFrame(columns)
 
     def summary(self) -> str:
         """A few lines of text; a line for every refused budget."""

@@ -1,4 +1,4 @@
-"""The best learning rate of every design after a grid over it, and which rates the grid lacks."""
+"""The best learning rate of every design, from a grid of rates, and the rates that the grid lacks."""
 
 from __future__ import annotations
 
@@ -114,15 +114,15 @@ def best_learning_rates(
     if not len(table):
         raise ValueError(f"no row has a finite {y!r}")
     group = _groups(table, names)
-    found = draw_curves(table, group, lr, y, resamples=resamples, seed=seed)
+    drawn = draw_curves(table, group, lr, y, resamples=resamples, seed=seed)
     firsts = table.loc[np.unique(group, return_index=True)[1], list(names)].to_dict("records")
     designs = [{str(name): value for name, value in row.items()} for row in firsts]
     best, missing = [], []
-    for design, curve in zip(designs, found.curves, strict=True):
-        lost = _lost(given, design, lr, curve)
-        row, wanted = _best(curve, lost, level)
+    for design, curve in zip(designs, drawn.curves, strict=True):
+        diverged = _diverged(given, design, lr, curve)
+        row, open_rates = _best(curve, diverged, level)
         best.append({**design, **row})
-        missing += [{**design, lr: rate} for rate in wanted]
+        missing += [{**design, lr: rate} for rate in open_rates]
     return LearningRates(
         lr=lr,
         y=y,
@@ -131,7 +131,7 @@ def best_learning_rates(
         missing=pd.DataFrame(missing, columns=[*names, lr]),
         level=level,
         resamples=resamples,
-        warnings=(*found.notes, *_never(given, table, names)),
+        warnings=(*drawn.notes, *_never(given, table, names)),
     )
 
 
@@ -153,23 +153,23 @@ def _never(given: pd.DataFrame, table: pd.DataFrame, names: tuple[str, ...]) -> 
     return (f"{gone} designs diverged at every rate tried and have no row here",) if gone else ()
 
 
-def _lost(frame: pd.DataFrame, design: dict[str, Any], lr: str, curve: Curve) -> Array:
+def _diverged(frame: pd.DataFrame, design: dict[str, Any], lr: str, curve: Curve) -> Array:
     """Rates of a design that were tried and never gave a finite y, rising."""
     mine = np.ones(len(frame), dtype=bool)
     for name, value in design.items():
         mine &= (frame[name] == value) | (frame[name].isna() & pd.isna(value))
-    tried: Array = np.setdiff1d(frame.loc[mine, lr].to_numpy(dtype=float), curve.x)
-    return tried
+    rates: Array = np.setdiff1d(frame.loc[mine, lr].to_numpy(dtype=float), curve.x)
+    return rates
 
 
-def _best(curve: Curve, lost: Array, level: float) -> tuple[dict[str, Any], list[float]]:
+def _best(curve: Curve, diverged: Array, level: float) -> tuple[dict[str, Any], list[float]]:
     """The row of a design, and the rates that would settle it."""
     lowest = int(np.argmin(curve.y))
-    row = {"rates": curve.x.size + lost.size, "diverged": lost.size}
+    row = {"rates": curve.x.size + diverged.size, "diverged": diverged.size}
     tried = row | {"lr": curve.x[lowest], "lr_low": np.nan, "lr_high": np.nan, "y": curve.y[lowest]}
-    flag, wanted = _edge(curve, lost, lowest)
+    flag, open_rates = _edge(curve, diverged, lowest)
     if flag:
-        return tried | {"flag": flag}, wanted
+        return tried | {"flag": flag}, open_rates
     near = np.abs(np.log(curve.x / curve.x[lowest])) <= np.log(WINDOW) * (1 + 1e-9)
     near[lowest - 1 : lowest + 2] = True
     log_x = np.log(curve.x[near])
@@ -182,15 +182,15 @@ def _best(curve: Curve, lost: Array, level: float) -> tuple[dict[str, Any], list
         }, between
     wider = bootstrap.widening(curve.spare, 0, level)
     at = quantity(float(np.exp(log_lr[0])), np.exp(log_lr[1:]), level, wider=wider, log=True)
-    found = {"lr": at.value, "lr_low": at.low, "lr_high": at.high, "y": float(np.exp(log_y[0]))}
-    return row | found | {"flag": ""}, []
+    minimum = {"lr": at.value, "lr_low": at.low, "lr_high": at.high, "y": float(np.exp(log_y[0]))}
+    return row | minimum | {"flag": ""}, []
 
 
-def _edge(curve: Curve, lost: Array, lowest: int) -> tuple[str, list[float]]:
+def _edge(curve: Curve, diverged: Array, lowest: int) -> tuple[str, list[float]]:
     """Why the best rate tried is no minimum, and which rates are missing; an empty flag where it may be one."""
-    rates, step = curve.x, _grid_step(np.concatenate([curve.x, lost]))
+    rates, step = curve.x, _grid_step(np.concatenate([curve.x, diverged]))
     below, above = float(rates[0] / step), float(rates[-1] * step)
-    higher = lost[lost > rates[-1]]
+    higher = diverged[diverged > rates[-1]]
     if lowest == 0 and rates.size > 1:
         return "the best rate is the smallest tried", [below]
     if lowest == rates.size - 1 and higher.size:

@@ -119,8 +119,8 @@ def inputs(fit: SurfaceFit, n: Array, d: Array, dataset_size: float | None = Non
         ValueError: `dataset_size` is missing, or the surface does not ask for it.
     """
     if (len(fit.x) == 3) != (dataset_size is not None):
-        wanted = "needs a dataset_size" if dataset_size is None else "knows nothing of a dataset_size"
-        raise ValueError(f"the surface {fit.name!r} {wanted}")
+        problem = "needs a dataset_size" if dataset_size is None else "has no input dataset_size"
+        raise ValueError(f"the surface {fit.name!r} {problem}")
     return (n, d) if dataset_size is None else (n, dataset_size, d)
 
 
@@ -141,8 +141,8 @@ def solve_chinchilla(p: dict[str, Array], log_c: Array, price: Price) -> Array:
         log_n = (ratio + beta * paid) / (alpha + price.power * beta)
         log_d = paid - price.power * log_n
         log_y = np.log(p["floor"][:, None] + np.exp(log_a - alpha * log_n) + np.exp(log_b - beta * log_d))
-    out = np.stack([log_n, log_d, log_y])
-    return np.where(np.isfinite(out).all(axis=0), out, np.nan)
+    logs = np.stack([log_n, log_d, log_y])
+    return np.where(np.isfinite(logs).all(axis=0), logs, np.nan)
 
 
 def _searched(
@@ -150,14 +150,14 @@ def _searched(
 ) -> tuple[Array, Array]:
     low, high = np.log(fit.ranges[fit.x[0]])
     grid = np.linspace(low - np.log(1e3), high + np.log(1e3), 400)
-    found = []
+    rows = []
     for c in log_c:
         at = inputs(fit, np.exp(grid), price.examples(np.exp(c), np.exp(grid)), dataset_size)
         log_n, log_y = _lowest(
             grid, np.log(np.concatenate([fit.predict(*at)["y"].to_numpy()[None], fit.drawn(*at)]))
         )
-        found.append([log_n, c - np.log(price.scale) - price.power * log_n, log_y])
-    stacked = np.moveaxis(np.array(found), 0, -1)
+        rows.append([log_n, c - np.log(price.scale) - price.power * log_n, log_y])
+    stacked = np.moveaxis(np.array(rows), 0, -1)
     return stacked[:, 0], stacked[:, 1:]
 
 

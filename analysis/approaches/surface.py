@@ -106,9 +106,9 @@ def _check_design(data: Data, names: tuple[str, ...], pair: tuple[str, str], law
     """Raise a ValueError where the design cannot carry the law."""
     for name in pair:
         axis = data.x[names.index(name)]
-        found = np.unique(axis).size
-        if found < 3:
-            raise ValueError(f"found {found} distinct {name!r} in {axis.size} rows; a surface needs at least 3")
+        count = np.unique(axis).size
+        if count < 3:
+            raise ValueError(f"found {count} distinct {name!r} in {axis.size} rows; a surface needs at least 3")
     points, count = np.unique(data.x, axis=1).shape[1], law.free.size
     if points < count:
         raise ValueError(f"found {points} distinct points of {', '.join(names)}; this law needs {count}")

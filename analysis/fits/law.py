@@ -47,7 +47,7 @@ def fit_law(
         x: positive column that is varied.
         y: positive column that was measured.
         law: which law.
-        chance: y where nothing was learnt, if it is known; read by "sigmoid" only, fitted where it is None.
+        chance: y of a model that has learnt nothing, if known; read by "sigmoid" only, fitted if None.
         **options: see `Options`.
 
     Raises:
@@ -85,7 +85,7 @@ def fit_power_law(
         y: name of the positive column that was measured.
         floor: whether the law has a floor.
         shift: whether x is shifted.
-        **options: see `Options`: the loss, what is drawn, how often.
+        **options: the loss and the bootstrap; see `Options`.
 
     Raises:
         ValueError: a column or an option is missing or not valid, or there are fewer distinct x than parameters
@@ -144,8 +144,10 @@ def require_distinct(data: Data, law: Law, name: str, x: str, what: str = "rows"
     need = max(3, law.free.size)
     if data.distinct >= need:
         return
-    lost = f" ({data.dropped} rows without a finite value left out)" if data.dropped else ""
-    message = f"found {data.distinct} distinct {x!r} in {data.y.size} {what}{lost}; {name!r} needs at least {need}"
+    without = f" ({data.dropped} rows without a finite value left out)" if data.dropped else ""
+    message = (
+        f"found {data.distinct} distinct {x!r} in {data.y.size} {what}{without}; {name!r} needs at least {need}"
+    )
     raise ValueError(message)
 
 

@@ -51,7 +51,7 @@ class LawSet(Summary):
         aicc: name -> AICc, under the loss of the law with the least scatter; records of one run count as one.
         weights: name -> share in the mixture, exp(-AICc / 2) scaled to sum to 1.
         left_out: name -> why a law was not minimum.
-        rolling: what the mixture foretold from the points up to an origin: columns `origin`, `x`, `y`,
+        rolling: what the mixture predicted from the points up to an origin: columns `origin`, `x`, `y`,
             `predicted`; empty without resamples or with too few points.
         scatter: robust standard deviation of log y about the best law.
         drift: error of the mixture in log y a factor e beyond its data, from `rolling`; NaN where that is empty.
@@ -79,8 +79,8 @@ class LawSet(Summary):
     def predict(self, x: Any) -> pd.DataFrame:
         """The mixture at `x`: columns `x`, `y`, `low`, `high`, one row for each x given.
 
-        The band is for what will be measured there. It holds the sampling error of every law, their
-        disagreement, the scatter of the points, and beyond the data the drift found by rolling origins.
+        The band is for a new measurement. It contains the sampling error of every law, their disagreement, the
+        scatter of the points, and beyond the data the drift measured with rolling origins.
 
         Raises:
             ValueError: some x is not a positive finite number.
@@ -137,7 +137,7 @@ class LawSet(Summary):
         return logs - np.hypot(logs - low, extra), logs + np.hypot(high - logs, extra)
 
     def _extra(self, at: Array) -> Array:
-        """Half-width in log y of what no resample shows: scatter, and drift beyond the data."""
+        """Half-width in log y of what resamples do not contain: scatter, and drift beyond the data."""
         low, high = self.best.ranges[self.x]
         beyond = np.maximum(np.log(at / high), 0.0) + np.maximum(np.log(low / at), 0.0)
         drift = 0.0 if math.isnan(self.drift) else self.drift
@@ -172,7 +172,7 @@ def fit_laws(
         x: positive column that is varied.
         y: positive column that was measured.
         laws: names of laws as for `fit_law`.
-        chance: y where nothing was learnt, if it is known; read by "sigmoid".
+        chance: y of a model that has learnt nothing, if known; read by "sigmoid".
         **options: see `Options`.
 
     Raises:
@@ -185,7 +185,7 @@ def fit_laws(
         raise ValueError(f"found {data.distinct} distinct {x!r}; comparing laws needs at least {_LEAST}")
     ranked, left_out = _rank(data, laws, chance, chosen)
     best = ranked[0]
-    rolling = _roll(data, laws, chance, chosen) if chosen.resamples else _foretold([], [], [], [])
+    rolling = _roll(data, laws, chance, chosen) if chosen.resamples else _predictions([], [], [], [])
     scatter = newton.threshold(_log_residuals(data, best), best.law.free.size) / newton.TUNING
     drift = _drift(rolling, scatter)
     return LawSet(
@@ -262,7 +262,7 @@ def _weights(ranked: Sequence[_Ranked]) -> dict[str, float]:
 
 
 def _roll(data: Data, laws: Sequence[str], chance: float | None, options: Options) -> pd.DataFrame:
-    """What the mixture foretells of all later points from the points up to each origin."""
+    """Predictions of all later points by the mixture, from the points up to each origin."""
     at = np.unique(data.x[0])
     first = max(_LEAST + 1, at.size // 2)
     origins = at[np.unique(np.linspace(first, at.size - 1, _ORIGINS).astype(int)) - 1] if first < at.size else []
@@ -273,11 +273,11 @@ def _roll(data: Data, laws: Sequence[str], chance: float | None, options: Option
         ranked, _ = _rank(past, laws, chance, options)
         weights, places = _weights(ranked), np.log(data.x[:, later]) - past.centre_x[:, None]
         logs = sum(weights[r.name] * r.law.at(places).value(r.minimum.theta[None, :])[0] for r in ranked)
-        parts.append(_foretold(origin, data.x[0, later], data.y[later], np.exp(logs + past.centre_y)))
-    return pd.concat(parts, ignore_index=True) if parts else _foretold([], [], [], [])
+        parts.append(_predictions(origin, data.x[0, later], data.y[later], np.exp(logs + past.centre_y)))
+    return pd.concat(parts, ignore_index=True) if parts else _predictions([], [], [], [])
 
 
-def _foretold(origin: Any, x: Any, y: Any, predicted: Any) -> pd.DataFrame:
+def _predictions(origin: Any, x: Any, y: Any, predicted: Any) -> pd.DataFrame:
     return pd.DataFrame({"origin": origin, "x": x, "y": y, "predicted": predicted}, dtype=float)
 
 
@@ -302,7 +302,7 @@ def _log_residuals(data: Data, ranked: _Ranked) -> Array:
 
 def _warnings(ranked: Sequence[_Ranked], drift: float, options: Options) -> tuple[str, ...]:
     rivals = [r.name for r in ranked[1:] if r.aicc < ranked[0].aicc + _AS_GOOD]
-    told = [f"{' and '.join(rivals)} describe the points as well as {ranked[0].name}"] if rivals else []
+    warnings = [f"{' and '.join(rivals)} describe the points as well as {ranked[0].name}"] if rivals else []
     if options.resamples and math.isnan(drift):
-        told.append("too few points to calibrate a band beyond them: it holds no drift")
-    return tuple(told)
+        warnings.append("too few points to calibrate the band beyond them: it contains no drift")
+    return tuple(warnings)

@@ -1,7 +1,7 @@
-"""Profile likelihood: how much worse a law must fit to give a quantity another value.
+"""Profile likelihood: how much worse the best fit becomes if a quantity has another value.
 
-For every value of a grid the law is fitted with the quantity held there, all values as one batch; the interval is
-where the deviance stays below Student's quantile squared.
+The law is fitted with the quantity fixed at each value of a grid, all values as one batch; the interval is where
+the deviance stays below Student's quantile squared.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from analysis.laws import newton
-from analysis.laws.base import Smooth
+from analysis.laws.base import Smooth, differences
 from analysis.solver import bootstrap, fitting
 
 if TYPE_CHECKING:
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 Array = NDArray[np.float64]
 Quantity = Callable[[Array], Array]
 _STEPS = np.array([0.25, 0.5, 0.75, 1.0, 1.5, 2.0, 2.5, 3.0, 3.5, 4.0])
-_HELD, _WIDER, _ROUNDS = 1e5, 3.0, 5
+_STIFF, _WIDER, _ROUNDS = 1e5, 3.0, 5
 
 
 @dataclass(frozen=True, eq=False)
@@ -34,8 +34,8 @@ class Profile:
 
     Attributes:
         name: the quantity, or "prediction".
-        value, low, high: estimate and interval at `level`; an end that no value of the quantity reaches is where
-            the quantity ends (0 or infinity, or the bound of the search).
+        value, low, high: estimate and interval at `level`; if the deviance never reaches the limit, an end is
+            that of the quantity's range (0, infinity, or the bound of the search).
         curve: the profile, columns `value` and `deviance` (0 at the estimate).
     """
 
@@ -51,11 +51,11 @@ def profile(fit: LawFit, name: str | None = None, *, at: tuple[float, ...] | Non
     """The profile-likelihood interval of a parameter or derived quantity, or of the law at a place.
 
     The deviance of an M-estimator is scaled to be that of a likelihood (2 (S - S_min) mean psi' / mean psi^2) and
-    compared with Student's quantile squared at n - P degrees of freedom. It trusts the law and takes rows as
-    independent with equal noise; the bootstrap by pairs does neither.
+    compared with Student's quantile squared at n - P degrees of freedom. It assumes that the law holds and that
+    rows are independent with equal noise; the bootstrap by pairs assumes neither.
 
     Args:
-        fit: a fit of any form.
+        fit: a fit of any law.
         name: one of `fit.estimates`.
         at: inputs at which the law itself is the quantity, in place of a name.
 
@@ -64,18 +64,18 @@ def profile(fit: LawFit, name: str | None = None, *, at: tuple[float, ...] | Non
         KeyError: the law has no such quantity.
     """
     if (name is None) == (at is None):
-        raise ValueError("profile needs the name of a quantity or a place `at`, one of them")
+        raise ValueError("profile needs the name of a quantity or a place `at`, exactly one of them")
     if fit.n_clusters < fit.n:
         raise ValueError(
             f"{fit.n} rows are {fit.n_clusters} runs: a profile needs independent rows; use the bootstrap"
         )
     quantity, linear = _quantity(fit, name, at)
-    found, spare = fit.solution, max(fit.n - fit.law.free.size, 1)
-    problem = fitting.pose(fit.law, fit.data, found.loss)
+    solution, spare = fit.solution, max(fit.n - fit.law.free.size, 1)
+    problem = fitting.pose(fit.law, fit.data, solution.loss)
     limit = bootstrap.student(spare, fit.level) * bootstrap.gauss(fit.level)
-    step = _first_step(problem, found.theta, quantity, spare)
+    step = _first_step(problem, solution.theta, quantity, spare)
     for _ in range(_ROUNDS):
-        values, roots = _walk(problem, found.theta, quantity, step, spare)
+        values, roots = _walk(problem, solution.theta, quantity, step, spare)
         if np.min(roots) < -limit and np.max(roots) > limit:
             break
         step = np.where([np.min(roots) < -limit, np.max(roots) > limit], step, _WIDER * step)
@@ -84,12 +84,12 @@ def profile(fit: LawFit, name: str | None = None, *, at: tuple[float, ...] | Non
     with np.errstate(over="ignore"):
         low, high = (float(back(end)) for end in ends)
         curve = pd.DataFrame({"value": back(values), "deviance": roots**2})
-        value = float(back(quantity(found.theta[None, :])[0]))
+        value = float(back(quantity(solution.theta[None, :])[0]))
     return Profile(name or "prediction", value, low, high, fit.level, curve)
 
 
-class _Held(Smooth):
-    """A law with one row more, in which a quantity of theta stands."""
+class _Constrained(Smooth):
+    """A law with one more row, whose value is a quantity of theta."""
 
     def __init__(self, law: Smooth, quantity: Quantity) -> None:
         self.law, self.quantity = law, quantity
@@ -104,9 +104,9 @@ class _Held(Smooth):
 
     def gradient(self, theta: Array) -> tuple[Array, Array]:
         log_law, parts = self.law.gradient(theta)
-        held = _slope(self.quantity, theta)[:, :, None]
+        slope = _slope(self.quantity, theta)[:, :, None]
         return np.concatenate([log_law, self.quantity(theta)[:, None]], axis=1), np.concatenate(
-            [parts, held], axis=2
+            [parts, slope], axis=2
         )
 
 
@@ -116,22 +116,16 @@ def _quantity(fit: LawFit, name: str | None, at: tuple[float, ...] | None) -> tu
     if at is not None:
         place = law.at(np.log(np.asarray(at, dtype=float))[:, None] - fit.data.centre_x[:, None])
         return lambda theta: place.value(theta)[:, 0] + centre_y, False
-    wanted = str(name)
-    fit[wanted]  # a KeyError that names what there is
-    if wanted in law.linear:
-        return lambda theta: law.parameters(theta, centre_y)[wanted], True
-    return lambda theta: np.log(law.parameters(theta, centre_y)[wanted]), False
+    key = str(name)
+    fit[key]  # a KeyError that lists the quantities
+    if key in law.linear:
+        return lambda theta: law.parameters(theta, centre_y)[key], True
+    return lambda theta: np.log(law.parameters(theta, centre_y)[key]), False
 
 
 def _slope(quantity: Quantity, theta: Array) -> Array:
-    """Derivatives of the quantity [B, P] by central differences; only the road to the profile depends on them."""
-    steps = 1e-6 * np.maximum(np.abs(theta), 1e-3)
-    slopes = np.empty(theta.shape)
-    for k in range(theta.shape[1]):
-        move = np.zeros(theta.shape)
-        move[:, k] = steps[:, k]
-        slopes[:, k] = (quantity(theta + move) - quantity(theta - move)) / (2 * steps[:, k])
-    return slopes
+    """Derivatives of the quantity, [B, P]."""
+    return differences(lambda moved: quantity(moved)[:, None], theta)[:, :, 0]
 
 
 def _scale(problem: Problem, theta: Array, spare: int) -> float:
@@ -160,14 +154,14 @@ def _walk(problem: Problem, theta: Array, quantity: Quantity, step: Array, spare
     targets = np.concatenate([centre - step[0] * _STEPS[::-1], centre + step[1] * _STEPS])
     count = targets.size
     wide = problem.rows(np.zeros(count, dtype=np.intp))
-    held = replace(
+    constrained = replace(
         wide,
-        law=_Held(problem.law, quantity),
+        law=_Constrained(problem.law, quantity),
         log_y=np.concatenate([wide.log_y, targets[:, None]], axis=1),
-        weights=np.concatenate([wide.weights, np.full((count, 1), _HELD * problem.weights.sum())], axis=1),
+        weights=np.concatenate([wide.weights, np.full((count, 1), _STIFF * problem.weights.sum())], axis=1),
         precision=np.append(problem.precision, 1.0),
     )
-    ends, _, _ = newton.refine(held, np.broadcast_to(theta, (count, theta.size)).copy())
+    ends, _, _ = newton.refine(constrained, np.broadcast_to(theta, (count, theta.size)).copy())
     least = float(problem.objective(theta[None, :])[1][0])
     worse = np.maximum(wide.objective(ends)[1] - least, 0.0) * _scale(problem, theta, spare)
     values = np.insert(quantity(ends), count // 2, centre)

@@ -49,19 +49,19 @@ class Quantity:
 
 
 def quantity(value: float, replicates: Array, level: float, *, wider: float = 1.0, log: bool = False) -> Quantity:
-    """Percentile interval of `replicates` [B] at `level`, stretched by `wider` about the value.
+    """Percentile interval of `replicates` [B] at `level`, widened by `wider` about the value.
 
-    `log` stretches on a log scale, for what is positive. Replicates that are not finite are left out; from fewer
+    `log` widens on a log scale, for positive quantities. Replicates that are not finite are left out; from fewer
     than twenty there is no interval.
     """
-    kept = replicates[np.isfinite(replicates) & ((replicates > 0) | (not log))]
-    if kept.size < 20 or not math.isfinite(value):
-        return Quantity(value, math.nan, math.nan, kept)
+    finite = replicates[np.isfinite(replicates) & ((replicates > 0) | (not log))]
+    if finite.size < 20 or not math.isfinite(value):
+        return Quantity(value, math.nan, math.nan, finite)
     if log:
-        ends = np.exp(bootstrap.percentile(np.log(kept), math.log(value), level, wider))
+        ends = np.exp(bootstrap.percentile(np.log(finite), math.log(value), level, wider))
     else:
-        ends = bootstrap.percentile(kept, value, level, wider)
-    return Quantity(value, float(ends[0]), float(ends[1]), kept)
+        ends = bootstrap.percentile(finite, value, level, wider)
+    return Quantity(value, float(ends[0]), float(ends[1]), finite)
 
 
 def quote(value: float, interval: tuple[float, float]) -> str:

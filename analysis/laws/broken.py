@@ -47,19 +47,19 @@ class Broken(Law):
         """c0, b, floor and c, d, f of each break in the units of the data, and the last exponent: arrays [B]."""
         order = np.argsort(theta[:, 4::3], axis=1)
         c, d, f = (np.take_along_axis(theta[:, k::3], order, axis=1) for k in (3, 4, 5))
-        out = {
+        values = {
             "exponent": theta[:, 0] + c.sum(axis=1),
             "c0": theta[:, 0],
             "b": np.exp(theta[:, 1] + centre_y + theta[:, 0] * self.centre[0]),
             "floor": theta[:, 2] * np.exp(centre_y),
         }
         for k in range(self.breaks):
-            out |= {
+            values |= {
                 f"c{k + 1}": c[:, k],
                 f"d{k + 1}": np.exp(d[:, k] + self.centre[0]),
                 f"f{k + 1}": np.exp(f[:, k]),
             }
-        return out
+        return values
 
     def value(self, theta: Array) -> Array:
         """Logarithm of the law, [B, n]."""
@@ -104,10 +104,10 @@ class Broken(Law):
         weights = problem.weights * (1 - floor / y) ** 2
         normal = (design * weights[:, None, :]) @ design.T + 1e-9 * np.eye(len(design))
         slopes = np.linalg.solve(normal, ((weights * np.log(y - floor)) @ design.T)[..., None])[..., 0]
-        out = np.empty((len(y), 3 + 3 * self.breaks))
-        out[:, 0], out[:, 1], out[:, 2] = slopes[:, 0], slopes[:, 1], floor[:, 0]
-        out[:, 3::3], out[:, 4::3], out[:, 5::3] = slopes[:, 2:], places, np.log(width)
-        return out
+        theta = np.empty((len(y), 3 + 3 * self.breaks))
+        theta[:, 0], theta[:, 1], theta[:, 2] = slopes[:, 0], slopes[:, 1], floor[:, 0]
+        theta[:, 3::3], theta[:, 4::3], theta[:, 5::3] = slopes[:, 2:], places, np.log(width)
+        return theta
 
     def _term(self, theta: Array) -> Array:
         log_term = theta[:, 1, None] - theta[:, 0, None] * self.logs[0]

@@ -1,7 +1,7 @@
-"""Projected, damped Newton steps for many weighted data sets at once, whatever the law and the loss.
+"""Projected, damped Newton's method for many weighted data sets at once, for any law and loss.
 
-A law says its logarithm and the gradient of it at its inputs; a `Problem` adds B data sets and the loss. All
-data sets step together in numpy, each with its own damping, and leave when a step buys nothing.
+A law gives its logarithm and the gradient at its inputs; a `Problem` adds B data sets and the loss. The data sets
+are stepped together in numpy, each with its own damping, until a step no longer lowers its loss.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ _FEW = 64
 
 @dataclass(frozen=True)
 class Loss:
-    """What a fit minimises: the sum over rows of weight x tilt x Huber(precision x residual).
+    """The loss of a fit: the sum over rows of weight x tilt x Huber(precision x residual).
 
     Attributes:
         residuals: "log" for log y - log law, "raw" for y - law, in scaled units of y.
@@ -44,7 +44,7 @@ class Loss:
     quantile: float = 0.5
 
     def tilt(self, residuals: Array) -> Array | float:
-        """How much each residual counts for its sign."""
+        """Weight of each residual that depends on its sign."""
         if self.quantile == 0.5:
             return 1.0
         return np.where(residuals > 0, 2 * self.quantile, 2 * (1 - self.quantile))
@@ -60,7 +60,7 @@ class Loss:
         return np.asarray(self.tilt(residuals) * np.clip(residuals, -self.delta, self.delta))
 
     def curvature(self, residuals: Array, *, reweighted: bool) -> Array:
-        """Weight of each residual in the Hessian: the reweighted one far away, nearly Huber's own close by."""
+        """Weight of each residual in the Hessian: reweighted far from the minimum, nearly Huber's close to it."""
         if np.isinf(self.delta):
             return np.broadcast_to(self.tilt(residuals), residuals.shape)
         size = np.maximum(np.abs(residuals), 1e-300)
@@ -94,7 +94,7 @@ class Problem:
         return (np.exp(self.log_y) - np.exp(log_model)) * self.precision
 
     def relative(self) -> Array:
-        """Weights [B, n] of squared raw residuals that near the law stand for the squared residuals of the fit."""
+        """Weights [B, n] that turn squared raw residuals, near the law, into the squared residuals of the fit."""
         scale = np.exp(2 * self.log_y) if self.loss.residuals == "log" else 1.0
         return np.asarray(self.weights * self.precision**2 / scale)
 
@@ -137,9 +137,9 @@ def choose(problem: Problem, theta: Array, count: int) -> Array:
     if theta.shape[1] <= count:
         return theta
     theta = np.clip(theta, problem.law.low, problem.law.high)
-    batch, tried = theta.shape[:2]
-    wide = problem.rows(np.repeat(np.arange(batch), tried))
-    loss = wide.objective(theta.reshape(batch * tried, -1))[1].reshape(batch, tried)
+    batch, candidates = theta.shape[:2]
+    wide = problem.rows(np.repeat(np.arange(batch), candidates))
+    loss = wide.objective(theta.reshape(batch * candidates, -1))[1].reshape(batch, candidates)
     return np.take_along_axis(theta, np.argsort(loss, axis=1)[:, :count, None], axis=1)
 
 
@@ -153,10 +153,10 @@ def refine_best(problem: Problem, theta: Array) -> tuple[Array, Array, NDArray[n
 
 
 def refine(problem: Problem, theta: Array, *, rough: bool = False) -> tuple[Array, Array, NDArray[np.bool_]]:
-    """Step every row until a step buys nothing: ends [B, P], objectives [B], converged [B].
+    """Step every row until a step no longer lowers its loss: ends [B, P], objectives [B], converged [B].
 
-    Few data sets are polished, so that an estimate does not know the unit or the order of its rows to 1e-9;
-    for many (resamples) the digits beyond the interval's are not worth the steps. `rough` is for a pilot.
+    Few data sets are polished, so that an estimate is independent of units and of the order of rows to 1e-9; many
+    (resamples) are not: more digits would not change an interval. `rough` is for a pilot fit.
     """
     enough = _ROUGH if rough else _POLISHED if len(theta) <= _FEW else _TOLERANCE
     theta = np.clip(theta, problem.law.low, problem.law.high)
@@ -179,7 +179,7 @@ def refine(problem: Problem, theta: Array, *, rough: bool = False) -> tuple[Arra
         if live.size == 0:
             break
     left = np.flatnonzero(~converged)
-    if left.size:  # at a kink of Huber's loss steps stop helping before they promise nothing
+    if left.size:  # at a kink of Huber's loss no step helps although the model of the loss predicts a gain
         ones = np.ones(left.size)
         _, gain = _step(problem.rows(left), theta[left], residuals[left], ones, reweighted=True)
         exact = 1e-14 * problem.weights[left].sum(axis=1)
@@ -197,14 +197,14 @@ def _step(
     pull = problem.weights * loss.pull(residuals)
     descent = (jacobian @ pull[:, :, None])[:, :, 0]
     now = theta[:, free]
-    held = ((now <= low) & (descent < 0)) | ((now >= high) & (descent > 0))
+    bound = ((now <= low) & (descent < 0)) | ((now >= high) & (descent > 0))
     curved = jacobian * (problem.weights * loss.curvature(residuals, reweighted=reweighted))[:, None, :]
     hessian = curved @ jacobian.transpose(0, 2, 1)
-    loose = ~held
-    hessian *= loose[:, :, None] & loose[:, None, :]
+    inside = ~bound
+    hessian *= inside[:, :, None] & inside[:, None, :]
     diagonal = np.einsum("bkk->bk", hessian)
-    diagonal += damping[:, None] * diagonal + 1e-300 + held
-    descent = np.where(held, 0.0, descent)
+    diagonal += damping[:, None] * diagonal + 1e-300 + bound
+    descent = np.where(bound, 0.0, descent)
     scale = np.sqrt(diagonal)
     scaled = hessian / (scale[:, :, None] * scale[:, None, :]) + 1e-14 * np.eye(free.size)
     move = np.linalg.solve(scaled, (descent / scale)[:, :, None])[:, :, 0] / scale

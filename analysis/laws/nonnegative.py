@@ -28,10 +28,12 @@ def nonnegative(square: Parts, cross: Parts, right: Parts) -> tuple[Parts, Array
         if count == 3:
             trials.append(_three(square, cross, right))
         for trial in trials:
-            found = np.asarray(sum(right[k] * value for k, value in trial.items()))
-            good = (found > gain) & np.isfinite(found) & np.all([value > 0 for value in trial.values()], axis=0)
-            gain = np.where(good, found, gain)
-            best = tuple(np.where(good, trial.get(k, 0.0), part) for k, part in enumerate(best))
+            decrease = np.asarray(sum(right[k] * value for k, value in trial.items()))
+            better = (
+                (decrease > gain) & np.isfinite(decrease) & np.all([value > 0 for value in trial.values()], axis=0)
+            )
+            gain = np.where(better, decrease, gain)
+            best = tuple(np.where(better, trial.get(k, 0.0), part) for k, part in enumerate(best))
     return best, gain
 
 

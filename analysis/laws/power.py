@@ -53,12 +53,12 @@ class Power(Law):
     def parameters(self, theta: Array, centre_y: float) -> dict[str, Array]:
         """exponent, coefficient, and floor and shift where they are free, in the units of the data: arrays [B]."""
         exponent, s = np.exp(theta[:, 0]), self.ends[0] * np.expm1(theta[:, 3])
-        out = {
+        values = {
             "exponent": exponent,
             "coefficient": np.exp(theta[:, 1] + centre_y + exponent * (self.centre[0] + np.log1p(s))),
         }
-        out |= {"floor": theta[:, 2] * np.exp(centre_y)} if self.floor else {}
-        return out | ({"shift": s * np.exp(self.centre[0])} if self.shift else {})
+        values |= {"floor": theta[:, 2] * np.exp(centre_y)} if self.floor else {}
+        return values | ({"shift": s * np.exp(self.centre[0])} if self.shift else {})
 
     def value(self, theta: Array) -> Array:
         """Logarithm of the law, [B, n]."""

@@ -1,4 +1,4 @@
-"""The data-constrained laws: what repeated examples, and params beyond what the examples deserve, are worth."""
+"""Data-constrained laws: repeated examples, and params beyond the optimal number, count for less."""
 
 from __future__ import annotations
 
@@ -82,7 +82,7 @@ class Repeated(RepeatedExamples):
 
     formula = (
         "{floor} + {A} N'^-{alpha} + {B} D'^-{beta}, {D} decaying after {examples_decay} repeats of {U}, "
-        "{N} after {params_decay} times what {U} deserve"
+        "{N} decaying after {params_decay} times the optimum for {U}"
     )
     theta_names = (*RepeatedExamples.theta_names, "params_decay")
     rates = ("examples_decay", "params_decay")
@@ -96,14 +96,14 @@ class Repeated(RepeatedExamples):
         log_law, parts = self._additive_gradient(theta, u, v)
         by_u = -np.exp(theta[:, 0, None]) * parts[:, 1]
         by_v = -np.exp(theta[:, 2, None]) * parts[:, 3]
-        deserved, optimum, excess = self._deserved(theta)
-        _, by_decay = _saturating(deserved, excess, theta[:, 6, None])
-        by_deserved = np.where(excess > 0, by_u * self._through(excess, theta[:, 6, None]), 0.0)
+        optimal, optimum, excess = self._optimal(theta)
+        _, by_decay = _saturating(optimal, excess, theta[:, 6, None])
+        by_optimal = np.where(excess > 0, by_u * self._through(excess, theta[:, 6, None]), 0.0)
         alpha, beta = np.exp(theta[:, 0, None]), np.exp(theta[:, 2, None])
-        parts[:, 0] += by_deserved * (1 / alpha - optimum)
-        parts[:, 1] += by_deserved / alpha
-        parts[:, 2] += by_deserved * (beta * self._unique() - 1) / alpha
-        parts[:, 3] -= by_deserved / alpha
+        parts[:, 0] += by_optimal * (1 / alpha - optimum)
+        parts[:, 1] += by_optimal / alpha
+        parts[:, 2] += by_optimal * (beta * self._unique() - 1) / alpha
+        parts[:, 3] -= by_optimal / alpha
         more = np.stack([by_v * by_rate, by_u * by_decay], axis=1)
         return log_law, np.concatenate([parts, more], axis=1)
 
@@ -115,15 +115,15 @@ class Repeated(RepeatedExamples):
     def _inputs(self, theta: Array) -> tuple[Array, Array, Array]:
         """Log N' [B, n], log D' [B, n] and its derivative by log r."""
         _, v, by_rate = super()._inputs(theta)
-        deserved, _, excess = self._deserved(theta)
-        return _saturating(deserved, excess, theta[:, 6, None])[0], v, by_rate
+        optimal, _, excess = self._optimal(theta)
+        return _saturating(optimal, excess, theta[:, 6, None])[0], v, by_rate
 
-    def _deserved(self, theta: Array) -> tuple[Array, Array, Array]:
+    def _optimal(self, theta: Array) -> tuple[Array, Array, Array]:
         """Log V, log of the optimal params for U, and N / V - 1: [B, n] each."""
         p, a, r, b = (theta[:, k, None] for k in range(4))
         optimum = (p + a - r - b + np.exp(r) * self._unique()) / np.exp(p)
-        deserved = np.minimum(self.logs[0], optimum)
-        return deserved, optimum, np.expm1(np.minimum(self.logs[0] - deserved, 50.0))
+        optimal = np.minimum(self.logs[0], optimum)
+        return optimal, optimum, np.expm1(np.minimum(self.logs[0] - optimal, 50.0))
 
     @staticmethod
     def _through(excess: Array, log_decay: Array) -> Array:

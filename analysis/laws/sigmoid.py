@@ -22,7 +22,7 @@ class Sigmoid(Law):
     y is chance for small x and a power law above the floor for large x. In scaled units y = phi + height S(w),
     S the logistic function, log S(w) - gamma log S(-w) = b - c u, solved by Newton; the derivatives are those
     of the implicit function. theta = (log c, b, log gamma, log height, phi); chance = phi + height. A chance that
-    is known (0.9 for the error on ten equal classes) is held, and log height is not fitted.
+    is known (0.9 for the error on ten equal classes) is kept, and log height is not fitted.
     """
 
     formula = "f({x}), (f - {floor}) / ({chance} - f)^{gamma} = {coefficient} {x}^-{exponent}"

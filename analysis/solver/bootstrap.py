@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 Array = NDArray[np.float64]
 Groups = Sequence[tuple[NDArray[np.intp], int]]
-"""Pairs: the group of each row [rows] from 0, and how many distinct groups a resample must hold."""
+"""Pairs: the group of each row [rows] from 0, and how many distinct groups a resample must have."""
 _DRAWS = 50
 
 
@@ -57,11 +57,11 @@ def within_cells(data: Data, resamples: int, rng: np.random.Generator) -> Array:
 
 
 def stretch(data: Data, options: Options, parameters: int) -> float:
-    """How much wider than the percentiles an interval must be.
+    """Factor by which an interval must be wider than the percentiles.
 
-    Student's quantiles are due everywhere. Pairs also draw residuals that are too small, which needs undoing along
-    one input; with two the design that each resample draws scatters enough to make up for it: the full factor
-    covered up to 1.00 of 200 planted surfaces of 20 points, Student's alone 0.94 to 0.99.
+    Student's quantiles replace Gaussian ones everywhere. Pairs also draw residuals that are too small; this is
+    corrected for one input. For two inputs the scatter of the resampled design makes up for it: with the full
+    factor intervals covered up to 1.00 of 200 planted surfaces of 20 points, with Student's alone 0.94 to 0.99.
     """
     if options.by == "seed":
         return student(data.clusters - int(seeds.cell_index(data.points).max()) - 1, options.level)
@@ -71,13 +71,13 @@ def stretch(data: Data, options: Options, parameters: int) -> float:
 
 
 def _redrawn(data: Data, options: Options, problem: Problem, theta: Array, rng: np.random.Generator) -> Array:
-    """Log y [B, n] of the law with its residuals turned about ("wild") or drawn from a Gaussian."""
+    """Log y [B, n] of the law with residuals of random sign ("wild") or drawn from a Gaussian."""
     log_law = problem.law.value(theta[None, :])[0]
     scaled = problem.residuals(log_law[None, :])[0]
-    lost = np.sqrt(data.clusters / max(data.clusters - problem.free.size, 1))
+    inflation = np.sqrt(data.clusters / max(data.clusters - problem.free.size, 1))
     if options.bootstrap == "wild":
         sign = rng.choice([-1.0, 1.0], size=(options.resamples, data.clusters))[:, data.cluster]
-        noise = lost * scaled * sign
+        noise = inflation * scaled * sign
     else:
         spread = newton.threshold(scaled, problem.free.size) / newton.TUNING
         noise = spread * rng.normal(size=(options.resamples, data.y.size))
@@ -88,7 +88,7 @@ def _redrawn(data: Data, options: Options, problem: Problem, theta: Array, rng: 
 
 
 def required(data: Data, count: int, *, axes: Sequence[int] = ()) -> Groups:
-    """What a resample must hold to determine a law: `count` distinct points, and 3 distinct values on each axis."""
+    """What a resample must have to determine a law: `count` distinct points and 3 distinct values on each axis."""
     groups = [(np.unique(data.x[axis], return_inverse=True)[1], 3) for axis in axes]
     return [*groups, (np.unique(data.x, axis=1, return_inverse=True)[1].ravel(), count)]
 
@@ -106,8 +106,7 @@ def draw_clusters(
 ) -> Array:
     """Weights [resamples, rows]: how often each row was drawn when clusters are drawn with replacement.
 
-    A resample that holds fewer than a law's `groups` is drawn again; where fifty draws do not help it becomes the
-    data themselves.
+    A resample with fewer distinct `groups` than required is drawn again, up to fifty times; then it is the data.
     """
     count = int(cluster.max()) + 1
     even = np.full(count, 1.0 / count)
@@ -127,10 +126,10 @@ def draw_clusters(
 
 
 def widening(count: int, parameters: int, level: float) -> float:
-    """How much wider than the percentiles an interval from few clusters must be; tends to 1 for many.
+    """Factor by which an interval from few clusters must be wider than the percentiles; tends to 1 for many.
 
-    The percentile bootstrap draws from residuals that are too small by sqrt((n - p) / n) and takes Gaussian
-    quantiles where Student's are due. Both are undone by this factor about the estimate.
+    The percentile bootstrap draws residuals that are too small by sqrt((n - p) / n) and takes Gaussian instead of
+    Student's quantiles. The factor, applied about the estimate, corrects both.
     """
     spare = max(count - parameters, 1)
     return min(student(spare, level) * float(np.sqrt(count / spare)), 4.0)
@@ -149,8 +148,7 @@ def gauss(level: float) -> float:
 def percentile(replicates: Array, estimate: Array | float, level: float, wider: float = 1.0) -> Array:
     """Percentile interval of replicates [B, ...], stretched about the estimate [...]: array [2, ...].
 
-    The estimate always lies inside: bootstrap replicates of a minimum are biased, and an interval that
-    leaves out its own estimate cannot be quoted.
+    The interval is extended to the estimate if need be: bootstrap replicates of a minimum are biased.
     """
     ends = np.quantile(replicates, [0.5 - level / 2, 0.5 + level / 2], axis=0)
     ends = estimate + wider * (ends - estimate)

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 CELL, RUN, SEED, STEP = "cell_id", "run_id", "seed", "step"
 COMPUTE = ("flops", "flops_paper", "flops_6nd", "budget", "seconds")
-"""Columns that are a price: paying more for a higher error is never right, so the frontier only falls."""
+"""Columns that measure cost: more of it for a higher error is never better, so the frontier only falls."""
 
 FREE_BESIDE = {
     "params": ("examples", "dataset_size"),
@@ -24,7 +24,7 @@ FREE_BESIDE = {
     "examples": ("params", "width"),
     "dataset_size": ("params", "width"),
 }
-"""What else is varied when a column runs along an isoFLOP curve instead of along an axis of a grid."""
+"""Columns that vary together with a column along an isoFLOP curve, but not along an axis of a grid."""
 
 LABELS: dict[str, str] = {
     "flops": "training compute C (FLOPs)",
@@ -84,11 +84,11 @@ def check(
     """
     table = frame.reset_index(drop=True) if isinstance(frame, pd.DataFrame) else pd.DataFrame(dict(frame))
     values = {name: _numbers(table, name) for name in columns}
-    kept = np.isfinite(values[columns[-1]])
+    finite = np.isfinite(values[columns[-1]])
     for name in columns:
-        _complain(name, values[name][kept], positive=positive)
-    clean = table.loc[kept].assign(**{name: column[kept] for name, column in values.items()})
-    return clean.reset_index(drop=True), int(np.sum(~kept))
+        _require_valid(name, values[name][finite], positive=positive)
+    clean = table.loc[finite].assign(**{name: column[finite] for name, column in values.items()})
+    return clean.reset_index(drop=True), int(np.sum(~finite))
 
 
 def require(frame: pd.DataFrame, name: str) -> None:
@@ -123,7 +123,7 @@ def _numbers(frame: pd.DataFrame, name: str) -> NDArray[np.float64]:
         raise ValueError(f"column {name!r} has type {column.dtype}; expected numbers") from None
 
 
-def _complain(name: str, values: NDArray[np.float64], *, positive: bool) -> None:
+def _require_valid(name: str, values: NDArray[np.float64], *, positive: bool) -> None:
     gaps = int(np.sum(~np.isfinite(values)))
     if gaps:
         raise ValueError(f"column {name!r} has no finite value in {gaps} of {values.size} rows; fill or drop them")

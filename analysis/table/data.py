@@ -1,4 +1,4 @@
-"""A table ready to be fitted: its columns checked, centred, weighted, and what in it is drawn together."""
+"""A table ready to be fitted: columns checked, centred and weighted, and the clusters that are resampled."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 Array = NDArray[np.float64]
 _PRIOR_SEEDS = 4.0
-"""Degrees of freedom that the pooled deviation counts for beside that of a cell's own seeds."""
+"""Degrees of freedom of the pooled deviation, against those of a cell's own seeds."""
 
 
 @dataclass(frozen=True)
@@ -60,7 +60,7 @@ class Data:
 
     @property
     def clusters(self) -> int:
-        """Number of units that are drawn."""
+        """Number of units that are resampled."""
         return int(self.cluster.max()) + 1
 
     @property
@@ -84,7 +84,9 @@ def read(frame: pd.DataFrame | Mapping[str, Any], x: Sequence[str], y: str, opti
     table, dropped = columns.check(frame, [*x, *extra, y])
     if table.empty:
         raise ValueError(f"found 0 distinct {x[0]!r} in 0 rows ({dropped} rows without a finite value left out)")
-    table = table.sort_values([*x, y], kind="stable", ignore_index=True)  # the order of rows is no information
+    table = table.sort_values(
+        [*x, y], kind="stable", ignore_index=True
+    )  # the result must not depend on the order of rows
     at = table[list(x)].to_numpy(dtype=float).T.copy()
     values = table[y].to_numpy(dtype=float)
     cluster, notes = _clusters(table, options.by)
@@ -104,16 +106,16 @@ def read(frame: pd.DataFrame | Mapping[str, Any], x: Sequence[str], y: str, opti
 
 
 def _clusters(table: pd.DataFrame, by: str) -> tuple[NDArray[np.intp], tuple[str, ...]]:
-    """What is drawn together, [n] from 0, and what a reader must know about it."""
+    """The cluster of each row, [n] from 0, and warnings about the clusters."""
     runs = seeds.cluster_index(table)
     if by == "seed":
         return runs, _single(table)
     if by == "auto":
         return runs, _guess(table)
     cluster = np.arange(len(table)) if by == "row" else _column(table, by)
-    torn = np.unique(np.stack([runs, cluster]), axis=1).shape[1] > runs.max() + 1
+    split = np.unique(np.stack([runs, cluster]), axis=1).shape[1] > runs.max() + 1
     text = "records of one run are resampled as if they were independent: the intervals are too narrow"
-    return cluster, (text,) if torn else ()
+    return cluster, (text,) if split else ()
 
 
 def _column(table: pd.DataFrame, by: str) -> NDArray[np.intp]:
@@ -122,7 +124,7 @@ def _column(table: pd.DataFrame, by: str) -> NDArray[np.intp]:
 
 
 def _single(table: pd.DataFrame) -> tuple[str, ...]:
-    """Cells without repeats, whose noise nothing here can show."""
+    """A warning if cells without repeats leave their noise unknown."""
     count = np.bincount(seeds.cell_index(table))
     if count.min() > 1:
         return ()
@@ -130,7 +132,7 @@ def _single(table: pd.DataFrame) -> tuple[str, ...]:
 
 
 def _guess(table: pd.DataFrame) -> tuple[str, ...]:
-    """A table of records without the column that says which belong together."""
+    """A warning if the table has records but no column that says which of them are of one run."""
     if columns.RUN in table or columns.STEP not in table or table[columns.STEP].nunique() < 2:
         return ()
     text = f"several {columns.STEP!r} and no {columns.RUN!r}: records of one run are resampled as if independent"
@@ -144,18 +146,18 @@ def _precision(table: pd.DataFrame, y: str, options: Options) -> Array:
     columns.require(table, options.sd)
     scale = table[y].to_numpy(dtype=float) if options.residuals == "log" else 1.0
     variance = (table[options.sd].to_numpy(dtype=float, na_value=np.nan) / scale) ** 2
-    known = np.isfinite(variance)
-    if not known.any() or not np.max(variance[known]) > 0:
+    finite = np.isfinite(variance)
+    if not finite.any() or not np.max(variance[finite]) > 0:
         raise ValueError(f"column {options.sd!r} holds no standard deviation > 0; leave `sd` out")
-    spare = np.where(known, _spare(table), 0.0)
-    pooled = float(np.average(variance[known], weights=spare[known]))
-    moderate = (_PRIOR_SEEDS * pooled + spare * np.where(known, variance, 0.0)) / (_PRIOR_SEEDS + spare)
+    spare = np.where(finite, _spare(table), 0.0)
+    pooled = float(np.average(variance[finite], weights=spare[finite]))
+    moderate = (_PRIOR_SEEDS * pooled + spare * np.where(finite, variance, 0.0)) / (_PRIOR_SEEDS + spare)
     logs = np.log(np.maximum(moderate, 1e-4 * pooled))
     return np.asarray(np.exp(-0.5 * (logs - logs.mean())))
 
 
 def _spare(table: pd.DataFrame) -> Array:
-    """Degrees of freedom behind each standard deviation; without a column `seeds` they are trusted as they are."""
+    """Degrees of freedom of each standard deviation; without a column `seeds`, so many that none is moderated."""
     if "seeds" not in table:
         return np.full(len(table), 1e9)
     return np.maximum(table["seeds"].to_numpy(dtype=float) - 1.0, 1e-9)

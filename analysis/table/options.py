@@ -36,27 +36,28 @@ class OptionNames(TypedDict, total=False):
 
 @dataclass(frozen=True)
 class Options:
-    """How a law is fitted and its intervals are drawn.
+    """How a law is fitted and its intervals are computed.
 
     Attributes:
         loss: "huber" on the residuals, or "squares".
         delta: Huber's threshold in the unit of the residuals (log y, or y). None takes it from the data,
-            1.345 x 1.4826 x MAD after a pilot fit; Hoffmann et al. 2022 fix 1e-3 on log residuals.
-        residuals: "log" (a percent is a percent everywhere) or "raw".
+            1.345 x 1.4826 x MAD after a pilot fit; Hoffmann et al. 2022 use 1e-3 on log residuals.
+        residuals: "log" (relative errors) or "raw".
         quantile: 0.5 for the law through the middle; smaller for a lower envelope: residuals above the law
             count 2 quantile, those below 2 (1 - quantile).
         weights: column of weights on the loss, > 0.
         sd: column of the standard deviation of y among seeds, as from `average_seeds`; each residual is divided
-            by it. A deviation from few seeds is drawn towards the pooled one (four degrees of freedom).
-        bootstrap: "pairs" draws rows (or clusters of rows) with replacement, whatever their noise. "wild" turns
-            the signs of the residuals, cluster by cluster, and keeps the design; "parametric" draws Gaussian
-            noise of the residuals' robust spread. These two trust the law, and the last one equal noise too.
-        by: what is drawn together. "auto": rows that share a `run_id` (records of one run) where there are any,
-            otherwise rows; "row": rows, whatever they share; "seed": runs anew inside every cell (`cell_id`),
-            so that the interval holds the noise of seeds only; or the name of a column: rows that share its value.
+            by it. A deviation from few seeds is moderated towards the pooled one (four degrees of freedom).
+        bootstrap: "pairs" draws rows (or clusters of rows) with replacement and assumes nothing about their noise.
+            "wild" keeps the design and gives the residuals of each cluster a random sign; "parametric" draws
+            Gaussian noise with the robust spread of the residuals. Both assume that the law holds, the last one
+            also that the noise is equal.
+        by: the unit that is resampled. "auto": rows that share a `run_id` (records of one run), otherwise rows;
+            "row": rows; "seed": runs inside every cell (`cell_id`), so that intervals contain the noise of seeds
+            only; or the name of a column: rows that share its value.
         resamples: bootstrap resamples; 0 for no intervals.
         level: nominal coverage of the intervals, in (0, 1).
-        seed: of the resampling; the same call gives the same answer.
+        seed: seed of the resampling; the same call gives the same result.
     """
 
     loss: Literal["huber", "squares"] = "huber"
@@ -136,7 +137,7 @@ _VALID: dict[str, tuple[Callable[[Any], bool], str]] = {
     "seed": (_is_count, "a whole number, 0 or more"),
     "chance": (
         lambda value: value is None or (_is_number(value) and value > 0),
-        "y where nothing was learnt, such as 0.9, or None",
+        "y of a model that has learnt nothing, such as 0.9, or None",
     ),
     "floor": _FLAG,
     "shift": _FLAG,

@@ -239,13 +239,3 @@ def test_optima_farther_from_their_line_than_their_noise_are_told_and_widen_the_
     assert any(f"scatter about their line {rough.scatter:.1f} x" in text for text in rough.warnings)
     widths = [fit.n_exponent.high - fit.n_exponent.low for fit in (calm, rough)]
     assert widths[1] > 0.5 * rough.scatter * widths[0]
-
-
-def test_a_minimum_that_noise_often_moves_to_an_end_is_refused():
-    table = isoflop(budgets=4, sizes=5, decades=0.5, noise=0.03, seeds=2, seed=2)
-    fit = fit_isoflop(table, resamples=300)
-    unsure = fit.optima[fit.optima["refused"].str.contains("in only")]
-    assert len(unsure) > 0
-    share = unsure["refused"].str.extract(r"only (\d+) %")[0].astype(float)
-    assert np.all(share < 90)
-    assert unsure[["n", "n_low", "d", "y"]].isna().all(axis=None)

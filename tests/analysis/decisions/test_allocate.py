@@ -122,7 +122,7 @@ def test_few_distinct_examples_are_worth_a_larger_model_and_a_law_must_know_of_t
     assert few.params.value * few.examples.value * 6 == pytest.approx(1e14)
     with pytest.raises(ValueError, match="'repeated-examples' needs a dataset_size"):
         allocate(fit, 1e14)
-    with pytest.raises(ValueError, match="'chinchilla' knows nothing of a dataset_size"):
+    with pytest.raises(ValueError, match="'chinchilla' has no input dataset_size"):
         allocate(surface(0), 1e14, dataset_size=1e6)
 
 

@@ -130,7 +130,7 @@ def test_comparison_is_strict_json_and_escaped():
     ("options", "message"),
     [
         ({"laws": ["line"]}, "unknown law 'line'; valid: broken-1"),
-        ({"chance": -1}, "chance is -1; expected y where nothing was learnt, such as 0.9"),
+        ({"chance": -1}, "chance is -1; expected y of a model that has learnt nothing, such as 0.9"),
         ({"level": 95}, "level is 95; expected a fraction"),
     ],
 )
