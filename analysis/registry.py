@@ -84,7 +84,8 @@ class Registry(Generic[T]):
 
     def names(self) -> list[str]:
         """Every name in order: built-ins, registered entries and those that entry points offer."""
-        return sorted({*self._builtins, *self._entries, *self._entry_points})
+        registered = {name for name in self._entries if ":" not in name}
+        return sorted({*self._builtins, *registered, *self._entry_points})
 
     def origin(self, name: str) -> Origin | None:
         """The code behind an entry; None for a built-in. Raises as `get` does."""
