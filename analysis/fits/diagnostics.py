@@ -154,6 +154,8 @@ def _shifts_with_range(e: Evidence) -> str | None:
 
 
 def _outside(e: Evidence) -> list[str]:
+    if np.isnan(e.fit.intervals["exponent"][0]):
+        return []
     return [name for name, value in e.trimmed.items() if _contradicts(e, value)]
 
 
@@ -164,9 +166,9 @@ def _moved(e: Evidence, names: list[str]) -> str:
 
 
 def _contradicts(e: Evidence, exponent: float) -> bool:
-    """Whether an exponent lies outside the interval, 2 % aside."""
+    """Whether an exponent lies outside the interval, 2 % aside; without an interval every one does."""
     low, high = e.fit.intervals["exponent"]
-    return exponent < 0.98 * low or exponent > 1.02 * high
+    return not 0.98 * low <= exponent <= 1.02 * high
 
 
 def _few_points(e: Evidence) -> str | None:
