@@ -123,3 +123,12 @@ def test_compatible_range_holds_interval_and_estimate():
     low, high = fit.intervals["exponent"]
     least, most = fit.compatible["exponent"]
     assert least <= low <= fit.exponent <= high <= most
+
+
+@pytest.mark.parametrize("resamples", [0, 200])
+def test_a_better_rival_law_refuses_the_exponent_with_and_without_intervals(resamples):
+    x = np.geomspace(1e9, 1e13, 30)
+    y = 3 * (1 + x / 1e11) ** -0.4 * np.exp(0.005 * np.random.default_rng(0).normal(size=x.size))
+    fit = fit_power_law({"flops": x, "error": y}, floor=False, resamples=resamples)
+    assert not fit.supported
+    assert any("a shift describes the points better" in reason for reason in fit.reasons)
