@@ -29,6 +29,7 @@ from analysis.fits.law_set import LawSet, fit_laws
 from analysis.fits.profile import Profile, profile
 from analysis.fits.result import LawFit
 from analysis.laws import Law, register_law
+from analysis.laws.curves.base import Curve
 from analysis.report.tables import fits_table, runs_table, to_latex, to_markdown
 from analysis.solver.fitting import FitError
 from analysis.table.seeds import average_seeds
@@ -40,6 +41,7 @@ __all__ = [
     "Claim",
     "Closure",
     "Comparison",
+    "Curve",
     "DesignBias",
     "FitError",
     "IsoflopFit",

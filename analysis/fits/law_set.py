@@ -52,8 +52,8 @@ class LawSet(Summary):
         fits: name -> fit, the most probable law first; laws of weight below 0.01 have no replicates.
         evidence: name -> log of the probability of y under the law, up to a common constant.
         weights: name -> share in the mixture: prior mass times evidence, scaled to sum to 1.
-        rolling: predictions of the mixture from the points up to an origin: columns `origin`, `x`, `y`, `predicted`;
-            empty without resamples or with too few points.
+        rolling: predictions of the mixture from the points up to an origin: columns `origin`, `x`, `y`,
+            `predicted`; empty without resamples or with too few points.
         scatter: standard deviation of log y about the laws.
         drift: error of the mixture in log y a factor e beyond its data, from `rolling`; NaN where that is empty.
         level: the nominal coverage of every interval.
@@ -112,7 +112,8 @@ class LawSet(Summary):
         """A few lines of text: the laws in order, and the most probable one."""
         lines = [f"laws of {self.y} against {self.x}, {self.best.n} points:"]
         lines += [
-            f"  {name:18} log evidence {self.evidence[name]:8.1f}  weight {self.weights[name]:.2f}  rms {fit.rms:.2g}"
+            f"  {name:18} log evidence {self.evidence[name]:8.1f}  weight {self.weights[name]:.2f}"
+            f"  rms {fit.rms:.2g}"
             for name, fit in self.fits.items()
         ]
         return "\n".join([*lines, *self.cautions(), self.best.summary()])
@@ -173,7 +174,7 @@ def fit_laws(
         x: positive column that is varied.
         y: positive column that was measured.
         laws: names of laws with priors.
-        **options: `weights`, `sd`, `resamples`, `level` and `seed` of `Options`; records of one run count as one point.
+        **options: `weights`, `sd`, `resamples`, `level`, `seed` of `Options`; records of a run count as one point.
 
     Raises:
         ValueError: a column or an option is missing or not valid, a law has no priors, or there are fewer than 5
@@ -183,7 +184,7 @@ def fit_laws(
     chosen = Options.of(options)
     for name in options:
         if name not in _APPLICABLE:
-            raise ValueError(f"fit_laws does not use {name}; it takes {', '.join(_APPLICABLE)}")
+            raise ValueError(f"fit_laws does not use {name}; expected {', '.join(_APPLICABLE)}")
     data = read(frame, (x,), y, chosen)
     if data.distinct < _LEAST:
         raise ValueError(f"found {data.distinct} distinct {x!r}; comparing laws needs at least {_LEAST}")
@@ -230,7 +231,7 @@ def _rank(data: Data, laws: Sequence[str], rng: np.random.Generator) -> list[_Ra
 def _place(data: Data, name: str) -> Curve:
     entry = law_entry(name)
     if not issubclass(entry, Curve):
-        raise ValueError(f"law {name!r} has no priors; expected subclasses of analysis.Curve: {', '.join(CURVES)}")
+        raise ValueError(f"law {name!r} has no priors; expected laws such as {', '.join(CURVES)}")  # noqa: TRY004
     return entry(data.logs, data.centre_x)
 
 

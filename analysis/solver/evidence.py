@@ -1,7 +1,7 @@
 """From a law with priors and data to its most probable parameters, its evidence and randomised refits.
 
-Residuals of log y are normal with an unknown variance s^2. Its prior counts as `_PRIOR_DOF` residuals of `_PRIOR_SCALE`
-times the range of log y: curves that a law meets exactly do not have a variance of 0.
+Residuals of log y are normal with an unknown variance s^2. Its prior counts as two residuals of 0.003 times the
+range of log y: points that a law meets exactly do not have a variance of 0.
 """
 
 from __future__ import annotations

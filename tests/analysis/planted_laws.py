@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from typing import ClassVar
+
 import numpy as np
 import pandas as pd
 
-from analysis import Law
+from analysis import Curve, Law
+from analysis.laws.curves.base import LEVEL
 
 PLANTED = {"floor": 0.05, "coefficient": 2.0, "scale": 1e4, "exponent": 0.4}
 
@@ -70,3 +73,20 @@ def stretched(n=30, noise=0.0, seed=0):
     power = (x / PLANTED["scale"]) ** PLANTED["exponent"]
     y = PLANTED["floor"] + PLANTED["coefficient"] * np.exp(-power)
     return pd.DataFrame({"examples": x, "error": y * np.exp(noise * np.random.default_rng(seed).normal(size=n))})
+
+
+class Logarithmic(Curve):
+    """y falls as a power of 1 + log(x / smallest x), a law of nobody: theta = (level, log exponent)."""
+
+    formula = "{coefficient} (1 + log x)^-{exponent}"
+    priors: ClassVar = {"level": LEVEL, "exponent": (0.0, 1.0)}
+
+    def shape(self, theta, u):
+        base, last = np.log1p(np.maximum(u - self.span, -0.9)), np.log1p(-self.span)
+        shape = -np.exp(theta[:, 1:]) * (base - last)
+        return shape, shape[:, None]
+
+    def parameters(self, theta, centre_y):
+        exponent = np.exp(theta[:, 1])
+        last = np.exp(theta[:, 0] + centre_y)
+        return {"exponent": exponent, "coefficient": last * (1 - self.span) ** exponent}

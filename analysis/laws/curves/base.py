@@ -44,7 +44,7 @@ class Curve(Law):
 
     @property
     def u(self) -> Array:
-        """log(x / largest x of the data) at the inputs, [n]."""
+        """Logarithm of x over the largest x of the data, [n]."""
         return np.asarray(self.logs[0] - self.last)
 
     @property
@@ -54,7 +54,7 @@ class Curve(Law):
 
     @abstractmethod
     def shape(self, theta: Array, u: Array) -> tuple[Array, Array]:
-        """log y - level at u [n], [B, n], and its derivatives by theta[1:], [B, P - 1, n]."""
+        """Log y - level at u [n], [B, n], and its derivatives by theta[1:], [B, P - 1, n]."""
 
     def value(self, theta: Array) -> Array:
         """Logarithm of the law, [B, n]."""
@@ -74,7 +74,7 @@ class Curve(Law):
         return drawn
 
     def draws(self, rng: np.random.Generator, count: int) -> Array:
-        """theta [count, P] from the prior, but with the level at its mean."""
+        """Draws of the prior, theta [count, P], but with the level at its mean."""
         drawn = self.mean + self.sd * rng.normal(size=(count, self.mean.size))
         drawn[:, 0] = self.mean[0]
         return np.asarray(np.clip(drawn, self.low, self.high))

@@ -56,7 +56,7 @@ class BrokenCurve(Curve):
         }
 
     def _fall(self, theta: Array, u: Array) -> tuple[Array, Array]:
-        """g = -c0 u - (c - c0) f softplus((u - d) / f), [B, n]; its derivatives by log c, c0, t and log f."""
+        """The fall g = -c0 u - (c - c0) f softplus((u - d) / f) [B, n]; its slopes by log c, c0, t, log f."""
         c, c0, share, f = np.exp(theta[:, 2:3]), theta[:, 3:4], expit(theta[:, 4:5]), np.exp(theta[:, 5:])
         scaled = (u - self.span * (1.0 - share)) / f
         soft, step = np.logaddexp(0.0, scaled), expit(scaled)

@@ -25,7 +25,7 @@ class PowerCurve(Curve):
         return shape, shape[:, None]
 
     def parameters(self, theta: Array, centre_y: float) -> dict[str, Array]:
-        """exponent and coefficient in the units of the data: arrays [B]."""
+        """Exponent and coefficient in the units of the data: arrays [B]."""
         exponent = np.exp(theta[:, 1])
         return {
             "exponent": exponent,

@@ -22,7 +22,7 @@ class TailCurve(Curve):
     priors: ClassVar = {"level": LEVEL, "exponent": (np.log(0.4), 0.7), "saturation": (-1.0, 2.0)}
 
     def shape(self, theta: Array, u: Array) -> tuple[Array, Array]:
-        """c (A(u) - A(0)), A = log(e^-u + e^h), and its derivatives."""
+        """The shape c (A(u) - A(0)), A = log(e^-u + e^h), and its derivatives."""
         exponent, h = np.exp(theta[:, 1:2]), theta[:, 2:]
         total, last = np.logaddexp(-u, h), np.logaddexp(0.0, h)
         shape = exponent * (total - last)

@@ -125,11 +125,11 @@ def test_numerical_derivatives_give_the_fit_of_analytic_ones():
     assert other.objective == pytest.approx(one.objective, rel=1e-9)
 
 
-def test_registered_law_is_compared_with_the_others_and_fitted_to_a_frontier():
+def test_registered_law_is_fitted_to_a_frontier_and_needs_priors_to_be_weighted():
     register_law("stretched", Stretched)
     table = stretched(noise=0.005)
-    found = fit_laws(table, laws=["power-floor", "stretched"], resamples=0)
-    assert found.best.name == "stretched"
+    with pytest.raises(ValueError, match="law 'stretched' has no priors"):
+        fit_laws(table, laws=["curve-power", "stretched"])
     front = fit_frontier(table, x="examples", law="stretched", kind="each", resamples=50)
     assert front.exponent == pytest.approx(0.4, rel=0.1)
 
