@@ -15,15 +15,14 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from analysis.fits.build import build
 from analysis.fits.law import law_entry
-from analysis.fits.result import LawFit
+from analysis.fits.result import LawFit, build
 from analysis.fits.summary import Summary, as_json
 from analysis.laws.curves.base import Curve
 from analysis.laws.newton import Loss
 from analysis.solver import bootstrap, fitting
-from analysis.solver.evidence import Observed, Posterior, posterior, refit
 from analysis.solver.fitting import FitError, Minimum
+from analysis.solver.posterior import Observed, Posterior, posterior, refit
 from analysis.table.data import read
 from analysis.table.options import Options
 
