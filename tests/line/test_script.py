@@ -105,11 +105,13 @@ def test_a_script_that_is_interrupted_and_killed_resumes_to_the_numbers_of_an_un
     assert rows("script.db").equals(undisturbed())
 
 
+@pytest.mark.slow
 def test_two_calls_in_one_process_each_start_ray_and_agree(folder):
     assert ended(TWICE) == ["2", "2"]
     assert rows("a.db").equals(rows("b.db"))
 
 
+@pytest.mark.slow
 def test_the_callers_own_ray_is_used_when_asked_for_and_left_running(folder):
     refusal, *rest = ended(OWN)
     assert refusal.startswith("Ray is initialised in this process already; pass address='auto' to train on it")

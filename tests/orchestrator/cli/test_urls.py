@@ -69,7 +69,8 @@ def test_what_is_wrong_with_a_url_for_checkpoints_is_a_line_before_anything_trai
     ftp.start()
 
 
-def test_a_set_behind_a_url_is_registered_listed_and_trained_on(isoflop, sweep, ftp, tmp_path):
+def test_a_set_behind_a_url_is_registered_listed_and_trained_on(isoflop, sweep, ftp, tmp_path, monkeypatch):
+    monkeypatch.setenv("ISOFLOP_CACHE", str(tmp_path / "cache"))  # the name must not reach other tests
     rng = np.random.default_rng(0)
     x, y = rng.integers(0, 256, (60, 4, 4, 3), dtype=np.uint8), np.arange(60) % 3
     np.savez(ftp.folder / "data" / "p.npz", x_train=x[:50], y_train=y[:50], x_test=x[50:], y_test=y[50:])
