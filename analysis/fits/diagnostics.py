@@ -154,7 +154,7 @@ def _shifts_with_range(e: Evidence) -> str | None:
 
 
 def _outside(e: Evidence) -> list[str]:
-    if np.isnan(e.fit.intervals["exponent"][0]):
+    if not e.fit.resamples:
         return []
     return [name for name, value in e.trimmed.items() if _contradicts(e, value)]
 
