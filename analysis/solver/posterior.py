@@ -92,8 +92,9 @@ def _start(law: Curve, data: Observed, rng: np.random.Generator) -> tuple[Array,
     """The draws of the prior with the least weighted sum of squares, the level fitted, and that sum."""
     theta, weights = law.draws(rng, _DRAWS), data.weights
     off = data.log_y - law.value(theta)
-    theta[:, 0] += (off * weights).sum(axis=1) / weights.sum()
-    rss = (weights * (data.log_y - law.value(theta)) ** 2).sum(axis=1)
+    level = (off * weights).sum(axis=1, keepdims=True) / weights.sum()
+    theta[:, :1] += level
+    rss = (weights * (off - level) ** 2).sum(axis=1)
     kept = np.argsort(np.where(np.isfinite(rss), rss, np.inf))[:_KEPT]
     return theta[kept], rss[kept]
 
