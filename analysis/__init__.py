@@ -1,38 +1,45 @@
 """Laws from tables: power laws with intervals that can be defended, from any DataFrame with named columns.
 
-Imports numpy, pandas and scipy.special; matplotlib only when a figure is drawn.
+Each name is imported when it is first used: `isoflop plan` needs numpy alone. The fits import numpy, pandas and
+scipy.special; matplotlib only when a figure is drawn.
 """
 
-from analysis.approaches.frontier import fit_frontier, frontier
-from analysis.approaches.isoflop import fit_isoflop
-from analysis.approaches.isoflop_fit import IsoflopFit
-from analysis.approaches.learning_rate import LearningRates, best_learning_rates
-from analysis.approaches.optimum import Optimum, Price, fit_price, optimum
-from analysis.approaches.surface import SurfaceFit, fit_surface
-from analysis.checks.agreement import Agreement, agree
-from analysis.checks.closure import Closure, closure
-from analysis.checks.compare import Comparison, compare
-from analysis.checks.design_bias import DesignBias, design_bias
-from analysis.checks.sensitivity import Sensitivity, sensitivity
-from analysis.checks.validate import Validation, validate
-from analysis.checks.verdict import Claim, Verdict, verdict
-from analysis.decisions.allocate import Allocation, allocate
-from analysis.decisions.suggest import Suggestion, suggest
-from analysis.figures.chart import Chart, Line
-from analysis.figures.law import describe_law
-from analysis.figures.optima import describe_isoflop, describe_learning_rates, describe_optima
-from analysis.figures.plots import draw, save
-from analysis.figures.residuals import describe_coverage, describe_held_out, describe_residuals
-from analysis.figures.runs import describe_families, describe_runs
-from analysis.fits.law import fit_law, fit_power_law
-from analysis.fits.law_set import LawSet, fit_laws
-from analysis.fits.profile import Profile, profile
-from analysis.fits.result import LawFit
-from analysis.laws import Law, register_law
-from analysis.laws.curves.base import Curve
-from analysis.report.tables import fits_table, runs_table, to_latex, to_markdown
-from analysis.solver.fitting import FitError
-from analysis.table.seeds import average_seeds
+from __future__ import annotations
+
+import importlib
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from analysis.approaches.frontier import fit_frontier, frontier
+    from analysis.approaches.isoflop import fit_isoflop
+    from analysis.approaches.isoflop_fit import IsoflopFit
+    from analysis.approaches.learning_rate import LearningRates, best_learning_rates
+    from analysis.approaches.optimum import Optimum, Price, fit_price, optimum
+    from analysis.approaches.surface import SurfaceFit, fit_surface
+    from analysis.checks.agreement import Agreement, agree
+    from analysis.checks.closure import Closure, closure
+    from analysis.checks.compare import Comparison, compare
+    from analysis.checks.design_bias import DesignBias, design_bias
+    from analysis.checks.sensitivity import Sensitivity, sensitivity
+    from analysis.checks.validate import Validation, validate
+    from analysis.checks.verdict import Claim, Verdict, verdict
+    from analysis.decisions.allocate import Allocation, allocate
+    from analysis.decisions.suggest import Suggestion, suggest
+    from analysis.figures.chart import Chart, Line
+    from analysis.figures.law import describe_law
+    from analysis.figures.optima import describe_isoflop, describe_learning_rates, describe_optima
+    from analysis.figures.plots import draw, save
+    from analysis.figures.residuals import describe_coverage, describe_held_out, describe_residuals
+    from analysis.figures.runs import describe_families, describe_runs
+    from analysis.fits.law import fit_law, fit_power_law
+    from analysis.fits.law_set import LawSet, fit_laws
+    from analysis.fits.profile import Profile, profile
+    from analysis.fits.result import LawFit
+    from analysis.laws import Law, register_law
+    from analysis.laws.curves.base import Curve
+    from analysis.report.tables import fits_table, runs_table, to_latex, to_markdown
+    from analysis.solver.fitting import FitError
+    from analysis.table.seeds import average_seeds
 
 __all__ = [
     "Agreement",
@@ -96,3 +103,47 @@ __all__ = [
     "validate",
     "verdict",
 ]
+
+_MODULES = {
+    "analysis.approaches.frontier": ("fit_frontier", "frontier"),
+    "analysis.approaches.isoflop": ("fit_isoflop",),
+    "analysis.approaches.isoflop_fit": ("IsoflopFit",),
+    "analysis.approaches.learning_rate": ("LearningRates", "best_learning_rates"),
+    "analysis.approaches.optimum": ("Optimum", "Price", "fit_price", "optimum"),
+    "analysis.approaches.surface": ("SurfaceFit", "fit_surface"),
+    "analysis.checks.agreement": ("Agreement", "agree"),
+    "analysis.checks.closure": ("Closure", "closure"),
+    "analysis.checks.compare": ("Comparison", "compare"),
+    "analysis.checks.design_bias": ("DesignBias", "design_bias"),
+    "analysis.checks.sensitivity": ("Sensitivity", "sensitivity"),
+    "analysis.checks.validate": ("Validation", "validate"),
+    "analysis.checks.verdict": ("Claim", "Verdict", "verdict"),
+    "analysis.decisions.allocate": ("Allocation", "allocate"),
+    "analysis.decisions.suggest": ("Suggestion", "suggest"),
+    "analysis.figures.chart": ("Chart", "Line"),
+    "analysis.figures.law": ("describe_law",),
+    "analysis.figures.optima": ("describe_isoflop", "describe_learning_rates", "describe_optima"),
+    "analysis.figures.plots": ("draw", "save"),
+    "analysis.figures.residuals": ("describe_coverage", "describe_held_out", "describe_residuals"),
+    "analysis.figures.runs": ("describe_families", "describe_runs"),
+    "analysis.fits.law": ("fit_law", "fit_power_law"),
+    "analysis.fits.law_set": ("LawSet", "fit_laws"),
+    "analysis.fits.profile": ("Profile", "profile"),
+    "analysis.fits.result": ("LawFit",),
+    "analysis.laws": ("Law", "register_law"),
+    "analysis.laws.curves.base": ("Curve",),
+    "analysis.report.tables": ("fits_table", "runs_table", "to_latex", "to_markdown"),
+    "analysis.solver.fitting": ("FitError",),
+    "analysis.table.seeds": ("average_seeds",),
+}
+_HOME = {name: module for module, names in _MODULES.items() for name in names}
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _HOME:
+        raise AttributeError(f"module 'analysis' has no attribute {name!r}")
+    return getattr(importlib.import_module(_HOME[name]), name)
+
+
+def __dir__() -> list[str]:
+    return __all__

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 
+from analysis.approaches.selection import draw_points, select
 from analysis.fits.law import place, power_law_name, require_distinct, require_fall
 from analysis.fits.result import LawFit, build
 from analysis.laws import newton
@@ -32,7 +33,6 @@ if TYPE_CHECKING:
 
 Array = NDArray[np.float64]
 Kind = Literal["auto", "running", "each"]
-_DRAWS = 50
 
 
 @dataclass(frozen=True)
@@ -114,8 +114,8 @@ def fit_frontier(  # noqa: PLR0913 - one option more than fit_power_law, otherwi
     minimum = _minimise(placed, data)
     require_fall(placed, minimum, x, y)
     rng = np.random.default_rng(seed)
-    at, lowest, chosen = _select(cells.x, cells.drawn_means(resamples, rng), running=running)
-    weights = _draw_points(chosen, rng, placed.free.size)
+    at, lowest, chosen = select(cells.x, cells.drawn_means(resamples, rng), running=running)
+    weights = draw_points(chosen, rng, placed.free.size)
     problem = fitting.pose(placed, data, minimum.loss)
     drawn = placed.at(np.log(at)[None, :] - data.centre_x[:, None])
     anew = replace(problem, law=drawn, precision=np.ones(at.size))
@@ -156,41 +156,14 @@ def _cells(table: pd.DataFrame, x: str, y: str) -> _Cells:
     return _Cells(cell, values, seeds.cell_means(cell, at))
 
 
-def _select(cell_x: Array, means: Array, *, running: bool) -> tuple[Array, Array, NDArray[np.bool_]]:
-    """Distinct x [X], the lowest mean at each [B, X], and whether it is on the frontier [B, X]."""
-    order = np.argsort(cell_x, kind="stable")
-    at, starts = np.unique(cell_x[order], return_index=True)
-    lowest = np.minimum.reduceat(means[:, order], starts, axis=1)
-    if not running:
-        return at, lowest, np.ones(lowest.shape, dtype=bool)
-    before = np.minimum.accumulate(lowest, axis=1)[:, :-1]
-    return at, lowest, np.concatenate([np.ones((len(means), 1), bool), lowest[:, 1:] < before], axis=1)
-
-
 def _points(table: pd.DataFrame, cells: _Cells, names: tuple[str, str], *, running: bool) -> pd.DataFrame:
     """The averaged cells on the frontier, sorted by x."""
     x, y = names
     averaged = seeds.average_seeds(table, y).assign(**{x: cells.x})
     best = averaged.sort_values([x, y], kind="stable").drop_duplicates(x)
-    chosen = _select(cells.x, cells.means()[None, :], running=running)[2][0]
+    chosen = select(cells.x, cells.means()[None, :], running=running)[2][0]
     frontier_cells: pd.DataFrame = best.loc[chosen].reset_index(drop=True)
     return frontier_cells
-
-
-def _draw_points(chosen: NDArray[np.bool_], rng: np.random.Generator, least: int) -> Array:
-    """How often each frontier point [B, X] is drawn with replacement; at least `least` different ones."""
-    if not len(chosen):
-        return np.empty(chosen.shape)
-    count = chosen.sum(axis=1)
-    weights, poor = chosen.astype(float), np.arange(len(chosen))
-    for _ in range(_DRAWS):
-        drawn = rng.multinomial(count[poor], chosen[poor] / count[poor, None])
-        rich = (drawn > 0).sum(axis=1) >= least
-        weights[poor[rich]] = drawn[rich]
-        poor = poor[~rich]
-        if poor.size == 0:
-            break
-    return weights
 
 
 def _notes(cells: _Cells) -> tuple[str, ...]:

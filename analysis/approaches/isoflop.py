@@ -15,7 +15,8 @@ from analysis.approaches.isoflop_fit import Growth, IsoflopCurve, IsoflopFit, Me
 from analysis.approaches.optimum import fit_price
 from analysis.approaches.surface import fit_surface
 from analysis.fits.quantity import Draws, quantity
-from analysis.solver import bootstrap
+from analysis.fits.thresholds import LEAST_BUDGETS, LEAST_SIZES, SURE
+from analysis.solver import quantiles
 from analysis.table import columns, seeds
 from analysis.table.options import Options
 
@@ -23,10 +24,6 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
 Array = NDArray[np.float64]
-
-LEAST_SIZES, LEAST_BUDGETS = 4, 3
-SURE = 0.9
-"""Share of resamples in which a minimum must be interior for its budget to count."""
 
 
 def fit_isoflop(  # noqa: PLR0913 - the columns and the resampling
@@ -173,7 +170,7 @@ def _optimum(curve: IsoflopCurve, find: _Finder, level: float) -> tuple[dict[str
         candidate = find.find(curve)
         refusal = _refusal(curve, candidate[0])
         minimum = minimum if refusal else candidate
-    wider = bootstrap.widening(curve.spare, 0, level) if find.wider is None else find.wider
+    wider = quantiles.widening(curve.spare, 0, level) if find.wider is None else find.wider
     return row | _numbers(curve, *minimum, level, wider) | {"refused": refusal}, minimum[0][1:]
 
 
@@ -225,20 +222,8 @@ def _log_d(curve: IsoflopCurve, log_n: Array) -> Array:
 def _line(log_c: Array, at: Array, drawn: Array, wider: float) -> Growth:
     used = np.isfinite(at)
     centre = float(log_c[used].mean()) if used.any() else 0.0
-    intercepts, slopes = _least_squares(log_c - centre, np.concatenate([at[None], drawn]))
+    intercepts, slopes = minima.growth(log_c - centre, np.concatenate([at[None], drawn]))
     return Growth(centre, float(intercepts[0]), float(slopes[0]), intercepts[1:], slopes[1:], wider)
-
-
-def _least_squares(reach: Array, values: Array) -> tuple[Array, Array]:
-    """Intercept and slope of each row of values [B, G] through its finite entries; NaN from fewer than three."""
-    weights = np.isfinite(values).astype(float)
-    values = np.where(weights > 0, values, 0.0)
-    count = weights.sum(axis=1)
-    with np.errstate(divide="ignore", invalid="ignore"):
-        mean_x, mean_y = (weights @ reach) / count, values.sum(axis=1) / count
-        off = weights * (reach - mean_x[:, None])
-        slope = np.where(count >= LEAST_BUDGETS, (off * values).sum(axis=1) / (off**2).sum(axis=1), np.nan)
-    return mean_y - slope * mean_x, slope
 
 
 def _birge(log_c: Array, at: Array, drawn: Array) -> float:
@@ -246,7 +231,7 @@ def _birge(log_c: Array, at: Array, drawn: Array) -> float:
     used = np.isfinite(at)
     if used.sum() <= LEAST_BUDGETS - 1 or len(drawn) < 20:
         return np.nan
-    intercept, slope = _least_squares(log_c[used], at[None, used])
+    intercept, slope = minima.growth(log_c[used], at[None, used])
     noise = np.nanstd(drawn[:, used], axis=0)
     if not np.all(noise > 0):
         return np.nan

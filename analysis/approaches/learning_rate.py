@@ -13,7 +13,7 @@ from analysis.approaches import minima
 from analysis.approaches.curves import Curve, draw_curves
 from analysis.fits.quantity import quantity
 from analysis.fits.summary import Summary
-from analysis.solver import bootstrap
+from analysis.solver import quantiles
 from analysis.table import columns
 from analysis.table.options import Options
 
@@ -180,7 +180,7 @@ def _best(curve: Curve, diverged: Array, level: float) -> tuple[dict[str, Any], 
         return tried | {
             "flag": f"noise leaves the minimum open (inside in {100 * sure:.0f} % of resamples)"
         }, between
-    wider = bootstrap.widening(curve.spare, 0, level)
+    wider = quantiles.widening(curve.spare, 0, level)
     at = quantity(float(np.exp(log_lr[0])), np.exp(log_lr[1:]), level, wider=wider, log=True)
     minimum = {"lr": at.value, "lr_low": at.low, "lr_high": at.high, "y": float(np.exp(log_y[0]))}
     return row | minimum | {"flag": ""}, []

@@ -9,6 +9,8 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
+from analysis.fits.thresholds import LEAST_BUDGETS
+
 Array = NDArray[np.float64]
 
 
@@ -30,9 +32,7 @@ def parabola(u: Array, log_y: Array) -> tuple[Array, Array]:
 
 def akima(u: Array, log_y: Array) -> tuple[Array, Array]:
     """Lowest point of Akima's piecewise cubic (1970) through all points; it does not overshoot between them."""
-    from scipy.interpolate import Akima1DInterpolator  # 0.3 s, and only this needs it
-
-    cubic = Akima1DInterpolator(u, log_y.T).c  # [4, P - 1, B], highest power first
+    cubic = _akima_cubics(u, log_y.T)
     width = np.diff(u)[:, None]
     ends = (np.zeros_like(cubic[0]), np.broadcast_to(width, cubic[0].shape))
     steps = np.stack([*ends, *(np.clip(root, 0.0, width) for root in _roots(cubic))])
@@ -46,6 +46,23 @@ def akima(u: Array, log_y: Array) -> tuple[Array, Array]:
     return np.where(inside, place, np.nan), np.where(inside, lowest, np.nan)
 
 
+def _akima_cubics(u: Array, y: Array) -> Array:
+    """Cubics between the places u [P] through y [P, B] by Akima's slopes: [4, P - 1, B], highest power first."""
+    width = np.diff(u)[:, None]
+    rise = np.diff(y, axis=0) / width
+    before, after = 2 * rise[0] - rise[1], 2 * rise[-1] - rise[-2]
+    rise = np.stack([2 * before - rise[0], before, *rise, after, 2 * after - rise[-1]])
+    turn = np.abs(np.diff(rise, axis=0))
+    left, right = turn[2:], turn[:-2]
+    both = left + right
+    even = both <= 1e-9 * both.max(initial=0.0)
+    weight = np.where(even, 0.5, left / np.where(even, 1.0, both))
+    slope = weight * rise[1:-2] + (1 - weight) * rise[2:-1]
+    rise = rise[2:-2]
+    bend = (slope[:-1] + slope[1:] - 2 * rise) / width
+    return np.stack([bend / width, (rise - slope[:-1]) / width - bend, slope[:-1], y[:-1]])
+
+
 def _roots(cubic: Array) -> tuple[Array, Array]:
     """Where the cubics [4, P - 1, B] are level; 0 where they are nowhere."""
     a, b, c = 3 * cubic[0], 2 * cubic[1], cubic[2]
@@ -53,6 +70,18 @@ def _roots(cubic: Array) -> tuple[Array, Array]:
         q = -0.5 * (b + np.copysign(np.sqrt(b * b - 4 * a * c), b))
         first, second = q / a, c / q
     return tuple(np.where(np.isfinite(root), root, 0.0) for root in (first, second))  # type: ignore[return-value]
+
+
+def growth(reach: Array, values: Array) -> tuple[Array, Array]:
+    """Intercept and slope against reach [G] of each row of values [B, G], NaN from fewer than three finite ones."""
+    weights = np.isfinite(values).astype(float)
+    values = np.where(weights > 0, values, 0.0)
+    count = weights.sum(axis=1)
+    with np.errstate(divide="ignore", invalid="ignore"):
+        mean_x, mean_y = (weights @ reach) / count, values.sum(axis=1) / count
+        off = weights * (reach - mean_x[:, None])
+        slope = np.where(count >= LEAST_BUDGETS, (off * values).sum(axis=1) / (off**2).sum(axis=1), np.nan)
+    return mean_y - slope * mean_x, slope
 
 
 METHODS = {"parabola": parabola, "akima": akima}

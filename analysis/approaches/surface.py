@@ -9,6 +9,7 @@ import pandas as pd
 
 from analysis.fits.law import law_entry
 from analysis.fits.result import LawFit, build
+from analysis.fits.thresholds import LEAST_VALUES
 from analysis.solver import bootstrap, fitting
 from analysis.table.data import read
 from analysis.table.options import Options
@@ -107,8 +108,9 @@ def _check_design(data: Data, names: tuple[str, ...], pair: tuple[str, str], law
     for name in pair:
         axis = data.x[names.index(name)]
         count = np.unique(axis).size
-        if count < 3:
-            raise ValueError(f"found {count} distinct {name!r} in {axis.size} rows; a surface needs at least 3")
+        if count < LEAST_VALUES:
+            found = f"found {count} distinct {name!r} in {axis.size} rows"
+            raise ValueError(f"{found}; a surface needs at least {LEAST_VALUES}")
     points, count = np.unique(data.x, axis=1).shape[1], law.free.size
     if points < count:
         raise ValueError(f"found {points} distinct points of {', '.join(names)}; this law needs {count}")

@@ -23,7 +23,7 @@ from analysis.checks.parts import UNKNOWN, attempt
 from analysis.fits.law import fit_power_law
 from analysis.fits.quantity import Draws, Quantity, quantity
 from analysis.fits.summary import Summary
-from analysis.solver import bootstrap
+from analysis.solver import bootstrap, quantiles
 from analysis.solver.fitting import FitError
 
 if TYPE_CHECKING:
@@ -152,7 +152,7 @@ def _frontier(
     log_c, count = np.log(points[budget].to_numpy(dtype=float)), len(points)
     rng = np.random.default_rng(options["seed"])
     weights = bootstrap.resample(np.arange(count), log_c, options["resamples"], rng, 2)
-    every, wider = np.concatenate([np.ones((1, count)), weights]), bootstrap.widening(count, 2, options["level"])
+    every, wider = np.concatenate([np.ones((1, count)), weights]), quantiles.widening(count, 2, options["level"])
     off = _grid_step(table, n, budget) * rng.uniform(-0.5, 0.5, every.shape)
     off[0] = 0.0
     out = {}

@@ -14,6 +14,7 @@ import numpy as np
 from scipy.special import fdtrc
 
 from analysis.fits.evidence import Evidence, gather
+from analysis.fits.thresholds import ALIGNED, AS_GOOD, BETTER, FAR, ILL, MAX_FACTOR, MIN_SPAN, SPARE_X
 from analysis.laws.base import EXPONENT_BOUNDS
 
 if TYPE_CHECKING:
@@ -21,19 +22,6 @@ if TYPE_CHECKING:
 
     from analysis.fits.result import LawFit
     from analysis.laws.base import Law
-
-MAX_FACTOR = 4.0
-"""An interval of an exponent wider than this factor from end to end identifies nothing."""
-FAR = 1.5
-"""Exponents that differ by this factor are different claims."""
-AS_GOOD, BETTER = 2.0, 4.0
-"""AICc differences below which laws are equally good, above which one is better (Burnham, Anderson 2002)."""
-MIN_SPAN = 3.0
-"""A local slope over less than this factor of x is no law."""
-ILL = 1e5
-"""Condition number beyond which only combinations of the parameters are determined."""
-ALIGNED = 0.98
-"""Correlation of the logarithms of two inputs beyond which only the law tells their exponents apart."""
 
 
 @dataclass(frozen=True)
@@ -95,7 +83,7 @@ def _loose(e: Evidence) -> list[str]:
 
 
 def _too_few_x(e: Evidence) -> str | None:
-    need = e.count + 2
+    need = e.count + SPARE_X
     if not e.one or e.fit.data.distinct >= need:
         return None
     return f"{e.fit.data.distinct} distinct {e.x} for {e.count} parameters; a claim needs {need}"

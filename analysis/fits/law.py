@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any, Unpack
 import numpy as np
 
 from analysis.fits.result import LawFit, build
+from analysis.fits.thresholds import LEAST_VALUES
 from analysis.laws import LAWS
 from analysis.laws.base import EXPONENT_BOUNDS
 from analysis.laws.sigmoid import Sigmoid
@@ -141,7 +142,7 @@ def law_entry(law: str) -> type[Law]:
 
 def require_distinct(data: Data, law: Law, name: str, x: str, what: str = "rows") -> None:
     """Raise a ValueError when there are fewer distinct x than the law has parameters, or fewer than 3."""
-    need = max(3, law.free.size)
+    need = max(LEAST_VALUES, law.free.size)
     if data.distinct >= need:
         return
     without = f" ({data.dropped} rows without a finite value left out)" if data.dropped else ""

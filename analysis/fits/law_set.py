@@ -20,7 +20,7 @@ from analysis.fits.result import LawFit, build
 from analysis.fits.summary import Summary, as_json
 from analysis.laws.curves.base import Curve
 from analysis.laws.newton import Loss
-from analysis.solver import bootstrap, fitting
+from analysis.solver import fitting, quantiles
 from analysis.solver.fitting import FitError, Minimum
 from analysis.solver.posterior import Observed, Posterior, posterior, refit
 from analysis.table.data import read
@@ -141,7 +141,7 @@ class LawSet(Summary):
         low, high = self.best.ranges[self.x]
         beyond = np.maximum(np.log(at / high), 0.0) + np.maximum(np.log(low / at), 0.0)
         drift = 0.0 if math.isnan(self.drift) else self.drift
-        return np.asarray(bootstrap.gauss(self.level) * np.hypot(self.scatter, drift * beyond))
+        return np.asarray(quantiles.gauss(self.level) * np.hypot(self.scatter, drift * beyond))
 
 
 def _quantiles(values: Array, weights: Array, at: Array) -> Array:

@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 
 from analysis.laws import newton
 from analysis.laws.base import Smooth, differences
-from analysis.solver import bootstrap, fitting
+from analysis.solver import fitting, quantiles
 
 if TYPE_CHECKING:
     from analysis.fits.result import LawFit
@@ -72,7 +72,7 @@ def profile(fit: LawFit, name: str | None = None, *, at: tuple[float, ...] | Non
     quantity, linear = _quantity(fit, name, at)
     solution, spare = fit.solution, max(fit.n - fit.law.free.size, 1)
     problem = fitting.pose(fit.law, fit.data, solution.loss)
-    limit = bootstrap.student(spare, fit.level) * bootstrap.gauss(fit.level)
+    limit = quantiles.student(spare, fit.level) * quantiles.gauss(fit.level)
     step = _first_step(problem, solution.theta, quantity, spare)
     for _ in range(_ROUNDS):
         values, roots = _walk(problem, solution.theta, quantity, step, spare)

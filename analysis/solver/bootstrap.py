@@ -7,9 +7,9 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.special import ndtri, stdtrit
 
 from analysis.laws import newton
+from analysis.solver.quantiles import student, widening
 from analysis.table import seeds
 
 if TYPE_CHECKING:
@@ -123,26 +123,6 @@ def draw_clusters(
         if poor.size == 0:
             break
     return weights
-
-
-def widening(count: int, parameters: int, level: float) -> float:
-    """Factor by which an interval from few clusters must be wider than the percentiles; tends to 1 for many.
-
-    The percentile bootstrap draws residuals that are too small by sqrt((n - p) / n) and takes Gaussian instead of
-    Student's quantiles. The factor, applied about the estimate, corrects both.
-    """
-    spare = max(count - parameters, 1)
-    return min(student(spare, level) * float(np.sqrt(count / spare)), 4.0)
-
-
-def student(spare: int, level: float) -> float:
-    """Student's quantile at `spare` degrees of freedom, at least one, over the Gaussian one; at most 4."""
-    return min(float(stdtrit(max(spare, 1), 0.5 + level / 2)) / gauss(level), 4.0)
-
-
-def gauss(level: float) -> float:
-    """Half-width of the Gaussian interval at `level` in standard deviations."""
-    return float(ndtri(0.5 + level / 2))
 
 
 def percentile(replicates: Array, estimate: Array | float, level: float, wider: float = 1.0) -> Array:

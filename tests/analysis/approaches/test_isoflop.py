@@ -7,6 +7,7 @@ import pandas as pd
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from scipy.interpolate import Akima1DInterpolator
 
 from analysis import fit_isoflop
 from analysis.approaches.minima import akima, parabola
@@ -62,6 +63,19 @@ def test_vertex_of_a_parabola_is_exact_for_a_parabola_and_biased_for_a_lopsided_
     assert akima(np.linspace(0, 4, 17), np.interp(np.linspace(0, 4, 17), u, lopsided[0])[None])[0] == pytest.approx(
         2, abs=0.06
     )
+
+
+@pytest.mark.parametrize("places", [4, 5, 9])
+@pytest.mark.parametrize("shape", [np.asarray, np.round])  # rounded values have level pieces
+def test_akima_is_that_of_scipy(places, shape):
+    rng = np.random.default_rng(places)
+    u, y = np.cumsum(rng.uniform(0.1, 2, places)), shape(rng.normal(size=(50, places)))
+    fine = np.linspace(u[0], u[-1], 4001)
+    lowest = Akima1DInterpolator(u, y.T)(fine)
+    inside = np.isin(lowest.argmin(axis=0), [0, 4000], invert=True)
+    at, height = akima(u, y)
+    assert np.isfinite(at).sum() >= inside.sum()
+    np.testing.assert_allclose(height[inside], lowest.min(axis=0)[inside], atol=1e-4)
 
 
 @pytest.mark.parametrize("find", [parabola, akima])

@@ -5,9 +5,10 @@ import pandas as pd
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from scipy.special import ndtri, stdtrit
 
 from analysis.laws.power import PowerFloor
-from analysis.solver import bootstrap, fitting
+from analysis.solver import bootstrap, fitting, quantiles
 from analysis.table.data import read
 from analysis.table.options import Options
 from tests.analysis.planted import law, surface
@@ -107,11 +108,18 @@ def test_parametric_resamples_are_noisy_where_the_data_are(uneven):
 
 
 def test_factors_of_few_clusters_are_those_of_student():
-    assert bootstrap.student(10, 0.95) == pytest.approx(2.2281 / 1.9600, rel=1e-4)
-    assert bootstrap.widening(12, 2, 0.95) == pytest.approx(2.2281 / 1.9600 * np.sqrt(12 / 10), rel=1e-4)
-    assert bootstrap.widening(1000, 2, 0.95) == pytest.approx(1.0, abs=0.003)
-    assert bootstrap.widening(2, 2, 0.95) == bootstrap.student(-1, 0.95) == 4.0
-    assert bootstrap.gauss(0.95) == pytest.approx(1.95996, rel=1e-5)
+    assert quantiles.student(10, 0.95) == pytest.approx(2.2281 / 1.9600, rel=1e-4)
+    assert quantiles.widening(12, 2, 0.95) == pytest.approx(2.2281 / 1.9600 * np.sqrt(12 / 10), rel=1e-4)
+    assert quantiles.widening(1000, 2, 0.95) == pytest.approx(1.0, abs=0.003)
+    assert quantiles.widening(2, 2, 0.95) == quantiles.student(-1, 0.95) == 4.0
+    assert quantiles.gauss(0.95) == pytest.approx(1.95996, rel=1e-5)
+
+
+@pytest.mark.parametrize("spare", [1, 2, 3, 4, 7, 30, 299, 300, 5000])
+def test_quantiles_of_student_are_those_of_scipy(spare):
+    for level in (0.5, 0.95, 0.999):
+        exact = min(stdtrit(spare, 0.5 + level / 2) / ndtri(0.5 + level / 2), 4.0)
+        assert quantiles.student(spare, level) == pytest.approx(exact, rel=1e-8)
 
 
 @QUICK

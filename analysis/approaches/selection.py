@@ -1,0 +1,39 @@
+"""Which cells are on the frontier, and which of its points a resample draws, for many resamples at once."""
+
+from __future__ import annotations
+
+import numpy as np
+from numpy.typing import NDArray
+
+Array = NDArray[np.float64]
+_DRAWS = 50
+
+
+def select(cell_x: Array, means: Array, *, running: bool) -> tuple[Array, Array, NDArray[np.bool_]]:
+    """Distinct x [X], the lowest mean at each [B, X], and whether it is on the frontier [B, X].
+
+    Cells are at `cell_x` [C] with `means` [B, C]. A running frontier keeps the cells that beat all cheaper ones.
+    """
+    order = np.argsort(cell_x, kind="stable")
+    at, starts = np.unique(cell_x[order], return_index=True)
+    lowest = np.minimum.reduceat(means[:, order], starts, axis=1)
+    if not running:
+        return at, lowest, np.ones(lowest.shape, dtype=bool)
+    before = np.minimum.accumulate(lowest, axis=1)[:, :-1]
+    return at, lowest, np.concatenate([np.ones((len(means), 1), bool), lowest[:, 1:] < before], axis=1)
+
+
+def draw_points(chosen: NDArray[np.bool_], rng: np.random.Generator, least: int) -> Array:
+    """How often each frontier point [B, X] is drawn with replacement; at least `least` different ones."""
+    if not len(chosen):
+        return np.empty(chosen.shape)
+    count = chosen.sum(axis=1)
+    weights, poor = chosen.astype(float), np.arange(len(chosen))
+    for _ in range(_DRAWS):
+        drawn = rng.multinomial(count[poor], chosen[poor] / count[poor, None])
+        rich = (drawn > 0).sum(axis=1) >= least
+        weights[poor[rich]] = drawn[rich]
+        poor = poor[~rich]
+        if poor.size == 0:
+            break
+    return weights

@@ -1,0 +1,24 @@
+"""Thresholds of a claim: how many points, how wide a range, how narrow an interval."""
+
+from __future__ import annotations
+
+MAX_FACTOR = 4.0
+"""An interval of an exponent wider than this factor from end to end identifies nothing."""
+FAR = 1.5
+"""Exponents that differ by this factor are different claims."""
+AS_GOOD, BETTER = 2.0, 4.0
+"""AICc differences below which laws are equally good, above which one is better (Burnham, Anderson 2002)."""
+MIN_SPAN = 3.0
+"""A local slope over less than this factor of x is no law."""
+SPARE_X = 2
+"""Distinct x beyond the parameters of a law of one input that a claim needs."""
+ILL = 1e5
+"""Condition number beyond which only combinations of the parameters are determined."""
+ALIGNED = 0.98
+"""Correlation of the logarithms of two inputs beyond which only the law tells their exponents apart."""
+LEAST_SIZES, LEAST_BUDGETS = 4, 3
+"""Sizes that the minimum of an isoFLOP curve needs, and minima that their growth with compute needs."""
+SURE = 0.9
+"""Share of resamples in which a minimum must be interior for its budget to count."""
+LEAST_VALUES = 3
+"""Distinct values that each input of a surface needs, and a law of one input."""
