@@ -33,7 +33,7 @@ class Check(NamedTuple):
 
 def examine() -> list[Check]:
     """Run every check; one that raises has failed."""
-    checks: list[Callable[[], Check]] = [_python, _memory, _torch, _energy, _ray, _ffcv, _cache, _speed]
+    checks: list[Callable[[], Check]] = [_python, _memory, _torch, energy, _ray, _ffcv, _cache, _speed]
     return [_safely(check) for check in checks]
 
 
@@ -75,8 +75,8 @@ def _torch() -> Check:
     return Check("ok", "torch", f"{torch.__version__}, {where}")
 
 
-def _energy() -> Check:
-    """Check whether the column `energy` of attempts will be filled."""
+def energy() -> Check:
+    """Return whether the column `energy` of attempts will be filled."""
     import torch
 
     if not torch.cuda.is_available():

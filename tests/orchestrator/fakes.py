@@ -1,6 +1,7 @@
 """What stands for the world in tests of the coordinator: a clock that they move, a scripted executor."""
 
 from orchestrator.workers.executor import Failed, Finished, Lost, Place, Recorded
+from orchestrator.workers.worker import Files
 
 
 class Clock:
@@ -82,18 +83,23 @@ class FakeExecutor:
         pass
 
 
-class Saved:
-    """Files in name only: what went on at which step, and what an executor has kept."""
+class Saved(Files):
+    """Checkpoints in name only: the steps that runs resume from, and what an executor has kept."""
 
-    def __init__(self, executor=None, steps=None):
-        self._executor, self._steps = executor, steps or {}
-        self.dropped = []
+    executor: FakeExecutor | None
+    steps: dict[str, int]
+    dropped: list[str]
+
+    def __new__(cls, executor=None, steps=None):
+        saved = super().__new__(cls)
+        saved.executor, saved.steps, saved.dropped = executor, steps or {}, []
+        return saved
 
     def begun(self):
-        return self._steps
+        return self.steps
 
     def kept(self):
-        return set() if self._executor is None else self._executor.kept
+        return set() if self.executor is None else self.executor.kept
 
     def drop(self, run_ids):
         self.dropped += run_ids

@@ -51,10 +51,9 @@ class Reference(nn.Module):
         m = shape.width
         self.embed, self.head = nn.Linear(shape.inputs, m), nn.Linear(m, shape.classes)
         if shape.family == "b-mlp":
-            body = [Block(m, shape.expansion * m, activation) for _ in range(shape.depth)]
+            self.body = nn.ModuleList(Block(m, shape.expansion * m, activation) for _ in range(shape.depth))
         else:
-            body = [Layer(m, activation) for _ in range(shape.depth - 1)]
-        self.body = nn.ModuleList(body)
+            self.body = nn.ModuleList(Layer(m, activation) for _ in range(shape.depth - 1))
 
     def forward(self, x):
         z = self.embed(x)

@@ -3,6 +3,7 @@ from __future__ import annotations
 import json
 import math
 from dataclasses import asdict, fields, replace
+from typing import Any
 
 import pytest
 from hypothesis import given, settings
@@ -14,7 +15,7 @@ from trainer.data.datasets import resolve
 from trainer.spec import OWNERS, RunSpec, SpecError, model_name, parse_model_name, stack_key
 
 QUICK = settings(deadline=None, max_examples=100)
-BASE = {
+BASE: dict[str, Any] = {
     "family": "b-mlp",
     "optimizer": "sgd",
     "schedule": "wsd",
@@ -38,7 +39,7 @@ def base_for(name):
     return {**BASE, "optimizer": "adamw"} if name.startswith("beta") else BASE
 
 
-OTHER = {
+OTHER: dict[str, Any] = {
     "dataset": "digits",
     "resolution": 8,
     "dataset_size": 101,
@@ -84,7 +85,7 @@ OTHER = {
     "classes": 11,
     "steps": 11,
 }
-WORDING = {
+WORDING: dict[str, Any] = {
     "path": "elsewhere",
     "budget": 1e9,
     "epochs": 3.0,
@@ -162,7 +163,7 @@ def test_an_unresolved_run_has_no_identity(name):
         getattr(RunSpec(epochs=1), name)
 
 
-NONSENSE = {
+NONSENSE: dict[str, list[Any]] = {
     "family": ["mlp", "", None, 3],
     "activation": ["tanh", None],
     "optimizer": ["adam", "AdamW", None],
@@ -202,7 +203,7 @@ NONSENSE = {
 
 @pytest.mark.parametrize(("name", "value"), [(name, v) for name, values in NONSENSE.items() for v in values])
 def test_a_bad_value_is_an_error_that_names_its_field_and_the_value(name, value):
-    length = {} if name in ("budget", "epochs", "examples") else {"epochs": 1}
+    length: dict[str, Any] = {} if name in ("budget", "epochs", "examples") else {"epochs": 1}
     with pytest.raises(SpecError) as caught:
         RunSpec(**{**length, name: value})
     assert caught.value.field == name
@@ -223,8 +224,8 @@ def test_a_batch_must_divide_into_its_parts():
 
 def test_a_recipe_without_the_newer_settings_keeps_its_id():
     """From before mixup, clipping and the rest were there."""
-    said = {"dataset": "digits", "width": 16, "steps": 10, "fingerprint": "a", "inputs": 64, "classes": 10}
-    assert RunSpec(**said, dataset_size=100).run_id == "3545bf208b6845ee324c2b74796d5fcd"
+    spec = RunSpec(dataset="digits", width=16, steps=10, fingerprint="a", inputs=64, classes=10, dataset_size=100)
+    assert spec.run_id == "3545bf208b6845ee324c2b74796d5fcd"
 
 
 def test_a_cool_down_that_does_nothing_does_not_limit_the_warm_up():

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 import pytest
 from hypothesis import given, settings
@@ -14,7 +16,11 @@ from trainer.result import Resumed
 from trainer.training.loop import training
 from trainer.training.optimise import lr_factor
 
-SHARING = [{"schedule": "constant"}, {"schedule": "wsd"}, {"schedule": "wsd", "cooldown": 0.5}]
+SHARING: list[dict[str, Any]] = [
+    {"schedule": "constant"},
+    {"schedule": "wsd"},
+    {"schedule": "wsd", "cooldown": 0.5},
+]
 
 
 def quick(steps, **said):

@@ -65,8 +65,8 @@ def test_a_run_that_was_not_kept_is_one_line(isoflop, kept):
 
 
 def test_vectors_have_no_pictures(isoflop, tmp_path):
-    np.savez(tmp_path / "v.npz", **{f"x_{s}": np.ones((9, 5), np.float32) for s in ("train", "test")},
-             **{f"y_{s}": np.arange(9) % 3 for s in ("train", "test")})  # fmt: skip
+    x, y = np.ones((9, 5), np.float32), np.arange(9) % 3
+    np.savez(tmp_path / "v.npz", x_train=x, y_train=y, x_test=x, y_test=y)
     (tmp_path / "v.yaml").write_text(
         "sweep: v\ndata: {dataset: v, path: v.npz}\nmodel: {width: 8, depth: 1}\n"
         "train: {lr: 1e-3, batch_size: 4}\nbudget: {epochs: 1}\n"

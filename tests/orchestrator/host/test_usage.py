@@ -21,8 +21,7 @@ def gpu(monkeypatch):
     """A second GPU whose counter, in millijoules, a test sets; None: a card that does not count."""
     held = SimpleNamespace(millijoules=5_000)
     nvml = ModuleType("pynvml")
-    nvml.nvmlInit = lambda: setattr(nvml, "begun", True)
-    nvml.nvmlDeviceGetHandleByUUID = lambda uuid: (nvml.begun, uuid)
+    started = []
 
     def consumed(handle):
         assert handle == (True, f"GPU-{UUID}")
@@ -30,7 +29,11 @@ def gpu(monkeypatch):
             raise NVMLError("Not Supported")
         return held.millijoules
 
-    nvml.nvmlDeviceGetTotalEnergyConsumption = consumed
+    vars(nvml).update(
+        nvmlInit=lambda: started.append(True),
+        nvmlDeviceGetHandleByUUID=lambda uuid: (any(started), uuid),
+        nvmlDeviceGetTotalEnergyConsumption=consumed,
+    )
     monkeypatch.setitem(sys.modules, "pynvml", nvml)
     monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
     monkeypatch.setattr(torch.cuda, "current_device", lambda: 1)
@@ -53,16 +56,16 @@ def test_a_card_that_does_not_count_leaves_it_unknown(gpu):
     gpu.millijoules = None
     assert meter.read() == (123, None)
     assert UsageMeter().read() == (123, None)
-    assert doctor._energy().found == "not measured: Not Supported"
+    assert doctor.energy().found == "not measured: Not Supported"
 
 
 def test_the_doctor_says_whether_energy_will_be_measured_and_what_is_missing(gpu, monkeypatch):
-    assert doctor._energy()[:3] == ("ok", "energy", "measured by NVML")
+    assert doctor.energy()[:3] == ("ok", "energy", "measured by NVML")
     monkeypatch.setitem(sys.modules, "pynvml", None)  # as where it is not installed
-    assert doctor._energy() == ("note", "energy", "not measured", "pip install 'isoflop[energy]'")
+    assert doctor.energy() == ("note", "energy", "not measured", "pip install 'isoflop[energy]'")
     assert UsageMeter().read() == (123, None)
     monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
-    assert doctor._energy()[:3] == ("ok", "energy", "not measured: no NVIDIA GPU here")
+    assert doctor.energy()[:3] == ("ok", "energy", "not measured: no NVIDIA GPU here")
     assert UsageMeter().read().energy is None
 
 

@@ -18,7 +18,7 @@ from orchestrator.scheduling.scheduler import Scheduler
 from orchestrator.scheduling.write_buffer import WriteBuffer
 from orchestrator.store.requests import Inbox, Request, add
 from orchestrator.store.table import Table
-from orchestrator.workers.executor import Began, Failed, Finished, Left, Lost, Place, Recorded, WentOn
+from orchestrator.workers.executor import Began, Failed, Finished, Left, Lost, Recorded, WentOn
 from tests.orchestrator.fakes import Clock, FakeExecutor, Saved
 from trainer.result import Resumed
 
@@ -33,18 +33,20 @@ class Killed(BaseException):
 class Fate(FakeExecutor):
     """An executor whose workers do what a script says, an entry a poll; at its end, all come to theirs."""
 
-    slots, gpus = 2, 0
-    places = (Place("here", "cpu", 2**40),)
-
     def __init__(self, script, result_of, clock, ask):
-        self._script, self.result_of, self.clock, self._ask = script, result_of, clock, ask
-        self.running, self._leaving = {}, set()
+        super().__init__(result_of, clock)
+        self._script, self._ask = script, ask
+        self.training, self.on_kill = {}, lambda: None
+
+    @property
+    def free(self):
+        return self.slots - len(self.training)
 
     def submit(self, stack, specs, keep=(), place=None):
         assert self.free
-        self.running[stack] = {spec.run_id: [spec, self._steps(spec)] for spec in specs}
+        self.training[stack] = {spec.run_id: (spec, self._records(spec)) for spec in specs}
 
-    def _steps(self, spec):
+    def _records(self, spec):
         return list(self.result_of(spec, records=3).history)
 
     def poll(self, timeout):
@@ -56,9 +58,9 @@ class Fate(FakeExecutor):
         if what in ("cancel", "retry", "prioritise", "pause", "resume"):
             self._ask(what, which)
             return []
-        if not self.running:
+        if not self.training:
             return []
-        stack = sorted(self.running)[which % len(self.running)]
+        stack = sorted(self.training)[which % len(self.training)]
         return getattr(self, what)(stack)
 
     def begin(self, stack):
@@ -66,22 +68,22 @@ class Fate(FakeExecutor):
 
     def train(self, stack):
         """A record of every run; those that are to leave have left at the end only."""
-        return [Recorded(stack, left.pop(0)) for _, left in self.running[stack].values() if len(left) > 1]
+        return [Recorded(stack, left.pop(0)) for _, left in self.training[stack].values() if len(left) > 1]
 
     def part(self, stack):
         """Those that are to leave have left, and of those that are not the first is done or has diverged."""
-        runs = self.running[stack]
-        gone = [run_id for run_id in runs if run_id in self._leaving]
+        runs = self.training[stack]
+        gone = [run_id for run_id in runs if run_id in self.leaving]
         ended = [run_id for run_id in runs if run_id not in gone][: len(runs) > len(gone) + 1]
         left = [(run_id, "cancelled") for run_id in gone] + [(run_id, "diverged") for run_id in ended]
         results = [self.result_of(runs[run_id][0], state, records=3) for run_id, state in left]
-        self.running[stack] = {run_id: run for run_id, run in runs.items() if run_id not in dict(left)}
+        self.training[stack] = {run_id: run for run_id, run in runs.items() if run_id not in dict(left)}
         return [Left(stack, result) for result in results]
 
     def go_on(self, stack):
         """Goes on behind its first record, as if there had been a checkpoint."""
         found = []
-        for run_id, (_, left) in self.running[stack].items():
+        for run_id, (_, left) in self.training[stack].items():
             if len(left) == 3:
                 first = left.pop(0)
                 found.append(WentOn(stack, Resumed(run_id, first.step, first.flops, first.seconds, (first,))))
@@ -95,28 +97,28 @@ class Fate(FakeExecutor):
 
     def _ended(self, stack, state):
         results = []
-        for run_id, (spec, _) in self.running.pop(stack).items():
-            left = run_id in self._leaving
+        for run_id, (spec, _) in self.training.pop(stack).items():
+            left = run_id in self.leaving
             results.append(self.result_of(spec, "cancelled" if left else state, records=3))
         return [Finished(stack, results)]
 
     def fail(self, stack):
-        traceback = f'  File "line {len(self.running.pop(stack))}"\nValueError: no'
+        traceback = f'  File "line {len(self.training.pop(stack))}"\nValueError: no'
         return [Failed(stack, "ValueError: no", traceback, "ValueError")]
 
     def exhaust(self, stack):
-        del self.running[stack]
+        del self.training[stack]
         return [Failed(stack, "OutOfMemoryError: no", "OutOfMemoryError: no", "OutOfMemoryError")]
 
     def die(self, stack):
-        del self.running[stack]
+        del self.training[stack]
         return [Lost(stack, "its worker died")]
 
     def stop(self):
-        self._leaving |= {run_id for runs in self.running.values() for run_id in runs}
+        self.leaving |= {run_id for runs in self.training.values() for run_id in runs}
 
     def leave(self, stack, run_ids):
-        self._leaving |= set(run_ids)
+        self.leaving |= set(run_ids)
 
 
 EVENTS = ["begin", "go_on", "train", "train", "part", "end", "diverge", "fail", "exhaust", "die"]

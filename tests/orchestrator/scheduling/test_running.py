@@ -14,21 +14,23 @@ from trainer.result import Resumed
 
 @pytest.fixture
 def start(result_of, clock, planned):
-    """Starts a stack, number 0, on one of four slots that share two GPUs; what is in training, and its runs."""
+    """Starts stack 0 on one of four slots that share two GPUs.
+
+    Returns what is in training, its runs, and a function that starts them again.
+    """
 
     def started(seeds=1, smoke_test=""):
         executor, runs = FakeExecutor(result_of, clock, slots=4), planned(width="16", seeds=seeds).runs
         executor.gpus, memory = 2, DeviceMemory(lambda: executor.places)
         running = Running(executor, memory, Saved(), clock, None)
 
-        def again():
+        def begin():
             assert memory.give(0, runs, ["here"]) == "here"
             tokens = {} if smoke_test else {run.run_id: 5 for run in runs}
             assert running.start(Chosen(0, runs, "here", smoke_test), tokens, set()) == []
 
-        running.again = again
-        again()
-        return running, runs
+        begin()
+        return running, runs, begin
 
     return started
 
@@ -36,7 +38,7 @@ def start(result_of, clock, planned):
 def test_a_resumed_run_is_charged_what_it_adds(start, result_of):
     """By its result, or by its last record where its worker died."""
     for end in (lambda run: Finished(0, [result_of(run)]), lambda run: Lost(0, "it died")):
-        running, (run,) = start()
+        running, (run,), _ = start()
         first, last = result_of(run).history
         running.take(WentOn(0, Resumed(run.run_id, first.step, first.flops, first.seconds, (first,))))
         running.take(Recorded(0, last))
@@ -46,7 +48,7 @@ def test_a_resumed_run_is_charged_what_it_adds(start, result_of):
 
 def test_the_runs_of_a_stack_share_its_energy_and_its_part_of_a_gpu(start, result_of, clock):
     """Half a GPU for ten seconds, by two runs of which one leaves after six."""
-    running, runs = start(seeds=2)
+    running, runs, _ = start(seeds=2)
     clock.now += 6
     running.take(Measured(0, Usage(peak_memory=700, energy=80.0)))
     (left,) = running.take(Left(0, result_of(runs[0], "diverged")))
@@ -58,22 +60,22 @@ def test_the_runs_of_a_stack_share_its_energy_and_its_part_of_a_gpu(start, resul
 
 def test_an_attempt_that_fails_or_is_lost_says_what_it_used(start, clock):
     for event in (Failed(0, "ValueError: no", "Traceback"), Lost(0, "it died")):
-        running, _ = start()
+        running, _, _ = start()
         clock.now += 8
         (ended,) = running.take(event)
         assert ended.end.used == {"peak_memory": None, "energy": None, "gpu_seconds": 4.0}
-    running, _ = start()
+    running, _, again = start()
     for losses in range(1, MOST_LOSSES + 1):
         clock.now += 8
         (ended,) = running.take(Lost(0, "it died"))
         assert ended.end.used["gpu_seconds"] == 4.0
         assert ended.end.state == ("failed" if losses == MOST_LOSSES else "queued")
         if losses < MOST_LOSSES:
-            running.again()
+            again()
 
 
 def test_a_smoke_test_ends_no_run(start, result_of):
-    running, (run,) = start(smoke_test="small")
+    running, (run,), _ = start(smoke_test="small")
     record = result_of(run).history[0]
     for event in (Recorded(0, record), Measured(0, Usage(1)), Finished(0, [result_of(run)])):
         assert running.take(event) == []

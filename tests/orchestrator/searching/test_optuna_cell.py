@@ -29,9 +29,14 @@ DECAY = "{min: 0, max: 0.1}"
 
 
 def cell_of(search="method: tpe", lr=LOG, weight_decay=DECAY, seeds="1"):
-    sweep = read_sweep(TEXT.format(search=search, lr=lr, weight_decay=weight_decay, seeds=seeds))
-    ((said, make),) = makers(sweep)
-    return CellSearch(sweep.search, said, make, sweep.seed_list)
+    return searching(read_sweep(TEXT.format(search=search, lr=lr, weight_decay=weight_decay, seeds=seeds)))
+
+
+def searching(sweep):
+    """The search of a sweep's only cell."""
+    ((cell, make),) = makers(sweep)
+    assert sweep.search is not None
+    return CellSearch(sweep.search, cell, make, sweep.seed_list)
 
 
 def planted(run):
@@ -147,8 +152,7 @@ def test_whole_numbers_are_drawn_whole():
     sweep = read_sweep(
         text.format(search="trials: 30", lr=LOG, weight_decay=DECAY, seeds=1) + "    width: {min: 8, max: 64}\n"
     )
-    ((said, make),) = makers(sweep)
-    trials, _ = searched(CellSearch(sweep.search, said, make, [0]))
+    trials, _ = searched(searching(sweep))
     widths = {trial.runs[0].width for trial in trials}
     assert all(isinstance(width, int) and 8 <= width <= 64 for width in widths)
     assert len(widths) > 5
@@ -193,8 +197,7 @@ def test_the_cell_is_the_same_whatever_the_range_and_another_where_the_recipe_is
     sweep = read_sweep(
         TEXT.format(search="trials: 3", lr=LOG, weight_decay=DECAY, seeds=1).replace("epochs: 2", "epochs: 3")
     )
-    ((said, make),) = makers(sweep)
-    assert CellSearch(sweep.search, said, make, [0]).cell_id != cell_of().cell_id
+    assert searching(sweep).cell_id != cell_of().cell_id
 
 
 # pruning

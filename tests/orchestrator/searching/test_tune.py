@@ -1,14 +1,13 @@
 """What Ray Tune's schedulers decide, without Ray; real searches are in tests/line."""
 
-from types import SimpleNamespace
-
 import pytest
 
 from orchestrator.workers.ray_cluster import imported
 
 
-class Tried(SimpleNamespace):
-    __hash__ = object.__hash__
+class Tried:
+    def __init__(self, number, values):
+        self.trial_id, self.values, self.status, self.is_saving = number, values, "PENDING", False
 
 
 class Controller:
@@ -19,9 +18,7 @@ class Controller:
         scheduler.set_search_properties("val_error", "min")
 
     def add(self, values):
-        self.trials.append(
-            trial := Tried(status="PENDING", is_saving=False, trial_id=len(self.trials), values=values)
-        )
+        self.trials.append(trial := Tried(len(self.trials), values))
         self.scheduler.on_trial_add(self, trial)
 
     def get_trials(self):

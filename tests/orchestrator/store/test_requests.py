@@ -121,9 +121,13 @@ def test_where_nobody_works_on_the_table_the_command_acts_itself(store, planned)
 def test_where_somebody_does_they_obey_and_answer(store, table, planned):
     """The coordinator looks while the command waits."""
     inbox = inbox_of(store)
-    assert ask(store, add(planned()), wait=lambda _: inbox.obey(table)) == "small: 4 runs, 4 new"
+
+    def obeyed(_):
+        inbox.obey(table)
+
+    assert ask(store, add(planned()), wait=obeyed) == "small: 4 runs, 4 new"
     with pytest.raises(TableError, match="no sweep 'x'"):
-        ask(store, Request("resume", ("x",)), wait=lambda _: inbox.obey(table))
+        ask(store, Request("resume", ("x",)), wait=obeyed)
     assert table.counts() == {"queued": 4}
     assert list(Path(f"{store}.requests").iterdir()) == []
 

@@ -168,9 +168,9 @@ def test_a_running_table_of_the_version_before_is_upgraded_and_its_runs_taken_ba
         host = table.frame("attempts")["coordinator"].iloc[0].split("/")[0]
     with sqlite3.connect(store) as direct:
         direct.execute("UPDATE attempts SET host = ?", [host])
-        for table, columns in NEW_IN_4.items():
+        for name, columns in NEW_IN_4.items():
             for column in columns:
-                direct.execute(f"ALTER TABLE {table} DROP COLUMN {column}")
+                direct.execute(f"ALTER TABLE {name} DROP COLUMN {column}")
         direct.execute("UPDATE meta SET version = 3")
     direct.close()
     with Table(store, writable=True) as table:

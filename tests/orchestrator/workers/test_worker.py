@@ -21,6 +21,11 @@ def _handlers():
     log.handlers[:] = before
 
 
+def results_of(item):
+    assert isinstance(item, list)
+    return item
+
+
 @pytest.fixture
 def run(planned):
     return planned(width="16", seeds=1, epochs="60").runs[0]
@@ -33,10 +38,13 @@ def test_a_stopped_stack_goes_on_where_it_was(tmp_path, run):
     events = worker.train([run])
     next(event for event in events if isinstance(event, Record))
     worker.stop()
-    *_, (cut,) = events
+    *_, last = events
+    (cut,) = results_of(last)
     assert cut.state == "cancelled"
     assert files.begun()[run.run_id] == cut.steps
-    _, first, *records, used, (result,) = Worker("cpu", files=files).train([run])
+    _, first, *records, used, last = Worker("cpu", files=files).train([run])
+    (result,) = results_of(last)
+    assert isinstance(used, Usage)
     assert used.peak_memory > 1e6
     assert isinstance(first, Resumed)
     assert (first.step, first.flops) == (cut.steps, cut.flops)
@@ -68,6 +76,10 @@ def test_what_is_handed_to_another_process_is_all_of_it_in_order_and_the_records
 class Slow(Worker):
     """Makes three records, the second at once, the third when it is told to; then its thread dies."""
 
+    def __init__(self):
+        super().__init__("cpu")
+        self.told = threading.Event()
+
     def train(self, specs, keep=()):
         yield from specs[:2]
         self.told.wait(10)
@@ -76,8 +88,7 @@ class Slow(Worker):
 
 
 def test_a_record_is_kept_waiting_for_moments_only_and_a_thread_that_dies_ends_the_stream(run):
-    worker, records = Slow("cpu"), list(train(run, device="cpu").history[:3])
-    worker.told = threading.Event()
+    worker, records = Slow(), list(train(run, device="cpu").history[:3])
     stream = worker.stream(records)
     assert next(stream) == records[:2]
     worker.told.set()

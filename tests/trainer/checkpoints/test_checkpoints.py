@@ -9,6 +9,7 @@ import math
 import os
 import shutil
 import signal
+import time
 from dataclasses import replace
 
 import numpy as np
@@ -20,7 +21,6 @@ from hypothesis import strategies as st
 
 from tests.trainer.reference import forward, let_look, numbers, running, slots
 from trainer import RunSpec, cost, train
-from trainer.checkpoints import checkpoints
 from trainer.checkpoints.checkpoints import Checkpoints, State, kept_parameters, storage_of
 from trainer.data import datasets
 from trainer.data.batches import on_device
@@ -311,7 +311,7 @@ def test_a_stack_is_saved_as_one_or_not_at_all(tmp_path, monkeypatch):
 
 def test_a_slow_disk_is_asked_less_often(tmp_path, monkeypatch):
     now = [0.0]
-    monkeypatch.setattr(checkpoints.time, "monotonic", lambda: now[0])
+    monkeypatch.setattr(time, "monotonic", lambda: now[0])
     saver = Checkpoints(tmp_path, 60, ("cpu", 1))
     monkeypatch.setattr(saver.storage, "write", lambda _: now.__setitem__(0, now[0] + 30))
     assert not saver.due

@@ -5,6 +5,7 @@ import subprocess
 import sys
 import tarfile
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -57,9 +58,8 @@ def test_class_folders_become_rows_of_pixels_training_first(tmp_path, held_out, 
     ready = load_decoded(str(tmp_path / "set"), None)
     assert (ready.train, ready.classes, len(ready.inputs)) == (18, 3, 24)
     assert ready.image == (6, 6, 3 if mode == "RGB" else 1)
-    found = {
-        (row.tobytes(), int(y), k < 18) for k, (row, y) in enumerate(zip(ready.inputs, ready.labels, strict=True))
-    }
+    rows = zip(np.asarray(ready.inputs), ready.labels, strict=True)
+    found = {(row.tobytes(), int(y), k < 18) for k, (row, y) in enumerate(rows)}
     assert found == {
         (pixels.tobytes(), CLASSES.index(name.parts[1]), name.parts[0] == "train") for name, pixels in drawn.items()
     }
@@ -88,7 +88,7 @@ def test_a_tar_is_the_folder_that_it_was_made_of(tmp_path, suffix):
     folder = load_decoded(str(tmp_path / "set"), None)
     packed = load_decoded(str(_tar(tmp_path / "set", tmp_path / f"set{suffix}")), None)
     assert packed.fingerprint == folder.fingerprint
-    assert np.array_equal(packed.inputs, folder.inputs)
+    assert np.array_equal(np.asarray(packed.inputs), np.asarray(folder.inputs))
     assert np.array_equal(packed.labels, folder.labels)
 
 
@@ -151,7 +151,7 @@ def test_arrays_come_back_as_they_were_saved(tmp_path, dims, kind, image):
     x, y = rng.integers(0, 256, (30, *dims)).astype(kind), np.arange(30) % 3
     np.savez(tmp_path / "a.npz", x_train=x[:20], y_train=y[:20, None], x_test=x[20:], y_test=y[20:, None])
     ready = load_decoded(str(tmp_path / "a.npz"), None)
-    assert np.array_equal(ready.inputs, x.reshape(30, -1))
+    assert np.array_equal(np.asarray(ready.inputs), x.reshape(30, -1))
     assert ready.inputs.dtype == (np.uint8 if kind == np.uint8 else np.float32)
     assert np.array_equal(ready.labels, y)
     assert (ready.train, ready.classes, ready.image) == (20, 3, image)
@@ -167,7 +167,7 @@ def test_a_pixel_that_never_changes_is_not_divided_by_nothing(tmp_path):
 
 
 X, Y = np.zeros((4, 3), np.float32), np.array([0, 1, 0, 1])
-SAVED = {"x_train": X, "y_train": Y, "x_test": X, "y_test": Y}
+SAVED: dict[str, Any] = {"x_train": X, "y_train": Y, "x_test": X, "y_test": Y}
 
 
 @pytest.mark.parametrize(
@@ -186,8 +186,8 @@ SAVED = {"x_train": X, "y_train": Y, "x_test": X, "y_test": Y}
     ids=["missing", "lengths", "empty", "fractions", "negative", "nan", "widths", "one-hot", "one-class"],
 )
 def test_wrong_arrays_are_one_line_that_names_the_file(tmp_path, wrong):
-    held = {name: value for name, value in {**SAVED, **wrong}.items() if value is not None}
-    np.savez(tmp_path / "a.npz", **held)
+    saved: dict[str, Any] = {name: value for name, value in {**SAVED, **wrong}.items() if value is not None}
+    np.savez(tmp_path / "a.npz", **saved)
     _refused(tmp_path / "a.npz", "a.npz")
 
 
@@ -295,8 +295,8 @@ from trainer.data.cache import load_decoded
 from tests.paths import SHARED
 print(load_decoded({str(tmp_path / "set")!r}, None).fingerprint)
 """
-    pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True}
-    both = [subprocess.Popen([sys.executable, "-c", text], **pipes) for _ in range(2)]
+    command = [sys.executable, "-c", text]
+    both = [subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) for _ in range(2)]
     ended = [process.communicate(timeout=60) for process in both]
     assert len({out for out, _ in ended}) == 1
     assert sum(err.count("decoding ") for _, err in ended) == 1

@@ -145,7 +145,7 @@ def test_tiny_imagenet_is_read_as_it_is_distributed(root, monkeypatch, zipped):
     small(monkeypatch, "tinyimagenet", 5, 3, 2)
     arrays = load(RunSpec(dataset="tinyimagenet", epochs=1))
     assert arrays.labels.tolist() == [0, 0, 0, 1, 1, 0, 1, 0]
-    assert np.array_equal(arrays.inputs[5].reshape(64, 64, 3), images[5])
+    assert np.array_equal(np.asarray(arrays.inputs)[5].reshape(64, 64, 3), images[5])
 
 
 def test_imagenet_comes_with_its_real_labels(root, monkeypatch):
@@ -161,6 +161,7 @@ def test_imagenet_comes_with_its_real_labels(root, monkeypatch):
     arrays = load(RunSpec(dataset="imagenet1k", epochs=1))
     assert arrays.info.image == (64, 64, 3)
     assert arrays.labels[8:].tolist() == [0, 0, 1]
+    assert arrays.real is not None
     assert arrays.real[8:].tolist() == [[-1, -1], [0, -1], [1, 0]]
     assert (arrays.real[:8] == -1).all()
     result = train(RunSpec(dataset="imagenet1k", width=16, batch_size=4, epochs=2), device="cpu")

@@ -7,7 +7,6 @@ import torch
 
 from trainer import RunSpec
 from trainer.data import batches, datasets
-from trainer.host import limits
 from trainer.host.limits import Memory, cores, memory
 
 GIB = 2**30
@@ -112,12 +111,12 @@ def test_what_is_used_beyond_the_limit_leaves_nothing(root):
     ],
 )
 def test_the_time_that_a_container_has_is_so_many_cores(root, monkeypatch, groups, files, wanted):
-    monkeypatch.setattr(limits.os, "sched_getaffinity", lambda _: set(range(64)))
+    monkeypatch.setattr(os, "sched_getaffinity", lambda _: set(range(64)))
     assert cores(root(groups, files)) == wanted
 
 
 def test_a_process_bound_to_few_cores_has_no_more(root, monkeypatch):
-    monkeypatch.setattr(limits.os, "sched_getaffinity", lambda _: {3})
+    monkeypatch.setattr(os, "sched_getaffinity", lambda _: {3})
     assert cores(root("0::/\n", v2("", "max", cpu="800000 100000"))) == 1
 
 

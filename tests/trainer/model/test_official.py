@@ -53,10 +53,9 @@ class OfficialS(nn.Module):
 
 def official(shape):
     torch.manual_seed(0)
-    if shape.family == "b-mlp":
-        model = OfficialB(shape.depth, shape.width, shape.expansion)
-    else:
-        model = OfficialS(shape.depth, shape.width)
+    bottlenecks = shape.family == "b-mlp"
+    sizes = (shape.depth, shape.width)
+    model = OfficialB(*sizes, shape.expansion) if bottlenecks else OfficialS(*sizes)
     with torch.no_grad():
         for norm in model.layernorms:  # not the ones and zeros at which norms start
             norm.weight.uniform_(0.5, 2)

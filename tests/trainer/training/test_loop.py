@@ -2,6 +2,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 from itertools import pairwise
+from typing import TYPE_CHECKING
 
 import numpy as np
 import pytest
@@ -17,6 +18,9 @@ from trainer.data.batches import Order, on_device
 from trainer.training.gradients import batch_loss
 from trainer.training.loop import LOOK, evaluation_steps
 
+if TYPE_CHECKING:
+    from trainer.result import Record
+
 QUICK = settings(deadline=None, max_examples=60)
 SMALL = RunSpec(width=16, batch_size=32, examples=32 * 200, weight_decay=0.01)
 
@@ -30,7 +34,7 @@ def test_another_seed_gives_others():
 
 
 def test_a_run_reports_what_it_spent():
-    handed = []
+    handed: list[Record] = []
     result = train(SMALL, handed.append, device="cpu")
     spec = datasets.resolve(SMALL, datasets.describe(SMALL))
     shape = cost.shape_of(spec)
@@ -86,8 +90,8 @@ def test_a_longer_run_is_evaluated_where_a_shorter_one_is(short, more, evaluatio
 
 def test_a_run_that_is_told_to_stop_ends_as_cancelled(monkeypatch):
     monkeypatch.setattr("trainer.training.loop.SOON", np.inf)
-    asked = []
-    result = train(SMALL, device="cpu", should_stop=lambda: bool(asked) or asked.append(1))
+    looks = iter([False, True])
+    result = train(SMALL, device="cpu", should_stop=lambda: next(looks))
     assert result.state == "cancelled"
     assert result.steps == 2 * LOOK
     assert result.examples == 32 * result.steps
@@ -128,6 +132,7 @@ def test_training_is_that_of_a_plain_loop_over_a_plain_model(family):
     asked = RunSpec(family=family, width=16, batch_size=32, examples=32 * 12, lr=3e-3, schedule="cosine")
     spec = datasets.resolve(asked, datasets.describe(asked))
     result = train(asked, device="cpu", evaluations=5)
+    assert spec.steps is not None
     arrays, shape = datasets.load(spec), cost.shape_of(spec)
     data, own = on_device(arrays, torch.device("cpu"), "resident"), datasets.split(arrays, spec)
     model, row = Reference(shape), initial_row(shape, spec.seed)
@@ -162,8 +167,8 @@ def test_five_epochs_of_digits_are_learned_to_a_tenth_of_chance():
 
 
 def test_digits_come_to_the_reference_error():
-    said = {"family": "s-mlp", "width": 64, "depth": 2, "batch_size": 64, "epochs": 50, "weight_decay": 0.05}
-    results = train([RunSpec(**said, seed=seed) for seed in range(5)], device="cpu")
+    spec = RunSpec(family="s-mlp", width=64, depth=2, batch_size=64, epochs=50, weight_decay=0.05)
+    results = train([replace(spec, seed=seed) for seed in range(5)], device="cpu")
     assert np.mean([result.error for result in results]) <= 0.035
 
 

@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 import pytest
 import torch
@@ -10,7 +12,7 @@ from trainer.cost import params, shape_of
 from trainer.training.stack import Stack
 
 CPU = torch.device("cpu")
-MEMBERS = [
+MEMBERS: list[dict[str, Any]] = [
     {"seed": 0, "lr": 1e-3},
     {"seed": 1, "lr": 1e-2, "weight_decay": 0.1, "schedule": "cosine", "warmup": 0.1},
     {"seed": 2, "lr": 3e-4, "dataset_size": 100, "schedule": "wsd", "momentum": 0.5},
@@ -110,5 +112,7 @@ def test_gradients_are_those_of_autograd_row_by_row():
         own.logits(x[k : k + 1]).square().sum().backward()
         for slot in slots(own.shape):
             columns = slice(slot.start, slot.start + own.weights[slot.name][0].numel())
-            expected = own.weights[slot.name].grad[0].flatten()
-            torch.testing.assert_close(stack.rows[k].grad[columns], expected)
+            expected, found = own.weights[slot.name].grad, stack.rows[k].grad
+            assert expected is not None
+            assert found is not None
+            torch.testing.assert_close(found[columns], expected[0].flatten())

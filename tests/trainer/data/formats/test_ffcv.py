@@ -39,7 +39,7 @@ def as_npz(made, path):
 @pytest.mark.parametrize(("mode", "tolerance"), [("raw", 0), ("smart", 0), ("jpg", 12)])
 def test_what_was_written_is_read_again(ffcv, made, tmp_path, mode, tolerance):
     threads = torch.get_num_threads()
-    paths = write_betons(*made, 45, tmp_path / "set", mode, 95, 1)
+    paths = write_betons(made[0], made[1], 45, tmp_path / "set", mode, 95, 1)
     held = load_decoded(str(tmp_path / "set"), None)
     assert sorted(p.name for p in (tmp_path / "set").iterdir()) == sorted(p.name for p in paths)
     assert held.train == 45
@@ -49,7 +49,7 @@ def test_what_was_written_is_read_again(ffcv, made, tmp_path, mode, tolerance):
 
 
 def test_a_run_on_raw_betons_is_that_on_their_source(ffcv, made, tmp_path):
-    write_betons(*made, 45, tmp_path / "set", "raw", 90, 1)
+    write_betons(made[0], made[1], 45, tmp_path / "set", "raw", 90, 1)
     spec = RunSpec(dataset="own", path=str(as_npz(made, tmp_path / "own.npz")), width=16, batch_size=16, epochs=9)
     spec = replace(spec, augment="flip+resized-crop", mixup=0.8)
     source, beton = (train(s, device="cpu") for s in (spec, replace(spec, path=str(tmp_path / "set"))))
@@ -62,7 +62,7 @@ def on_betons(path, **said):
 
 @pytest.mark.parametrize("resolution", [None, 8])
 def test_a_run_that_reads_its_betons_as_it_trains_is_the_run_on_the_decoded_set(ffcv, made, tmp_path, resolution):
-    write_betons(*made, 45, tmp_path / "set", "smart", 90, 1)
+    write_betons(made[0], made[1], 45, tmp_path / "set", "smart", 90, 1)
     spec = on_betons(tmp_path / "set", resolution=resolution, augment="flip+crop", order="quasi-random")
     streamed = train(replace(spec, loader="ffcv"), device="cpu")
     assert not list(tmp_path.glob("cache/datasets/*/inputs.npy"))
@@ -73,7 +73,7 @@ def test_a_run_that_reads_its_betons_as_it_trains_is_the_run_on_the_decoded_set(
 
 
 def test_a_stack_reads_its_betons_and_goes_on_in_the_middle_of_an_epoch(ffcv, made, tmp_path):
-    write_betons(*made, 45, tmp_path / "set", "jpg", 95, 1)
+    write_betons(made[0], made[1], 45, tmp_path / "set", "jpg", 95, 1)
     stack = [on_betons(tmp_path / "set", loader="ffcv", seed=seed) for seed in range(3)]
     stack = [replace(run, epochs=None, examples=16 * 100) for run in stack]
     whole = train(stack, device="cpu")
@@ -85,7 +85,7 @@ def test_a_stack_reads_its_betons_and_goes_on_in_the_middle_of_an_epoch(ffcv, ma
 
 
 def test_compiled_and_interpreted_decoding_agree(ffcv, made, tmp_path, monkeypatch):
-    write_betons(*made, 45, tmp_path / "set", "jpg", 95, 1)
+    write_betons(made[0], made[1], 45, tmp_path / "set", "jpg", 95, 1)
     rows = np.array([59, 0, 44, 45, 3, 3])
     found = []
     for least in (0, 10**9):
@@ -104,14 +104,14 @@ def test_other_files_are_not_read_through_ffcv(made, tmp_path):
 
 
 def test_a_disk_too_small_for_the_decoded_set_is_said_beforehand(ffcv, made, tmp_path, monkeypatch):
-    write_betons(*made, 45, tmp_path / "set", "raw", 90, 1)
+    write_betons(made[0], made[1], 45, tmp_path / "set", "raw", 90, 1)
     monkeypatch.setattr("shutil.disk_usage", lambda _: SimpleNamespace(free=1000))
     with pytest.raises(SpecError, match=r"take 4.61e-05 GB, 1e-06 are free in .*; `loader: ffcv` reads them"):
         load(on_betons(tmp_path / "set"))
 
 
 def test_images_are_scaled_and_files_of_several_sizes_are_told_apart(ffcv, made, tmp_path):
-    write_betons(*made, 45, tmp_path / "a", "raw", 90, 1)
+    write_betons(made[0], made[1], 45, tmp_path / "a", "raw", 90, 1)
     for name in ("train", "test"):
         (tmp_path / "set" / name).mkdir(parents=True)
         (tmp_path / "a" / f"{name}.beton").rename(tmp_path / "set" / name / f"{name}_16.beton")
@@ -146,14 +146,14 @@ def test_files_with_other_fields_and_another_order_are_read(ffcv, made, tmp_path
 
 
 def test_a_damaged_file_is_refused(ffcv, made, tmp_path):
-    paths = write_betons(*made, 45, tmp_path / "set", "raw", 90, 1)
+    paths = write_betons(made[0], made[1], 45, tmp_path / "set", "raw", 90, 1)
     paths[0].write_bytes(paths[0].read_bytes()[:40])
     with pytest.raises(SpecError, match=r"train.beton is no .beton file, or was cut short"):
         load_decoded(str(tmp_path / "set"), None)
 
 
 def test_a_set_without_a_test_file_is_refused(ffcv, made, tmp_path):
-    write_betons(*made, 45, tmp_path / "set", "raw", 90, 1)[1].unlink()
+    write_betons(made[0], made[1], 45, tmp_path / "set", "raw", 90, 1)[1].unlink()
     with pytest.raises(SpecError, match=r"one .beton file with val or test in its name; found none"):
         load_decoded(str(tmp_path / "set"), None)
 
