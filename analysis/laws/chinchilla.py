@@ -18,6 +18,8 @@ if TYPE_CHECKING:
     from analysis.laws.newton import Problem
 
 Array = NDArray[np.float64]
+FORMS = ("chinchilla", "coupled", "bounded", "overfitted", "kaplan")
+"""Laws of params and examples that are compared on every table."""
 _FEW, _MANY = 10, 24
 _FEW_FROM = 32
 
@@ -36,6 +38,10 @@ class Chinchilla(Law):
     low = np.array([LOG_EXPONENT[0], ABSENT, LOG_EXPONENT[0], ABSENT, 0.0])
     high = np.array([LOG_EXPONENT[1], np.inf, LOG_EXPONENT[1], np.inf, np.inf])
     limit = np.array([1.0, 3.0, 1.0, 3.0, np.inf])
+
+    def rivals(self) -> dict[str, Law]:
+        """The other forms of params and examples, by name; none where repeated examples are told apart."""
+        return other_forms(self)
 
     def parameters(self, theta: Array, centre_y: float) -> dict[str, Array]:
         """A, alpha, B, beta, floor in the units of the data, and the exponents of the optimum: arrays [B]."""
@@ -74,7 +80,7 @@ class Chinchilla(Law):
         tiny = np.exp(ABSENT)
         return np.stack([p[i[chosen]], np.log(a + tiny), p[j[chosen]], np.log(b + tiny), floor], axis=-1)
 
-    def _terms(self, theta: Array) -> tuple[Array, Array]:
+    def _terms(self, theta: Array) -> tuple[Array, ...]:
         """The term of params and that of examples, [B, n]."""
         return self._powers(theta, *self.logs)
 
@@ -106,6 +112,16 @@ def optimum_exponents(alpha: Array, beta: Array) -> dict[str, Array]:
         "examples_exponent": alpha / both,
         "frontier_exponent": alpha * beta / both,
     }
+
+
+def other_forms(law: Law) -> dict[str, Law]:
+    """The forms of `FORMS` other than a law, placed at its points."""
+    from analysis.laws import LAWS  # which imports the laws
+
+    if law.inputs != ("N", "D"):
+        return {}
+    entries = {name: LAWS.get(name) for name in FORMS}
+    return {name: entry(law.logs, law.centre) for name, entry in entries.items() if entry is not type(law)}
 
 
 def exponent_grid(problem: Problem) -> Array:

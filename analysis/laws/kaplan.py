@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from analysis.laws.base import Law
-from analysis.laws.chinchilla import Chinchilla, exponent_grid, optimum_exponents
+from analysis.laws.chinchilla import Chinchilla, exponent_grid, optimum_exponents, other_forms
 from analysis.laws.nonnegative import nonnegative
 
 if TYPE_CHECKING:
@@ -30,6 +30,10 @@ class Kaplan(Law):
     terms: ClassVar = {"Nc": 0, "Dc": 1}
     linear = ()
     low, high, limit = Chinchilla.low[:4], Chinchilla.high[:4], Chinchilla.limit[:4]
+
+    def rivals(self) -> dict[str, Law]:
+        """The other forms of params and examples, by name."""
+        return other_forms(self)
 
     def parameters(self, theta: Array, centre_y: float) -> dict[str, Array]:
         """Nc, alpha, Dc, beta in the units of the data, and the exponents of the optimum: arrays [B]."""

@@ -188,7 +188,7 @@ def test_law_that_lacks_a_part_is_refused_when_it_is_registered(entry, message):
     ("name", "message"),
     [
         ("power-flor", "unknown law 'power-flor'; did you mean 'power-floor'?"),
-        ("line", "valid: broken-1, broken-2, broken-3, chinchilla"),
+        ("line", "valid: bounded, broken-1, broken-2, broken-3, chinchilla, coupled"),
         ("tests.analysis.planted_laws:Streched", "has no attribute 'Streched'"),
         ("no_such_module:Law", "No module named 'no_such_module'"),
         ("chinchilla", "law 'chinchilla' has the inputs N, D; fit it with fit_surface"),
