@@ -7,7 +7,7 @@ the mean of its seeds, so that a lucky seed is not mistaken for a good design.
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any, Literal, Unpack
 
 import numpy as np
 from numpy.typing import NDArray
@@ -15,10 +15,7 @@ from numpy.typing import NDArray
 from analysis.approaches.selection import draw_points, select
 from analysis.fits.law import place, power_law_name, require_distinct, require_fall
 from analysis.fits.result import LawFit, build
-from analysis.laws import newton
-from analysis.laws.newton import Loss
 from analysis.solver import fitting
-from analysis.solver.fitting import Minimum
 from analysis.table import columns, seeds
 from analysis.table.data import read
 from analysis.table.options import Options
@@ -28,11 +25,13 @@ if TYPE_CHECKING:
 
     import pandas as pd
 
-    from analysis.laws.base import Law
-    from analysis.table.data import Data
+    from analysis.table.options import OptionNames
 
 Array = NDArray[np.float64]
 Kind = Literal["auto", "running", "each"]
+_POINTS = "the points of a frontier are cells, selected anew in every resample from their own runs"
+_UNUSED = dict.fromkeys(("weights", "sd", "bootstrap", "by"), _POINTS)
+"""Options of other fits that have no meaning for a frontier."""
 
 
 @dataclass(frozen=True)
@@ -82,7 +81,7 @@ def frontier(
     return _points(table, _cells(table, x, y), (x, y), running=_is_running(kind, table, x))
 
 
-def fit_frontier(  # noqa: PLR0913 - one option more than fit_power_law, otherwise the same
+def fit_frontier(
     frame: pd.DataFrame | Mapping[str, Any],
     x: str = "flops",
     y: str = "error",
@@ -91,9 +90,7 @@ def fit_frontier(  # noqa: PLR0913 - one option more than fit_power_law, otherwi
     floor: bool = True,
     shift: bool = False,
     law: str | None = None,
-    resamples: int = 1000,
-    level: float = 0.95,
-    seed: int = 0,
+    **options: Unpack[OptionNames],
 ) -> LawFit:
     """The power law through the frontier, with the selection inside the bootstrap.
 
@@ -101,40 +98,28 @@ def fit_frontier(  # noqa: PLR0913 - one option more than fit_power_law, otherwi
     resample draws the runs of every cell again, averages them, selects the frontier, draws its points, and fits:
     the intervals hold the noise of seeds, the luck of the selection and the scatter of the frontier about the law.
     Where every cell has one run, only the frontier points are drawn, and a warning says so. `points` of the result
-    are the frontier points; `n_clusters` counts them.
+    are the frontier points; `n_clusters` counts them. `weights`, `sd`, `bootstrap` and `by` have no use here.
     """
-    options = Options(by="row", resamples=resamples, level=level, seed=seed)
+    chosen = replace(Options.of(options, unused=_UNUSED), by="row")
     name = law or power_law_name(floor=floor, shift=shift)
     table, dropped = columns.check(frame, [x, y])
     cells, running = _cells(table, x, y), _is_running(kind, table, x)
     points = _points(table, cells, (x, y), running=running)
-    data = replace(read(points, (x,), y, options), dropped=dropped, notes=_notes(cells))
-    placed = place(data, name)
+    data = replace(read(points, (x,), y, chosen), dropped=dropped, notes=_notes(cells))
+    placed = place(data, name, chosen.constraints)
     require_distinct(data, placed, name, x, "frontier points")
-    minimum = _minimise(placed, data)
+    minimum = fitting.minimise(placed, data, chosen)
     require_fall(placed, minimum, x, y)
-    rng = np.random.default_rng(seed)
-    at, lowest, chosen = select(cells.x, cells.drawn_means(resamples, rng), running=running)
-    weights = draw_points(chosen, rng, placed.free.size)
+    rng = np.random.default_rng(chosen.seed)
+    at, lowest, on_frontier = select(cells.x, cells.drawn_means(chosen.resamples, rng), running=running)
+    weights = draw_points(on_frontier, rng, placed.free.size)
     problem = fitting.pose(placed, data, minimum.loss)
     drawn = placed.at(np.log(at)[None, :] - data.centre_x[:, None])
     anew = replace(problem, law=drawn, precision=np.ones(at.size))
     replicates = fitting.refit(drawn, anew, weights, np.log(lowest) - data.centre_y, minimum.theta)
     return build(
-        LawFit, name, ((x,), y), placed, data, fitting.with_replicates(problem, minimum, *replicates), options
+        LawFit, name, ((x,), y), placed, data, fitting.with_replicates(problem, minimum, *replicates), chosen
     )
-
-
-def _minimise(law: Law, data: Data) -> Minimum:
-    """The fit with Huber's threshold from the residuals, computed three times: an outlier moves the pilot."""
-    problem = fitting.pose(law, data, Loss())
-    theta, objective, converged = newton.search(law, problem, None, fitting.STARTS)
-    for _ in range(3):
-        problem = fitting.adapted(problem, theta[0])
-        if problem.loss.delta <= newton.MIN_THRESHOLD:  # an exact law: nothing is left to reweight
-            break
-        theta, objective, converged = newton.search(law, problem, theta[0], fitting.STARTS)
-    return Minimum(theta[0], float(objective[0]), bool(converged[0]), problem.loss)
 
 
 def _is_running(kind: Kind, table: pd.DataFrame, x: str) -> bool:

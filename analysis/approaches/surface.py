@@ -10,6 +10,7 @@ import pandas as pd
 from analysis.fits.law import law_entry
 from analysis.fits.result import LawFit, build
 from analysis.fits.thresholds import LEAST_VALUES
+from analysis.laws.constrained import constrain
 from analysis.solver import bootstrap, fitting
 from analysis.table.data import read
 from analysis.table.options import Options
@@ -89,7 +90,7 @@ def fit_surface(
         raise ValueError(f"law {law!r} has the inputs {', '.join(entry.inputs)}; fit it with fit_law")
     names = (n, u, d) if len(entry.inputs) == 3 else (n, d)
     data = read(_with_examples(frame, u, d), names, y, chosen)
-    placed = entry(data.logs, data.centre_x)
+    placed = constrain(entry(data.logs, data.centre_x), chosen.constraints, data.centre_y)
     _check_design(data, names, (n, d), placed)
     groups = bootstrap.required(data, placed.free.size, axes=[names.index(n), names.index(d)])
     solution = fitting.solve(placed, data, chosen, groups)

@@ -100,12 +100,12 @@ def _not_converged(e: Evidence) -> str | None:
 
 
 def _exponent_at_bound(e: Evidence) -> str | None:
-    names = [name for name in e.fit.at_bounds if name in e.fit.law.exponents]
+    names = [name for name in _at_own_bounds(e) if name in e.fit.law.exponents]
     return f"{' and '.join(names)} reached the end of the search range" if names else None
 
 
 def _absent(e: Evidence) -> str | None:
-    gone = [e.fit.x[e.fit.law.terms[name]] for name in e.fit.at_bounds if name in e.fit.law.terms]
+    gone = [e.fit.x[e.fit.law.terms[name]] for name in _at_own_bounds(e) if name in e.fit.law.terms]
     return f"{e.fit.y} does not fall with {' and '.join(gone)}: the term is absent" if gone else None
 
 
@@ -175,13 +175,32 @@ def _under_a_decade(e: Evidence) -> str | None:
 
 
 def _floor_at_bound(e: Evidence) -> str | None:
-    if "floor" not in e.fit.at_bounds:
+    if "floor" not in _at_own_bounds(e):
         return None
     return "the floor is at its bound 0: these points show none, which does not mean that there is none"
 
 
+def _at_own_bounds(e: Evidence) -> list[str]:
+    """Parameters at a bound of the search, and not at one that the caller set."""
+    return [name for name in e.fit.at_bounds if name not in e.fit.law.constraints.bounds]
+
+
+def _at_given_bound(e: Evidence) -> str | None:
+    names = [name for name in e.fit.at_bounds if name in e.fit.law.constraints.bounds]
+    texts = [f"{name} ended at its bound {e.fit[name]:.3g}" for name in names]
+    return f"{', '.join(texts)}: the interval has one side only" if texts else None
+
+
+def _constraints_contradicted(e: Evidence) -> str | None:
+    if e.unconstrained < BETTER:
+        return None
+    names = ", ".join(e.fit.law.constraints.names)
+    gain = f"{e.unconstrained:.1f} lower"
+    return f"the points contradict what was set for {names}: the AICc of the law without it is {gain}"
+
+
 def _other_bounds(e: Evidence) -> str | None:
-    names = [name for name in e.fit.at_bounds if name not in (*e.fit.law.exponents, *e.fit.law.terms, "floor")]
+    names = [name for name in _at_own_bounds(e) if name not in (*e.fit.law.exponents, *e.fit.law.terms, "floor")]
     return f"{' and '.join(names)} ended at a bound of the search" if names else None
 
 
@@ -296,6 +315,7 @@ BLOCKING: tuple[Rule, ...] = (
     _wide,
     _moves_with_range,
     _other_law,
+    _constraints_contradicted,
     _not_converged,
     _ill,
 )
@@ -304,6 +324,7 @@ CAUTIONS: tuple[Rule, ...] = (
     _under_a_decade,
     _shifts_with_range,
     _floor_at_bound,
+    _at_given_bound,
     _other_bounds,
     _floor_correlated,
     _wide_rate,

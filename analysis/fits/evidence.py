@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from analysis.laws import newton
+from analysis.laws.constrained import Constrained
 from analysis.solver import fitting
 
 if TYPE_CHECKING:
@@ -25,13 +26,15 @@ class Evidence:
     `residuals` [n] are of log y. `trimmed` maps "smallest" and "largest" to the exponent refitted without that x.
     `rivals` maps a part of the law to the law with that part switched (off where it was on): its exponent, and the
     AICc of the law minus that of the rival, positive where the rival describes the points better. Laws of several
-    inputs, or without an `exponent`, have neither.
+    inputs, or without an `exponent`, have neither. `unconstrained` is the AICc of the law minus that of the law
+    without its constraints; 0 where it has none.
     """
 
     fit: LawFit
     residuals: Array
     trimmed: dict[str, float]
     rivals: dict[str, tuple[float, float]]
+    unconstrained: float
 
     @property
     def x(self) -> str:
@@ -65,6 +68,7 @@ def gather(fit: LawFit) -> Evidence:
         residuals=data.log_y - law.value(fit.solution.theta[None, :])[0],
         trimmed=_trimmed(fit, problem) if comparable else {},
         rivals=_rivals(fit, problem) if comparable else {},
+        unconstrained=_unconstrained(fit, problem),
     )
 
 
@@ -91,3 +95,12 @@ def _rivals(fit: LawFit, problem: Problem) -> dict[str, tuple[float, float]]:
         if np.isfinite(gain):
             rivals[part] = (float(rival.parameters(refitted, data.centre_y)["exponent"][0]), gain)
     return rivals
+
+
+def _unconstrained(fit: LawFit, problem: Problem) -> float:
+    if not isinstance(fit.law, Constrained):
+        return 0.0
+    free = fit.law.base
+    start = fit.law.whole(fit.solution.theta[None, :])[0]
+    objective = float(newton.search(free, replace(problem, law=free), start, fitting.STARTS)[1][0])
+    return fitting.aicc(fit.law, fit.data, fit.solution.objective) - fitting.aicc(free, fit.data, objective)

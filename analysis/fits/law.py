@@ -9,7 +9,8 @@ import numpy as np
 from analysis.fits.result import LawFit, build
 from analysis.fits.thresholds import LEAST_VALUES
 from analysis.laws import LAWS
-from analysis.laws.base import EXPONENT_BOUNDS
+from analysis.laws.base import EXPONENT_BOUNDS, Constraints
+from analysis.laws.constrained import constrain
 from analysis.laws.sigmoid import Sigmoid
 from analysis.solver import bootstrap, fitting
 from analysis.solver.fitting import FitError
@@ -57,7 +58,7 @@ def fit_law(
     """
     chosen = Options.of(options)
     data = read(frame, (x,), y, chosen)
-    placed = place(data, law, chance)
+    placed = place(data, law, chosen.constraints, chance)
     require_distinct(data, placed, law, x)
     return fit_placed(data, placed, law, (x, y), chosen)
 
@@ -95,7 +96,7 @@ def fit_power_law(
     """
     law, chosen = power_law_name(floor=floor, shift=shift), Options.of(options)
     data = read(frame, (x,), y, chosen)
-    placed = place(data, law)
+    placed = place(data, law, chosen.constraints)
     require_distinct(data, placed, law, x)
     minimum = fitting.minimise(placed, data, chosen)
     require_fall(placed, minimum, x, y)
@@ -113,19 +114,20 @@ def power_law_name(*, floor: bool, shift: bool) -> str:
     return "power" + "-floor" * bool(floor) + "-shift" * bool(shift)
 
 
-def place(data: Data, law: str, chance: float | None = None) -> Law:
-    """The law of one variable placed at the data.
+def place(data: Data, law: str, constraints: Constraints, chance: float | None = None) -> Law:
+    """The law of one variable placed at the data, under constraints.
 
     Raises:
-        ValueError: there is no such law, it has several inputs, or `chance` is not valid.
+        ValueError: there is no such law, it has several inputs, `chance` is not valid, or a constraint cannot hold.
     """
     entry = law_entry(law)
     if len(entry.inputs) != 1:
         raise ValueError(f"law {law!r} has the inputs {', '.join(entry.inputs)}; fit it with fit_surface")
     check_option("chance", chance)
-    if chance is None or not issubclass(entry, Sigmoid):
-        return entry(data.logs, data.centre_x)
-    return entry(data.logs, data.centre_x, chance=chance / float(np.exp(data.centre_y)))
+    placed = entry(data.logs, data.centre_x)
+    if chance is not None and issubclass(entry, Sigmoid):
+        placed = entry(data.logs, data.centre_x, chance=chance / float(np.exp(data.centre_y)))
+    return constrain(placed, constraints, data.centre_y)
 
 
 def law_entry(law: str) -> type[Law]:

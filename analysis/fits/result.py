@@ -15,7 +15,6 @@ from numpy.typing import NDArray
 from analysis.fits.diagnostics import Diagnosis, at_bounds, diagnose
 from analysis.fits.quantity import quote
 from analysis.fits.summary import Summary, as_json
-from analysis.laws.base import EXPONENT_BOUNDS
 from analysis.solver import bootstrap
 
 if TYPE_CHECKING:
@@ -207,6 +206,8 @@ class LawFit(Summary):
     def quoted(self, name: str) -> str:
         """A parameter with its interval, to the digits that the interval justifies."""
         value, (low, high) = self[name], self.intervals[name]
+        if name in self.law.constraints.fix:
+            return f"{value:.3g} (fixed)"
         if not math.isfinite(high - low):
             return f"{value:.3g}"
         return f"{quote(value, (low, high))} [{quote(low, (low, high))}, {quote(high, (low, high))}]"
@@ -332,6 +333,8 @@ def _interval(
     law: Law, name: str, replicates: Array, estimate: float, level: float, wider: float
 ) -> tuple[float, float]:
     """Percentile interval of a parameter, on a log scale unless it may be 0, cut at the ends of its range."""
+    if name in law.constraints.fix:
+        return estimate, estimate
     if not replicates.size:
         return (np.nan, np.nan)
     if name in law.linear:
@@ -339,5 +342,7 @@ def _interval(
     else:
         with np.errstate(divide="ignore", over="ignore", invalid="ignore"):
             ends = np.exp(bootstrap.percentile(np.log(replicates), np.log(estimate), level, wider))
-    low, high = np.clip(ends, *(EXPONENT_BOUNDS if name in law.exponents else (0.0, np.inf)))
+    least = 0.0 if replicates.min() >= 0 else -np.inf
+    inside = np.clip(ends, *(law.exponent_range if name in law.exponents else (least, np.inf)))
+    low, high = np.clip(inside, *law.constraints.bounds.get(name, (-np.inf, np.inf)))
     return float(low), float(high)

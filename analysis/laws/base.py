@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 import inspect
 from abc import ABC, abstractmethod
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, ClassVar, Self
 
 import numpy as np
@@ -13,7 +14,7 @@ from numpy.typing import NDArray
 from analysis.laws.newton import choose
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Mapping
 
     from analysis.laws.newton import Problem
 
@@ -24,6 +25,27 @@ EXPONENT_BOUNDS = (1e-3, 10.0)
 LOG_EXPONENT = tuple(np.log(EXPONENT_BOUNDS))
 ABSENT = -30.0
 """Logarithm of a term over the median of y below which the term counts as absent."""
+
+
+@dataclass(frozen=True)
+class Constraints:
+    """Parameters of a law that are fixed, tied in pairs, or bounded, by name and in the units of the data."""
+
+    fix: Mapping[str, float] = field(default_factory=dict)
+    tie: tuple[tuple[str, str], ...] = ()
+    bounds: Mapping[str, tuple[float, float]] = field(default_factory=dict)
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """Every parameter that is named."""
+        return tuple(dict.fromkeys([*self.fix, *(name for pair in self.tie for name in pair), *self.bounds]))
+
+    def __bool__(self) -> bool:
+        return bool(self.names)
+
+    def ranges(self) -> list[tuple[str, tuple[float, float]]]:
+        """The smallest and largest value of each parameter that is fixed or bounded."""
+        return [*((name, (value, value)) for name, value in self.fix.items()), *self.bounds.items()]
 
 
 class Smooth(ABC):
@@ -66,6 +88,8 @@ class Law(Smooth):
         formula: text with a place `{..}` for each letter and parameter.
         theta_names: the name of the parameter that each theta stands for.
         exponents: parameters that are exponents; where the interval of one is wide, the data support no law.
+        exponent_range: smallest and largest exponent that is searched.
+        constraints: what the caller knows of the parameters.
         rates: parameters that may stay unknown while the exponents are known.
         terms: coefficient -> index of the input whose term vanishes with it.
         linear: parameters that may be 0: their intervals are not on a log scale.
@@ -75,6 +99,8 @@ class Law(Smooth):
     formula: str
     theta_names: tuple[str, ...]
     exponents: tuple[str, ...] = ()
+    exponent_range: tuple[float, float] = EXPONENT_BOUNDS
+    constraints: Constraints = Constraints()
     rates: tuple[str, ...] = ()
     terms: ClassVar[dict[str, int]] = {}
     linear: tuple[str, ...] = ("floor",)

@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from analysis.laws import newton
+from analysis.laws.constrained import Constrained
 from analysis.laws.newton import Loss, Problem
 from analysis.solver import bootstrap
 
@@ -99,11 +100,19 @@ def condition(problem: Problem, theta: Array) -> tuple[float, Array]:
 
 
 def minimise(law: Law, data: Data, options: Options) -> Minimum:
-    """The fit of a law. A threshold from the data is computed until it settles: an outlier moves the pilot."""
+    """The fit of a law. A threshold from the data is computed until it settles: an outlier moves the pilot.
+
+    A law under constraints that the law without them meets has exactly the fit of the latter.
+    """
+    loose = minimise(law.base, data, options) if isinstance(law, Constrained) else None
+    if isinstance(law, Constrained) and loose and law.holds(loose.theta[None, :]):
+        return loose._replace(theta=law.nearest(loose.theta[None, :])[0])
     scale = np.exp(data.centre_y) if options.residuals == "raw" else 1.0
     delta = np.inf if options.delta is None else options.delta / scale
     problem = pose(law, data, Loss(options.residuals, delta, options.quantile))
     theta = law.starts(problem, STARTS)[0]
+    if isinstance(law, Constrained) and loose:
+        theta = np.concatenate([theta, law.nearest(loose.theta[None, :])])
     if options.loss == "huber" and options.delta is None:
         problem, theta = _adapt(problem, theta)
     theta, objective, converged = newton.refine(_repeat(problem, len(theta)), theta)

@@ -4,14 +4,17 @@ from __future__ import annotations
 
 import difflib
 import math
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, fields
 from numbers import Integral, Real
 from typing import TYPE_CHECKING, Any, Literal, TypedDict
 
 import numpy as np
 
+from analysis.laws.base import Constraints
+
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Callable
 
     from analysis.laws.newton import Residuals
 
@@ -32,6 +35,9 @@ class OptionNames(TypedDict, total=False):
     resamples: int
     level: float
     seed: int
+    fix: Mapping[str, float] | None
+    tie: Sequence[str] | Sequence[Sequence[str]] | None
+    bounds: Mapping[str, tuple[float, float]] | None
 
 
 @dataclass(frozen=True)
@@ -58,6 +64,10 @@ class Options:
         resamples: bootstrap resamples; 0 for no intervals.
         level: nominal coverage of the intervals, in (0, 1).
         seed: seed of the resampling; the same call gives the same result.
+        fix: parameter -> its known value, such as {"floor": 1.6}.
+        tie: two parameters that are equal, such as ("alpha", "beta"), or a list of such pairs.
+        bounds: parameter -> (smallest, largest) value, such as {"alpha": (0.2, 0.6)}; an end may be infinite.
+            These three are in the units of the data, and intervals are those of the law under them.
     """
 
     loss: Literal["huber", "squares"] = "huber"
@@ -71,6 +81,9 @@ class Options:
     resamples: int = 1000
     level: float = 0.95
     seed: int = 0
+    fix: Mapping[str, float] | None = None
+    tie: Sequence[str] | Sequence[Sequence[str]] | None = None
+    bounds: Mapping[str, tuple[float, float]] | None = None
 
     def __post_init__(self) -> None:
         for field in fields(self):
@@ -79,14 +92,24 @@ class Options:
             raise ValueError(f"by is 'seed' with bootstrap {self.bootstrap!r}; 'seed' needs bootstrap 'pairs'")
         if self.delta is not None and self.loss != "huber":
             raise ValueError(f"delta is {self.delta!r} with loss {self.loss!r}; a threshold needs loss 'huber'")
+        if both := sorted({*(self.fix or ())} & {*(self.bounds or ())}):
+            raise ValueError(f"{both[0]!r} is in fix and in bounds; expected one of them")
+
+    @property
+    def constraints(self) -> Constraints:
+        """What the caller knows of the parameters."""
+        tie: Any = [self.tie] if _is_pair(self.tie) else self.tie or ()
+        pairs = tuple((str(first), str(second)) for first, second in tie)
+        bounds = {name: (float(low), float(high)) for name, (low, high) in (self.bounds or {}).items()}
+        return Constraints({name: float(value) for name, value in (self.fix or {}).items()}, pairs, bounds)
 
     @classmethod
-    def of(cls, given: Mapping[str, Any]) -> Options:
-        """Options from keywords.
+    def of(cls, given: Mapping[str, Any], *, unused: Mapping[str, str] | None = None) -> Options:
+        """Options from keywords; `unused` maps those without a meaning for the fit to the reason.
 
         Raises:
             TypeError: there is no option of this name.
-            ValueError: a value is not valid.
+            ValueError: a value is not valid, or the fit has no use for it.
         """
         names = [field.name for field in fields(cls)]
         for name in given:
@@ -94,6 +117,8 @@ class Options:
                 near = difflib.get_close_matches(name, names, n=1)
                 hint = f"did you mean {near[0]!r}?" if near else f"expected {', '.join(names)}"
                 raise TypeError(f"unknown option {name!r}; {hint}")
+            if name in (unused or {}):
+                raise ValueError(f"{name!r} has no use here: {(unused or {})[name]}")
         return cls(**given)
 
 
@@ -120,9 +145,33 @@ def _is_name(value: Any) -> bool:
     return isinstance(value, str) and value != ""
 
 
+def _is_pair(value: Any) -> bool:
+    return isinstance(value, Sequence) and len(value) == 2 and all(map(_is_name, value)) and value[0] != value[1]
+
+
+def _is_range(value: Any) -> bool:
+    if not (isinstance(value, Sequence) and len(value) == 2):
+        return False
+    return all(isinstance(end, Real) and not isinstance(end, bool) for end in value) and value[0] < value[1]
+
+
+def _are_named(valid: Callable[[Any], bool]) -> Callable[[Any], bool]:
+    """Whether a value is None, or a mapping from names to valid values."""
+    return lambda value: (
+        value is None
+        or (isinstance(value, Mapping) and all(_is_name(name) and valid(each) for name, each in value.items()))
+    )
+
+
+def _are_pairs(value: Any) -> bool:
+    if value is None or _is_pair(value):
+        return True
+    return isinstance(value, Sequence) and not isinstance(value, str) and all(map(_is_pair, value))
+
+
 _FRACTION = (lambda value: _is_number(value) and 0 < value < 1, "a fraction between 0 and 1 such as {}")
 _COLUMN = (lambda value: value is None or _is_name(value), "the name of a column, or None")
-_FLAG = (lambda value: isinstance(value, bool | np.bool_), "True or False")
+_FLAG = (lambda value: isinstance(value, bool | np.bool_), "True or False; a known value is fix={{'{}': value}}")
 _VALID: dict[str, tuple[Callable[[Any], bool], str]] = {
     "loss": _one_of("huber", "squares"),
     "delta": (lambda value: value is None or (_is_number(value) and value > 0), "a threshold > 0, or None"),
@@ -139,6 +188,9 @@ _VALID: dict[str, tuple[Callable[[Any], bool], str]] = {
         lambda value: value is None or (_is_number(value) and value > 0),
         "y of a model that has learnt nothing, such as 0.9, or None",
     ),
-    "floor": _FLAG,
-    "shift": _FLAG,
+    "fix": (_are_named(_is_number), "parameters and their values such as {'floor': 1.6}, or None"),
+    "tie": (_are_pairs, "two names such as ('alpha', 'beta'), a list of such pairs, or None"),
+    "bounds": (_are_named(_is_range), "parameters and their ranges such as {'alpha': (0.2, 0.6)}, or None"),
+    "floor": (_FLAG[0], _FLAG[1].format("floor")),
+    "shift": (_FLAG[0], _FLAG[1].format("shift")),
 }

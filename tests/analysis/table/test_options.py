@@ -21,6 +21,9 @@ WRONG: dict[str, list[Any]] = {
     "resamples": [-1, 10.5, "100", True],
     "level": [95, 0, 1, "0.95", np.nan],
     "seed": [-1, "0", None],
+    "fix": [1.6, {"floor": "1.6"}, {"floor": np.nan}, {1: 2.0}, {"floor": True}, "floor"],
+    "tie": ["alpha", ("alpha",), ("alpha", "alpha"), ("alpha", 1), [("alpha", "beta"), "gamma"], 3],
+    "bounds": [(0, 1), {"alpha": 0.3}, {"alpha": (0.6, 0.2)}, {"alpha": (0.2, "0.6")}, {"alpha": (np.nan, 1)}],
 }
 
 
@@ -45,9 +48,11 @@ def test_numbers_of_numpy_are_numbers():
 def test_a_text_is_no_truth_value(fit, part):
     with pytest.raises(ValueError, match=f"{part} is 'no'; expected True or False"):
         fit(law(), **{part: "no"})
+    with pytest.raises(ValueError, match=rf"{part} is 1.6; .* a known value is fix={{'{part}': value}}"):
+        fit(law(), **{part: 1.6})
 
 
-@pytest.mark.parametrize("fit", [fit_power_law, fit_law, fit_surface])
+@pytest.mark.parametrize("fit", [fit_power_law, fit_law, fit_surface, fit_frontier])
 def test_an_unknown_option_is_named_with_the_nearest(fit):
     with pytest.raises(TypeError, match="unknown option 'resample'; did you mean 'resamples'"):
         fit(law(), resample=10)
