@@ -175,7 +175,7 @@ def test_dictionary_is_strict_json_and_the_notebook_form_is_escaped():
         (lambda t: t, {"quantile": 1}, "quantile is 1; expected a fraction"),
         (lambda t: t, {"delta": -1}, "delta is -1; expected a threshold > 0"),
         (lambda t: t, {"sd": "loss_sd"}, "no column 'loss_sd'; did you mean 'loss'?"),
-        (lambda t: t, {"law": "plane"}, "unknown law 'plane'; did you mean 'kaplan'? valid: broken-1"),
+        (lambda t: t, {"law": "plane"}, "unknown law 'plane'; did you mean 'kaplan'? valid: bounded"),
     ],
 )
 def test_bad_tables_and_options_are_refused_in_one_line(change, options, message):
