@@ -6,10 +6,11 @@ import pwd
 import shutil
 import signal
 import subprocess
-import time
 from pathlib import Path
 
 import pytest
+
+from tests.polling import until
 
 psycopg = pytest.importorskip("psycopg", reason="psycopg is missing: pip install 'isoflop[postgres]'")
 
@@ -31,10 +32,12 @@ class Postgres:
 
     def start(self):
         self._process = subprocess.Popen(self._command, cwd=self._root, stderr=subprocess.DEVNULL)
-        for _ in range(300):
-            with contextlib.suppress(psycopg.OperationalError), psycopg.connect(self.url):
-                break
-            time.sleep(0.05)
+        until(self._answers, self._process, seconds=30)
+
+    def _answers(self):
+        with contextlib.suppress(psycopg.OperationalError), psycopg.connect(self.url):
+            return True
+        return False
 
     def stop(self):
         """As an upgrade of the system does: all connections are closed."""

@@ -2,13 +2,13 @@
 
 import json
 import threading
-import time
 
 import pytest
 
 from orchestrator.cli import watch
 from orchestrator.store.engine import is_held
 from orchestrator.store.table import Table
+from tests.polling import until
 
 
 @pytest.fixture
@@ -103,8 +103,7 @@ def test_run_looks_on_where_another_isoflop_works_and_takes_over_when_it_ends(is
         with Table("isoflop.db", writable=True) as table:
             held.set()
             inbox = inbox_of("isoflop.db")
-            while not inbox.pending(table):
-                time.sleep(0.01)
+            until(lambda: inbox.pending(table))
             inbox.obey(table)
             run = table.queued("wider")[-1]
             table.queue.finish([result_of(run)], table.queue.claim([run.run_id]))

@@ -1,13 +1,17 @@
 """Several coordinators on one table: a real PostgreSQL server, made in a temporary folder by its own programs."""
 
+import contextlib
+import itertools
 import random
 import re
 import subprocess
 import sys
-import time
+import threading
 from collections import Counter
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict
+from functools import partial
+from typing import NamedTuple
 
 import pytest
 import sqlalchemy as sa
@@ -23,8 +27,10 @@ from orchestrator.store.requests import BY_HAND, Changes, Request, add, ask
 from orchestrator.store.retry import Retry
 from orchestrator.store.schema import attempts, runs
 from orchestrator.store.table import End, Table
+from orchestrator.sweep.planner import Plan
 from orchestrator.workers.executor import Finished, Place
 from orchestrator.workers.inline import InlineExecutor
+from tests.polling import until
 
 psycopg = pytest.importorskip("psycopg", reason="psycopg is missing: pip install 'isoflop[postgres]'")
 ONE_EACH = Speed("cpu", layer=0.0, value=0.0, weight=0.0, flop=1e-9, spread=0.0)
@@ -41,6 +47,18 @@ def two(store):
     """Two coordinators' tables on one database."""
     with Table(store, writable=True) as one, Table(store, writable=True) as other:
         yield one, other
+
+
+def waits_for_a_lock(task, table):
+    """Wait until a task, in a thread, waits for a lock of the database."""
+    waiting = sa.text("SELECT count(*) FROM pg_stat_activity WHERE wait_event_type = 'Lock'")
+
+    def waits():
+        with table.engine.connect() as connection:
+            return connection.execute(waiting).scalar()
+
+    until(lambda: task.done() or waits(), seconds=30)
+    return not task.done()
 
 
 def test_a_sweep_is_trained_and_read_as_on_sqlite(store, planned, tmp_path):
@@ -114,8 +132,7 @@ def test_what_ends_twice_at_once_ends_once(two, planned, result_of):
         with one.transaction():
             one.queue.finish([result_of(run, error=0.1)], mine)
             later = aside.submit(other.queue.release, mine, "lost", "its lease ran out")
-            time.sleep(0.3)
-            assert not later.done()
+            assert waits_for_a_lock(later, one)
         later.result(30)
     assert one.frame()["state"].item() == "done"
     assert list(one.frame("attempts")["outcome"]) == ["done"]
@@ -162,7 +179,7 @@ class Endless:
 
     def __init__(self, result_of):
         self._result_of, self._going, self._leaving = result_of, {}, set()
-        self.left, self.ending = [], False
+        self.left, self.ending = [], threading.Event()
 
     @property
     def open(self):
@@ -177,65 +194,105 @@ class Endless:
 
     def poll(self, timeout):
         for stack, specs in self._going.items():
-            if self.ending or all(run.run_id in self._leaving for run in specs):
+            if self.ending.is_set() or all(run.run_id in self._leaving for run in specs):
                 state = {run.run_id: "cancelled" if run.run_id in self._leaving else "done" for run in specs}
                 del self._going[stack]
                 return [Finished(stack, [self._result_of(run, state[run.run_id]) for run in specs])]
-        time.sleep(timeout)
+        self.ending.wait(timeout)
         return []
 
     def stop(self):
-        self.ending = True
+        self.ending.set()
+
+
+class Counted(Changes):
+    """Looks for changes at every turn, and counts the turns."""
+
+    def __init__(self, table):
+        super().__init__(table, clock=itertools.count().__next__)
+        self.turns = 0
+
+    def pending(self, table):
+        self.turns += 1
+        return super().pending(table)
+
+
+class Coordinator:
+    """A coordinator in a thread; `said` are the messages of its progress."""
+
+    def __init__(self, store, sweep, executor, pool):
+        self.executor, self.said = executor, []
+        self._store, self._sweep, self._ready = store, sweep, threading.Event()
+        self.drained = pool.submit(self._drain)
+        assert self._ready.wait(30)
+
+    def _drain(self):
+        with Table(self._store, writable=True) as table:
+            self.inbox = Counted(table)
+            self._ready.set()
+            options, say = SchedulerOptions(speed=ONE_EACH), lambda progress: self.said.append(progress.message)
+            Scheduler(table, self.executor, [self._sweep], options, on_progress=say, inbox=self.inbox).drain()
+
+
+class AtWork(NamedTuple):
+    """Coordinators at work on one sweep."""
+
+    table: Table
+    made: Plan
+    both: list[Coordinator]
+
+    def obeyed(self):
+        """Return when each has obeyed all that was asked: the turn that began before, and a whole one."""
+        least = [(one, one.inbox.turns + 3) for one in self.both]
+        until(lambda: all(one.inbox.turns >= turns for one, turns in least), seconds=30)
+
+    def end(self):
+        """Let all runs in training come to their end, and later ones at once."""
+        for one in self.both:
+            one.executor.ending.set()
+
+    @property
+    def left(self):
+        return [run_id for one in self.both for run_id in one.executor.left]
 
 
 @pytest.fixture
-def coordinators(store, planned, result_of):
+def at_work(store, planned, result_of):
     """Two coordinators at work on a sweep of eight runs, each alone in its stack, four of them in training."""
-    made, executors = planned(seeds="4", epochs="3", lr="[1e-3]"), [Endless(result_of), Endless(result_of)]
+    made = planned(seeds="4", epochs="3", lr="[1e-3]")
     with Table(store, writable=True) as table:
         table.queue.enqueue(made)
-
-    def drain(executor):
-        with Table(store, writable=True) as table:
-            Scheduler(table, executor, [made.sweep], SchedulerOptions(speed=ONE_EACH), inbox=Changes(table)).drain()
-
-    with Table(store) as table, ThreadPoolExecutor(2) as both:
-        at_work = [both.submit(drain, executor) for executor in executors]
-        until(lambda: table.counts().get("running") == 4)
+    with Table(store) as table, ThreadPoolExecutor(2) as pool:
+        at_work = AtWork(table, made, [Coordinator(store, made.sweep, Endless(result_of), pool) for _ in range(2)])
         try:
-            yield table, made, executors
+            until(lambda: table.counts().get("running") == 4, seconds=30)
+            yield at_work
         finally:
             ask(store, Request("resume"))
-            for executor in executors:
-                executor.ending = True
-            for one in at_work:
-                one.result(30)
+            at_work.end()
+            for one in at_work.both:
+                one.drained.result(30)
 
 
-def until(true, seconds=10.0):
-    """Seconds until something is true."""
-    began = time.monotonic()
-    while not true():
-        assert time.monotonic() < began + seconds
-        time.sleep(0.01)
-    return time.monotonic() - began
-
-
-def test_cancel_reaches_runs_that_other_coordinators_train(store, coordinators):
-    table, made, executors = coordinators
+def test_cancel_reaches_runs_that_other_coordinators_train(store, at_work):
+    table, made, _ = at_work
     running = sorted(row["run_id"] for row in table.running())
     one = running[0]
     assert ask(store, Request("cancel", (one,))) == "0 of 1 runs are now cancelled; 1 in training will stop"
-    assert until(lambda: table.states(made.sweep)[one] == "cancelled") < 2
-    assert [run_id for executor in executors for run_id in executor.left] == [one]
+    until(lambda: table.states(made.sweep)[one] == "cancelled", seconds=2)
+    assert at_work.left == [one]
     ask(store, Request("cancel", (made.sweep,)))
-    assert until(lambda: table.counts() == {"cancelled": 8}) < 2
-    left = [run_id for executor in executors for run_id in executor.left]
+    until(lambda: table.counts() == {"cancelled": 8}, seconds=2)
+    left = at_work.left
     assert len(left) == len(set(left)), "each is asked by its own coordinator alone"
     assert set(running) <= set(left)
     attempts = table.frame("attempts")
     assert (attempts["outcome"] == "cancelled").all()
     assert len(attempts) == len(left)
+
+
+def is_cancelled(table, run_id):
+    return table.states("small")[run_id] == "cancelled"
 
 
 @pytest.mark.slow
@@ -246,77 +303,70 @@ def test_cancel_stops_what_two_commands_train_each_on_its_own_ray(store, sweep, 
     with Table(store, writable=True) as table:
         table.speed = asdict(ONE_EACH)  # or each would first measure the machine
         both = [subprocess.Popen([*words, "run", file, *how], cwd=tmp_path) for _ in range(2)]
-        took = []
         try:
-            until(lambda: table.frame("attempts")["coordinator"].nunique() == 2, 200)
+            until(lambda: table.frame("attempts")["coordinator"].nunique() == 2)
             for _ in range(6):
-                until(lambda: any(row["step"] for row in table.running()), 60)
+                until(lambda: any(row["step"] for row in table.running()), seconds=60)
                 one = next(row["run_id"] for row in table.running() if row["step"])
                 ask(store, Request("cancel", (one,)))
-                took.append(until(lambda one=one: table.states("small")[one] == "cancelled", 20))
+                until(partial(is_cancelled, table, one), seconds=3)
             assert [one.wait(60) for one in both] == [0, 0]
             assert list(table.frame("attempts")["outcome"]) == ["cancelled"] * 6
         finally:
             for one in both:
                 one.kill()
                 one.wait()
-    assert max(took) < 3, took
 
 
-def test_a_pause_by_hand_holds_every_coordinator_until_it_is_resumed(store, coordinators):
-    table, made, executors = coordinators
+def test_a_pause_by_hand_holds_every_coordinator_until_it_is_resumed(store, at_work):
+    table, made, _ = at_work
     ask(store, Request("pause", (made.sweep,)))
-    time.sleep(1.2)
-    for executor in executors:
-        executor.ending = True
+    at_work.obeyed()
+    at_work.end()
     until(lambda: table.counts() == {"done": 4, "queued": 4})
-    time.sleep(1.2)
+    at_work.obeyed()
     assert table.counts() == {"done": 4, "queued": 4}
     assert table.sweeps()[0]["paused"] == BY_HAND
     ask(store, Request("resume", (made.sweep,)))
-    assert until(lambda: table.counts() == {"done": 8}) < 3
+    until(lambda: table.counts() == {"done": 8}, seconds=3)
 
 
-def test_what_is_added_retried_and_put_first_is_seen_at_once(store, coordinators, planned):
-    table, made, executors = coordinators
+def test_what_is_added_retried_and_put_first_is_seen_at_once(store, at_work, planned):
+    table, made, _ = at_work
     waiting = [run.run_id for run in table.queued(made.sweep)]
     first = waiting[-1]
     ask(store, Request("prioritise", (first,), 5))
     ask(store, add(planned(sweep="further", width="48", seeds="1")))
     ask(store, Request("cancel", (waiting[0],)))
     ask(store, Request("retry", (waiting[0],)))
-    time.sleep(1.2)
-    one = executors[0]
+    at_work.obeyed()
     ask(store, Request("cancel", tuple(row["run_id"] for row in table.running())[:1]))
-    until(lambda: table.states(made.sweep)[first] == "running")
-    one.ending = executors[1].ending = True
-    assert until(lambda: set(table.counts()) == {"done", "cancelled"}) < 3
+    until(lambda: table.states(made.sweep)[first] == "running", seconds=10)
+    at_work.end()
+    until(lambda: set(table.counts()) == {"done", "cancelled"}, seconds=3)
     assert table.counts() == {"done": 8, "cancelled": 1}
 
 
-def test_what_is_asked_about_other_sweeps_draws_no_coordinator_into_them(store, coordinators, planned):
+def test_what_is_asked_about_other_sweeps_draws_no_coordinator_into_them(store, at_work, planned):
     """Their data may be on other machines."""
-    table, made, executors = coordinators
     other = planned(sweep="other", width="64", seeds="2", epochs="5")
     with Table(store, writable=True) as elsewhere:
         elsewhere.queue.enqueue(other)  # as its own coordinator does
     for verb in ("cancel", "retry", "prioritise", "pause", "resume"):
         ask(store, Request(verb, ("other",)))
-    time.sleep(1.2)
-    for executor in executors:
-        executor.ending = True
-    until(lambda: table.counts(made.sweep) == {"done": 8})
-    time.sleep(0.6)
-    assert table.counts("other") == {"queued": 2}
+    at_work.obeyed()
+    at_work.end()
+    for one in at_work.both:
+        one.drained.result(30)
+    assert at_work.table.counts(at_work.made.sweep) == {"done": 8}
+    assert at_work.table.counts("other") == {"queued": 2}
 
 
-def test_coordinators_outlive_a_restart_of_the_server(store, coordinators, postgres):
-    table, _, executors = coordinators
+def test_coordinators_outlive_a_restart_of_the_server(at_work, postgres):
+    table, waits = at_work.table, "the database does not answer: waiting, nothing is lost"
     postgres.stop()
-    time.sleep(1)
-    for executor in executors:
-        executor.ending = True
-    time.sleep(1)
+    until(lambda: all(waits in one.said for one in at_work.both), seconds=30)
+    at_work.end()
     postgres.start()
     until(lambda: table.counts() == {"done": 8})
     assert set(table.frame()["attempt"]) == {1}
@@ -346,6 +396,13 @@ def test_a_transaction_whose_commit_was_not_answered_is_written_once(two, planne
     assert table.frame()["charged_flops"].dropna().tolist() == [results[0].flops]
 
 
+def is_at_work(process, table):
+    """Whether a coordinator has runs in training, or has ended."""
+    attempts = table.frame("attempts")
+    at_work = {int(name.split("/")[2]) for name in attempts[attempts["ended"].isna()]["coordinator"]}
+    return process.pid in at_work or process.poll() is not None
+
+
 @pytest.mark.slow
 def test_kills_of_coordinators_that_share_a_table_lose_no_finished_run_and_change_no_number(store, sweep, tmp_path):
     file, dice, done = sweep(width="[8, 16, 24, 32]", seeds="40", epochs="16"), random.Random(3), set()
@@ -369,8 +426,9 @@ def test_kills_of_coordinators_that_share_a_table_lose_no_finished_run_and_chang
         both, kills = [work(store), work(store)], 0
         while kills < 15 and table.counts().get("queued", 1):
             one = dice.randrange(2)
-            until(lambda one=one: both[one].pid in coordinators_of(table) or both[one].poll() is not None, 60)
-            time.sleep(dice.expovariate(1.0))
+            until(partial(is_at_work, both[one], table))
+            with contextlib.suppress(subprocess.TimeoutExpired):
+                both[one].wait(dice.expovariate(1.0))
             both[one].kill()
             both[one].wait()
             now = {row["run_id"] for row in table.listed(None, ["done"])}
@@ -387,12 +445,6 @@ def test_kills_of_coordinators_that_share_a_table_lose_no_finished_run_and_chang
     assert (killed["state"] == "done").all()
     for name in ("error", "loss", "train_loss", "steps", "flops"):
         assert killed[name].equals(quiet.loc[killed.index, name])
-
-
-def coordinators_of(table):
-    """Processes that have runs in training."""
-    attempts = table.frame("attempts")
-    return {int(said.split("/")[2]) for said in attempts[attempts["ended"].isna()]["coordinator"]}
 
 
 def test_commands_that_meet_coordinators_in_the_same_rows_get_through(store, planned, result_of):
@@ -428,7 +480,6 @@ def test_who_waits_for_a_row_holds_none_that_another_may_want_next(store, planne
     monkeypatch.setattr("orchestrator.store.queue.IDS_AT_ONCE", 7)
     first, *rest = sorted(run.run_id for run in planned(seeds="20").runs)
     free = sa.select(runs.c.run_id).where(runs.c.run_id.in_(rest)).with_for_update(nowait=True)
-    waiting = sa.text("SELECT count(*) FROM pg_stat_activity WHERE wait_event_type = 'Lock'")
     with Table(store, writable=True) as table, Table(store, writable=True) as other, ThreadPoolExecutor(1) as one:
         table.queue.enqueue(planned(seeds="20"))
         said = {"cancel": (), "prioritise": (3,), "move": ("failed",)}[verb]
@@ -436,9 +487,7 @@ def test_who_waits_for_a_row_holds_none_that_another_may_want_next(store, planne
         with table.engine.begin() as mine:
             mine.execute(sa.select(runs.c.run_id).where(runs.c.run_id == first).with_for_update())
             asked = one.submit(getattr(other.queue, verb), [*reversed(rest), first], *said, **of)
-            while not mine.execute(waiting).scalar():
-                assert not asked.done()
-                time.sleep(0.01)
+            assert waits_for_a_lock(asked, table)
             assert len(mine.execute(free).all()) == len(rest)
         asked.result(60)
 
