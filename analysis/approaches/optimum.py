@@ -109,7 +109,7 @@ def optima(fit: SurfaceFit, log_c: Array, price: Price, dataset_size: float | No
     if fit.name == "chinchilla" and dataset_size is None:
         own = {name: np.array([fit[name]]) for name in ("A", "alpha", "B", "beta", "floor")}
         return solve_chinchilla(own, log_c, price)[:, 0], solve_chinchilla(fit.replicates, log_c, price)
-    return _searched(fit, log_c, price, dataset_size)
+    return searched(fit, log_c, price, dataset_size)
 
 
 def inputs(fit: SurfaceFit, n: Array, d: Array, dataset_size: float | None = None) -> tuple[Any, ...]:
@@ -145,9 +145,8 @@ def solve_chinchilla(p: dict[str, Array], log_c: Array, price: Price) -> Array:
     return np.where(np.isfinite(logs).all(axis=0), logs, np.nan)
 
 
-def _searched(
-    fit: SurfaceFit, log_c: Array, price: Price, dataset_size: float | None = None
-) -> tuple[Array, Array]:
+def searched(fit: SurfaceFit, log_c: Array, price: Price, dataset_size: float | None = None) -> tuple[Array, Array]:
+    """Return what `optima` returns, for any surface: by a search over sizes up to 1000 x beyond those fitted."""
     low, high = np.log(fit.ranges[fit.x[0]])
     grid = np.linspace(low - np.log(1e3), high + np.log(1e3), 400)
     rows = []

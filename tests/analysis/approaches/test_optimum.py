@@ -6,7 +6,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from analysis import FitError, fit_surface
-from analysis.approaches.optimum import Price, _searched, exponents, fit_price, optima, optimum
+from analysis.approaches.optimum import Price, exponents, fit_price, optima, optimum, searched
 from tests.analysis.planted_curves import isoflop
 from tests.analysis.planted_curves import optimum as planted
 
@@ -39,8 +39,8 @@ def test_no_neighbour_at_the_same_price_is_better(power, scale):
 
 def test_search_finds_what_the_closed_form_does():
     fit, price, log_c = surface(resamples=20, noise=0.01), Price(5.0, 1.1), np.log([1e13, 1e15])
-    for closed, searched in zip(optima(fit, log_c, price), _searched(fit, log_c, price), strict=True):
-        assert searched == pytest.approx(closed, abs=2e-3)
+    for closed, found in zip(optima(fit, log_c, price), searched(fit, log_c, price), strict=True):
+        assert found == pytest.approx(closed, abs=2e-3)
 
 
 @settings(**QUICK)
