@@ -14,7 +14,7 @@ import numpy as np
 from scipy.special import fdtrc
 
 from analysis.fits.evidence import Evidence, gather
-from analysis.fits.thresholds import ALIGNED, AS_GOOD, BETTER, FAR, ILL, MAX_FACTOR, MIN_SPAN, SPARE_X
+from analysis.fits.thresholds import ALIGNED, AS_GOOD, BETTER, FAR, ILL, MAX_FACTOR, MAX_WIDTH, MIN_SPAN, SPARE_X
 from analysis.laws.base import EXPONENT_BOUNDS
 
 if TYPE_CHECKING:
@@ -63,13 +63,24 @@ def _compatible(e: Evidence) -> dict[str, tuple[float, float]]:
 
 def _unidentified(e: Evidence) -> tuple[str, ...]:
     """Exponents whose interval spans more than a factor of 4, and the parameters of a direction without data."""
-    wide = [name for name in (*e.fit.law.exponents, *e.fit.law.rates) if _is_wide(*e.fit.intervals[name])]
+    wide = [name for name in (*e.fit.law.exponents, *e.fit.law.rates) if _is_wide(e, name)]
     return (*wide, *(name for name in _loose(e) if name not in wide))
 
 
-def _is_wide(low: float, high: float) -> bool:
-    """Whether an interval spans more than a factor of 4, or was cut at the end of the search range."""
+def _is_wide(e: Evidence, name: str) -> bool:
+    """Whether an interval spans more than a factor of 4, or was cut at the end of the search range.
+
+    That of an exponent of either sign is wide from end to end 1.
+    """
+    low, high = e.fit.intervals[name]
+    if _signed(e):
+        return bool(high - low > MAX_WIDTH)
     return bool(np.isfinite(low)) and (high > MAX_FACTOR * low or high >= EXPONENT_BOUNDS[1])
+
+
+def _signed(e: Evidence) -> bool:
+    """Whether exponents may be of either sign."""
+    return e.fit.law.exponent_range[0] < 0
 
 
 def _loose(e: Evidence) -> list[str]:
@@ -118,7 +129,7 @@ def _wide_rate(e: Evidence) -> str | None:
 
 
 def _not_identified(e: Evidence, names: tuple[str, ...]) -> str | None:
-    wide = [name for name in names if _is_wide(*e.fit.intervals[name]) and name not in _loose(e)]
+    wide = [name for name in names if _is_wide(e, name) and name not in _loose(e)]
     texts = [f"{name} [{e.fit.intervals[name][0]:.2g}, {e.fit.intervals[name][1]:.2g}]" for name in wide]
     return f"not identified: {', '.join(texts)}" if wide else None
 
@@ -132,8 +143,15 @@ def _ill(e: Evidence) -> str | None:
 
 
 def _moves_with_range(e: Evidence) -> str | None:
-    far = [name for name in _outside(e) if not 1 / FAR < e.trimmed[name] / e.fit.exponent < FAR]
+    far = [name for name in _outside(e) if _is_far(e, e.trimmed[name])]
     return _moved(e, far) if far else None
+
+
+def _is_far(e: Evidence, exponent: float) -> bool:
+    """Whether an exponent is another claim than the fitted one: by a factor of 1.5, or signed by 0.1 and more."""
+    if _signed(e):
+        return abs(exponent - e.fit.exponent) > max((FAR - 1) * abs(e.fit.exponent), 0.1 * MAX_WIDTH)
+    return not 1 / FAR < exponent / e.fit.exponent < FAR
 
 
 def _shifts_with_range(e: Evidence) -> str | None:
@@ -156,7 +174,7 @@ def _moved(e: Evidence, names: list[str]) -> str:
 def _contradicts(e: Evidence, exponent: float) -> bool:
     """Whether an exponent lies outside the interval, 2 % aside; without an interval every one does."""
     low, high = e.fit.intervals["exponent"]
-    return not 0.98 * low <= exponent <= 1.02 * high
+    return not low - 0.02 * abs(low) <= exponent <= high + 0.02 * abs(high)
 
 
 def _few_points(e: Evidence) -> str | None:
@@ -183,6 +201,15 @@ def _floor_at_bound(e: Evidence) -> str | None:
 def _at_own_bounds(e: Evidence) -> list[str]:
     """Parameters at a bound of the search, and not at one that the caller set."""
     return [name for name in e.fit.at_bounds if name not in e.fit.law.constraints.bounds]
+
+
+def _no_effect(e: Evidence) -> str | None:
+    open_to_zero = [
+        name for name in e.fit.law.exponents if e.fit.intervals[name][0] <= 0 <= e.fit.intervals[name][1]
+    ]
+    if not _signed(e) or not open_to_zero:
+        return None
+    return f"{' and '.join(open_to_zero)} compatible with 0: {e.fit.y} may not depend on it"
 
 
 def _at_given_bound(e: Evidence) -> str | None:
@@ -325,6 +352,7 @@ CAUTIONS: tuple[Rule, ...] = (
     _shifts_with_range,
     _floor_at_bound,
     _at_given_bound,
+    _no_effect,
     _other_bounds,
     _floor_correlated,
     _wide_rate,

@@ -161,7 +161,9 @@ def require_fall(law: Law, minimum: Minimum, x: str, y: str) -> None:
     exponent = law.parameters(minimum.theta[None, :], 0.0).get("exponent", np.inf)
     flat = exponent < 1.01 * EXPONENT_BOUNDS[0] or first < last + np.log(1.001)
     if flat or not np.isfinite(first - last):
-        raise FitError(f"{y!r} does not fall as {x!r} grows, so no power law describes it; look at the points")
+        raise FitError(
+            f"{y!r} does not fall as {x!r} grows; look at the points, or fit law 'growth' if it should rise"
+        )
 
 
 def fit_placed(

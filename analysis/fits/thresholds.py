@@ -4,6 +4,8 @@ from __future__ import annotations
 
 MAX_FACTOR = 4.0
 """An interval of an exponent wider than this factor from end to end identifies nothing."""
+MAX_WIDTH = 1.0
+"""An interval of an exponent of either sign wider than this from end to end identifies nothing."""
 FAR = 1.5
 """Exponents that differ by this factor are different claims."""
 AS_GOOD, BETTER = 2.0, 4.0

@@ -28,6 +28,8 @@ LAWS: Registry[type[Law]] = Registry(
         "curve-broken": "analysis.laws.curves.broken:BrokenCurve",
         "curve-saturating": "analysis.laws.curves.saturating:SaturatingCurve",
         "curve-tail": "analysis.laws.curves.tail:TailCurve",
+        "growth": "analysis.laws.product:Growth",
+        "product": "analysis.laws.product:Product",
         "chinchilla": "analysis.laws.chinchilla:Chinchilla",
         "coupled": "analysis.laws.coupled:Coupled",
         "bounded": "analysis.laws.bounded:Bounded",

@@ -88,7 +88,6 @@ def test_a_floor_that_is_neither_wanted_nor_unwanted_is_an_error(floor):
         analysis.fit_power_law({"flops": BUDGETS, "error": BUDGETS}, floor=floor)
 
 
-@pytest.mark.xfail(strict=True, reason="no parameter can be fixed (options)", raises=(TypeError, ValueError))
 def test_a_fixed_floor_leaves_the_law_of_what_lies_above_it():
     flops = np.logspace(18, 20.5, 5)
     luck = np.exp(np.random.default_rng(0).normal(0, 0.001, 5))
@@ -110,15 +109,27 @@ def test_rows_exported_twice_count_once():
     assert any("duplicate" in text for text in fits[1].warnings)
 
 
-@pytest.mark.xfail(strict=True, reason="only falling laws can be fitted (options)", raises=analysis.FitError)
 def test_a_growing_power_law_is_fitted():
     rng = np.random.default_rng(0)
     tokens = np.logspace(8.5, 11, 8)
     table = pd.DataFrame({"tokens": tokens, "batch": 0.9 * tokens**0.383 * np.exp(rng.normal(0, 0.05, 8))})
-    fit = analysis.fit_power_law(table, "tokens", "batch", floor=False)
-    low, high = sorted(abs(end) for end in fit.intervals["exponent"])
+    fit = analysis.fit_law(table, "tokens", "batch", law="growth")
+    low, high = fit.intervals["exponent"]
     assert fit.supported
     assert low < 0.383 < high < 1.2 * low
+    with pytest.raises(analysis.FitError, match="fit law 'growth'"):
+        analysis.fit_power_law(table, "tokens", "batch", floor=False)
+
+
+def test_the_best_learning_rate_is_a_product_of_powers():
+    rng = np.random.default_rng(0)
+    n, d = (axis.ravel() for axis in np.meshgrid(np.logspace(8, 10, 5), np.logspace(9, 11.5, 5)))
+    table = pd.DataFrame({"n": n, "d": d, "lr": 1.79 * n**-0.713 * d**0.307 * np.exp(rng.normal(0, 0.05, 25))})
+    fit = analysis.fit_surface(table, "n", "d", "lr", law="product")
+    assert fit.supported
+    for name, exponent in {"a": -0.713, "b": 0.307}.items():
+        low, high = fit.intervals[name]
+        assert low < exponent < high < low + 0.05
 
 
 @pytest.mark.xfail(strict=True, reason="one error of 0 removes every law (groups)", raises=ValueError)
