@@ -12,6 +12,8 @@ from scipy.special import ndtri, stdtrit
 
 from analysis.approaches.surface import fit_surface
 from analysis.fits.law import fit_law, fit_power_law
+from analysis.fits.scatter import EXACT, flexible, polynomials
+from analysis.fits.thresholds import CHANCE
 from analysis.solver.fitting import FitError
 
 if TYPE_CHECKING:
@@ -22,7 +24,10 @@ if TYPE_CHECKING:
 
 Array = NDArray[np.float64]
 Predict = Callable[["pd.DataFrame"], tuple[Array, Array, Array]]
-"""Turns rows into log y and the low and high end of log y of a new run, [m] each."""
+"""Turns rows into log y and the low and high end of log y of a new run, [m] each.
+
+An attribute `rejected`, if there is one, tells why the law does not describe the rows that it was fitted to.
+"""
 
 
 @dataclass(frozen=True)
@@ -53,41 +58,59 @@ def surface(law: str) -> Law:
     return _fitted(lambda train, q: fit_surface(train, q.x[0], q.x[1], q.y, law=law, **q.draws))
 
 
+@dataclass(frozen=True)
+class Fitted:
+    """A law that was fitted, as a predictor of runs."""
+
+    fit: LawFit
+
+    @property
+    def rejected(self) -> tuple[str, ...]:
+        """Why the law does not describe the rows that it was fitted to."""
+        return self.fit.rejected
+
+    def __call__(self, test: pd.DataFrame) -> tuple[Array, Array, Array]:
+        """Log y and the band of a new run."""
+        noise = self.fit.rms * np.sqrt(self.fit.n / max(self.fit.n - self.fit.law.free.size, 1))
+        band = self.fit.predict(*(test[name].to_numpy(dtype=float) for name in self.fit.x))
+        return _for_a_run(band, noise, self.fit.level)
+
+
 def _fitted(fit: Callable[[pd.DataFrame, Question], LawFit]) -> Law:
-    def law(train: pd.DataFrame, q: Question) -> Predict:
-        fitted = fit(train, q)
-        noise = fitted.rms * np.sqrt(fitted.n / max(fitted.n - fitted.law.free.size, 1))
-
-        def predict(test: pd.DataFrame) -> tuple[Array, Array, Array]:
-            band = fitted.predict(*(test[name].to_numpy(dtype=float) for name in q.x))
-            return _for_a_run(band, noise, q.draws["level"])
-
-        return predict
-
-    return law
+    return lambda train, q: Fitted(fit(train, q))
 
 
-def log_linear(train: pd.DataFrame, q: Question) -> Predict:
+class LogLinear:
     """Least squares of log y on the logs of the inputs, with Student's prediction interval.
 
     Raises:
         FitError: there are no more rows than coefficients.
     """
-    design, log_y = _design(train, q), np.log(train[q.y].to_numpy(dtype=float))
-    spare = len(train) - design.shape[1]
-    if spare < 1 or np.linalg.matrix_rank(design) < design.shape[1]:
-        raise FitError(f"{len(train)} rows do not determine {design.shape[1]} coefficients")
-    coefficients = np.linalg.lstsq(design, log_y, rcond=None)[0]
-    noise = np.sqrt(np.sum((log_y - design @ coefficients) ** 2) / spare)
-    inverse, reach = np.linalg.inv(design.T @ design), stdtrit(spare, 0.5 + q.draws["level"] / 2)
 
-    def predict(test: pd.DataFrame) -> tuple[Array, Array, Array]:
-        at = _design(test, q)
-        middle = at @ coefficients
-        half = reach * noise * np.sqrt(1 + np.einsum("mp,pq,mq->m", at, inverse, at))
+    def __init__(self, train: pd.DataFrame, q: Question) -> None:
+        self.design, self.q, log_y = _design(train, q), q, np.log(train[q.y].to_numpy(dtype=float))
+        self.spare = len(train) - self.design.shape[1]
+        if self.spare < 1 or np.linalg.matrix_rank(self.design) < self.design.shape[1]:
+            raise FitError(f"{len(train)} rows do not determine {self.design.shape[1]} coefficients")
+        self.coefficients = np.linalg.lstsq(self.design, log_y, rcond=None)[0]
+        self.residuals = log_y - self.design @ self.coefficients
+
+    @property
+    def rejected(self) -> tuple[str, ...]:
+        """Why the law does not describe the rows that it was fitted to."""
+        logs, cluster = self.design[:, 1:].T, np.arange(len(self.design))
+        exact = np.sqrt(np.mean(self.residuals**2)) < EXACT
+        bent = 1.0 if exact else flexible(self.residuals, self.design, polynomials(logs), cluster)
+        return ("the points bend about the log-linear law: it is not the law of this table",) * (bent <= CHANCE)
+
+    def __call__(self, test: pd.DataFrame) -> tuple[Array, Array, Array]:
+        """Log y and the band of a new run."""
+        at, inverse = _design(test, self.q), np.linalg.inv(self.design.T @ self.design)
+        noise = np.sqrt(np.sum(self.residuals**2) / self.spare)
+        half = noise * np.sqrt(1 + np.einsum("mp,pq,mq->m", at, inverse, at))
+        half *= stdtrit(self.spare, 0.5 + self.q.draws["level"] / 2)
+        middle = at @ self.coefficients
         return middle, middle - half, middle + half
-
-    return predict
 
 
 def _design(frame: pd.DataFrame, q: Question) -> Array:

@@ -10,7 +10,7 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from analysis.checks.parts import attempt, levels, ordered
-from analysis.checks.predictors import Question, log_linear, power, surface
+from analysis.checks.predictors import LogLinear, Question, power, surface
 from analysis.fits.summary import Summary
 from analysis.solver.fitting import FitError
 from analysis.table.options import Options
@@ -28,7 +28,7 @@ LAWS: dict[int, dict[str, Law]] = {
         "power law with floor": power(floor=True),
         "power law with floor and shift": power(floor=True, shift=True),
     },
-    2: {"chinchilla": surface("chinchilla"), "kaplan": surface("kaplan"), "log-linear": log_linear},
+    2: {"chinchilla": surface("chinchilla"), "kaplan": surface("kaplan"), "log-linear": LogLinear},
 }
 """The laws that are compared, by the number of inputs; log-linear is the baseline that a surface must beat."""
 SPLITS = 4
@@ -54,6 +54,7 @@ class Validation(Summary):
             law's log y the bands of all laws not ruled out reach, as far beyond all rows as the cut reached).
         scores: one row per law, the best first: `law`, `cuts` predicted, `log_rmse` over all held-out runs,
             `covered`.
+        rejected: law -> why it does not describe the whole table, empty where nothing says so.
         level: of the bands, which are for a new run: the uncertainty of the law and the noise of a run.
         warnings: cautions, one sentence each.
     """
@@ -63,6 +64,7 @@ class Validation(Summary):
     order: str
     table: pd.DataFrame
     scores: pd.DataFrame
+    rejected: dict[str, tuple[str, ...]]
     level: float
     warnings: tuple[str, ...]
 
@@ -152,10 +154,11 @@ def validate(
     scores = _scores(pd.DataFrame(rows))
     if not len(scores):
         raise FitError(f"no law could be fitted: {rows[0]['why_not']}")
-    last = table[group == count - 1]
     cut = pd.DataFrame(rows)
-    cut["apart"] = _apart(cut, chosen, table, last, question)
-    return Validation(names, y, order, cut, scores, level, tuple(_warnings(scores, names)))
+    fitted = _whole(cut, chosen, table, question)
+    cut["apart"] = _apart(cut, fitted, table[group == count - 1], question)
+    rejected = {name: tuple(getattr(fitted.get(name), "rejected", ())) for name in chosen}
+    return Validation(names, y, order, cut, scores, rejected, level, tuple(_warnings(scores, names)))
 
 
 def _scored(
@@ -178,17 +181,20 @@ def _scored(
     return row | numbers | {"why_not": ""}
 
 
-def _apart(
-    cuts: pd.DataFrame, laws: dict[str, Law], table: pd.DataFrame, last: pd.DataFrame, question: Question
-) -> list[float]:
-    """`apart` of every row, at the inputs of the largest level scaled by the reach of the cut."""
-    good = cuts["log_rmse"] <= RIVAL * cuts.groupby("held")["log_rmse"].transform("min")
-    rivals = set(cuts.loc[good, "law"])
+def _whole(cuts: pd.DataFrame, laws: dict[str, Law], table: pd.DataFrame, question: Question) -> dict[str, Predict]:
+    """The laws that could be fitted to some part, fitted to the whole table."""
     fitted: dict[str, Predict] = {}
     for name in cuts.loc[cuts["why_not"] == "", "law"].unique():
         predict, _ = attempt(lambda name=name: laws[name](table, question))  # type: ignore[misc]
         if predict:
             fitted[name] = predict
+    return fitted
+
+
+def _apart(cuts: pd.DataFrame, fitted: dict[str, Predict], last: pd.DataFrame, question: Question) -> list[float]:
+    """`apart` of every row, at the inputs of the largest level scaled by the reach of the cut."""
+    good = cuts["log_rmse"] <= RIVAL * cuts.groupby("held")["log_rmse"].transform("min")
+    rivals = set(cuts.loc[good, "law"])
     out = []
     for row in cuts.to_dict("records"):
         if row["law"] not in fitted:

@@ -7,7 +7,6 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 import numpy as np
 
-from analysis.approaches.curves import by_budget, draw_curves
 from analysis.approaches.surface import fit_surface
 from analysis.checks.agreement import agree
 from analysis.checks.design_bias import design_bias
@@ -72,8 +71,8 @@ class Verdict(Summary):
     warnings: tuple[str, ...]
 
     def summary(self) -> str:
-        """The claims with the reasons against them, then the cautions."""
-        claims = (self.exponent, self.floor, self.extrapolation)
+        """The claims that hold, those that do not with the reasons against them, then the cautions."""
+        claims = sorted((self.exponent, self.floor, self.extrapolation), key=lambda claim: not claim.supported)
         return "\n".join([*map(str, claims), *(f"caution: {text}" for text in self.warnings)])
 
 
@@ -89,12 +88,12 @@ def verdict(
 ) -> Verdict:
     """Check which claims a table supports: an exponent, a floor, an extrapolation.
 
-    An exponent is supported if its fit has no reason against it, the runs scatter about the surface by no more than
-    their noise, the fitted range does not move it by a factor of 1.5 outside its interval, the approaches agree
-    after the bias of the design is subtracted, and a log-linear law predicts the largest budgets worse. The
-    second condition is skipped if the noise of a run cannot be estimated. A floor is supported if its interval
-    excludes 0, the range does not move it that far and, with one input, a law without a floor predicts worse. An
-    extrapolation is supported as far as held-out budgets were predicted with at least 80 % of the runs in the band.
+    No claim rests on a law that does not describe the table (`LawFit.rejected`). An exponent is supported if its
+    fit has no reason against it, the fitted range does not move it by a factor of 1.5 outside its interval, the
+    approaches agree after the bias of the design is subtracted, and a log-linear law predicts the largest budgets
+    worse. A floor is supported if the fit shows one (`LawFit.floor_reasons`), the range does not move it that far
+    and, with one input, a law without a floor predicts worse. An extrapolation is supported as far as the law that
+    predicted held-out budgets best had at least 80 % of the runs in its band.
 
     Args:
         frame: one row per run; with one input, the rows to fit (a frontier, say).
@@ -116,24 +115,24 @@ def verdict(
     moved = _check("the fitted range", lambda: sensitivity(table, names, y, order=order, **options), notes)
     held_out = _check("held-out budgets", lambda: validate(table, names, y, order=order, **options), notes)
     if len(names) == 1:
-        law = fit_power_law(table, names[0], y, **options)
-        statement = f"an exponent of {y} in {names[0]}, {law.quoted('exponent')}"
-        exponent = _exponent(law.reasons, statement, moved, "exponent")
-        floor = _floor(law.floor, law.intervals["floor"], moved, held_out, y)
-        claims = (exponent, floor, _extrapolation(held_out, law.x_range[1], order))
-        return Verdict(*claims, law, moved, held_out, None, None, (*notes, *_cautions(law)))
-    n, d = names
-    fit = fit_surface(table, n, d, y, **options)
-    both = _check("the approaches", lambda: agree(table, n, d, y, budget=order, **options), notes)
-    bias = _check("the bias of the design", lambda: design_bias(table, n, d, y, budget=order, fit=fit), notes)
-    misfit = _check("the noise of a run", lambda: _misfit(table, fit, order), notes) or []
-    statement = f"an exponent of the best {n} in compute, {fit.quoted('params_exponent')}"
-    against = (*fit.reasons, *misfit, *_disputed(both, bias), *_log_linear(held_out))
-    exponent = _exponent(against, statement, moved, "params_exponent")
-    floor = _floor(fit["floor"], fit.intervals["floor"], moved, None, y)
-    far = _extrapolation(held_out, float(table[order].max()), order)
-    warnings = (*notes, *(bias.warnings if bias else ()), *_cautions(fit))
-    return Verdict(exponent, floor, far, fit, moved, held_out, both, bias, warnings)
+        fit: LawFit = fit_power_law(table, names[0], y, **options)
+        both = bias = None
+    else:
+        n, d = names
+        fit = surface = fit_surface(table, n, d, y, **options)
+        both = _check("the approaches", lambda: agree(table, n, d, y, budget=order, **options), notes)
+        bias = _check(
+            "the bias of the design", lambda: design_bias(table, n, d, y, budget=order, fit=surface), notes
+        )
+    if fit.noise is None:
+        notes.append("no repeats: the noise of a run is unknown, and the law was tested by its own residuals only")
+    claims = (
+        _exponent(fit, moved, (*_disputed(both, bias), *_log_linear(held_out))),
+        _floor(fit, moved, held_out),
+        _extrapolation(held_out, float(table[order].max()), order),
+    )
+    cautions = [text for text in fit.warnings if text not in fit.reasons]
+    return Verdict(*claims, fit, moved, held_out, both, bias, (*notes, *(bias.warnings if bias else ()), *cautions))
 
 
 def _check(what: str, run: Callable[[], T], notes: list[str]) -> T | None:
@@ -144,32 +143,26 @@ def _check(what: str, run: Callable[[], T], notes: list[str]) -> T | None:
     return result
 
 
-def _cautions(fit: SurfaceFit | LawFit) -> tuple[str, ...]:
-    return tuple(text for text in fit.warnings if text not in fit.reasons)
+def _exponent(fit: LawFit, moved: Sensitivity | None, disputed: tuple[str, ...]) -> Claim:
+    one = len(fit.x) == 1
+    name = "exponent" if one else "params_exponent"
+    what = f"an exponent of {fit.y} in {fit.x[0]}" if one else f"an exponent of the best {fit.x[0]} in compute"
+    reasons = (*fit.reasons, *_moved(moved, name), *disputed)
+    return Claim("exponent", not reasons, f"{what}, {fit.quoted(name)}, by the law {fit.name}", reasons)
 
 
-def _exponent(against: tuple[str, ...], statement: str, moved: Sensitivity | None, name: str) -> Claim:
-    reasons = [*against, *([moved.sentence(name)] if moved and name in moved.far else [])]
-    return Claim("exponent", not reasons, statement, tuple(reasons))
+def _moved(moved: Sensitivity | None, name: str) -> tuple[str, ...]:
+    return (moved.sentence(name),) if moved and name in moved.far else ()
 
 
-def _misfit(table: pd.DataFrame, fit: SurfaceFit, order: str) -> list[str]:
-    """A reason if the runs scatter about the surface by more than their noise."""
-    curves = draw_curves(table, by_budget(table, order), fit.x[0], fit.y, resamples=0, seed=0)
-    ratio = curves.misfit(fit.rms, fit.n, fit.solution.theta.size)
-    if ratio <= 1:
-        return []
-    return [f"the runs scatter about the surface by {ratio:.1f} x their noise: it is not the law of this table"]
-
-
-def _disputed(both: Agreement | None, bias: DesignBias | None) -> list[str]:
+def _disputed(both: Agreement | None, bias: DesignBias | None) -> tuple[str, ...]:
     """The approaches that contradict the surface after the bias of the design is subtracted."""
     if both is None:
-        return []
+        return ()
     rows = {row["approach"]: row for row in both.table.to_dict("records") if row["quantity"] == "n"}
     low, high = rows["surface"]["low"], rows["surface"]["high"]
     if not np.isfinite(high):
-        return []
+        return ()
     out = []
     for approach, row in rows.items():
         off = bias.of(approach, "n") if bias and approach != "surface" else 0.0
@@ -177,49 +170,49 @@ def _disputed(both: Agreement | None, bias: DesignBias | None) -> list[str]:
         if np.isfinite(row["high"]) and (row["high"] - off < low or row["low"] - off > high):
             corrected = f"{row['value'] - off:.3g} without the bias of the design"
             out.append(f"{approach} gives {corrected}, the surface [{low:.3g}, {high:.3g}]")
-    return out
+    return tuple(out)
 
 
-def _log_linear(held_out: Validation | None) -> list[str]:
+def _log_linear(held_out: Validation | None) -> tuple[str, ...]:
     """A reason if a log-linear law predicts held-out budgets at least as well as the surface."""
     if held_out is None:
-        return []
+        return ()
     scores = held_out.scores.set_index("law")["log_rmse"]
     if not {"chinchilla", "log-linear"} <= set(scores.index) or scores["log-linear"] > scores["chinchilla"]:
-        return []
+        return ()
     numbers = f"{100 * scores['log-linear']:.2g} % against {100 * scores['chinchilla']:.2g} %"
-    return [f"a log-linear law predicts the largest {held_out.order} better than the surface ({numbers} rms)"]
+    return (f"a log-linear law predicts the largest {held_out.order} better than the surface ({numbers} rms)",)
 
 
-def _floor(
-    value: float, ends: tuple[float, float], moved: Sensitivity | None, held_out: Validation | None, y: str
-) -> Claim:
-    reasons = []
-    if not value > 0:
-        reasons.append("the fit has no floor")
-    elif not ends[0] > 0.01 * value:
-        reasons.append(f"its interval reaches 0: [{ends[0]:.2g}, {ends[1]:.2g}]")
-    if moved and "floor" in moved.far:
-        reasons.append(moved.sentence("floor"))
+def _floor(fit: LawFit, moved: Sensitivity | None, held_out: Validation | None) -> Claim:
+    reasons = (*fit.floor_reasons, *_moved(moved, "floor"), *_bare(held_out))
+    statement = f"a floor of {fit.y}, {fit.quoted('floor')}, by the law {fit.name}"
+    return Claim("floor", not reasons, statement, reasons)
+
+
+def _bare(held_out: Validation | None) -> tuple[str, ...]:
+    """A reason if a law without a floor predicts held-out levels as well."""
     scores = held_out.scores.set_index("law")["log_rmse"].to_dict() if held_out else {}
-    if {"power law", "power law with floor"} <= set(scores):
-        bare, with_floor = scores["power law"], scores["power law with floor"]
-        if bare <= MARGIN * with_floor:
-            against = f"{100 * bare:.2g} % against {100 * with_floor:.2g} % rms"
-            reasons.append(f"a law without a floor predicts as well ({against})")
-    statement = f"a floor of {y}, {value:.3g} [{ends[0]:.3g}, {ends[1]:.3g}]"
-    return Claim("floor", not reasons, statement, tuple(reasons))
+    if not {"power law", "power law with floor"} <= set(scores):
+        return ()
+    bare, with_floor = scores["power law"], scores["power law with floor"]
+    if bare > MARGIN * with_floor:
+        return ()
+    return (f"a law without a floor predicts as well ({100 * bare:.2g} % against {100 * with_floor:.2g} % rms)",)
 
 
 def _extrapolation(held_out: Validation | None, largest: float, order: str) -> Claim:
     """A claim of the reach up to which the best law predicted held-out runs."""
     if held_out is None:
         return Claim("extrapolation", False, "any extrapolation", ("too few levels to hold any out",))
-    reach, off = held_out.reach()
+    best, (reach, off) = held_out.best, held_out.reach()
+    reasons = held_out.rejected[best]
     if reach <= 1.0 or not np.isfinite(off):
-        statement = f"an extrapolation beyond {largest:.3g} {order}"
-        return Claim("extrapolation", False, statement, (_why_no_reach(held_out),))
-    statement = f"an extrapolation to {reach:.2g} x the largest {order} ({largest:.3g}) by {held_out.best}"
+        reasons = (*reasons, _why_no_reach(held_out))
+    if reasons:
+        statement = f"an extrapolation beyond {largest:.3g} {order} by the law {best}"
+        return Claim("extrapolation", False, statement, reasons)
+    statement = f"an extrapolation to {reach:.2g} x the largest {order} ({largest:.3g}) by the law {best}"
     return Claim("extrapolation", True, f"{statement}: held-out runs were within {100 * off:.2g} % rms", ())
 
 

@@ -1,20 +1,30 @@
 """What a reader of a fit must know, and when its exponents are not identified.
 
-Each rule looks at the evidence and returns a sentence or None. The rules of `BLOCKING` are reasons not to claim the
-exponents; the others are cautions beside a claim.
+Each rule looks at the evidence and returns a sentence or None. The rules of `REJECTING` (in `rejection.py`) say
+that the law does not describe the table: nothing that rests on it is claimed. Those of `BLOCKING` are further
+reasons not to claim the exponents, those of `FLOOR` not to claim the floor; the others are cautions.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import numpy as np
-from scipy.special import fdtrc
 
 from analysis.fits.evidence import Evidence, gather
-from analysis.fits.thresholds import ALIGNED, AS_GOOD, BETTER, FAR, ILL, MAX_FACTOR, MAX_WIDTH, MIN_SPAN, SPARE_X
+from analysis.fits.rejection import REJECTING, Rule, contradicts
+from analysis.fits.thresholds import (
+    ALIGNED,
+    AS_GOOD,
+    FAR,
+    ILL,
+    LEAST_FLOOR,
+    MAX_FACTOR,
+    MAX_WIDTH,
+    MIN_SPAN,
+    SPARE_X,
+)
 from analysis.laws.base import EXPONENT_BOUNDS
 
 if TYPE_CHECKING:
@@ -26,10 +36,13 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Diagnosis:
-    """What is said of a fit: `warnings`, `reasons`, `compatible` and `unidentified` of a `LawFit`."""
+    """What is said of a fit: the properties of these names of a `LawFit`."""
 
     warnings: tuple[str, ...]
     reasons: tuple[str, ...]
+    rejected: tuple[str, ...]
+    floor_reasons: tuple[str, ...]
+    noise: float | None
     compatible: dict[str, tuple[float, float]]
     unidentified: tuple[str, ...]
 
@@ -37,10 +50,15 @@ class Diagnosis:
 def diagnose(fit: LawFit) -> Diagnosis:
     """What must be said of a fit."""
     evidence = gather(fit)
-    reasons = tuple(text for rule in BLOCKING if (text := rule(evidence)))
-    cautions = tuple(text for rule in CAUTIONS if (text := rule(evidence)))
+    rejected, blocking, floor, cautions = (
+        tuple(text for rule in rules if (text := rule(evidence)))
+        for rules in (REJECTING, BLOCKING, FLOOR, CAUTIONS)
+    )
+    reasons = (*rejected, *blocking)
     warnings = (*reasons, *cautions, *fit.data.notes)
-    return Diagnosis(warnings, reasons, _compatible(evidence), _unidentified(evidence))
+    noise = evidence.scatter.noise if evidence.scatter.spare else None
+    no_floor = (*rejected, *floor)
+    return Diagnosis(warnings, reasons, rejected, no_floor, noise, _compatible(evidence), _unidentified(evidence))
 
 
 def at_bounds(law: Law, theta: NDArray[np.float64]) -> tuple[str, ...]:
@@ -162,19 +180,13 @@ def _shifts_with_range(e: Evidence) -> str | None:
 def _outside(e: Evidence) -> list[str]:
     if not e.fit.resamples:
         return []
-    return [name for name, value in e.trimmed.items() if _contradicts(e, value)]
+    return [name for name, value in e.trimmed.items() if contradicts(e, value)]
 
 
 def _moved(e: Evidence, names: list[str]) -> str:
     parts = [f"without the {name} {e.x} it is {e.trimmed[name]:.3g}" for name in names]
     low, high = e.fit.intervals["exponent"]
     return f"the exponent depends on the fitted range: {', '.join(parts)}, outside [{low:.3g}, {high:.3g}]"
-
-
-def _contradicts(e: Evidence, exponent: float) -> bool:
-    """Whether an exponent lies outside the interval, 2 % aside; without an interval every one does."""
-    low, high = e.fit.intervals["exponent"]
-    return not low - 0.02 * abs(low) <= exponent <= high + 0.02 * abs(high)
 
 
 def _few_points(e: Evidence) -> str | None:
@@ -218,12 +230,24 @@ def _at_given_bound(e: Evidence) -> str | None:
     return f"{', '.join(texts)}: the interval has one side only" if texts else None
 
 
-def _constraints_contradicted(e: Evidence) -> str | None:
-    if e.unconstrained < BETTER:
+def _no_floor(e: Evidence) -> str | None:
+    return None if e.fit.floor > 0 else "the fit has no floor"
+
+
+def _floor_reaches_zero(e: Evidence) -> str | None:
+    low, high = e.fit.intervals.get("floor", (np.nan, np.nan))
+    if _no_floor(e) or low > LEAST_FLOOR * e.fit.floor:
         return None
-    names = ", ".join(e.fit.law.constraints.names)
-    gain = f"{e.unconstrained:.1f} lower"
-    return f"the points contradict what was set for {names}: the AICc of the law without it is {gain}"
+    return (
+        f"the interval of the floor reaches 0: [{low:.2g}, {high:.2g}]" if low >= 0 else "the floor has no interval"
+    )
+
+
+def _bare_as_good(e: Evidence) -> str | None:
+    gain = e.rivals.get("floor", (np.nan, -np.inf))[1]
+    if gain <= -AS_GOOD or _no_floor(e):
+        return None
+    return f"a law without a floor describes the points as well (its AICc is {abs(gain):.1f} {_than(gain)})"
 
 
 def _other_bounds(e: Evidence) -> str | None:
@@ -247,59 +271,15 @@ def _floor_correlated(e: Evidence) -> str | None:
 def _not_needed(e: Evidence) -> str | None:
     idle = [
         f"a law without a {part} describes the points as well "
-        f"(its AICc is {abs(gain):.1f} {'lower' if gain > 0 else 'higher'}), with exponent {exponent:.3g}"
+        f"(its AICc is {abs(gain):.1f} {_than(gain)}), with exponent {exponent:.3g}"
         for part, (exponent, gain) in e.rivals.items()
         if e.fit.estimates.get(part, 0.0) > 0 and gain > -AS_GOOD
     ]
     return "; ".join(idle) or None
 
 
-def _other_law(e: Evidence) -> str | None:
-    return _better(e, contradicts=True)
-
-
-def _missed(e: Evidence) -> str | None:
-    return _better(e, contradicts=False)
-
-
-def _better(e: Evidence, *, contradicts: bool) -> str | None:
-    """Parts that the law lacks and should have; whether the exponent with them lies outside the interval."""
-    missed = [
-        f"a {part} describes the points better (AICc {gain:.1f} lower), with exponent {exponent:.3g}"
-        for part, (exponent, gain) in e.rivals.items()
-        if part not in e.fit.estimates and gain > BETTER and _contradicts(e, exponent) is contradicts
-    ]
-    return "; ".join(missed) or None
-
-
-def _bends(e: Evidence) -> str | None:
-    """Von Neumann's ratio of the mean residuals in order of x: 2 for scatter, near 0 for a bend."""
-    if not e.one or e.fit.data.distinct < 8 or e.fit.data.clusters < e.residuals.size:
-        return None
-    group = np.unique(e.fit.data.x[0], return_inverse=True)[1]
-    mean = np.bincount(group, e.residuals) / np.bincount(group)
-    n, power = mean.size, float(np.sum(mean**2))
-    if power < n * 1e-20 or (2 - np.sum(np.diff(mean) ** 2) / power) < 3 * np.sqrt(4 * (n - 2) / (n**2 - 1)):
-        return None
-    return f"the points bend about the law instead of scattering: it is not the law of this range of {e.x}"
-
-
-def _lack_of_fit(e: Evidence) -> str | None:
-    """F test of the scatter between distinct x against the scatter of repeats at one x, at 0.1 %."""
-    between, within = e.fit.data.distinct - e.count, e.residuals.size - e.fit.data.distinct
-    if not e.one or between < 1 or within < 5 or e.fit.data.clusters < e.residuals.size:
-        return None
-    group = np.unique(e.fit.data.x[0], return_inverse=True)[1]
-    count = np.bincount(group)
-    mean = np.bincount(group, e.residuals) / count
-    noise = float(np.sum((e.residuals - mean[group]) ** 2) / within)
-    ratio = float(np.sum(count * mean**2) / between) / max(noise, 1e-24)
-    if fdtrc(between, within, ratio) > 1e-3:
-        return None
-    return (
-        f"the points leave the law by {np.sqrt(ratio):.1f} x what repeats at one {e.x} explain: "
-        "the law is not the whole story and the intervals hold sampling error only"
-    )
+def _than(gain: float) -> str:
+    return "lower" if gain > 0 else "higher"
 
 
 def _aligned(e: Evidence) -> str | None:
@@ -333,7 +313,6 @@ def _dropped(e: Evidence) -> str | None:
     return f"{e.fit.data.dropped} {rows} without a finite {e.fit.y} (failed or diverged) left out"
 
 
-Rule = Callable[[Evidence], str | None]
 BLOCKING: tuple[Rule, ...] = (
     _too_few_x,
     _too_short,
@@ -341,11 +320,10 @@ BLOCKING: tuple[Rule, ...] = (
     _absent,
     _wide,
     _moves_with_range,
-    _other_law,
-    _constraints_contradicted,
     _not_converged,
     _ill,
 )
+FLOOR: tuple[Rule, ...] = (_no_floor, _floor_reaches_zero, _bare_as_good)
 CAUTIONS: tuple[Rule, ...] = (
     _few_points,
     _under_a_decade,
@@ -357,9 +335,6 @@ CAUTIONS: tuple[Rule, ...] = (
     _floor_correlated,
     _wide_rate,
     _not_needed,
-    _missed,
-    _bends,
-    _lack_of_fit,
     _aligned,
     _few_clusters,
     _replicates_failed,

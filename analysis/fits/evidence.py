@@ -6,8 +6,8 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 import numpy as np
-from numpy.typing import NDArray
 
+from analysis.fits.scatter import Scatter, scatter
 from analysis.laws import newton
 from analysis.laws.constrained import Constrained
 from analysis.solver import fitting
@@ -16,22 +16,20 @@ if TYPE_CHECKING:
     from analysis.fits.result import LawFit
     from analysis.laws.newton import Problem
 
-Array = NDArray[np.float64]
-
 
 @dataclass(frozen=True)
 class Evidence:
     """What the rules look at.
 
-    `residuals` [n] are of log y. `trimmed` maps "smallest" and "largest" to the exponent refitted without that x.
-    `rivals` maps a part of the law to the law with that part switched (off where it was on): its exponent, and the
-    AICc of the law minus that of the rival, positive where the rival describes the points better. Laws of several
-    inputs, or without an `exponent`, have neither. `unconstrained` is the AICc of the law minus that of the law
-    without its constraints; 0 where it has none.
+    `scatter` is what the residuals show. `trimmed` maps "smallest" and "largest" to the exponent refitted without
+    that x. `rivals` maps a part of the law to the law with that part switched (off where it was on): its exponent,
+    and the AICc of the law minus that of the rival, positive where the rival describes the points better. Laws of
+    several inputs, or without an `exponent`, have neither. `unconstrained` is the AICc of the law minus that of the
+    law without its constraints; 0 where it has none.
     """
 
     fit: LawFit
-    residuals: Array
+    scatter: Scatter
     trimmed: dict[str, float]
     rivals: dict[str, tuple[float, float]]
     unconstrained: float
@@ -65,7 +63,7 @@ def gather(fit: LawFit) -> Evidence:
     comparable = len(fit.x) == 1 and law.exponents == ("exponent",)
     return Evidence(
         fit,
-        residuals=data.log_y - law.value(fit.solution.theta[None, :])[0],
+        scatter=scatter(data, problem, fit.solution.theta),
         trimmed=_trimmed(fit, problem) if comparable else {},
         rivals=_rivals(fit, problem) if comparable else {},
         unconstrained=_unconstrained(fit, problem),

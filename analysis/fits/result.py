@@ -72,6 +72,21 @@ class LawFit(Summary):
         return self._diagnosis.reasons
 
     @property
+    def rejected(self) -> tuple[str, ...]:
+        """Why the law does not describe the table; then nothing that rests on it is claimed. Part of `reasons`."""
+        return self._diagnosis.rejected
+
+    @property
+    def floor_reasons(self) -> tuple[str, ...]:
+        """Why the floor is not identified, `rejected` included; empty where these points show one."""
+        return self._diagnosis.floor_reasons
+
+    @property
+    def noise(self) -> float | None:
+        """Standard deviation of log y of one run, from at least five degrees of freedom of repeats; else None."""
+        return self._diagnosis.noise
+
+    @property
     def compatible(self) -> dict[str, Interval]:
         """Exponent -> (low, high), the values that the data, their range and rival laws leave open.
 
@@ -230,6 +245,7 @@ class LawFit(Summary):
             *("x", "y", "level", "n", "n_distinct", "n_clusters", "resamples", "objective", "delta", "rms"),
             *("condition", "converged", "supported", "floor", "shift", "estimates", "intervals", "compatible"),
             *("ranges", "at_bounds", "unidentified", "warnings", "reasons"),
+            *("rejected", "floor_reasons"),
             *(name for name in ("exponent", "coefficient") if name in self.estimates),
         )
         points = self.points[[*self.x, self.y]].to_numpy(dtype=float).tolist()

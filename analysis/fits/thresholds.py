@@ -24,3 +24,9 @@ SURE = 0.9
 """Share of resamples in which a minimum must be interior for its budget to count."""
 LEAST_VALUES = 3
 """Distinct values that each input of a surface needs, and a law of one input."""
+CHANCE = 1e-3
+"""Probability below which chance does not explain a misfit."""
+MOST_SCATTER = 0.3
+"""Residuals of log y (rms) beyond which a law does not describe its points, whatever their noise."""
+LEAST_FLOOR = 0.01
+"""Share of the estimated floor below which an interval reaches 0."""

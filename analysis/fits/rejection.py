@@ -1,0 +1,64 @@
+"""Rules that reject a law: it does not describe the table, and nothing that rests on it is claimed.
+
+Each rule looks at the evidence and returns a sentence or None. None of them needs resamples.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import TYPE_CHECKING
+
+from analysis.fits.thresholds import BETTER, CHANCE, MOST_SCATTER
+
+if TYPE_CHECKING:
+    from analysis.fits.evidence import Evidence
+
+Rule = Callable[["Evidence"], "str | None"]
+
+
+def contradicts(e: Evidence, exponent: float) -> bool:
+    """Whether an exponent lies outside the interval, 2 % aside; without an interval every one does."""
+    low, high = e.fit.intervals["exponent"]
+    return not low - 0.02 * abs(low) <= exponent <= high + 0.02 * abs(high)
+
+
+def _scattered(e: Evidence) -> str | None:
+    if e.scatter.rms <= MOST_SCATTER:
+        return None
+    return f"the points scatter about the law by {100 * e.scatter.rms:.0f} % rms: it does not describe them"
+
+
+def _misfit(e: Evidence) -> str | None:
+    if e.scatter.unexplained > CHANCE:
+        return None
+    return (
+        f"the points leave the law by {e.scatter.excess:.1f} x what repeats explain "
+        f"({100 * e.scatter.noise:.2g} %): it is not the law of this table"
+    )
+
+
+def _bends(e: Evidence) -> str | None:
+    if _misfit(e) or min(e.scatter.bent, e.scatter.ordered) > CHANCE:
+        return None
+    return "the points bend about the law instead of scattering: it is not the law of this table"
+
+
+def _better_law(e: Evidence) -> str | None:
+    """Parts that the law lacks and should have."""
+    missed = [
+        f"a {part} describes the points better (AICc {gain:.1f} lower), with exponent {exponent:.3g}"
+        for part, (exponent, gain) in e.rivals.items()
+        if part not in e.fit.estimates and gain > BETTER
+    ]
+    return "; ".join(missed) or None
+
+
+def _constraints_contradicted(e: Evidence) -> str | None:
+    if e.unconstrained < BETTER:
+        return None
+    names = ", ".join(e.fit.law.constraints.names)
+    gain = f"{e.unconstrained:.1f} lower"
+    return f"the points contradict what was set for {names}: the AICc of the law without it is {gain}"
+
+
+REJECTING: tuple[Rule, ...] = (_scattered, _misfit, _bends, _better_law, _constraints_contradicted)
