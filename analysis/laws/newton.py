@@ -26,6 +26,8 @@ MIN_THRESHOLD = 1e-9
 _STEPS, _REWEIGHTED = 100, 6
 _TOLERANCE, _POLISHED, _ROUGH, _SETTLED = 1e-13, 1e-20, 1e-6, 1e-8
 _FEW = 64
+_FAR, _FALL = 100.0, 4.0
+"""Residuals over the threshold from which it is approached, and the factor between thresholds on the way."""
 
 
 @dataclass(frozen=True)
@@ -157,9 +159,30 @@ def refine(problem: Problem, theta: Array, *, rough: bool = False) -> tuple[Arra
 
     Few data sets are polished, so that an estimate is independent of units and of the order of rows to 1e-9; many
     (resamples) are not: more digits would not change an interval. `rough` is for a pilot fit.
+    A threshold far below the residuals is approached from above, since at the kinks of a nearly absolute loss no
+    step helps: at 1e-9 a direct search ended up to 2 % above the minimum. Steps by 10 missed it for 5 of 80.
     """
-    enough = _ROUGH if rough else _POLISHED if len(theta) <= _FEW else _TOLERANCE
     theta = np.clip(theta, problem.law.low, problem.law.high)
+    for delta in _thresholds(problem, theta):
+        theta = _descend(replace(problem, loss=replace(problem.loss, delta=delta)), theta, rough=True)[0]
+    return _descend(problem, theta, rough=rough)
+
+
+def _thresholds(problem: Problem, theta: Array) -> list[float]:
+    """Thresholds on the way down to that of the loss, largest first; none unless residuals are far larger."""
+    delta = problem.loss.delta
+    if np.isinf(delta):
+        return []
+    size = float(np.median(np.abs(problem.objective(theta)[0])))
+    if not size > _FAR * delta:
+        return []
+    return [float(delta * _FALL**k) for k in range(int(np.log(size / delta) / np.log(_FALL)), 0, -1)]
+
+
+def _descend(problem: Problem, theta: Array, *, rough: bool) -> tuple[Array, Array, NDArray[np.bool_]]:
+    """Step every row inside the bounds until a step no longer lowers its loss, as `refine` returns it."""
+    enough = _ROUGH if rough else _POLISHED if len(theta) <= _FEW else _TOLERANCE
+    theta = theta.copy()
     residuals, objective = problem.objective(theta)
     damping, converged = np.full(len(theta), 1e-3), np.zeros(len(theta), dtype=bool)
     live = np.arange(len(theta))

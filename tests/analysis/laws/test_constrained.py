@@ -131,7 +131,7 @@ def test_the_minimum_under_constraints_is_that_of_many_random_starts(options):
     problem = fitting.pose(fit.law, fit.data, fit.solution.loss)
     rng = np.random.default_rng(0)
     starts = fit.solution.theta + rng.normal(0, 1.5, (300, fit.solution.theta.size))
-    ends = newton.refine(fitting._repeat(problem, 300), starts)[1]
+    ends = newton.refine(problem.rows(np.zeros(300, dtype=np.intp)), starts)[1]
     assert fit.objective <= ends.min() * (1 + 1e-9)
     assert np.mean(ends < fit.objective * 1.001) > 0.2
 
