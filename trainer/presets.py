@@ -1,11 +1,11 @@
 """The paper's recipes by name: fields of RunSpec, each of which can be overridden.
 
-How long to train is said apart. After Bachmann et al. 2023, appendix, and its code's defaults, which differ in the
-batch of `scratch` (the code's 4096 stands here) and in the activation (GELU, see model.py). What differs from their
-training: batches are full (an epoch's rest is not dropped), MixUp's share is drawn for our own batches, crops are
-bilinear as FFCV's. The paper says neither the batch of `probe` (that of `finetune` stands here) nor the crops of
-`tta` (those of `finetune`); a probe's images are not augmented. `probe`, `finetune` and `tta` are for runs with a
-parent (trainer.training.initial).
+The length of training is set separately. Source: Bachmann et al. 2023, appendix, and the defaults of its code.
+Where the two differ, `scratch` has the batch size of the code (4096), and the activation is GELU. Differences from
+their training: batches are full (the rest of an epoch is not dropped), MixUp shares are drawn for our own batches,
+and crops are bilinear, as FFCV's. The paper does not give the batch size of `probe` or the crops of `tta`; both are
+those of `finetune`. Images of a probe are not augmented. `probe`, `finetune` and `tta` need a parent
+(trainer.training.initial).
 
 Example:
     >>> from trainer import RunSpec

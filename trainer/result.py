@@ -1,4 +1,4 @@
-"""The results of a run: the columns, with units, that the results table and `analysis` read."""
+"""Records and results of a run: the columns, with units, of the results table and of `analysis`."""
 
 from __future__ import annotations
 
@@ -10,11 +10,11 @@ Outcome = Literal["done", "diverged", "cancelled", "pruned"]
 
 @dataclass(frozen=True)
 class Record:
-    """Metrics of one run at one moment; a row of `history`.
+    """Metrics of one run at one step; a row of `history`.
 
-    `error` is 1 - top-1 accuracy on the validation split, or on the test split where there is none, in [0, 1];
-    `loss` its cross-entropy in nats, without label smoothing; `train_loss` the mean training loss
-    since the record before, in nats, as optimised. `seconds` counts training alone, the run's share of its stack.
+    `error` is 1 - top-1 accuracy in [0, 1] and `loss` the cross-entropy in nats without label smoothing, both on
+    the validation split, or on the test split if there is none. `train_loss` is the mean training loss since the
+    previous record, in nats, as optimised. `seconds` is the run's share of its stack's training time.
     """
 
     run_id: str
@@ -29,7 +29,7 @@ class Record:
 
 @dataclass(frozen=True)
 class Resumed:
-    """A run goes on from a checkpoint: after which step, what it had spent by then, and its records so far."""
+    """A run resumes from a checkpoint: the step, the FLOPs and seconds spent by then, and the records so far."""
 
     run_id: str
     step: int
@@ -40,15 +40,14 @@ class Resumed:
 
 @dataclass(frozen=True)
 class RunResult:
-    """The end of a run: its last metrics and what was really spent.
+    """The end of a run: its last metrics and the compute that it used.
 
-    `state` is `done`, `diverged` (a training or test loss that is not finite) or `cancelled` (`should_stop`, or it
-    was `leaving`); a coordinator calls `pruned` what it had cancelled because it promised too little.
-    `error`, `loss`, `top5_error` and `real_error` (`evaluate.Metrics`) are of the test split, by test-time
-    augmentation where the spec says so; `val_error` and `val_loss` are of the validation split, NaN where there is
-    none. A run that is not `done` keeps the metrics of its last record; NaN where there is none. `loader` is how
-    the data was read: resident, mmap or ffcv; `engine` how its passes were launched, eager or (on CUDA,
-    where faster) graph; `accumulate` in how many parts each batch was processed.
+    `state` is `done`, `diverged` (a training or test loss is not finite) or `cancelled` (by `should_stop` or
+    `leaving`). A search's coordinator cancels unpromising runs and records them as `pruned`. `error`, `loss`,
+    `top5_error` and `real_error` (`evaluate.Metrics`) refer to the test split, with test-time augmentation if the
+    spec asks for it; `val_error` and `val_loss` refer to the validation split and are NaN if there is none. A run
+    that is not `done` has the metrics of its last record, or NaN without a record. `loader` is resident, mmap or
+    ffcv. `engine` is eager, or graph if CUDA graphs were faster. `accumulate` is the number of parts of a batch.
     """
 
     run_id: str

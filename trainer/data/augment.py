@@ -1,4 +1,4 @@
-"""Flips, crops, mixing and dropout on the device; all draws are functions of the run's seed and the step."""
+"""Flips, crops, MixUp and dropout on the device; all draws depend only on the seed of the run and the step."""
 
 from __future__ import annotations
 
@@ -17,22 +17,22 @@ if TYPE_CHECKING:
     from trainer.spec import RunSpec
 
 PAD = 4
-"""Pixels of black border that a random crop may take in, as is usual for 32 x 32 images."""
+"""Pixels of black padding on each side for a random crop, as is usual for 32 x 32 images."""
 RATIO = (3 / 4, 4 / 3)
-"""Range of width over height of a resized crop, before it is stretched to the image's own."""
+"""Range of width / height of a resized crop, before it is scaled to the size of the image."""
 
 
 def augment_copy(chunk: int, copy: int) -> str:
-    """The `step` of a copy in test-time augmentation, which no step of training has."""
+    """Return the `step` of a copy in test-time augmentation, different from every training step."""
     return f"tta/{chunk}/{copy}"
 
 
 def augment(pixels_BHWC: torch.Tensor, spec: RunSpec, step: int | str) -> torch.Tensor:
-    """One run's batch of images [B, H, W, C], each flipped with probability 1/2 and/or cropped.
+    """Return the images [B, H, W, C] of one run's batch, flipped with probability 1/2, cropped, or both.
 
-    `crop` moves an image by up to PAD pixels; `resized-crop` takes a box of `crop_scale` to 1 of its area, of a
-    RATIO drawn log-uniformly, and scales it to the image's own size (the paper's RandomResizedCrop). Uint8 in,
-    uint8 out, rounded, as from FFCV and torchvision.
+    `crop` shifts an image by up to PAD pixels. `resized-crop` cuts a box with `crop_scale` to 1 of the area and an
+    aspect ratio drawn log-uniformly from RATIO, and scales it to the size of the image (RandomResizedCrop of the
+    paper). Uint8 images stay uint8, rounded as in FFCV and torchvision.
     """
     generator = torch.Generator().manual_seed(stream(spec.seed, "augment", step))
     if "resized" in spec.augment:
@@ -52,21 +52,21 @@ def _crop(pixels_BHWC: torch.Tensor, generator: torch.Generator) -> torch.Tensor
     device = pixels_BHWC.device
     padded = F.pad(pixels_BHWC, (0, 0, PAD, PAD, PAD, PAD)).flatten(2)
     top, left = torch.randint(0, 2 * PAD + 1, (2, batch), generator=generator).to(device)
-    # Every crop of every image as an overlapping view [B, top, left, H, W C], of which one an image is copied.
+    # All crops of all images as an overlapping view [B, top, left, H, W C]; one crop per image is copied.
     crops = padded.unfold(1, height, 1).unfold(2, width * channels, channels)
     chosen = crops[torch.arange(batch, device=device), top, left]
     return chosen.view(batch, height, width, channels)
 
 
 def _resized_crop(pixels_BHWC: torch.Tensor, least: float, generator: torch.Generator) -> torch.Tensor:
-    """Bilinear without antialiasing, as FFCV's; a box too wide or too high for the image is cut to it."""
+    """Bilinear without antialiasing, as in FFCV; a box wider or higher than the image is clipped."""
     batch, height, width, _ = pixels_BHWC.shape
     area, ratio, x, y = torch.rand(4, batch, generator=generator)
     area = least + (1 - least) * area
     low, high = np.log(RATIO)
     ratio = torch.exp(low + (high - low) * ratio)
     wide, tall = (area * ratio).sqrt().clamp_(max=1.0), (area / ratio).sqrt().clamp_(max=1.0)
-    # A box of the image in grid_sample's coordinates, [-1, 1] from edge to edge: centre and half size.
+    # The box in grid_sample's coordinates, from -1 to 1 between opposite edges: centre and half size.
     theta = torch.zeros(batch, 2, 3)
     theta[:, 0, 0], theta[:, 0, 2] = wide, (2 * x - 1) * (1 - wide)
     theta[:, 1, 1], theta[:, 1, 2] = tall, (2 * y - 1) * (1 - tall)
@@ -79,9 +79,10 @@ def _resized_crop(pixels_BHWC: torch.Tensor, least: float, generator: torch.Gene
 def mix(
     x_KBI: torch.Tensor, y_KB: torch.Tensor, specs: Sequence[RunSpec], step: int
 ) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor, torch.Tensor]:
-    """MixUp (Zhang et al. 2018): inputs, labels, the second labels [K, B], and the share [K, B] of the first ones.
+    """Apply MixUp (Zhang et al. 2018): each example is mixed with another of its batch.
 
-    Each example is mixed with another of its batch, by a share from Beta(mixup, mixup).
+    The share of the first example is drawn from Beta(mixup, mixup). Returns the mixed inputs [K, B, inputs], the
+    labels, the labels of the second examples [K, B], and the share of the first examples [K, B].
     """
     mixed, seconds, shares = [], [], []
     for k, spec in enumerate(specs):
@@ -97,9 +98,9 @@ def mix(
 
 
 def dropout(specs: Sequence[RunSpec], step: int, rows: slice = slice(None)) -> Drop | None:
-    """Dropout (Srivastava et al. 2014): what it makes of hidden activations [K, B, width] of a layer.
+    """Return the dropout (Srivastava et al. 2014) of hidden activations [K, B, width] of a layer; None without it.
 
-    Of a batch that is processed in parts, `rows` says which: what is dropped does not depend on the parts.
+    `rows` selects the part of the batch that is processed. The mask does not depend on the division into parts.
     """
     rate = specs[0].dropout
     if not rate:

@@ -1,8 +1,8 @@
 """Data sets decoded once into a memory-mapped cache: image folders, archives, arrays, results of functions.
 
-The cache is `$ISOFLOP_CACHE`, else `$XDG_CACHE_HOME/isoflop`, else `~/.cache/isoflop`. An entry is written
-aside and renamed, so a killed decoder leaves none behind. Its key is what the source looks like from outside
-(place, size, times; of a function, the source of its module), so a changed source is decoded again.
+The cache is `$ISOFLOP_CACHE`, else `$XDG_CACHE_HOME/isoflop`, else `~/.cache/isoflop`. An entry is written to a
+temporary folder and renamed, so a killed process leaves no incomplete entry. Its key is the path, size and times of
+the source, or the source code of a function's module, so a changed source is decoded again.
 """
 
 from __future__ import annotations
@@ -42,7 +42,7 @@ _CHUNK = 4096
 
 @dataclass(frozen=True)
 class DecodedSet:
-    """A data set: labels [n], the first `train` rows for training; inputs [n, d] memory-mapped, or .beton files."""
+    """A cached data set: inputs [n, d] memory-mapped or in .beton files, labels [n]; rows before `train` train."""
 
     inputs: np.ndarray | Betons
     labels: np.ndarray
@@ -53,11 +53,11 @@ class DecodedSet:
     std: np.ndarray
     fingerprint: str
     real: np.ndarray | None = None
-    """ReaL labels [n, m], -1 where there are none."""
+    """ReaL labels [n, m], filled up with -1."""
 
 
 class Decoded(NamedTuple):
-    """What a source holds: inputs [n, ...], labels [n], the first `train` rows for training; ReaL labels [n, m]."""
+    """The content of a source: inputs [n, ...], labels [n], ReaL labels [n, m]; rows before `train` train."""
 
     inputs: np.ndarray | Betons
     labels: np.ndarray
@@ -66,17 +66,17 @@ class Decoded(NamedTuple):
 
 
 def load_decoded(path: str, resolution: int | None, *, stream: bool = False) -> DecodedSet:
-    """Decode the data set at `path`, or open it where that was done before.
+    """Return the data set at `path`, decoded unless the cache has it.
 
-    `resolution` is the side in pixels that images are scaled to; None keeps theirs. With `stream` the images stay
-    in their .beton files, which are read through once, for statistics and fingerprint. Raises SpecError where
-    there is nothing, where images differ in size and no resolution is given, or a file cannot be decoded.
+    Images are scaled to `resolution` pixels per side; None keeps their size. With `stream`, images stay in their
+    .beton files, which are read once for statistics and fingerprint. Raises SpecError if the path does not exist,
+    images differ in size and no resolution is given, or a file cannot be decoded.
     """
     source = Path(path).expanduser()
     if not source.exists():
-        raise SpecError("path", f"nothing at {source}")
+        raise SpecError("path", f"not found: {source}")
     entry = entry_decoded(source, resolution, stream=stream)
-    what = f"reading {source} through, once" if stream else f"decoding {source} once into {entry}"
+    what = f"reading {source} once" if stream else f"decoding {source} once into {entry}"
     _make(entry, what, str(source.resolve()), lambda aside: _decoded(source, resolution, aside, stream=stream))
     return _open(entry, lambda: open_betons(source, names_in(source), resolution)[0])
 
@@ -84,13 +84,14 @@ def load_decoded(path: str, resolution: int | None, *, stream: bool = False) -> 
 def load_returned(
     name: str, function: Callable[[], Any], origin: Origin | None, resolution: int | None
 ) -> DecodedSet:
-    """Call a function that makes the data set of this name, or open what it returned before.
+    """Return the data set that a function makes, called unless the cache has its result.
 
-    What it returned is kept until its `origin` changes, the source of its module or the version of that. Raises
-    SpecError if the function does, or if what it returns is no data set.
+    The result is kept until the `origin` of the function changes: the source or version of its module. Raises
+    SpecError if the function raises, or if its result is not a data set.
     """
     entry = entry_returned(name, origin, resolution)
-    _make(entry, f"calling {name} once, kept in {entry}", name, lambda _: _returned(name, function, resolution))
+    what = f"calling {name} once; the result is kept in {entry}"
+    _make(entry, what, name, lambda _: _returned(name, function, resolution))
     return _open(entry)
 
 
@@ -109,7 +110,7 @@ def _returned(name: str, function: Callable[[], Any], resolution: int | None) ->
 
 
 def _make(entry: Path, what: str, source: str, decode: Callable[[Path], Decoded]) -> None:
-    """Write an entry of what `decode` gives, unless it is there; one process at a time."""
+    """Write an entry with the result of `decode` unless it exists; one process at a time."""
     if (entry / "card.json").exists():
         return
     with one_at_a_time(entry.name):
@@ -121,7 +122,7 @@ def _make(entry: Path, what: str, source: str, decode: Callable[[Path], Decoded]
 def _decoded(source: Path, resolution: int | None, aside: Path, *, stream: bool) -> Decoded:
     try:
         if stream and not (source.is_dir() and betons_in(names_in(source))):
-            why = f"ffcv reads .beton files, {source} holds none; `isoflop data convert` writes them"
+            why = f"ffcv reads .beton files, {source} has none; `isoflop data convert` writes them"
             raise SpecError("loader", why)
         if source.suffix == ".npz":
             return _scaled(str(source), from_npz(source), resolution)
@@ -141,12 +142,12 @@ def _decoded(source: Path, resolution: int | None, aside: Path, *, stream: bool)
 
 
 def _copied(images: Betons, out: Path) -> np.ndarray:
-    """All images, decoded into an .npy file of flat rows."""
+    """Decode all images into an .npy file of flat rows; returns them [n, H, W, C]."""
     if images.nbytes > (free := shutil.disk_usage(out.parent).free):
         raise SpecError(
             "path",
-            f"decoded images take {images.nbytes / 1e9:.3g} GB, {free / 1e9:.3g} are free in {cache_root()}; "
-            "`loader: ffcv` reads them as they are, $ISOFLOP_CACHE names another place",
+            f"decoded images take {images.nbytes / 1e9:.3g} GB, {cache_root()} has {free / 1e9:.3g} GB free; "
+            "write `loader: ffcv` to read the .beton files, or set $ISOFLOP_CACHE to another folder",
         )
     flat = np.lib.format.open_memmap(out, "w+", np.uint8, (len(images), images.nbytes // len(images)))
     for begin in range(0, len(images), _CHUNK):
@@ -165,14 +166,13 @@ def _scaled(source: str, arrays: tuple[np.ndarray, np.ndarray, int], resolution:
 
 
 def _write(entry: Path, source: str, decode: Callable[[Path], Decoded]) -> None:
-    """Decode into a folder aside, then rename it."""
+    """Decode into a temporary folder, then rename it."""
     entry.parent.mkdir(parents=True, exist_ok=True)
     aside = Path(tempfile.mkdtemp(dir=entry.parent, prefix=".writing-"))
     try:
         content = decode(aside)
-        if (
-            isinstance(content.inputs, np.ndarray) and not (aside / "inputs.npy").exists()
-        ):  # images are there already
+        written = (aside / "inputs.npy").exists()  # images are decoded into it
+        if isinstance(content.inputs, np.ndarray) and not written:
             np.save(aside / "inputs.npy", content.inputs.reshape(len(content.inputs), -1))
         np.save(aside / "labels.npy", content.labels)
         if content.real is not None:
@@ -181,13 +181,13 @@ def _write(entry: Path, source: str, decode: Callable[[Path], Decoded]) -> None:
         aside.rename(entry)
     except BaseException as error:
         shutil.rmtree(aside, ignore_errors=True)
-        # another process may have been first, which is as good
+        # Another process may have written the same entry first.
         if not isinstance(error, OSError) or not (entry / "card.json").exists():
             raise
 
 
 def _card(content: Decoded) -> dict[str, Any]:
-    """Sizes, statistics and fingerprint."""
+    """Return sizes, statistics and fingerprint."""
     inputs, labels, train, real = content
     mean, std = _statistics(inputs, train)
     fingerprint = hashlib.sha256(json.dumps([inputs.shape, str(inputs.dtype), train]).encode())
@@ -208,14 +208,14 @@ def _card(content: Decoded) -> dict[str, Any]:
 
 
 def _statistics(inputs: np.ndarray | Betons, train: int) -> tuple[np.ndarray, np.ndarray]:
-    """Mean and deviation of each channel (all features together where there are none), exact for uint8."""
+    """Return mean and standard deviation of each channel, or of all features together; exact for uint8."""
     channels = inputs.shape[3] if inputs.ndim == 4 else 1
     if inputs.dtype != np.uint8:
         parts = [inputs[:train].reshape(-1, channels)[:, c] for c in range(channels)]
         mean, std = np.array([[p.mean(dtype=float), p.std(dtype=float)] for p in parts]).T
     else:
         counts = np.zeros((channels, 256))
-        for begin in range(0, train, _CHUNK):  # a set may be larger than memory
+        for begin in range(0, train, _CHUNK):  # the data set may be larger than memory
             values = inputs[begin : min(begin + _CHUNK, train)].reshape(-1, channels)
             counts += [np.bincount(values[:, c], minlength=256) for c in range(channels)]
         mean = counts @ np.arange(256) / counts.sum(1)
@@ -227,9 +227,9 @@ def _open(entry: Path, betons: Callable[[], Betons] | None = None) -> DecodedSet
     card = json.loads((entry / "card.json").read_text())
     inputs: np.ndarray | Betons
     if (entry / "inputs.npy").exists():
-        inputs = np.load(entry / "inputs.npy", mmap_mode="c")  # c: torch wants a writable array; none is written
+        inputs = np.load(entry / "inputs.npy", mmap_mode="c")  # c: torch wants a writable array
     else:
-        assert betons is not None, "only images that are streamed are not in the entry"
+        assert betons is not None, "only streamed images are not in the entry"
         inputs = betons()
     return DecodedSet(
         inputs=inputs,

@@ -1,7 +1,8 @@
 """CUDA graphs: all kernels of a forward and backward pass in one launch, used if measured to be faster.
 
-A small model's kernels are shorter than their launches, so that a GPU waits for Python; on paper an H200 at batch
-512 needs 41 runs of width 64 in a stack to be busy eagerly, and 16 by graphs. A wide model gains nothing.
+The kernels of a small model take less time than their launches, so the GPU waits for Python. By calculation, an
+H200 at batch size 512 is busy with a stack of 41 runs of width 64 in eager mode, and of 16 with graphs. Wide models
+gain nothing.
 """
 
 from __future__ import annotations
@@ -17,14 +18,14 @@ if TYPE_CHECKING:
 
     Batch = tuple[torch.Tensor, ...]
     Compute = Callable[[Batch], torch.Tensor]
-    Found = TypeVar("Found")
+    Output = TypeVar("Output")
 
 Engine = Literal["eager", "graph"]
 
 PASSES = 10
-"""Passes that are timed of each."""
+"""Number of timed passes of each engine."""
 WORTH = 0.97
-"""Share of the eager time below which a graph is worth the memory that it holds."""
+"""A graph is used if it takes less than this share of the eager time, because it occupies memory."""
 
 log = logging.getLogger("isoflop")
 
@@ -35,22 +36,23 @@ def faster(
     capture: Callable[[Compute, Batch], Compute] | None = None,
     seconds: Callable[[Compute, Batch], float] | None = None,
 ) -> tuple[Engine, Compute]:
-    """The faster of a computation and its CUDA graph, by the time of a few passes over one batch.
+    """Return the faster of a computation and its CUDA graph, timed over a few passes of one batch.
 
-    What cannot be captured stays eager, with a line in the log. `capture` and `seconds` are for tests.
+    A computation that cannot be captured stays eager, with a warning in the log. Tests replace `capture` and
+    `seconds`.
     """
     clock = seconds or timed
     try:
         graph = (capture or warmed)(eager, batch)
         gain = clock(graph, batch) / clock(eager, batch)
     except RuntimeError as error:
-        log.warning("no CUDA graph, going on without: %s", str(error).splitlines()[0])
+        log.warning("CUDA graph capture failed, training continues in eager mode: %s", str(error).splitlines()[0])
         return "eager", eager
     return ("graph", graph) if gain < WORTH else ("eager", eager)
 
 
 def warmed(eager: Compute, batch: Batch) -> Compute:
-    """The CUDA graph of a computation that has not run yet: its lazy initialisation must not be captured."""
+    """Return the CUDA graph of a computation that has run before, so that lazy initialisation is not captured."""
     aside = torch.cuda.Stream()  # type: ignore[no-untyped-call]
     aside.wait_stream(torch.cuda.current_stream())
     with torch.cuda.stream(aside):
@@ -60,24 +62,24 @@ def warmed(eager: Compute, batch: Batch) -> Compute:
     return captured(eager, batch)
 
 
-def captured(eager: Callable[[Batch], Found], batch: Batch) -> Callable[[Batch], Found]:
-    """The CUDA graph of a computation whose kernels depend on the sizes of its batch alone. It is not run yet."""
+def captured(eager: Callable[[Batch], Output], batch: Batch) -> Callable[[Batch], Output]:
+    """Return the CUDA graph of a computation whose kernels depend on the sizes of its batch only; it is not run."""
     inputs = tuple(part.clone() for part in batch)
     graph = torch.cuda.CUDAGraph()
     with torch.cuda.graph(graph):
-        found = eager(inputs)
+        output = eager(inputs)
 
-    def replay(batch: Batch) -> Found:
-        for held, part in zip(inputs, batch, strict=True):
-            held.copy_(part)
+    def replay(batch: Batch) -> Output:
+        for static, part in zip(inputs, batch, strict=True):
+            static.copy_(part)
         graph.replay()
-        return found
+        return output
 
     return replay
 
 
 def timed(compute: Compute, batch: Batch) -> float:
-    """Seconds of a pass."""
+    """Return the mean seconds of a pass, after one untimed pass."""
     compute(batch)
     torch.cuda.synchronize()
     began = time.perf_counter()

@@ -1,4 +1,4 @@
-"""Error and loss on held-out examples: without label smoothing, every example once, weighted if the task is."""
+"""Error and loss on held-out examples: no label smoothing, each example once, weighted if the task is."""
 
 from __future__ import annotations
 
@@ -18,14 +18,14 @@ if TYPE_CHECKING:
     from trainer.training.stack import Stack
 
 CHUNK = 1024
-"""Examples a forward pass. Fixed, so that sums are made in one order whoever shares the stack."""
+"""Examples per forward pass. Fixed, so that the order of summation does not depend on the stack."""
 
 
 class Metrics(NamedTuple):
-    """Of every run [K]: error in [0, 1], loss in nats, error of the five likeliest classes, error by ReaL labels.
+    """Metrics of each run [K]: error in [0, 1], loss in nats, top-5 error, and error by ReaL labels.
 
-    `top5_error` is NaN of up to five classes, `real_error` where the data set has no ReaL labels. With ReaL labels
-    a prediction is right if it is one of the image's, and images without any are left out (Beyer et al. 2020).
+    `top5_error` is NaN for data sets of at most five classes, `real_error` for data sets without ReaL labels. A
+    prediction is right if it is one of the ReaL labels; images without any are left out (Beyer et al. 2020).
     """
 
     error: np.ndarray
@@ -35,10 +35,10 @@ class Metrics(NamedTuple):
 
 
 class Evaluation:
-    """The test splits of a stack's runs, padded to whole chunks by rows of weight 0.
+    """Evaluates the runs of a stack on their test splits, padded to whole chunks with rows of weight 0.
 
     With `specs`, outputs are averaged over `tta` augmented copies of each image (test-time augmentation). `on_step`
-    is called after every forward pass.
+    is called after each forward pass.
     """
 
     def __init__(
@@ -56,14 +56,14 @@ class Evaluation:
         for k, split in enumerate(splits):
             rows[k, : len(split.test)], weight[k, : len(split.test)] = split.test, split.test_weight
         self._rows = torch.from_numpy(rows).to(data.device)
-        # double where the device has it (MPS does not): the sum over 10,000 examples stays exact
+        # Double precision keeps the sum over 10,000 examples exact. MPS has none.
         kind = torch.float32 if data.device.type == "mps" else torch.float64
         self._weight = torch.from_numpy(weight).to(data.device, kind)
         self._total = weight.sum(1)
 
     @torch.no_grad()
     def __call__(self, stack: Stack) -> Metrics:
-        """Metrics of every run on its own split."""
+        """Return the metrics of each run on its own split."""
         sums = np.zeros((5, len(self._total)))
         chunks = zip(torch.split(self._rows, CHUNK, 1), torch.split(self._weight, CHUNK, 1), strict=True)
         for number, (rows, weight) in enumerate(chunks):
@@ -89,7 +89,7 @@ class Evaluation:
             return Metrics(wrong / self._total, nats_sum / self._total, top5, wrong_real / known_sum)
 
     def _log_p(self, stack: Stack, rows: torch.Tensor, number: int) -> torch.Tensor:
-        """Log-probabilities [K, B, classes] of a chunk."""
+        """Return the log-probabilities [K, B, classes] of a chunk."""
         if not self._specs:
             return torch.log_softmax(stack.logits(self._data.read(rows)[0]), -1)
         first = self._specs[0]
@@ -103,7 +103,7 @@ class Evaluation:
         return torch.log_softmax(mean, -1) if log else mean.log()
 
     def _real(self, rows: torch.Tensor, likeliest: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-        """Whether an example has ReaL labels, and whether the likeliest class is one of them."""
+        """Return whether each example has ReaL labels, and whether the likeliest class is one of them."""
         if self._data.real is None:
             nothing = torch.zeros_like(likeliest, dtype=torch.bool)
             return nothing, nothing

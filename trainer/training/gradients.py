@@ -20,10 +20,10 @@ if TYPE_CHECKING:
 
 
 class Gradients:
-    """One training step up to the gradients, step by step: called, it puts them into the stack.
+    """Computes the gradients of one training step and writes them into the stack.
 
-    On CUDA the forward and backward pass is a CUDA graph where that is faster on the first batch; `engine` says
-    which it is. With dropout, whose masks are drawn anew for every step, it stays eager.
+    On CUDA, the forward and backward pass is a CUDA graph if that is faster on the first batch; `engine` is the
+    choice. Runs with dropout stay eager, because each step draws new masks.
     """
 
     def __init__(
@@ -42,7 +42,7 @@ class Gradients:
         self._by_rows = batches.plain and not runs[0].mixup
 
     def __call__(self, step: int) -> torch.Tensor:
-        """The training losses [K] of a step, whose gradients are in the stack then."""
+        """Compute the gradients of a step; returns the training losses [K]."""
         batch = self._batch(step)
         if not self._may_capture:
             return self._eager(batch, step)
@@ -51,14 +51,14 @@ class Gradients:
         return self._compute(batch)
 
     def _batch(self, step: int) -> Batch:
-        """What `_eager` takes: where it can read the data itself only the row numbers, all that a graph copies."""
+        """Return the input of `_eager`: only row numbers if it can read the data, so that a graph copies little."""
         if self._by_rows:
             return (self._batches.rows(step),)
         x, y = self._batches.at(step)
         return mix(x, y, self._runs, step) if self._runs[0].mixup else (x, y)
 
     def _eager(self, batch: Batch, step: int = 0) -> torch.Tensor:
-        """Losses and gradients of inputs, labels and, with MixUp, second labels and the share of the first ones."""
+        """Compute losses [K] and gradients of a batch: row numbers, or inputs and labels (with MixUp, of both)."""
         x, y, *mixed = self._batches.read(batch[0]) if self._by_rows else batch
         first = self._runs[0]
         total = torch.zeros(len(self._runs), device=x.device)
@@ -79,16 +79,19 @@ class Gradients:
 
 
 def batch_loss(logits_KBC: torch.Tensor, y_KB: torch.Tensor, smoothing_K1: torch.Tensor) -> torch.Tensor:
-    """Training loss [K, B] of each example in nats, its target smoothed by the run's share."""
+    """Return the training loss [K, B] of each example in nats, with the label smoothing of its run."""
     log_p = torch.log_softmax(logits_KBC.float(), -1)
     nll = -log_p.gather(-1, y_KB.unsqueeze(-1)).squeeze(-1)
     return torch.where(smoothing_K1 > 0, torch.lerp(nll, -log_p.mean(-1), smoothing_K1), nll)
 
 
 def precision(spec: RunSpec, device: torch.device) -> Callable[[], contextlib.AbstractContextManager[Any]]:
-    """The context of training: fp32 weights always; bf16 and tf32 are those of the matrix products."""
+    """Return a factory of the training context. Weights are always fp32; bf16 and tf32 apply to matrix products.
+
+    Raises SpecError if the device does not support the precision.
+    """
     if spec.precision == "tf32" and device.type != "cuda":
-        raise SpecError("precision", f"tf32 is of CUDA devices, this is {device.type}; write fp32 or bf16")
+        raise SpecError("precision", f"tf32 needs a CUDA device, this device is {device.type}; write fp32 or bf16")
     if device.type == "cuda":
         torch.backends.cuda.matmul.allow_tf32 = spec.precision == "tf32"
     if spec.precision == "bf16":

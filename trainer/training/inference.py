@@ -27,10 +27,10 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Timing:
-    """Forward passes of one batch size.
+    """Times of forward passes at one batch size.
 
-    `latency` is the median of `n` passes in seconds, `low` and `high` their 5 % and 95 % quantiles;
-    `flops_per_second` counts 2 a multiply-add, forward only.
+    `latency` is the median over `n` passes in seconds, `low` and `high` are the 5 % and 95 % quantiles.
+    `flops_per_second` counts the forward pass only, with 2 FLOPs per multiply-add.
     """
 
     batch_size: int
@@ -54,12 +54,12 @@ def measure_inference(
     activation: Activation = "gelu",
     seconds: float = 1.0,
 ) -> list[Timing]:
-    """Time the forward pass of a model of this shape on inputs that are on the device already.
+    """Time the forward pass of a model of this shape, with the inputs already on the device.
 
-    Every batch size is warmed up, then timed pass by pass for about `seconds`, at least 5 and at most 1000 passes.
-    Parameters and inputs are random: the time does not depend on them.
+    Each batch size is warmed up, then timed pass by pass for about `seconds`: at least 5 and at most 1000 passes.
+    Parameters and inputs are random, since the time does not depend on their values.
 
-    Raises SpecError where the device has no such precision.
+    Raises SpecError if the device does not support the precision.
 
     Example:
         >>> [timing] = measure_inference(cost.Shape("b-mlp", 2, 64, 3072, 10), [32], device="cpu", seconds=0.1)
@@ -99,7 +99,7 @@ def measure_inference(
 
 
 def _passes(once: Callable[[], torch.Tensor], where: torch.device, seconds: float) -> Iterator[float]:
-    """Seconds of each pass, the first three left out."""
+    """Yield the seconds of each pass; the first three are left out."""
     begun, n = time.perf_counter(), -3
     while n < 5 or (n < 1000 and time.perf_counter() - begun < seconds):
         start = time.perf_counter()

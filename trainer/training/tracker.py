@@ -1,4 +1,4 @@
-"""Records, ends and results of each run of a stack."""
+"""The records and results of the runs of a stack, kept while it trains."""
 
 from __future__ import annotations
 
@@ -25,16 +25,17 @@ if TYPE_CHECKING:
 
 
 class Stops(NamedTuple):
-    """What is asked as a stack trains: whether all of it is to stop, and which runs are to leave it."""
+    """Callbacks of a stack in training: whether to stop all runs, and the run_ids of runs to stop."""
 
     all: Callable[[], bool]
     some: Callable[[], Collection[str]]
 
 
 class Tracker:
-    """What happened to each run of a stack so far: its records, its state, the seconds spent training.
+    """Tracks the records, the state and the training seconds of each run of a stack, and saves checkpoints.
 
-    `rows` [n] of each run, `optimizer` and `loss_sum` [K] are what the loop trains; it saves them to `files`.
+    `rows` [n] of each run, `optimizer` and `loss_sum` [K] are the tensors that the loop updates; they are saved to
+    `files`.
     """
 
     def __init__(
@@ -55,17 +56,17 @@ class Tracker:
         self._watched: Metrics | None = None
         self._tested: Metrics | None = None
         self._since_step = np.zeros(len(runs), int)
-        self._before = [0.0] * len(runs)  # seconds of each run up to the checkpoint that it goes on from
+        self._before = [0.0] * len(runs)  # seconds of each run before the checkpoint that it resumes from
         self._seconds, self._started = 0.0, time.perf_counter()
         self._looked = self._started
 
     @property
     def running(self) -> list[int]:
-        """Numbers of the runs that have not ended."""
+        """The indices of the runs that have not ended."""
         return [k for k, ended in enumerate(self._ended) if ended is None]
 
     def record(self, step: int, evaluate: Callable[[], Metrics]) -> Iterator[Record]:
-        """Records of an evaluation after `step`; ends what has diverged or is at its last step."""
+        """Yield the records of an evaluation after `step`; ends runs that diverged or are at their last step."""
         train_loss = self._loss_sum.cpu().double().numpy() / (step - self._since_step)  # waits for the device
         self._seconds += time.perf_counter() - self._started
         self._watched = evaluate()
@@ -92,20 +93,20 @@ class Tracker:
 
     @property
     def unseen(self) -> float:
-        """Seconds since the last look."""
+        """Seconds since `part` was last called."""
         return time.perf_counter() - self._looked
 
     @property
     def finished(self) -> bool:
-        """Whether any run has come to its end."""
+        """Whether any run is done."""
         return any(ended is not None and ended[0] == "done" for ended in self._ended)
 
     def test(self, metrics: Metrics) -> None:
-        """Take what the final evaluation on the test split found, where that is another than the records'."""
+        """Set the metrics on the test split, if the records are from another split."""
         self._tested = metrics
 
     def look(self, step: int) -> None:
-        """Note what has diverged, save what is due, stop if that is asked."""
+        """End runs that diverged, save checkpoints that are due, and stop if requested."""
         for k in np.flatnonzero(~np.isfinite(self._loss_sum.cpu().numpy())):
             self._ended[k] = self._ended[k] or ("diverged", step)
         stop = self._stops.all()
@@ -115,7 +116,7 @@ class Tracker:
             self._ended = [ended or ("cancelled", step) for ended in self._ended]
 
     def part(self, step: int) -> None:
-        """Save and cancel the runs that are asked to leave."""
+        """Save and cancel the runs that are to leave the stack."""
         self._looked = time.perf_counter()
         asked = self._stops.some()
         if leaving := [k for k in self.running if self._runs[k].run_id in asked]:
@@ -124,7 +125,7 @@ class Tracker:
                 self._ended[k] = ("cancelled", step)
 
     def resume(self, states: Sequence[State | None]) -> None:
-        """Go on from checkpoints, None where a run begins."""
+        """Resume from checkpoints; None for a run that starts from scratch."""
         for k, state in enumerate(states):
             if state is not None:
                 self._history[k], self._since_step[k] = list(state.history), state.since
@@ -141,12 +142,12 @@ class Tracker:
         self._seconds, self._started = self._seconds + now - self._started, now
 
     def states(self, step: int) -> dict[RunSpec, State | None]:
-        """The runs that have not ended, as checkpoints would have them."""
+        """Return the states of the runs that have not ended, as in checkpoints."""
         self._stop_clock()
         return {self._runs[k]: self._state(k, step) for k in self.running}
 
     def leave(self, heirs: Sequence[RunSpec | None], step: int) -> None:
-        """Checkpoints of longer runs, which are these runs up to here; none of one that has diverged."""
+        """Write checkpoints of longer runs that share these steps, except of runs that diverged."""
         self._stop_clock()
         for k, heir in enumerate(heirs):
             if heir and shared_steps(self._runs[k]) == step and self._ended[k] in (None, ("done", step)):
@@ -164,7 +165,7 @@ class Tracker:
         return self._before[k] + self._seconds / len(self._runs)
 
     def results(self, engine: Engine, besides: Collection[str] = ()) -> list[RunResult]:
-        """The ends of all runs that have ended, besides some by their run_ids."""
+        """Return the results of all runs that have ended, except the run_ids in `besides`."""
         return [
             self._result(k, engine)
             for k, ended in enumerate(self._ended)
@@ -197,7 +198,7 @@ class Tracker:
         )
 
     def _held_out(self, k: int) -> dict[str, Any]:
-        """The metrics of a run's end, by column."""
+        """Return the final metrics of a run by column."""
         run, ended = self._runs[k], self._ended[k]
         done = ended is not None and ended[0] == "done"
         last = self._history[k][-1] if self._history[k] else None
@@ -218,5 +219,5 @@ def _spent(run: RunSpec, step: int) -> dict[str, int]:
 
 
 def device_name(device: torch.device) -> str:
-    """The column `device`: the GPU's name, or cpu, or mps."""
+    """Return the value of the column `device`: the name of the GPU, cpu or mps."""
     return torch.cuda.get_device_name(device) if device.type == "cuda" else device.type

@@ -297,7 +297,7 @@ def test_a_data_set_of_ones_own_is_used_by_its_name(isoflop, own_data, sweep, tm
         ended = isoflop("data", "add", *arguments)
         assert (ended.code, said in ended.err) == (2, True)
     assert (
-        isoflop("data", "add", "other", "gone.npz").err == "path: nothing at " + str(tmp_path / "gone.npz") + "\n"
+        isoflop("data", "add", "other", "gone.npz").err == "path: not found: " + str(tmp_path / "gone.npz") + "\n"
     )
 
 

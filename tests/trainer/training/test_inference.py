@@ -25,5 +25,5 @@ def test_passes_are_counted_to_a_thousand_at_most():
 
 
 def test_a_precision_that_the_device_lacks_is_refused():
-    with pytest.raises(SpecError, match="tf32 is of CUDA devices"):
+    with pytest.raises(SpecError, match="tf32 needs a CUDA device"):
         measure_inference(SHAPE, [1], device="cpu", precision="tf32")

@@ -274,7 +274,7 @@ def test_bf16_is_close_to_fp32_and_keeps_fp32_weights():
 
 
 def test_tf32_is_of_cuda():
-    with pytest.raises(ValueError, match="precision: tf32 is of CUDA devices, this is cpu"):
+    with pytest.raises(ValueError, match="precision: tf32 needs a CUDA device, this device is cpu"):
         train(quick(precision="tf32"), device="cpu")
 
 

@@ -1,10 +1,10 @@
 """Reading and writing FFCV's .beton files; the only module that imports FFCV.
 
-A set in .beton files is a folder (or a tar or zip of one) in which one file's name says train and another's val or
-test, e.g. `train.beton` and `val.beton`, or the paper's code's `train/train_64.beton`; where there are several, the
-one whose name ends in the resolution asked for. The first image field and the first integer field are read.
+A data set is a folder with one .beton file whose name contains train and one whose name contains val or test, such
+as `train.beton` and `val.beton`, or `train/train_64.beton` of the paper's code. If several match, the one that ends
+in the requested resolution is read. The first image field and the first integer field are read.
 
-Usually they are decoded once, into the memory-mapped cache; `loader: ffcv` decodes rows as they are asked for
+By default the images are decoded once into the memory-mapped cache; `loader: ffcv` decodes rows on demand
 (docs/decisions/0008-ffcv.md).
 """
 
@@ -29,33 +29,31 @@ if TYPE_CHECKING:
 Mode = Literal["raw", "jpg", "smart"]
 _BATCH = 256
 WORTH_COMPILING = 10_000
-"""Examples from which on the seconds of FFCV's compiler pay."""
+"""Number of examples above which the seconds of FFCV's compiler pay off."""
 _SMART = 64 * 64 * 3
-"""`smart` keeps images of at most so many bytes raw and compresses larger ones."""
+"""Mode `smart` stores images of at most this many bytes raw and compresses larger ones."""
 
 
 def betons_in(names: Sequence[str]) -> list[str]:
-    """Which of a set's files are .beton files."""
+    """Return the names of .beton files."""
     return [name for name in names if name.endswith(".beton")]
 
 
 def open_betons(source: Path, names: Sequence[str], side: int | None) -> tuple[Betons, np.ndarray, int]:
-    """Images, labels [n] and the number of training rows, which come first, of the .beton files of a folder.
+    """Open the .beton files of a folder; returns images, labels [n] and the number of training rows (the first).
 
-    Images of another size than `side` have their largest central square scaled to it, as FFCV does for testing.
-    Raises SpecError where files are missing or damaged, images differ in size, or FFCV is not installed.
+    The largest central square of an image is scaled to `side` pixels, as FFCV does for testing. Raises SpecError if
+    files are missing or damaged, images differ in size and `side` is None, or FFCV is not installed.
     """
     if not source.is_dir():
-        raise SpecError(
-            "path", f"{source}: .beton files are memory-mapped and must lie in a folder, not an archive"
-        )
+        raise SpecError("path", f"{source}: .beton files are memory-mapped; unpack the archive into a folder")
     files = [source / _chosen(source, names, words, side) for words in (("train",), ("val", "test"))]
     with _ffcv() as ffcv:
         opened = [_open(ffcv, file) for file in files]
         sizes = {size for _, sizes in opened for size in sizes}
         if side is None:
             if len(sizes) != 1 or len(set(*sizes)) != 1:
-                raise SpecError("resolution", f"{source}: images differ in size or are not square; set one")
+                raise SpecError("resolution", f"{source}: images differ in size or are not square; set resolution")
             side = next(iter(sizes))[0]
         readers = [reader for reader, _ in opened]
         images = Betons(ffcv, readers, side, scaled=sizes != {(side, side)})
@@ -66,10 +64,10 @@ def open_betons(source: Path, names: Sequence[str], side: int | None) -> tuple[B
 
 
 class Betons:
-    """The images of several .beton files, one file's after the other's; rows are decoded as they are asked for.
+    """The concatenated images of several .beton files, decoded on demand.
 
-    `shape` is that of the whole, [n, side, side, 3]; `images[rows]` is [len(rows), side, side, 3] uint8, for a
-    slice or an array of rows in any order.
+    `shape` is [n, side, side, 3]. `images[rows]` is [len(rows), side, side, 3] uint8, for a slice or an array of
+    rows in any order.
     """
 
     dtype = np.dtype(np.uint8)
@@ -79,7 +77,7 @@ class Betons:
         counts = [int(reader.num_samples) for reader in readers]
         self.shape = (sum(counts), side, side, 3)
         self._ends = np.cumsum(counts)
-        self._one_at_a_time = threading.Lock()  # numba's plainest thread pool aborts the process otherwise
+        self._one_at_a_time = threading.Lock()  # numba's default thread pool aborts the process otherwise
         rgb = ffcv.fields.rgb_image
         compiler, threads = ffcv.pipeline.compiler.Compiler, ffcv.pipeline.compiler.Compiler.num_threads
         compiler.set_enabled(sum(counts) >= WORTH_COMPILING)
@@ -101,7 +99,7 @@ class Betons:
 
     @property
     def nbytes(self) -> int:
-        """Bytes of all images, decoded."""
+        """Bytes of all images when decoded."""
         return int(np.prod(self.shape))
 
     def __getitem__(self, rows: slice | np.ndarray) -> np.ndarray:
@@ -119,22 +117,22 @@ class Betons:
 
 
 class _File:
-    """One .beton file with its images' decoder, compiled where FFCV's compiler is on."""
+    """A .beton file with the decoder of its images, compiled if FFCV's compiler is enabled."""
 
     def __init__(self, ffcv: Any, reader: Any, decoder: Any) -> None:
         self.count = int(reader.num_samples)
         manager = ffcv.memory_managers.OSCacheManager(reader)
         self._metadata = reader.metadata[_fields(reader)[0]]
         decoder.accept_globals(self._metadata, manager.compile_reader())
-        state_of = ffcv.pipeline.state  # its torch: ours is not to be imported for a plan
+        state_of = ffcv.pipeline.state  # FFCV's own import of torch: planning must not import it
         state = state_of.State(jit_mode=True, device=state_of.ch.device("cpu"), shape=(), dtype=np.dtype(np.uint8))
         _, wanted = decoder.declare_state_and_memory(state)
-        self._room = wanted[1].shape if isinstance(wanted, tuple) else None  # where a compressed image is unpacked
+        self._room = wanted[1].shape if isinstance(wanted, tuple) else None  # buffer for decompressed images
         self._decode = ffcv.pipeline.compiler.Compiler.compile(decoder.generate_code())
         self._context = manager.schedule_epoch([])
 
     def decode(self, rows: np.ndarray, shape: tuple[int, ...]) -> np.ndarray:
-        """The images of some rows of this file, [len(rows), *shape]."""
+        """Return the images of rows of this file, [len(rows), *shape]."""
         out: Any = np.empty((len(rows), *shape), np.uint8)
         if self._room is not None:
             out = out, np.empty((len(rows), *map(int, self._room)), np.uint8)
@@ -148,12 +146,12 @@ def write_betons(
 ) -> list[Path]:
     """Write images [n, H, W, C] uint8 and labels [n] as `train.beton` and `test.beton`; returns their paths.
 
-    Each is written aside and renamed. Grey images are written in three equal channels, FFCV knowing no others.
-    Raises SpecError where there are no images, or FFCV is not installed.
+    Each is written to a temporary file and renamed. Grey images are written with three equal channels, because FFCV
+    requires three. Raises SpecError if the inputs are not images, or FFCV is not installed.
     """
     if inputs.ndim != 4 or inputs.dtype != np.uint8:
         raise SpecError(
-            "path", f"only images are written as .beton, found examples of {inputs.shape[1:]} {inputs.dtype}"
+            "path", f".beton files hold uint8 images; found examples of shape {inputs.shape[1:]}, {inputs.dtype}"
         )
     images = np.broadcast_to(inputs, (*inputs.shape[:3], 3))
     folder.mkdir(parents=True, exist_ok=True)
@@ -188,7 +186,7 @@ class _Rows:
 
 @contextlib.contextmanager
 def _ffcv() -> Iterator[Any]:
-    """FFCV, imported without its change of torch's number of threads."""
+    """Import FFCV; torch's number of threads, which FFCV changes, is restored."""
     torch = sys.modules.get("torch")  # None: not imported yet, so there is no number to restore
     threads = torch.get_num_threads() if torch else None
     try:
@@ -200,7 +198,7 @@ def _ffcv() -> Iterator[Any]:
         import ffcv.writer
     except ImportError as error:
         raise SpecError(
-            "path", f".beton files need FFCV, which is not installed ({error}); ./run ffcv adds it"
+            "path", f".beton files need FFCV, which is not installed ({error}); run: ./run ffcv"
         ) from error
     try:
         yield ffcv
@@ -214,7 +212,7 @@ def _chosen(source: Path, names: Sequence[str], words: tuple[str, ...], side: in
     if len(files) > 1 and side is not None:
         files = [name for name in files if re.search(rf"(^|\D){side}$", PurePosixPath(name).stem)] or files
     if len(files) != 1:
-        number = f"{len(files)} of them: {', '.join(files)}" if files else "none"
+        number = f"{len(files)}: {', '.join(files)}" if files else "none"
         raise SpecError(
             "path", f"{source} needs one .beton file with {' or '.join(words)} in its name; found {number}"
         )
@@ -222,7 +220,7 @@ def _chosen(source: Path, names: Sequence[str], words: tuple[str, ...], side: in
 
 
 def _open(ffcv: Any, file: Path) -> tuple[Any, set[tuple[int, int]]]:
-    """A file's reader and the sizes of its images; SpecError if the file is damaged."""
+    """Return the reader of a file and the sizes of its images; raises SpecError if the file is damaged."""
     try:
         reader = ffcv.reader.Reader(str(file))
         image, _ = _fields(reader)
@@ -230,12 +228,12 @@ def _open(ffcv: Any, file: Path) -> tuple[Any, set[tuple[int, int]]]:
     except SpecError:
         raise
     except Exception as error:  # FFCV raises many kinds
-        raise SpecError("path", f"{file} is no .beton file, or was cut short ({type(error).__name__})") from error
+        raise SpecError("path", f"{file} is not a .beton file, or is truncated ({type(error).__name__})") from error
     return reader, {(int(h), int(w)) for h, w in sizes}
 
 
 def _fields(reader: Any) -> tuple[str, str]:
-    """The metadata columns (`f0`, `f1`, ...) of the image and the label."""
+    """Return the metadata columns (`f0`, `f1`, ...) of the image and the label."""
     kinds = [type(handler).__name__ for handler in reader.handlers.values()]
     for kind in ("RGBImageField", "IntField"):
         if kind not in kinds:

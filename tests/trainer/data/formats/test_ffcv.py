@@ -97,7 +97,7 @@ def test_compiled_and_interpreted_decoding_agree(ffcv, made, tmp_path, monkeypat
 
 
 def test_other_files_are_not_read_through_ffcv(made, tmp_path):
-    with pytest.raises(SpecError, match=r"ffcv reads .beton files, .*own.npz holds none"):
+    with pytest.raises(SpecError, match=r"ffcv reads .beton files, .*own.npz has none"):
         load(RunSpec(dataset="own", path=str(as_npz(made, tmp_path / "own.npz")), epochs=1, loader="ffcv"))
     with pytest.raises(SpecError, match=r"digits is made by code and has no .beton files"):
         describe(RunSpec(dataset="digits", epochs=1, loader="ffcv"))
@@ -106,7 +106,7 @@ def test_other_files_are_not_read_through_ffcv(made, tmp_path):
 def test_a_disk_too_small_for_the_decoded_set_is_said_beforehand(ffcv, made, tmp_path, monkeypatch):
     write_betons(made[0], made[1], 45, tmp_path / "set", "raw", 90, 1)
     monkeypatch.setattr("shutil.disk_usage", lambda _: SimpleNamespace(free=1000))
-    with pytest.raises(SpecError, match=r"take 4.61e-05 GB, 1e-06 are free in .*; `loader: ffcv` reads them"):
+    with pytest.raises(SpecError, match=r"take 4.61e-05 GB, .* has 1e-06 GB free; write `loader: ffcv` to read"):
         load(on_betons(tmp_path / "set"))
 
 
@@ -120,7 +120,7 @@ def test_images_are_scaled_and_files_of_several_sizes_are_told_apart(ffcv, made,
     for name in ("train", "test"):
         (tmp_path / "b" / f"{name}.beton").rename(tmp_path / "set" / name / f"{name}_8.beton")
     assert np.array_equal(load_decoded(str(tmp_path / "set"), 8).inputs.reshape(60, 8, 8, 3), made[0][:, ::2, ::2])
-    with pytest.raises(SpecError, match="2 of them"):
+    with pytest.raises(SpecError, match="found 2: "):
         load_decoded(str(tmp_path / "set"), None)
 
 
@@ -148,7 +148,7 @@ def test_files_with_other_fields_and_another_order_are_read(ffcv, made, tmp_path
 def test_a_damaged_file_is_refused(ffcv, made, tmp_path):
     paths = write_betons(made[0], made[1], 45, tmp_path / "set", "raw", 90, 1)
     paths[0].write_bytes(paths[0].read_bytes()[:40])
-    with pytest.raises(SpecError, match=r"train.beton is no .beton file, or was cut short"):
+    with pytest.raises(SpecError, match=r"train.beton is not a .beton file, or is truncated"):
         load_decoded(str(tmp_path / "set"), None)
 
 
@@ -162,10 +162,10 @@ def test_without_ffcv_the_line_says_how_to_get_it(tmp_path, monkeypatch):
     monkeypatch.setitem(sys.modules, "ffcv", None)
     for name in ("train", "test"):
         (tmp_path / f"{name}.beton").write_bytes(b"")
-    with pytest.raises(SpecError, match=r"need FFCV, which is not installed .*; ./run ffcv adds it"):
+    with pytest.raises(SpecError, match=r"need FFCV, which is not installed .*; run: ./run ffcv"):
         load(RunSpec(dataset="own", path=str(tmp_path), epochs=1))
 
 
 def test_what_is_no_image_is_not_written(tmp_path):
-    with pytest.raises(SpecError, match="only images are written"):
+    with pytest.raises(SpecError, match="hold uint8 images"):
         write_betons(np.zeros((4, 8), np.float32), np.arange(4), 2, tmp_path, "raw", 90, 1)
