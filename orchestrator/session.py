@@ -357,7 +357,7 @@ def _hand_over(store: str, planned: Plan, reporter: _Reporter, *, retry_failed: 
     from orchestrator.store.requests import Request, add, ask
 
     reporter.say(
-        f"{ask(store, add(planned))}; another isoflop trains them, this one follows; Ctrl-C ends only this one"
+        f"{ask(store, add(planned))}; another process trains them, this one follows; Ctrl-C ends only this one"
     )
     if retry_failed:
         reporter.say(ask(store, Request("retry", (planned.sweep,))))

@@ -55,7 +55,7 @@ def _python() -> Check:
 def _memory() -> Check:
     levels = memory()
     if not levels:
-        return Check("note", "memory", "unknown", "the number of workers alone limits what they take")
+        return Check("note", "memory", "unknown", "only the number of workers limits their memory")
     machine, least = levels[0], min(levels)
     whole = "" if least == machine else f", in a container; the machine has {text.size(machine.total)}"
     found = f"{text.size(least.available)} of {text.size(least.total)} available{whole}"
@@ -87,7 +87,7 @@ def energy() -> Check:
         return Check("note", "energy", "not measured", "pip install 'isoflop[energy]'")
     except Exception as error:  # noqa: BLE001 - whatever NVML says
         return Check(
-            "note", "energy", f"not measured: {error}", "nvidia-smi -q -d POWER shows what the driver tells"
+            "note", "energy", f"not measured: {error}", "nvidia-smi -q -d POWER shows what the driver reports"
         )
     return Check("ok", "energy", "measured by NVML")
 
@@ -109,7 +109,7 @@ def _cache() -> Check:
     root = cache_root()
     root.mkdir(parents=True, exist_ok=True)
     if not os.access(root, os.W_OK):
-        return Check("wrong", "cache", f"{root} cannot be written", "set ISOFLOP_CACHE to a folder of yours")
+        return Check("wrong", "cache", f"{root} cannot be written", "set ISOFLOP_CACHE to a writable folder")
     size = sum(file.stat().st_size for file in Path(root).rglob("*") if file.is_file())
     return Check("ok", "cache", f"{root}, {text.size(size)} of decoded data")
 
@@ -117,6 +117,6 @@ def _cache() -> Check:
 def _speed() -> Check:
     speed = measure()
     keep(speed)
-    small = f"{speed.layer * 1e3:.2g} ms a layer and step at least"
-    found = f"{speed.device}: {text.flops(speed.flops_per_second)} FLOP/s a worker on wide models, {small}"
+    small = f"{speed.layer * 1e3:.2g} ms per layer and step at least"
+    found = f"{speed.device}: {text.flops(speed.flops_per_second)} FLOP/s per worker on wide models, {small}"
     return Check("ok", "speed", f"{found} (fit within {speed.spread:.0%}); `isoflop plan` predicts times from it")

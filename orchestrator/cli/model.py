@@ -130,7 +130,7 @@ def _of_run(which: str, checkpoints: str | None, store: str) -> tuple[str, tuple
     where = checkpoints or checkpoints_of(store)
     run_ids = [] if where is None else [name for name in storage_of(where).all_kept() if name.startswith(which)]
     if where is None or len(run_ids) != 1:
-        absent = f"no such run is kept in {shown(str(where))}; `run --keep`"
+        absent = f"no kept parameters in {shown(str(where))}; `run --keep` keeps them"
         why = f"{len(run_ids)} kept runs begin with it" if run_ids else absent
         raise TableError(f"{which!r}: {why}")
     try:

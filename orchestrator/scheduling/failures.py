@@ -43,7 +43,7 @@ class Failures:
             alike = self._alike[sweep, *signature(end.traceback or "")]
             alike.add(end.run_id)
             if len(alike) == ALIKE:
-                pauses.append((sweep, f"{ALIKE} runs raised the same: {end.reason}"))
+                pauses.append((sweep, f"{ALIKE} runs failed with the same error: {end.reason}"))
         return pauses
 
 

@@ -195,7 +195,7 @@ class Scheduler:
 
     def _pause(self, sweep: str, reason: str) -> None:
         self._buffer.tell(sweep, paused=reason)
-        self._tally.say(f"{sweep} is paused: {reason}; `isoflop queue resume {sweep}` or `isoflop run` goes on")
+        self._tally.say(f"{sweep} is paused: {reason}; `isoflop queue resume {sweep}` or `isoflop run` resumes it")
         self._ready.stale = True
 
     def _pass_time(self) -> None:

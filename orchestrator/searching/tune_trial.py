@@ -142,7 +142,7 @@ class TrialWriter(Writer):
 
     def on_trial_error(self, *, trial: Any, **_: Any) -> None:  # type: ignore[override]
         """The actor died more often than Tune starts it again."""
-        self.end(trial.config["number"], "failed", "lost", "its actor ended again and again")
+        self.end(trial.config["number"], "failed", "lost", "its actor died repeatedly")
 
     def on_step_end(self, *, trials: list[Any], **more: Any) -> None:  # type: ignore[override]
         """Note which trials are paused."""

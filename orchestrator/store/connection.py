@@ -49,7 +49,7 @@ class StoreConnection:
         except sa.exc.DatabaseError as error:
             self.close()
             why = " ".join(str(error.orig).split())
-            raise TableError(f"{name_of(self.name)} is no results table: {why}") from error
+            raise TableError(f"{name_of(self.name)} is not a results table: {why}") from error
 
     def _check(self, *, writable: bool) -> None:
         if writable:

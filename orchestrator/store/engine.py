@@ -30,7 +30,7 @@ def path_of(store: str) -> Path | None:
         message = f"{name_of(store)!r} is neither a path nor a URL like postgresql://user@host/name"
         raise TableError(message) from None
     if "@" in (url.host or ""):
-        raise TableError(f"{name_of(store)!r} has an @ too many; in a user or a password it is written %40")
+        raise TableError(f"{name_of(store)!r} has one @ too many; write @ in a user name or password as %40")
     return Path(url.database) if url.get_backend_name() == "sqlite" and url.database else None
 
 
@@ -81,7 +81,7 @@ def _server(store: str, *, writable: bool) -> sa.Engine:
             url.set(drivername="postgresql+psycopg"), execution_options=options, pool_pre_ping=True
         )
     except ModuleNotFoundError as error:
-        raise TableError(f"{error.name} is missing; type: pip install 'isoflop[postgres]'") from error
+        raise TableError(f"{error.name} is missing; run: pip install 'isoflop[postgres]'") from error
 
 
 def serialise(connection: sa.Connection) -> None:
@@ -109,7 +109,7 @@ def add_missing_columns(connection: sa.Connection, metadata: sa.MetaData) -> Non
 
 _FULL = "the disk is full"
 _SILENT = "the database does not answer"
-CROSSED = "another coordinator was in the way"
+CROSSED = "another coordinator changed the same rows"
 _PASSING = {
     "database or disk is full": _FULL,
     "database is locked": "the table is locked by another program",

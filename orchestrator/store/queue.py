@@ -88,7 +88,7 @@ class Queue:
         set was absent when the plan was made.
         """
         if unseen := sorted({run.dataset for run in planned.runs if run.fingerprint == UNSEEN}):
-            raise TableError(f"{unseen[0]} was not here when this was planned; plan again with decode=True")
+            raise TableError(f"{unseen[0]} was not available when this was planned; plan again with decode=True")
         sweep, ids = planned.sweep, [run.run_id for run in planned.runs]
         limits = planned.limits.model_dump(exclude_none=True)
         declared = {"file": planned.text, "limits": limits}

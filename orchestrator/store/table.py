@@ -257,7 +257,7 @@ class Table:
             rows = connection.execute(sa.select(runs).where(one).limit(2)).mappings().all()
             if len(rows) != 1:
                 many = f"more than one run begins with {beginning!r}" if rows else f"no run {beginning!r}"
-                raise TableError(f"{many} in {name_of(self.store)}; `isoflop queue list` names them")
+                raise TableError(f"{many} in {name_of(self.store)}; `isoflop queue list` lists them")
             (row,) = rows
             inside = sa.select(members.c.sweep).where(members.c.run_id == row["run_id"])
             tries = sa.select(attempts).where(attempts.c.run_id == row["run_id"]).order_by(attempts.c.attempt)

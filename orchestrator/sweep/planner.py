@@ -286,7 +286,7 @@ def _absolute(field: str, place: str, folder: Path) -> str:
         if path.exists():
             return os.path.normpath(path)
     where = ", ".join(str(root) for root in roots)
-    raise SpecError(field, f"{place!r} is in none of {where}; set ISOFLOP_DATA to the folder that holds it")
+    raise SpecError(field, f"{place!r} not found; looked in {where}; set ISOFLOP_DATA to its folder")
 
 
 def _check_owners(settings: Settings, runs: Sequence[RunSpec], complaints: dict[Location, str]) -> None:
@@ -304,12 +304,12 @@ def _check_owners(settings: Settings, runs: Sequence[RunSpec], complaints: dict[
 def _notes(planned: Plan, twice: int) -> Iterator[str]:
     if planned.trials is not None:
         cells = len(planned.cells)
-        yield f"a search of {planned.trials} trials in each of {cells} cells; a cell's line is its dearest trial"
+        yield f"a search of {planned.trials} trials in each of {cells} cells; a cell is priced by its dearest trial"
     if twice:
         yield f"{twice} runs are declared more than once and will run once"
     alone = sum(map(run_flops, planned.runs))
     if alone > planned.flops:
-        yield f"what runs of one recipe have in common is trained once: {planned.flops:.3g} FLOPs, not {alone:.3g}"
+        yield f"the common steps of runs of one recipe are trained once: {planned.flops:.3g} FLOPs, not {alone:.3g}"
     for name, path in sorted(
         {(run.dataset, run.path) for run in planned.runs if run.fingerprint == datasets.UNSEEN}
     ):

@@ -175,7 +175,7 @@ def _cross_checks(sweep: Sweep) -> list[tuple[Location, str]]:
             (("seeds",), f"seeds: found {sweep.seeds!r}; give a number of at least 1, or seeds of at least 0")
         )
     elif len(set(seeds)) < len(seeds):
-        complaints.append((("seeds",), "seeds: a seed stands twice in this list"))
+        complaints.append((("seeds",), "seeds: a seed is given twice in this list"))
     complaints += _stage_names(sweep)
     whole: list[tuple[Location, CellSections | Stage]] = [
         ((), sweep),
@@ -193,7 +193,7 @@ def _cross_checks(sweep: Sweep) -> list[tuple[Location, str]]:
         parts = [key for key in ("family", "depth", "width", "expansion") if getattr(sections.model, key)]
         if sections.model.name and parts:
             complaints.append(
-                ((*where, "model", parts[0]), f"model: name says it already; leave out {', '.join(parts)}")
+                ((*where, "model", parts[0]), f"model: name sets it already; omit {', '.join(parts)}")
             )
     for i, cell in enumerate(sweep.cells):
         for section in ("data", "model", "train", "budget"):
@@ -202,7 +202,7 @@ def _cross_checks(sweep: Sweep) -> list[tuple[Location, str]]:
                     complaints.append(
                         (
                             ("cells", i, section, key),
-                            f"{key}: a cell has one value a key, found {len(values)}",
+                            f"{key}: a cell has one value per key, found {len(values)}",
                         )
                     )
     return complaints
@@ -214,9 +214,9 @@ def _stage_names(sweep: Sweep) -> list[tuple[Location, str]]:
     names = [FIRST_STAGE]
     for i, stage in enumerate(sweep.then):
         if stage.stage in names:
-            complaints.append((("then", i, "stage"), f"stage: {stage.stage!r} is a stage above already"))
+            complaints.append((("then", i, "stage"), f"stage: {stage.stage!r} is the name of an earlier stage"))
         if stage.after is not None and stage.after not in names:
             near = _nearest(stage.after, names, "it is one of")
-            complaints.append((("then", i, "after"), f"after: no stage {stage.after!r} stands above; {near}"))
+            complaints.append((("then", i, "after"), f"after: no earlier stage {stage.after!r}; {near}"))
         names.append(stage.stage)
     return complaints

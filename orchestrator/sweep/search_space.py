@@ -108,7 +108,7 @@ def complaints_of(sweep: Sweep, explain: Callable[[ErrorDetails], Complaint]) ->
     if sweep.then:
         yield (
             ("then", 0),
-            "then: stages follow runs that are known beforehand; take what is best into a sweep of its own",
+            "then: a search has no stages; write the best configuration into a sweep of its own",
         )
     for name, parameter in search.parameters.items():
         where = (*_PLACE, name)
@@ -128,7 +128,7 @@ def complaints_of(sweep: Sweep, explain: Callable[[ErrorDetails], Complaint]) ->
 
 def _nearest(name: str) -> str:
     if any(name in model.model_fields for model in _SECTIONS.values()):
-        return "it makes another question, not another recipe; searched are " + ", ".join(SEARCHED)
+        return "it changes the question, not the recipe; a search varies " + ", ".join(SEARCHED)
     close = difflib.get_close_matches(name.lower(), SEARCHED, n=1)
     return f"did you mean {close[0]!r}?" if close else f"searched are {', '.join(SEARCHED)}"
 
@@ -206,7 +206,7 @@ def _of_scheduler(sweep: Sweep, search: SearchSection) -> Iterator[Complaint]:
     if "batch" in search.model_fields_set:
         yield ("search", "batch"), f"batch: {tune} trains each trial alone; leave it out"
     if any(value is not None for value in sweep.limits.model_dump().values()):
-        yield ("limits",), f"limits: {tune} keeps to none; leave them out, or search without a scheduler"
+        yield ("limits",), f"limits: {tune} ignores them; omit them, or search without a scheduler"
     if search.method not in ("random", "grid") and "method" in search.model_fields_set:
         message = f"{tune} takes trials drawn beforehand: random, which is the default, or grid"
         yield ("search", "method"), f"method: found {search.method}; {message}"
@@ -222,13 +222,13 @@ def _of_population(sweep: Sweep, search: SearchSection) -> Iterator[Complaint]:
             yield where, f"{name}: pbt changes it in training; it must be one of {', '.join(MUTABLE)}"
     schedules = sweep.train.schedule or ["constant"]
     if sweep.train.preset is None and schedules != ["constant"]:
-        yield ("train", "schedule"), f"schedule: found {schedules[0]}; pbt is a schedule itself: constant"
+        yield ("train", "schedule"), f"schedule: found {schedules[0]}; pbt needs constant"
     if any(sweep.train.warmup or []):
-        yield ("train", "warmup"), "warmup: every part of a member would have its own; leave it out for pbt"
+        yield ("train", "warmup"), "warmup: each part of a pbt member would repeat it; omit it"
     if len(sweep.seed_list) > 1:
         yield ("seeds",), "seeds: a member of pbt has one seed; repeat the search with another search.seed"
     if sweep.data.dataset_size is not None:
-        yield ("data", "dataset_size"), "dataset_size: a part's subset would be another than the one before it had"
+        yield ("data", "dataset_size"), "dataset_size: each part of a pbt member would draw another subset; omit it"
 
 
 TRIALS = 20

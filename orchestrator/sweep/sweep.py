@@ -49,7 +49,7 @@ def _as_list(value: Any) -> Any:
 
 def _distinct(values: list[T]) -> list[T]:
     if twice := [v for i, v in enumerate(values) if v in values[:i]]:
-        raise ValueError(f"{twice[0]!r} stands twice in this list")
+        raise ValueError(f"{twice[0]!r} is given twice in this list")
     return values
 
 
@@ -157,7 +157,7 @@ class TrainSection(_Section):
     """The recipe, by the name of a preset or key by key; other keys override the preset."""
 
     preset: Preset | None = Field(
-        default=None, description="a recipe of the paper: sets data.augment and mixup as well"
+        default=None, description="a recipe of the paper; also sets data.augment and mixup"
     )
 
 
@@ -173,7 +173,7 @@ class Limits(_Section):
         default=None, description="training FLOPs, those of lost attempts included"
     )
     gpu_hours: Positive | None = Field(default=None, description="hours of whole GPUs")
-    hours: Positive | None = Field(default=None, description="hours in which any of its runs was in training")
+    hours: Positive | None = Field(default=None, description="hours in which any of its runs was training")
 
 
 class Parameter(_Section):
@@ -185,20 +185,20 @@ class Parameter(_Section):
     distribution: Distribution | None = Field(
         None, description="default: categorical for values, int_uniform for whole numbers, else uniform"
     )
-    points: Whole | None = Field(None, description="grid only: how many between min and max, both included")
+    points: Whole | None = Field(None, description="grid only: number of values from min to max")
 
 
 class SearchSection(_Section):
     """A search of hyper-parameters by Optuna's samplers and pruners, or by a scheduler of Ray Tune."""
 
     method: Method = Field("tpe", description="grid tries every combination")
-    metric: Metric = Field("val_error", description="what the best trial has least of, on the validation split")
-    trials: Whole | None = Field(None, description="a cell; default 20, of a grid all")
+    metric: Metric = Field("val_error", description="the metric to minimise, on the validation split")
+    trials: Whole | None = Field(None, description="per cell; default 20, or the whole grid")
     batch: Whole = Field(8, description="trials proposed at once, which can train as one stack")
     seed: Count = 0
-    pruner: Pruner = Field("none", description="who stops trials that promise little")
-    scheduler: TuneScheduler | None = Field(None, description="of Ray Tune, which then runs the trials")
-    parameters: dict[str, Parameter] = Field({}, description="by key; `lr: {search: {...}}` says the same")
+    pruner: Pruner = Field("none", description="what stops unpromising trials")
+    scheduler: TuneScheduler | None = Field(None, description="a scheduler of Ray Tune, which then runs the trials")
+    parameters: dict[str, Parameter] = Field({}, description="by key; `lr: {search: {...}}` is the same")
 
 
 class CellSections(_Section):
@@ -236,7 +236,7 @@ class Sweep(CellSections):
     limits: Limits = Limits()
     search: SearchSection | None = Field(None, description="what `isoflop search` varies in every cell")
     cells: list[CellSections] = Field([], description="cells beside the grid")
-    then: list[Stage] = Field([], description="what is trained on from every run")
+    then: list[Stage] = Field([], description="stages trained on from every run")
 
     _source: Source = PrivateAttr(default_factory=Source)
 

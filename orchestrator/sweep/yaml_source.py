@@ -115,12 +115,12 @@ class _Walk:
         for key_node, value_node in node.value:
             line = key_node.start_mark.line + 1
             if not isinstance(key_node, yaml.ScalarNode):
-                self.complaints.append((line, "a key must be a word"))
+                self.complaints.append((line, "a key must be a string"))
                 continue
             key = key_node.value
             if key in values:
                 self.complaints.append(
-                    (line, f"key {key!r} stands twice; the first is in line {self.lines[*where, key]}")
+                    (line, f"key {key!r} is given twice; the first is in line {self.lines[*where, key]}")
                 )
                 continue
             self.lines[*where, key] = line
@@ -129,7 +129,7 @@ class _Walk:
 
     def _scalar(self, node: yaml.ScalarNode) -> Any:
         if not node.tag.startswith("tag:yaml.org,2002:") or "python" in node.tag:
-            self.complaints.append((node.start_mark.line + 1, f"tags like {node.tag} mean nothing here"))
+            self.complaints.append((node.start_mark.line + 1, f"tags such as {node.tag} are not supported"))
             return None
         text = node.value
         if node.style:  # quoted or a block: a word, whatever it looks like

@@ -257,7 +257,7 @@ class RayExecutor:
                 message = f"a worker on {slot.node.name} does not start: {why}"
                 if len(self._slots) == 1:
                     raise ClusterError(message) from error
-                log.warning("%s; there is one slot less", message)
+                log.warning("%s; its slot is removed", message)
                 return self._lost(slot, "", dismiss=True)
             return self._lost(slot, "")
         gpu = f" GPU {warm.device}" if self._on_gpu else ""
@@ -305,7 +305,7 @@ class RayExecutor:
             return self._lost(slot, f"no step for {heartbeat.still:.0f} s; its worker was killed")
         if heartbeat.available < LOW and self._has_company(slot):
             share = f"{heartbeat.available:.0%} of its machine's memory was left"
-            return self._lost(slot, f"{share}; its worker was ended, for one slot less", dismiss=True)
+            return self._lost(slot, f"{share}; its worker was stopped and its slot removed", dismiss=True)
         return []
 
     def _has_company(self, slot: _Slot) -> bool:

@@ -174,7 +174,7 @@ class Remote:
             missing = getattr(error.__cause__, "name", None) or error.name
             protocol = self._url.partition("://")[0]
             raise RemoteError(
-                f"{protocol}:// needs {missing}, which is missing; type: pip install {missing}"
+                f"{protocol}:// needs {missing}, which is missing; run: pip install {missing}"
             ) from error
         except ValueError as error:
             raise RemoteError(_one_line(error)) from error

@@ -71,7 +71,7 @@ def test_a_long_plan_is_cut_and_says_so(isoflop, sweep, no_speed):
         (["run", "s.yaml", "--executor", "slurm"], "--executor 'slurm' is unknown; it is ray or inline"),
         (["run", "s.yaml", "--device", "tpu"], "--device 'tpu' is unknown; it is one of auto, cpu, cuda, mps"),
         (["status"], "no results table at isoflop.db; `isoflop run FILE --store isoflop.db` makes one"),
-        (["fit", "--store", "s.yaml"], "s.yaml is no results table: file is not a database"),
+        (["fit", "--store", "s.yaml"], "s.yaml is not a results table: file is not a database"),
         (["results", "--format", "xls"], "--format 'xls' is unknown; it is one of table, csv, json, parquet"),
         (["plan", "bad.yaml"], "bad.yaml:3: unknown key 'widht'; did you mean 'width'?"),
     ],
@@ -251,7 +251,7 @@ def test_budgets_of_one_recipe_share_their_trunk_and_are_charged_once(isoflop, t
     total = json.loads(planned.out)["total"]["flops"]
     ended = isoflop("run", "ladder.yaml", "--executor", "inline", "--device", "cpu")
     assert ended.code == 0, ended.err
-    assert "what runs of one recipe have in common is trained once" in ended.err
+    assert "the common steps of runs of one recipe are trained once" in ended.err
     frame = pd.DataFrame(json.loads(isoflop("results", "--format", "json").out))
     assert frame["state"].eq("done").all()
     assert frame["charged_flops"].sum() == total < frame["flops"].sum()

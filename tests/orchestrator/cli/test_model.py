@@ -61,7 +61,7 @@ def test_weights_of_an_official_checkpoint_are_drawn(isoflop, tmp_path):
 def test_a_run_that_was_not_kept_is_one_line(isoflop, kept):
     ended = isoflop("model", "weights", "zzzz")
     assert (ended.code, len(ended.err.splitlines())) == (2, 1)
-    assert "no such run is kept" in ended.err
+    assert "no kept parameters" in ended.err
 
 
 def test_vectors_have_no_pictures(isoflop, tmp_path):

@@ -34,7 +34,7 @@ def test_the_queue_is_listed_and_a_run_is_shown(isoflop, queue):
     assert isoflop("queue", "show", first[:8]).out.splitlines()[0].split() == ["run_id", first]
     assert json.loads(isoflop("queue", "show", first, "--json").out)["attempts"] == []
     gone = isoflop("queue", "show", "gone")
-    assert (gone.code, gone.err) == (2, "no run 'gone' in isoflop.db; `isoflop queue list` names them\n")
+    assert (gone.code, gone.err) == (2, "no run 'gone' in isoflop.db; `isoflop queue list` lists them\n")
 
 
 def test_what_is_cancelled_is_not_trained_until_it_is_asked_again(isoflop, queue):
@@ -115,7 +115,7 @@ def test_run_looks_on_where_another_isoflop_works_and_takes_over_when_it_ends(is
     ended = isoflop("run", sweep("wider.yaml", sweep="wider", width="[32, 48]"), "--executor", "inline")
     assert done.is_set()
     assert ended.code == 0
-    assert "wider: 4 runs, 2 new; another isoflop trains them, this one follows" in ended.err
+    assert "wider: 4 runs, 2 new; another process trains them, this one follows" in ended.err
     assert "wider: 3 of 4 runs to do" in ended.err
     assert ended.out.startswith("wider: 4 done")
 

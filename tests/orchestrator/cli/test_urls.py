@@ -52,7 +52,7 @@ def test_what_is_wrong_with_a_url_for_checkpoints_is_a_line_before_anything_trai
         (ALL, ftp.url("ck").replace("/data/", "/none/"), "there is no /none; make it first"),
         (ALL, ftp.url("ck").replace("secret", "wrong"), "530"),
         (ALL, "ftp://127.0.0.1:1/ck", "Connection refused"),
-        (ALL, "gs://bucket/ck", "gs:// needs gcsfs, which is missing; type: pip install gcsfs"),
+        (ALL, "gs://bucket/ck", "gs:// needs gcsfs, which is missing; run: pip install gcsfs"),
         (ALL, "nonsense://x", "Protocol not known: nonsense"),
     ]:
         ftp.start(rights)
@@ -89,4 +89,7 @@ def test_a_set_behind_a_url_is_registered_listed_and_trained_on(isoflop, sweep, 
     ended = isoflop("model", "weights", rows("a.db").index[0][:8], "--checkpoints", ftp.url("ck"))
     assert ended.code == 0, ended.err
     ended = isoflop("model", "weights", "zzzz", "--checkpoints", ftp.url("ck"))
-    assert (ended.code, ended.err) == (2, f"'zzzz': no such run is kept in {ftp.shown('ck')}; `run --keep`\n")
+    assert (ended.code, ended.err) == (
+        2,
+        f"'zzzz': no kept parameters in {ftp.shown('ck')}; `run --keep` keeps them\n",
+    )

@@ -40,8 +40,8 @@ def test_a_sweep_whose_runs_raise_the_same_is_paused_and_says_so(begin, table):
     assert states(table)["failed"] == 3
     assert states(table)["queued"] == len(made.runs) - 3
     (row,) = table.sweeps()
-    assert row["paused"] == "3 runs raised the same: ValueError: no such data"
-    assert any("small is paused: 3 runs raised the same" in text for text in seen)
+    assert row["paused"] == "3 runs failed with the same error: ValueError: no such data"
+    assert any("small is paused: 3 runs failed with the same error" in text for text in seen)
     assert end.failed == 3
     assert len(executor.submitted) < len(made.runs)
 
@@ -408,7 +408,7 @@ def test_a_sweep_begins_where_its_smoke_test_beats_chance(begin, table, result_o
     else:
         assert states(table) == {"queued": 8}
         assert row["paused"].startswith("the smoke test (1 recipes of the smallest cell, ")
-        assert "--no-canary goes on all the same" in row["paused"]
+        assert "--no-canary skips this test" in row["paused"]
         assert len(executor.submitted) == 1
         again, executor, _ = begin(**LONG)
         table.queue.tell("small", paused=None)

@@ -126,7 +126,7 @@ def test_a_file_that_is_no_table_is_refused_in_one_line(store, writable):
     store.write_text("name,error\na,0.5\n" * 100)
     with pytest.raises(TableError) as caught:
         Table(store, writable=writable)
-    assert str(caught.value) == f"{store} is no results table: file is not a database"
+    assert str(caught.value) == f"{store} is not a results table: file is not a database"
     assert store.read_text().startswith("name,error")
 
 
@@ -134,7 +134,7 @@ def test_a_database_of_somebody_else_is_refused(store):
     with sqlite3.connect(store) as other:
         other.execute("CREATE TABLE theirs (x)")
     other.close()
-    with pytest.raises(TableError, match="is no results table: no such table: meta"):
+    with pytest.raises(TableError, match="is not a results table: no such table: meta"):
         Table(store)
 
 

@@ -122,7 +122,7 @@ def test_the_total_is_the_sum_over_runs_of_the_closed_form(planned):
     assert made.flops < by_hand == sum(row["flops"] * row["runs"] for row in rows)  # one epoch begins the four
     assert made.flops == sum(run_flops(run) for run in made.runs if run.epochs > 2)
     assert made.notes == (
-        f"what runs of one recipe have in common is trained once: {made.flops:.3g} FLOPs, not {by_hand:.3g}",
+        f"the common steps of runs of one recipe are trained once: {made.flops:.3g} FLOPs, not {by_hand:.3g}",
     )
     assert sum(row["runs"] for row in rows) == len(made.runs)
 

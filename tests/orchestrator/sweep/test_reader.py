@@ -40,10 +40,10 @@ MISTAKES = {
         HEAD + "cells:\n  - seeds: 3\n",
         "6: unknown key 'seeds'; valid keys are data, model, train, budget",
     ),
-    "repeated-section": (HEAD + "seeds: 1\nseeds: 2\n", "6: key 'seeds' stands twice; the first is in line 5"),
+    "repeated-section": (HEAD + "seeds: 1\nseeds: 2\n", "6: key 'seeds' is given twice; the first is in line 5"),
     "repeated-key": (
         with_model("\n  width: 16\n  width: 32"),
-        "5: key 'width' stands twice; the first is in line 4",
+        "5: key 'width' is given twice; the first is in line 4",
     ),
     "sweep-missing": (HEAD.partition("\n")[2], "1: 'sweep' is missing"),
     "dataset-missing": (with_data("{dataset_size: 180}"), "2: data: 'dataset' is missing"),
@@ -56,11 +56,11 @@ MISTAKES = {
     ),
     "stage-twice": (
         HEAD + "then:\n  - {stage: a, budget: {epochs: 1}}\n  - {stage: a, budget: {epochs: 2}}\n",
-        "7: stage: 'a' is a stage above already",
+        "7: stage: 'a' is the name of an earlier stage",
     ),
     "stage-after-none": (
         HEAD + "then:\n  - {stage: probe, after: tran, budget: {epochs: 1}}\n",
-        "6: after: no stage 'tran' stands above; did you mean 'train'?",
+        "6: after: no earlier stage 'tran'; did you mean 'train'?",
     ),
     "stage-of-another-size": (
         HEAD
@@ -104,8 +104,8 @@ MISTAKES = {
     ),
     "section-is-empty": (with_data(""), f"2: data: found nothing; it must be a mapping with keys of {DATA_KEYS}"),
     "cells-are-a-mapping": (HEAD + "cells: {a: 1}\n", "5: cells: found {'a': 1}; it must be a list"),
-    "twice-in-an-axis": (with_model("{width: [16, 32, 16]}"), "3: width: 16 stands twice in this list"),
-    "twice-in-other-words": (HEAD + "train: {lr: [1e-3, 0.001]}\n", "5: lr: 0.001 stands twice in this list"),
+    "twice-in-an-axis": (with_model("{width: [16, 32, 16]}"), "3: width: 16 is given twice in this list"),
+    "twice-in-other-words": (HEAD + "train: {lr: [1e-3, 0.001]}\n", "5: lr: 0.001 is given twice in this list"),
     "negative-lr": (HEAD + "train: {lr: -1e-3}\n", "5: lr: found -0.001; it must be above 0"),
     "infinite-lr": (HEAD + "train: {lr: .inf}\n", "5: lr: found inf; it must be finite"),
     "not-a-lr": (HEAD + "train: {lr: .nan}\n", "5: lr: found nan; it must be finite"),
@@ -146,7 +146,7 @@ MISTAKES = {
         HEAD + "seeds: [-1]\n",
         "5: seeds: found [-1]; give a number of at least 1, or seeds of at least 0",
     ),
-    "seeds-twice": (HEAD + "seeds: [0, 1, 0]\n", "5: seeds: a seed stands twice in this list"),
+    "seeds-twice": (HEAD + "seeds: [0, 1, 0]\n", "5: seeds: a seed is given twice in this list"),
     "seeds-a-word": (HEAD + "seeds: many\n", "5: seeds: found 'many'; it must be a whole number"),
     "seeds-with-a-word": (HEAD + "seeds: [0, b]\n", "5: seeds: found 'b'; it must be a whole number"),
     "seeds-mistyped": (HEAD + "seeds: 100000000\n", "5: seeds: found 100000000; it must be at most 10000"),
@@ -162,11 +162,11 @@ MISTAKES = {
     ),
     "name-and-width": (
         with_model("{name: B-2/Wi-64, width: 32, depth: 2}"),
-        "3: model: name says it already; leave out depth, width",
+        "3: model: name sets it already; omit depth, width",
     ),
     "cell-with-an-axis": (
         HEAD + "cells:\n  - train: {lr: [1e-2, 1e-3]}\n",
-        "6: lr: a cell has one value a key, found 2",
+        "6: lr: a cell has one value per key, found 2",
     ),
     "cell-that-leaves-an-axis-open": (
         with_model("{width: [16, 32]}") + "cells:\n  - train: {lr: 1e-2}\n",
@@ -219,7 +219,7 @@ MISTAKES = {
     ),
     "path-not-found": (
         with_data("{dataset: mnist, path: no-such.npz}"),
-        "2: path: 'no-such.npz' is in none of ., data; set ISOFLOP_DATA to the folder that holds it",
+        "2: path: 'no-such.npz' not found; looked in ., data; set ISOFLOP_DATA to its folder",
     ),
     "path-of-an-embedded-set": (
         with_data("{dataset: digits, path: x}"),
@@ -250,8 +250,8 @@ MISTAKES = {
     "only-a-comment": ("# header\n", "1: the file is empty"),
     "list-at-the-top": ("- sweep: a\n", f"1: a sweep file is a mapping of {SECTIONS}"),
     "two-documents": (HEAD + "---\nsweep: b\n", "5: not YAML: but found another document"),
-    "tag": ("sweep: !mine a\n", "1: tags like !mine mean nothing here"),
-    "key-of-keys": ("? [a, b]\n: 1\n", "1: a key must be a word"),
+    "tag": ("sweep: !mine a\n", "1: tags such as !mine are not supported"),
+    "key-of-keys": ("? [a, b]\n: 1\n", "1: a key must be a string"),
     "deep": ("sweep:\n  " + "[" * 30 + "]" * 30, "2: nested deeper than 20 levels"),
     "so-deep-that-c-recursion-ends": ("sweep: " + "[" * 50_000 + "]" * 50_000, "1: nested deeper than 20 levels"),
     "anchor-in-itself": ("a: &a [*a]\n", "1: nested deeper than 20 levels"),

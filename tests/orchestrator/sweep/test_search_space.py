@@ -44,7 +44,7 @@ def test_a_search_is_planned_as_its_dearest_trial_and_priced_as_all_of_them():
     planned = plan(read_sweep(GOOD))
     assert [run.lr for run in planned.runs] == [0.1, 0.1]
     assert planned.trials == 6
-    assert planned.notes == ("a search of 6 trials in each of 2 cells; a cell's line is its dearest trial",)
+    assert planned.notes == ("a search of 6 trials in each of 2 cells; a cell is priced by its dearest trial",)
     assert summary(planned, None) == f"at most 12 runs, {text.flops(6 * planned.flops)} FLOPs"
 
 
@@ -96,7 +96,7 @@ def test_values_are_taken_as_an_axis_takes_them():
         (
             "batch_size: 32\nbudget: {epochs: 1}\nsearch: {trials: 6}",
             "schedule: cosine\nbudget: {epochs: 1}\nsearch: {scheduler: pbt}",
-            "6: schedule: found cosine; pbt is a schedule itself: constant",
+            "6: schedule: found cosine; pbt needs constant",
         ),
         (
             "trials: 6",
@@ -111,7 +111,7 @@ def test_values_are_taken_as_an_axis_takes_them():
         (
             "search: {trials: 6}",
             "limits: {hours: 2}\nsearch: {scheduler: pbt}",
-            "8: limits: pbt of Ray Tune keeps to none; leave them out, or search without a scheduler",
+            "8: limits: pbt of Ray Tune ignores them; omit them, or search without a scheduler",
         ),
         (
             "trials: 6",

@@ -105,7 +105,7 @@ def test_a_folder_comes_whole(ftp):
 
 def test_a_url_that_cannot_be_is_refused_in_a_line(ftp):
     for url, why in [
-        ("gs://bucket/x.npz", "gs:// needs gcsfs, which is missing; type: pip install gcsfs"),
+        ("gs://bucket/x.npz", "gs:// needs gcsfs, which is missing; run: pip install gcsfs"),
         ("nonsense://x", "Protocol not known: nonsense"),
         (ftp.url("none.npz"), "none.npz: there is nothing"),
     ]:
