@@ -15,6 +15,8 @@ Array = NDArray[np.float64]
 
 NEAR = 0.1
 """Rows whose log compute differs by less belong to one budget: whole steps leave cells a little apart."""
+ONE_SIZE = 0.04
+"""Sizes whose logs differ by less are one place of a curve."""
 MISFIT = 1.2
 """Ratio of the scatter about a law to the noise of a run below which nothing is reported."""
 _FEW = 5
@@ -70,19 +72,20 @@ def draw_curves(
 
     A resample gives the mean of every cell log-normal noise and selects the best cell again. The noise of a run is
     that of the repeats in its group, or in the whole table where a group has few; with no repeats at all it is
-    the scatter about smooth curves in log x; where that is not known either there are no resamples.
+    the scatter about smooth curves in log x; where that is not known either, or repeats are equal, there are no
+    resamples.
     """
     at, values = (frame[name].to_numpy(dtype=float) for name in (x, y))
     cell = _refined(seeds.cell_index(frame), group, at)
     group = group[np.unique(cell, return_index=True)[1]]
     at, means, count = seeds.cell_means(cell, at), seeds.cell_means(cell, values), np.bincount(cell)
     squares, spares, notes = _noise(cell, values, means, group, at)
-    noise = float(np.sqrt(squares.sum() / spares.sum())) if spares.sum() else np.nan
+    noise = float(np.sqrt(squares.sum() / spares.sum())) if squares.sum() > 0 else np.nan
     rng = np.random.default_rng(seed)
     curves = []
     for g in range(group.max() + 1):
         inside = np.flatnonzero(group == g)
-        own = spares[g] >= _FEW
+        own = spares[g] >= _FEW and squares[g] > 0
         sd = np.sqrt(squares[g] / spares[g]) if own else noise
         luck = rng.normal(size=(resamples if np.isfinite(sd) else 0, inside.size))
         drawn = means[inside] * np.exp(np.nan_to_num(sd) / np.sqrt(count[inside]) * luck)
@@ -126,6 +129,8 @@ def _noise(
     """Squared deviations of log y summed and their degrees of freedom in each group [G], and a note on them."""
     groups = int(group.max()) + 1
     spares = np.bincount(group, np.bincount(cell) - 1, groups).astype(np.intp)
+    if spares.sum() > 0 and seeds.are_equal(cell, values):
+        return np.zeros(groups), spares, (f"repeats are exactly equal: {seeds.EQUAL}",)
     if spares.sum() >= _FEW:
         deviations = np.log(values) - seeds.cell_means(cell, np.log(values))[cell]
         squares = np.asarray(np.bincount(group[cell], deviations**2, groups), dtype=float)
@@ -151,3 +156,19 @@ def _neighbours(log_x: Array, log_y: Array) -> Array:
         weights = [np.prod([(u[k] - u[j]) / (u[i] - u[j]) for j in near if j != i]) for i in near]
         residuals.append((y[k] - np.dot(weights, y[near])) / np.sqrt(1 + np.sum(np.square(weights))))
     return np.array(residuals)
+
+
+def merged(log_x: Array, log_y: Array, noise: float) -> tuple[NDArray[np.intp], Array]:
+    """The place of each size, from 0, where rising log sizes [P] within 4 % are one; and its share in it, [P].
+
+    Sizes so close are the same to a curve: an interpolation through both follows their noise. They share a place
+    evenly, but for those whose log y is above the lowest by 3 x the noise of a run: they were trained otherwise.
+    """
+    place, start = np.zeros(log_x.size, dtype=np.intp), log_x[0]
+    for k in range(1, log_x.size):
+        apart = log_x[k] - start > ONE_SIZE
+        place[k] = place[k - 1] + apart
+        start = log_x[k] if apart else start
+    lowest = np.minimum.reduceat(log_y, np.unique(place, return_index=True)[1])[place]
+    share = (log_y <= lowest + 3 * np.nan_to_num(noise, nan=np.inf)).astype(float)
+    return place, share / np.bincount(place, share)[place]

@@ -19,6 +19,7 @@ from analysis.solver import fitting
 from analysis.table import columns, seeds
 from analysis.table.data import read
 from analysis.table.options import Options
+from analysis.table.rows import measured
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -77,7 +78,7 @@ def frontier(
     Raises:
         ValueError: a column is missing or unfit, or `kind` is none of the three.
     """
-    table, _ = columns.check(frame, [x, y])
+    table = measured(frame, [x, y]).table
     return _points(table, _cells(table, x, y), (x, y), running=_is_running(kind, table, x))
 
 
@@ -102,10 +103,11 @@ def fit_frontier(
     """
     chosen = replace(Options.of(options, unused=_UNUSED), by="row")
     name = law or power_law_name(floor=floor, shift=shift)
-    table, dropped = columns.check(frame, [x, y])
+    table, dropped, notes = measured(frame, [x, y], run=chosen.run, cell=chosen.cell)
     cells, running = _cells(table, x, y), _is_running(kind, table, x)
     points = _points(table, cells, (x, y), running=running)
-    data = replace(read(points, (x,), y, chosen), dropped=dropped, notes=_notes(cells))
+    data = read(points, (x,), y, replace(chosen, run=None, cell=None))  # a cell has the columns that its runs share
+    data = replace(data, dropped=dropped, notes=(*_notes(cells), *notes))
     placed = place(data, name, chosen.constraints)
     require_distinct(data, placed, name, x, "frontier points")
     minimum = fitting.minimise(placed, data, chosen)
@@ -153,5 +155,5 @@ def _points(table: pd.DataFrame, cells: _Cells, names: tuple[str, str], *, runni
 
 def _notes(cells: _Cells) -> tuple[str, ...]:
     if np.bincount(cells.cell).max() > 1:
-        return ()
+        return (f"repeats are exactly equal: {seeds.EQUAL}",) if seeds.are_equal(cells.cell, cells.y) else ()
     return ("one run a cell: the noise of seeds cannot be resampled, only the points of the frontier are",)

@@ -10,7 +10,7 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from analysis.approaches import minima, optimum
-from analysis.approaches.curves import Curve, Curves, by_budget, draw_curves
+from analysis.approaches.curves import ONE_SIZE, Curve, Curves, by_budget, draw_curves, merged
 from analysis.approaches.isoflop_fit import Growth, IsoflopCurve, IsoflopFit, Method
 from analysis.approaches.optimum import fit_price
 from analysis.approaches.surface import fit_surface
@@ -19,6 +19,7 @@ from analysis.fits.thresholds import LEAST_BUDGETS, LEAST_SIZES, SURE
 from analysis.solver import quantiles
 from analysis.table import columns, seeds
 from analysis.table.options import Options
+from analysis.table.rows import measured
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -34,6 +35,8 @@ def fit_isoflop(  # noqa: PLR0913 - the columns and the resampling
     d: str = "examples",
     budget: str | None = None,
     method: Method = "akima",
+    run: str | None = None,
+    cell: str | None = None,
     resamples: int = 1000,
     level: float = 0.95,
     seed: int = 0,
@@ -46,9 +49,10 @@ def fit_isoflop(  # noqa: PLR0913 - the columns and the resampling
     all curves and takes its minimum on each: no bias and the narrowest intervals if the surface holds.
 
     A budget is refused if it has fewer than 4 sizes, or if its minimum is not between the outer sizes, in the data
-    or in more than a tenth of the resamples. d* is the curve's d at n*. Each resample gives every cell noise of the
+    or in more than a fifth of the resamples. d* is the curve's d at n*. Each resample gives every cell noise of the
     size that its repeats show, selects the best cell of each size and finds the minimum; for "joint" the selected
-    points are drawn with replacement.
+    points are drawn with replacement. Sizes within 4 % of each other are averaged. No exponent is claimed
+    where that noise is not known, nor by "parabola" or "joint" where the points leave it by more than the noise.
 
     Args:
         frame: one row a run; rows that share a `cell_id` are repeats, without it every row is a cell. Cells of one
@@ -58,6 +62,8 @@ def fit_isoflop(  # noqa: PLR0913 - the columns and the resampling
         d: column of examples; if absent, C / (6 n).
         budget: column of compute, values within 10 % being one budget; default `budget` if present, else `flops`.
         method: "akima", "parabola" or "joint".
+        run: column that names the run of each row; default `run_id`, or what the table shows.
+        cell: column whose equal values are repeats; default `cell_id`, or runs that differ in their seed only.
         resamples: bootstrap resamples; 0 for no intervals.
         level: nominal coverage of the intervals, in (0, 1).
         seed: of the resampling.
@@ -68,15 +74,17 @@ def fit_isoflop(  # noqa: PLR0913 - the columns and the resampling
     options = Options(resamples=resamples, level=level, seed=seed)
     if method not in get_args(Method):
         raise ValueError(f"method is {method!r}; expected 'akima', 'joint' or 'parabola'")
-    table, budget, notes = prepare(frame, n, y, d, budget)
+    table, budget, notes = prepare(frame, n, y, d, budget, run=run, cell=cell)
     drawn = draw_curves(table, by_budget(table, budget), n, y, resamples=resamples, seed=seed)
-    curves = tuple(_isoflop(curve, drawn.cell, table, d, budget) for curve in drawn.curves)
+    curves = tuple(_isoflop(curve, drawn, table, d, budget) for curve in drawn.curves)
     find = _finder(method, curves, drawn, options)
     optima, log_n = _locate(curves, find, level)
     lines, scatter = _draw_lines(curves, optima, log_n, find.wider)
-    reasons = _reasons(optima, find.misfit)
+    reasons = _reasons(optima, find.misfit, method)
+    if resamples and not drawn.noise > 0:
+        reasons += ("the noise of a run is not known, so there are no intervals",)
     exponents = {name: quantity(line.slope, line.slopes, level, wider=line.wider) for name, line in lines.items()}
-    warnings = (*reasons, *notes, *drawn.notes, *_cautions(optima, method, scatter))
+    warnings = (*reasons, *notes, *drawn.notes, *_merged_sizes(drawn, curves), *_cautions(optima, method, scatter))
     return IsoflopFit(
         *(n, d, y, budget, method, exponents["n"], exponents["d"], optima, level, resamples, drawn.noise, scatter),
         curves=curves,
@@ -87,7 +95,14 @@ def fit_isoflop(  # noqa: PLR0913 - the columns and the resampling
 
 
 def prepare(
-    frame: pd.DataFrame | Mapping[str, Any], n: str, y: str, d: str, budget: str | None
+    frame: pd.DataFrame | Mapping[str, Any],
+    n: str,
+    y: str,
+    d: str,
+    budget: str | None,
+    *,
+    run: str | None = None,
+    cell: str | None = None,
 ) -> tuple[pd.DataFrame, str, tuple[str, ...]]:
     """A clean table with the four columns, the name of the column of compute, and notes for the reader."""
     given = pd.DataFrame(dict(frame)) if not isinstance(frame, pd.DataFrame) else frame
@@ -98,7 +113,8 @@ def prepare(
         columns.require(given, budget)
         given = given.assign(**{d: given[budget] / (6.0 * given[n])})
         notes.append(f"no column {d!r}: taken as {budget} / (6 {n})")
-    table, dropped = columns.check(given, [n, d, budget, y])
+    table, dropped, found = measured(given, [n, d, budget, y], run=run, cell=cell)
+    notes += found
     if dropped:
         notes.append(f"{dropped} {'row' if dropped == 1 else 'rows'} without a finite {y} left out")
     if not len(table):
@@ -106,11 +122,24 @@ def prepare(
     return table.sort_values([budget, n, y], kind="stable", ignore_index=True), budget, tuple(notes)
 
 
-def _isoflop(curve: Curve, cell: NDArray[np.intp], table: pd.DataFrame, d: str, budget: str) -> IsoflopCurve:
+def _isoflop(curve: Curve, drawn: Curves, table: pd.DataFrame, d: str, budget: str) -> IsoflopCurve:
+    """The curve of a budget with its examples, near-equal sizes merged."""
     examples, compute = (
-        seeds.cell_means(cell, table[name].to_numpy(dtype=float))[curve.cells] for name in (d, budget)
+        seeds.cell_means(drawn.cell, table[name].to_numpy(dtype=float))[curve.cells] for name in (d, budget)
     )
-    return IsoflopCurve(**vars(curve), d=examples, budget=float(np.exp(np.mean(np.log(compute)))))
+    place, share = merged(np.log(curve.x), np.log(curve.y), drawn.noise)
+    mean = (np.arange(place[-1] + 1) == place[:, None]) * share[:, None]
+    x, y, at, resamples = (np.exp(np.log(values) @ mean) for values in (curve.x, curve.y, examples, curve.drawn))
+    first = np.unique(place, return_index=True)[1]
+    each = float(np.exp(np.mean(np.log(compute))))
+    return IsoflopCurve(x, y, resamples, curve.cells[first], curve.spare, d=at, budget=each)
+
+
+def _merged_sizes(drawn: Curves, curves: tuple[IsoflopCurve, ...]) -> tuple[str, ...]:
+    gone = sum(curve.x.size for curve in drawn.curves) - sum(curve.x.size for curve in curves)
+    if not gone:
+        return ()
+    return (f"{gone} {'size' if gone == 1 else 'sizes'} within {100 * ONE_SIZE:g} % of another averaged with it",)
 
 
 @dataclass(frozen=True)
@@ -131,14 +160,25 @@ def _finder(method: Method, curves: tuple[IsoflopCurve, ...], drawn: Curves, opt
     def alone(curve: IsoflopCurve) -> tuple[Array, Array]:
         return find(np.log(curve.x), np.log(np.concatenate([curve.y[None], curve.drawn])))
 
-    return _Finder(alone)
+    if method == "akima" or not options.resamples:  # without resamples nothing is asked of the noise
+        return _Finder(alone)
+    turning = [c for c in curves if c.x.size >= LEAST_SIZES and 0 < c.y.argmin() < c.x.size - 1]
+    residuals = [np.log(c.y) - minima.bowl(np.log(c.x), c.y) for c in turning]
+    every = np.concatenate([*residuals, np.empty(0)])
+    rms = float(np.sqrt(np.sum(every**2) / max(every.size, 1) * _runs_a_point(curves, drawn)))
+    return _Finder(alone, misfit=drawn.misfit(rms, every.size, 3 * len(turning)))
+
+
+def _runs_a_point(curves: tuple[IsoflopCurve, ...], drawn: Curves) -> float:
+    """Mean number of runs behind a point of the curves."""
+    return drawn.repeats * sum(c.x.size for c in drawn.curves) / sum(c.x.size for c in curves)
 
 
 def _joint(curves: tuple[IsoflopCurve, ...], drawn: Curves, options: Options) -> _Finder:
     points = {name: np.concatenate([getattr(c, name) for c in curves]) for name in ("x", "d", "y")}
     draws: Draws = {"resamples": options.resamples, "level": options.level, "seed": options.seed}
     fit = fit_surface(points, "x", "d", "y", **draws)
-    run_rms = fit.rms * float(np.sqrt(drawn.repeats))  # the points are means of cells
+    run_rms = fit.rms * float(np.sqrt(_runs_a_point(curves, drawn)))
     misfit = drawn.misfit(run_rms, fit.n, fit.solution.theta.size)
 
     def together(curve: IsoflopCurve) -> tuple[Array, Array]:
@@ -239,12 +279,13 @@ def _birge(log_c: Array, at: Array, drawn: Array) -> float:
     return float(np.sqrt(squares / (used.sum() - 2)))
 
 
-def _reasons(optima: pd.DataFrame, misfit: float) -> tuple[str, ...]:
+def _reasons(optima: pd.DataFrame, misfit: float, method: Method) -> tuple[str, ...]:
     used, reasons = int(np.sum(optima["refused"] == "")), []
     if used < LEAST_BUDGETS:
         reasons.append(f"{used} of {len(optima)} budgets have a minimum; a law needs {LEAST_BUDGETS}")
     if misfit > 1:
-        reasons.append(f"the points leave the surface by {misfit:.1f} x the noise of a run: its minima are biased")
+        form = "the surface" if method == "joint" else "the parabolas"
+        reasons.append(f"the points leave {form} by {misfit:.1f} x the noise of a run: the minima are biased")
     return tuple(reasons)
 
 

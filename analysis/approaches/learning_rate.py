@@ -16,6 +16,7 @@ from analysis.fits.summary import Summary
 from analysis.solver import quantiles
 from analysis.table import columns
 from analysis.table.options import Options
+from analysis.table.rows import as_frame, measured, of_state
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -77,12 +78,14 @@ class LearningRates(Summary):
         return super().to_dict() | {"settled": self.settled}
 
 
-def best_learning_rates(
+def best_learning_rates(  # noqa: PLR0913 - the columns and the resampling
     frame: pd.DataFrame | Mapping[str, Any],
     y: str = "error",
     *,
     lr: str = "lr",
     by: Sequence[str] | None = None,
+    run: str | None = None,
+    cell: str | None = None,
     resamples: int = 1000,
     level: float = 0.95,
     seed: int = 0,
@@ -94,10 +97,13 @@ def best_learning_rates(
     when fewer than three did, or when noise moves the minimum out of the window in a tenth of the resamples.
 
     Args:
-        frame: one row a run; `cell_id` tells which rows are repeats. Rows without a finite `y` count as diverged.
+        frame: one row a run; `cell_id` tells which rows are repeats. Runs whose `state` is diverged, and rows
+            without a finite `y`, count as diverged; runs in another state than done are left out.
         y: the column that was measured, positive.
         lr: the column of learning rates.
         by: the columns that name a design; default those of `DESIGN` that vary.
+        run: column that names the run of each row, as for `fit_isoflop`.
+        cell: column whose equal values are repeats, as for `fit_isoflop`.
         resamples: bootstrap resamples; 0 for no intervals.
         level: nominal coverage of the intervals, in (0, 1).
         seed: of the resampling.
@@ -106,11 +112,11 @@ def best_learning_rates(
         ValueError: a column is missing or unfit, or no row has a finite `y`.
     """
     Options(resamples=resamples, level=level, seed=seed)
-    given = frame.reset_index(drop=True) if isinstance(frame, pd.DataFrame) else pd.DataFrame(dict(frame))
+    given, waiting = of_state(as_frame(frame), ("done", "diverged"))
     names = tuple(_varied(given) if by is None else by)
     for name in (*names, lr):
         columns.require(given, name)
-    table, _ = columns.check(given, [lr, y])
+    table, _, notes = measured(of_state(given, ("done",))[0], [lr, y], run=run, cell=cell)
     if not len(table):
         raise ValueError(f"no row has a finite {y!r}")
     group = _groups(table, names)
@@ -131,7 +137,7 @@ def best_learning_rates(
         missing=pd.DataFrame(missing, columns=[*names, lr]),
         level=level,
         resamples=resamples,
-        warnings=(*drawn.notes, *_never(given, table, names)),
+        warnings=(*waiting, *notes, *drawn.notes, *_never(given, table, names)),
     )
 
 

@@ -30,6 +30,12 @@ def parabola(u: Array, log_y: Array) -> tuple[Array, Array]:
     return np.where(inside, vertex + centre, np.nan), lowest
 
 
+def bowl(u: Array, y: Array) -> Array:
+    """Log of the least-squares parabola of y [P] in u [P], at u; that of a height <= 0 is NaN."""
+    with np.errstate(invalid="ignore"):
+        return np.asarray(np.log(np.polynomial.Polynomial.fit(u, y, 2)(u)))
+
+
 def akima(u: Array, log_y: Array) -> tuple[Array, Array]:
     """Lowest point of Akima's piecewise cubic (1970) through all points; it does not overshoot between them."""
     cubic = _akima_cubics(u, log_y.T)

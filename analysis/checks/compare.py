@@ -15,6 +15,7 @@ from analysis.fits.quantity import Quantity, quantity
 from analysis.fits.summary import Summary
 from analysis.table import columns
 from analysis.table.options import Options
+from analysis.table.rows import as_frame
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -117,15 +118,14 @@ def compare(  # noqa: PLR0913 - the columns, the question and the resampling
         FitError: a law does not exist, e.g. y does not fall with x.
     """
     Options(resamples=resamples, level=level, seed=seed)
-    table, dropped = columns.check(frame, [x, y])
+    table = as_frame(frame)
     names = _pair(table, by, pair)
     fit = fit_frontier if best else fit_power_law
     a, b = (
         fit(table[table[by] == name], x=x, y=y, floor=floor, resamples=resamples, level=level, seed=seed + k)
         for k, name in enumerate(names)
     )
-    notes = [f"{dropped} rows without a finite {y} left out"] if dropped else []
-    return _compared(by, names, (a, b), at, notes)
+    return _compared(by, names, (a, b), at)
 
 
 def _compared(
@@ -133,7 +133,6 @@ def _compared(
     names: tuple[Any, Any],
     fits: tuple[LawFit, LawFit],
     at: Sequence[float] | None,
-    notes: list[str],
 ) -> Comparison:
     a, b = fits
     wider = max(a.wider, b.wider)
@@ -154,7 +153,7 @@ def _compared(
         ratios=pd.DataFrame(ratios, columns=["y", "ratio", "low", "high", "refused"]),
         common=common,
         level=a.level,
-        warnings=(*cautions, *notes, *apart),
+        warnings=(*cautions, *apart),
         reasons=tuple(f"{name}: {text}" for name, fit in named for text in fit.reasons),
     )
 

@@ -11,6 +11,7 @@ from analysis.approaches.curves import by_budget
 from analysis.fits.quantity import Quantity
 from analysis.solver.fitting import FitError
 from analysis.table import columns
+from analysis.table.rows import measured
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -33,8 +34,8 @@ def attempt(fit: Callable[[], T]) -> tuple[T | None, str]:
 
 def ordered(
     frame: pd.DataFrame | Mapping[str, Any], names: tuple[str, ...], y: str, order: str | None
-) -> tuple[pd.DataFrame, str]:
-    """A checked table sorted by its order column, and the name of that column.
+) -> tuple[pd.DataFrame, str, tuple[str, ...]]:
+    """The measurements of a table sorted by its order column, the name of that column, and notes on the rows.
 
     The default order is the input where there is one, else `budget`, `flops`, or the product of the inputs.
     """
@@ -43,11 +44,11 @@ def ordered(
     if order is None:
         present = names if len(names) == 1 else [name for name in ("budget", "flops") if name in given]
         order = present[0] if present else product
-    if order not in given and order == product:
-        given, _ = columns.check(given, [*names, y])
-        given = given.assign(**{order: given[list(names)].prod(axis=1)})
-    table, _ = columns.check(given, [*dict.fromkeys((*names, order)), y])
-    return table.sort_values([order, *names, y], kind="stable", ignore_index=True), order
+    table, _, notes = measured(given, [*dict.fromkeys((*names, *([order] if order in given else []))), y])
+    if order == product and order not in table:
+        table = table.assign(**{order: table[list(names)].prod(axis=1)})
+    columns.require(table, order)
+    return table.sort_values([order, *names, y], kind="stable", ignore_index=True), order, notes
 
 
 def levels(table: pd.DataFrame, order: str) -> NDArray[np.intp]:

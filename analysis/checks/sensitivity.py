@@ -90,7 +90,7 @@ def sensitivity(
         FitError: the whole table has no law.
     """
     names = (x,) if isinstance(x, str) else tuple(x)
-    table, order = ordered(frame, names, y, order)
+    table, order, _ = ordered(frame, names, y, order)
     options: Draws = {"resamples": resamples, "level": level, "seed": seed}
     whole = _fit(table, names, y, **options)
     group = levels(table, order)

@@ -138,7 +138,7 @@ def validate(
     names = (x,) if isinstance(x, str) else tuple(x)
     if len(names) > 2 or resamples < 20:
         raise ValueError(f"{len(names)} inputs and {resamples} resamples; expected 1 or 2 inputs and at least 20")
-    table, order = ordered(frame, names, y, order)
+    table, order, _ = ordered(frame, names, y, order)
     group = levels(table, order)
     count = int(group.max()) + 1
     cuts = range(1, min(SPLITS, count // 2) + 1)

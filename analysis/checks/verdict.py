@@ -109,9 +109,9 @@ def verdict(
         FitError: there is no law, e.g. y does not fall.
     """
     names = (x,) if isinstance(x, str) else tuple(x)
-    table, order = ordered(frame, names, y, order)
+    table, order, rows = ordered(frame, names, y, order)
     options: Draws = {"resamples": resamples, "level": level, "seed": seed}
-    notes: list[str] = []
+    notes = list(rows)
     moved = _check("the fitted range", lambda: sensitivity(table, names, y, order=order, **options), notes)
     held_out = _check("held-out budgets", lambda: validate(table, names, y, order=order, **options), notes)
     if len(names) == 1:

@@ -18,6 +18,7 @@ from analysis.figures.registry import Figure, FigureError, Findings
 from analysis.fits.quantity import quote
 from analysis.laws.power import Power
 from analysis.table import columns
+from analysis.table.rows import measured
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -55,7 +56,7 @@ def describe_law(
     """
     if fit is not None and (*fit.x, fit.y) != (x, y):
         raise ValueError(f"the fit is of {fit.y!r} against {', '.join(fit.x)!r}; expected {y!r} against {x!r}")
-    table, _ = columns.check(frame, [x, y])
+    table = measured(frame, [x, y]).table
     shade = _shades(table, colour)
     points = cell_points(table, x, y, shade)
     curves = _curves(history, table, x, y, shade)

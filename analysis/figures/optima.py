@@ -13,6 +13,7 @@ from analysis.figures.chart import Chart
 from analysis.figures.law import REACH
 from analysis.figures.registry import Figure, FigureError, Findings
 from analysis.table import columns, seeds
+from analysis.table.rows import measured
 
 if TYPE_CHECKING:
     from analysis.approaches.isoflop_fit import IsoflopFit
@@ -84,7 +85,7 @@ def describe_learning_rates(frame: pd.DataFrame, rates: LearningRates) -> Chart:
         frame: the runs that `rates` were computed from.
         rates: from `best_learning_rates`.
     """
-    table, _ = columns.check(frame, [rates.lr, rates.y])
+    table = measured(frame, [rates.lr, rates.y]).table
     designs = rates.best.to_dict("records")
     named = len(designs) <= MOST_NAMES
     sized = not named and "params" in table

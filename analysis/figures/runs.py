@@ -15,6 +15,7 @@ from analysis.figures.law import law_line
 from analysis.figures.registry import Figure, FigureError, Findings
 from analysis.figures.style import DASHES, MARKERS
 from analysis.table import columns, seeds
+from analysis.table.rows import measured
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -54,7 +55,7 @@ def describe_runs(
     Raises:
         ValueError: a column is missing or unfit, or has too many values.
     """
-    table, _ = columns.check(frame, [x, y])
+    table = measured(frame, [x, y]).table
     for name in (colour, marker, line):
         if name is not None:
             columns.require(table, name)

@@ -34,7 +34,7 @@ if TYPE_CHECKING:
 
 Array = NDArray[np.float64]
 CURVES = ("curve-power", "curve-floor", "curve-broken", "curve-saturating", "curve-tail")
-_APPLICABLE = ("weights", "sd", "resamples", "level", "seed")
+_APPLICABLE = ("weights", "sd", "run", "resamples", "level", "seed")
 _ORIGINS, _LEAST, _REFITS = 6, 5, 200
 _NEGLIGIBLE = 0.01
 """Weight below which a law is not refitted for the band."""
@@ -173,7 +173,8 @@ def fit_laws(
         x: positive column that is varied.
         y: positive column that was measured.
         laws: names of laws with priors.
-        **options: `weights`, `sd`, `resamples`, `level`, `seed` of `Options`; records of a run count as one point.
+        **options: `weights`, `sd`, `run`, `resamples`, `level`, `seed` of `Options`; records of a run count as one
+            point.
 
     Raises:
         ValueError: a column or an option is missing or not valid, a law has no priors, or there are fewer than 5
@@ -202,7 +203,7 @@ def fit_laws(
         scatter=scatter,
         drift=drift,
         level=chosen.level,
-        warnings=_warnings(ranked, drift, chosen),
+        warnings=(*_warnings(ranked, drift, chosen), *data.notes),
     )
 
 

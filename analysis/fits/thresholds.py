@@ -20,7 +20,7 @@ ALIGNED = 0.98
 """Correlation of the logarithms of two inputs beyond which only the law tells their exponents apart."""
 LEAST_SIZES, LEAST_BUDGETS = 4, 3
 """Sizes that the minimum of an isoFLOP curve needs, and minima that their growth with compute needs."""
-SURE = 0.9
+SURE = 0.8
 """Share of resamples in which a minimum must be interior for its budget to count."""
 LEAST_VALUES = 3
 """Distinct values that each input of a surface needs, and a law of one input."""

@@ -9,6 +9,7 @@ import pandas as pd
 from analysis.approaches.isoflop_fit import IsoflopFit
 from analysis.fits.result import LawFit
 from analysis.table import columns
+from analysis.table.rows import measured
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -49,7 +50,7 @@ def runs_table(frame: pd.DataFrame, y: str = "error", by: str = "model") -> pd.D
         ValueError: `by` or `y` is missing or unfit.
     """
     columns.require(frame, by)
-    table, _ = columns.check(frame, [y], positive=False)
+    table = measured(frame, [y], positive=False).table
     if "params" in table:
         table = table.sort_values("params", kind="stable")
     rows = []

@@ -1,4 +1,4 @@
-"""Column names that this package expects, and the check that all functions use."""
+"""Column names that this package expects, and the check that columns hold numbers."""
 
 from __future__ import annotations
 

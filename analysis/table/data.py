@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from analysis.table import columns, seeds
+from analysis.table.rows import measured
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -81,7 +82,7 @@ def read(frame: pd.DataFrame | Mapping[str, Any], x: Sequence[str], y: str, opti
         ValueError: a column is missing or unfit, or no row has a finite `y`.
     """
     extra = [name for name in (options.weights,) if name]
-    table, dropped = columns.check(frame, [*x, *extra, y])
+    table, dropped, notes = measured(frame, [*x, *extra, y], run=options.run, cell=options.cell)
     if table.empty:
         raise ValueError(f"found 0 distinct {x[0]!r} in 0 rows ({dropped} rows without a finite value left out)")
     table = table.sort_values(
@@ -89,7 +90,7 @@ def read(frame: pd.DataFrame | Mapping[str, Any], x: Sequence[str], y: str, opti
     )  # the result must not depend on the order of rows
     at = table[list(x)].to_numpy(dtype=float).T.copy()
     values = table[y].to_numpy(dtype=float)
-    cluster, notes = _clusters(table, options.by)
+    cluster, cautions = _clusters(table, y, options.by)
     weights = table[options.weights].to_numpy(dtype=float) if options.weights else np.ones(values.size)
     return Data(
         x=at,
@@ -101,18 +102,19 @@ def read(frame: pd.DataFrame | Mapping[str, Any], x: Sequence[str], y: str, opti
         cluster=cluster,
         points=table,
         dropped=dropped,
-        notes=notes,
+        notes=(*cautions, *notes),
     )
 
 
-def _clusters(table: pd.DataFrame, by: str) -> tuple[NDArray[np.intp], tuple[str, ...]]:
+def _clusters(table: pd.DataFrame, y: str, by: str) -> tuple[NDArray[np.intp], tuple[str, ...]]:
     """The cluster of each row, [n] from 0, and warnings about the clusters."""
     runs = seeds.cluster_index(table)
     if by == "seed":
-        return runs, _single(table)
-    if by == "auto":
-        return runs, _guess(table)
-    cluster = np.arange(len(table)) if by == "row" else _column(table, by)
+        return runs, _single(table, y)
+    one_run = len(table) > 1 and runs.max() == 0
+    if by == "auto" and not one_run:
+        return runs, ()
+    cluster = np.arange(len(table)) if by in ("auto", "row") else _column(table, by)
     split = np.unique(np.stack([runs, cluster]), axis=1).shape[1] > runs.max() + 1
     text = "records of one run are resampled as if they were independent: the intervals are too narrow"
     return cluster, (text,) if split else ()
@@ -123,20 +125,19 @@ def _column(table: pd.DataFrame, by: str) -> NDArray[np.intp]:
     return np.asarray(table.groupby(by, sort=False, dropna=False).ngroup().to_numpy(), dtype=np.intp)
 
 
-def _single(table: pd.DataFrame) -> tuple[str, ...]:
-    """A warning if cells without repeats leave their noise unknown."""
-    count = np.bincount(seeds.cell_index(table))
+def _single(table: pd.DataFrame, y: str) -> tuple[str, ...]:
+    """A warning if cells without repeats leave their noise unknown.
+
+    Raises:
+        ValueError: the repeats of every cell are equal.
+    """
+    cell, values = seeds.cell_index(table), table[y].to_numpy(dtype=float)
+    count = np.bincount(cell)
+    if count.max() > 1 and seeds.are_equal(cell, values):
+        raise ValueError(f"by is 'seed' and the repeats of every cell have exactly equal {y!r}: {seeds.EQUAL}")
     if count.min() > 1:
         return ()
     return (f"{np.sum(count == 1)} of {count.size} cells have one run: the noise of their seeds cannot be drawn",)
-
-
-def _guess(table: pd.DataFrame) -> tuple[str, ...]:
-    """A warning if the table has records but no column that says which of them are of one run."""
-    if columns.RUN in table or columns.STEP not in table or table[columns.STEP].nunique() < 2:
-        return ()
-    text = f"several {columns.STEP!r} and no {columns.RUN!r}: records of one run are resampled as if independent"
-    return (text,)
 
 
 def _precision(table: pd.DataFrame, y: str, options: Options) -> Array:

@@ -32,6 +32,8 @@ class OptionNames(TypedDict, total=False):
     sd: str | None
     bootstrap: Bootstrap
     by: str
+    run: str | None
+    cell: str | None
     resamples: int
     level: float
     seed: int
@@ -61,6 +63,8 @@ class Options:
         by: the unit that is resampled. "auto": rows that share a `run_id` (records of one run), otherwise rows;
             "row": rows; "seed": runs inside every cell (`cell_id`), so that intervals contain the noise of seeds
             only; or the name of a column: rows that share its value.
+        run: column that names the run of each row, where it is not `run_id` and cannot be told from the table.
+        cell: column whose equal values are repeats of one design, where it is not `cell_id`.
         resamples: bootstrap resamples; 0 for no intervals.
         level: nominal coverage of the intervals, in (0, 1).
         seed: seed of the resampling; the same call gives the same result.
@@ -78,6 +82,8 @@ class Options:
     sd: str | None = None
     bootstrap: Bootstrap = "pairs"
     by: str = "auto"
+    run: str | None = None
+    cell: str | None = None
     resamples: int = 1000
     level: float = 0.95
     seed: int = 0
@@ -180,6 +186,8 @@ _VALID: dict[str, tuple[Callable[[Any], bool], str]] = {
     "weights": _COLUMN,
     "sd": _COLUMN,
     "bootstrap": _one_of("pairs", "wild", "parametric"),
+    "run": _COLUMN,
+    "cell": _COLUMN,
     "by": (_is_name, "'auto', 'row', 'seed' or the name of a column"),
     "resamples": (_is_count, "0 (no intervals) or more, such as 1000"),
     "level": (_FRACTION[0], _FRACTION[1].format(0.95)),

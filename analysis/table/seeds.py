@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from analysis.table import columns
+from analysis.table.rows import measured
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -15,14 +16,19 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 
+EQUAL = "copies, or one deterministic run, tell nothing of the noise"
+
+
 def average_seeds(frame: pd.DataFrame, y: str = "error", by: str | Sequence[str] | None = None) -> pd.DataFrame:
     """One row a cell: the mean of `y` over its runs, its spread, and how many there were.
 
     Args:
-        frame: one row a run (or a record). Rows without a finite `y` (failed, diverged) are left out.
+        frame: one row a run (or a record). Rows of runs that are not done, rows without a finite `y` and copies
+            are left out (`analysis.table.rows`).
         y: the column to average.
         by: the columns that name a cell. Default: `cell_id`, and `step` with it where the frame holds several
-            records of a run; without a `cell_id` every row is its own cell.
+            records of a run. Without a `cell_id`, runs that differ in their seed and in nothing else that was
+            chosen are one cell; every other row is its own.
 
     Returns:
         A frame in order of first appearance: `y` (mean), `<y>_sd` (sample standard deviation, n - 1;
@@ -31,7 +37,7 @@ def average_seeds(frame: pd.DataFrame, y: str = "error", by: str | Sequence[str]
     Raises:
         ValueError: a named column is missing or `y` is not numeric.
     """
-    table, _ = columns.check(frame, [y], positive=False)
+    table = measured(frame, [y], positive=False).table
     cells = cell_index(table, by)
     first = np.unique(cells, return_index=True)[1]
     grouped = table[y].groupby(cells)
@@ -57,6 +63,11 @@ def cell_means(cells: NDArray[np.intp], values: NDArray[np.float64]) -> NDArray[
     count, first = np.bincount(cells), values[np.unique(cells, return_index=True)[1]]
     mean: NDArray[np.float64] = first + np.bincount(cells, values - first[cells]) / count
     return mean
+
+
+def are_equal(cells: NDArray[np.intp], values: NDArray[np.float64]) -> bool:
+    """Whether all values [rows] of each cell are the same number."""
+    return bool(np.array_equal(values, values[np.unique(cells, return_index=True)[1]][cells]))
 
 
 def has_records(frame: pd.DataFrame) -> bool:

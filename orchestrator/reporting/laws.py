@@ -91,7 +91,7 @@ def at_stage(results: pd.DataFrame, stage: str) -> pd.DataFrame:
     runs = results[results["stage"] == stage]
     if not (runs["parent"] != "").any():
         return runs
-    rows = results.drop_duplicates("run_id").set_index("run_id")
+    rows = results.set_index("run_id")
     first = runs["parent"]
     while (above := first.map(rows["parent"]).fillna("")).ne("").any():
         first = first.where(above == "", above)

@@ -163,8 +163,6 @@ def learning_rates(table: Table, sweep: Sweep) -> LearningRates | None:
     from analysis import best_learning_rates
 
     frame = table.frame("runs", sweep.sweep)
-    frame = frame[frame["state"].isin(["done", "diverged"])]
-    frame.loc[frame["state"] == "diverged", search.metric] = np.nan
     cells = cells_of(sweep)
     frame = frame[frame["search_cell"].isin([cell.cell_id for cell in cells])]
     varied = _varied([cell.declared for cell in cells], sweep) + [p for p in search.parameters if p != "lr"]

@@ -49,7 +49,7 @@ def filtered(frame: pd.DataFrame, where: str) -> pd.DataFrame:
     if not where.strip():
         return frame
     with contextlib.closing(sqlite3.connect(":memory:")) as memory:
-        frame.reset_index(drop=True).to_sql("results", memory, index_label="_row")
+        _flat(frame).reset_index(drop=True).to_sql("results", memory, index_label="_row")
         for limit, most in _LIMITS.items():
             memory.setlimit(limit, most)
         memory.set_authorizer(_allowed)
@@ -65,6 +65,13 @@ def filtered(frame: pd.DataFrame, where: str) -> pd.DataFrame:
     return frame.iloc[kept]
 
 
+def _flat(frame: pd.DataFrame) -> pd.DataFrame:
+    """The frame with lists (of sweeps) as text, "one, two": for formats whose cells hold single values."""
+    texts = [name for name in frame if frame[name].dtype == object]
+    lists = [name for name in texts if frame[name].map(lambda value: isinstance(value, list)).any()]
+    return frame.assign(**{str(name): frame[name].map(", ".join) for name in lists})
+
+
 def _allowed(action: int, what: str | None, name: str | None, *_: object) -> int:
     fine = (
         action == sqlite3.SQLITE_SELECT
@@ -75,7 +82,10 @@ def _allowed(action: int, what: str | None, name: str | None, *_: object) -> int
 
 
 def written(frame: pd.DataFrame, fmt: str, out: Path | None) -> None:
-    """Write a frame as `table` (brief), `csv`, `json` (a list of rows) or `parquet`, to a file or stdout."""
+    """Write a frame as `table` (brief), `csv`, `json` (a list of rows) or `parquet`, to a file or stdout.
+
+    JSON and parquet keep a list of sweeps as a list, the others write it as text.
+    """
     if fmt == "parquet":
         if out is None:
             raise ExportError("--format parquet needs --out FILE")
@@ -85,7 +95,7 @@ def written(frame: pd.DataFrame, fmt: str, out: Path | None) -> None:
             raise ExportError("parquet needs pyarrow: pip install 'isoflop[parquet]'") from error
         return
     if fmt == "csv":
-        text = frame.to_csv(index=False)
+        text = _flat(frame).to_csv(index=False)
     elif fmt == "json":
         text = frame.to_json(orient="records", indent=1) + "\n"
     else:

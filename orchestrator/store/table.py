@@ -284,28 +284,36 @@ class Table:
             return [dict(row) for row in connection.execute(query).mappings()]
 
     def frame(self, what: str = "runs", sweep: str | None = None) -> pd.DataFrame:
-        """`runs`, `history` or `attempts` as a DataFrame; runs with a `sweep` column, in the order of the plan."""
+        """`runs`, `history` or `attempts` as a DataFrame, each row once, in the order of the plan.
+
+        Runs have the columns `sweep` (the one asked for, else the first that declares the run) and `sweeps` (a list
+        of all that do). With `sweep` only the rows of runs that belong to it.
+        """
         import pandas as pd
 
         table = {"runs": runs, "history": records, "attempts": attempts}[what]
         columns: list[Any] = [column for column in table.c if column.name != "spec"]
-        place = members
+        place = _places(sweep)
         if what == "runs":
-            columns[1:1] = [members.c.sweep, members.c.search_cell, members.c.trial]
-        elif sweep is None:
-            place = _first_place()
-        query = sa.select(*columns).outerjoin(place, place.c.run_id == table.c.run_id)
-        if sweep is not None:
-            query = query.where(members.c.sweep == sweep)
+            columns[1:1] = [place.c.sweep, place.c.search_cell, place.c.trial]
+        query = sa.select(*columns).join(place, place.c.run_id == table.c.run_id, isouter=sweep is None)
         order = {"history": [records.c.step], "attempts": [attempts.c.attempt]}.get(what, [])
         query = query.order_by(place.c.sweep, place.c.position, *order)
         with self._connection.reading() as connection:
             compiled = str(query.compile(self._connection.engine, compile_kwargs={"literal_binds": True}))
             rows = connection.exec_driver_sql(compiled).cursor.fetchall()  # plain rows: a million take seconds
+            shared = connection.execute(_shared()).all() if what == "runs" else []
         frame = pd.DataFrame(rows, columns=[column.name for column in columns])
-        for name in _PLACES if what == "runs" else ():
+        if what != "runs":
+            return frame
+        for name in _PLACES:
             if frame[name].notna().any():
                 frame[name] = frame[name].map(name_of, na_action="ignore")
+        pairs = zip(frame["run_id"], frame["sweep"], strict=True)
+        of_run = {run: [] if pd.isna(name) else [name] for run, name in pairs} | {run: [] for run, _ in shared}
+        for run, name in shared:
+            of_run[run].append(name)
+        frame.insert(2, "sweeps", frame["run_id"].map(of_run))
         return frame
 
 
@@ -318,13 +326,25 @@ def _inside(sweep: str) -> sa.Select[Any]:
     return sa.select(members.c.run_id).where(members.c.sweep == sweep)
 
 
-def _first_place() -> Any:
-    """The first membership of each run, so that a run of two sweeps is read once."""
+def _places(sweep: str | None) -> Any:
+    """The membership of each run in a sweep, or its first one, so that a run of two sweeps is read once."""
+    if sweep is not None:
+        return sa.select(members).where(members.c.sweep == sweep).subquery()
     number = sa.func.row_number().over(
         partition_by=members.c.run_id, order_by=(members.c.sweep, members.c.position)
     )
     ranked = sa.select(members, number.label("number")).subquery()
     return sa.select(ranked).where(ranked.c.number == 1).subquery()
+
+
+def _shared() -> sa.Select[Any]:
+    """The runs of several sweeps with each of their sweeps, in order of their names."""
+    several = sa.select(members.c.run_id).group_by(members.c.run_id).having(sa.func.count() > 1)
+    return (
+        sa.select(members.c.run_id, members.c.sweep)
+        .where(members.c.run_id.in_(several))
+        .order_by(members.c.run_id, members.c.sweep)
+    )
 
 
 def _tried() -> sa.Select[Any]:
@@ -360,7 +380,10 @@ def _tried() -> sa.Select[Any]:
 
 
 def results(store: str | Path = "isoflop.db", sweep: str | None = None) -> pd.DataFrame:
-    """A DataFrame with one row per run and plain columns (docs/columns.md), ready for `analysis`."""
+    """A DataFrame with one row per run (docs/columns.md), ready for `analysis`: all runs, or those of one sweep.
+
+    A run of several sweeps has one row; its column `sweeps` lists them.
+    """
     with Table(store) as table:
         return table.frame("runs", sweep)
 

@@ -44,7 +44,6 @@ def histories():
     return pd.DataFrame(rows)
 
 
-@pytest.mark.xfail(strict=True, reason="copies of a run count as repeats (table)")
 @pytest.mark.parametrize("method", ["akima", "parabola", "joint"])
 def test_a_run_of_two_sweeps_counts_once_in_isoflop_minima(method):
     once, twice = (analysis.fit_isoflop(t, y="loss", method=method) for t in (isoflop(), two_sweeps(isoflop())))
@@ -53,13 +52,11 @@ def test_a_run_of_two_sweeps_counts_once_in_isoflop_minima(method):
     assert twice.to_dict() | {"warnings": ()} == once.to_dict() | {"warnings": ()}
 
 
-@pytest.mark.xfail(strict=True, reason="copies of a run count as seeds (table)")
 def test_a_run_of_two_sweeps_is_one_seed():
     averaged = analysis.average_seeds(two_sweeps(isoflop()), y="loss")
     assert averaged["seeds"].tolist() == [1] * 45
 
 
-@pytest.mark.xfail(strict=True, reason="copies of a run are evidence against the exponent (table)")
 def test_a_run_of_two_sweeps_does_not_change_the_verdict():
     once, twice = (
         analysis.verdict(t, ("params", "examples"), "loss", order="budget", resamples=100)
@@ -69,7 +66,6 @@ def test_a_run_of_two_sweeps_does_not_change_the_verdict():
     assert (twice.exponent, twice.floor, twice.extrapolation) == (once.exponent, once.floor, once.extrapolation)
 
 
-@pytest.mark.xfail(strict=True, reason="histories are recognised by the name run_id only (table)")
 def test_records_of_runs_under_other_names_are_resampled_by_run():
     table = histories()
     foreign = analysis.fit_surface(table, "params", "tokens", "loss")
@@ -99,7 +95,6 @@ def test_a_fixed_floor_leaves_the_law_of_what_lies_above_it():
     assert fit.law.free.size == 2
 
 
-@pytest.mark.xfail(strict=True, reason="duplicated rows count as independent (table)")
 def test_rows_exported_twice_count_once():
     rng = np.random.default_rng(1)
     n, d = (axis.ravel() for axis in np.meshgrid([1e6, 3e6, 1e7, 3e7, 1e8], [1e7, 1e8, 1e9, 1e10]))

@@ -74,8 +74,14 @@ class StoreContract:
         assert table.queue.enqueue(planned(sweep="two", width="[32, 48]")) == 2
         assert [row["runs"] for row in table.sweeps()] == [4, 4]
         assert sum(table.counts().values()) == 6
-        both = table.frame().groupby("run_id")["sweep"].apply(list)
-        assert both[both.map(len) == 2].tolist() == [["one", "two"]] * 2
+        shared = table.frame().set_index("run_id")
+        assert len(shared) == shared.index.nunique() == 6
+        assert sorted(map(tuple, shared["sweeps"])) == [("one",)] * 2 + [("one", "two")] * 2 + [("two",)] * 2
+        assert (shared["sweep"] == shared["sweeps"].str[0]).all()
+        two = table.frame("runs", "two")
+        assert two["width"].tolist() == [32, 32, 48, 48]
+        assert two["sweep"].tolist() == ["two"] * 4
+        assert two["sweeps"].tolist() == [["one", "two"]] * 2 + [["two"]] * 2
         table.queue.claim([run.run_id for run in table.queued("one")])
         assert {run.width for run in table.queued("two")} == {48}
 
@@ -83,6 +89,9 @@ class StoreContract:
         table.queue.enqueue(planned(width="[16, 32]"))
         table.queue.enqueue(planned(width="[32]"))
         assert set(table.frame("runs", "small")["width"]) == {32}
+        left = table.frame().set_index("width")
+        assert (left.loc[16, "sweeps"].map(len) == 0).all()
+        assert left.loc[16, "sweep"].isna().all()
         assert sum(table.counts().values()) == 4
 
     def test_queued_runs_come_back_as_planned_and_in_its_order(self, table):

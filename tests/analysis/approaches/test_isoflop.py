@@ -110,7 +110,7 @@ def test_a_budget_whose_minimum_lies_outside_its_sizes_is_refused_and_says_which
 
 
 def test_a_minimum_that_noise_can_push_to_the_edge_is_refused():
-    fit = fit_isoflop(isoflop(noise=0.1, seeds=2, decades=1.0), resamples=200)
+    fit = fit_isoflop(isoflop(noise=0.2, seeds=2, decades=1.0), resamples=200)
     reasons = [text for text in fit.optima["refused"] if text]
     assert reasons
     assert all("resamples" in text or "size" in text for text in reasons)

@@ -136,7 +136,9 @@ def test_noisy_rows_count_less_with_their_deviations():
 
 
 def test_records_of_one_run_are_drawn_together():
-    table = pd.concat([surface(noise=0.03, seed=3)] * 6).assign(run_id=list(range(40)) * 6)
+    runs = surface(noise=0.03, seed=3)
+    table = pd.concat([runs.assign(loss=runs["loss"] * (1 + 1e-6 * k)) for k in range(6)])
+    table = table.assign(run_id=list(range(40)) * 6)
     fits = [fit_surface(t, resamples=200) for t in (table, table.drop(columns="run_id"))]
     widths = [fit.intervals["alpha"][1] - fit.intervals["alpha"][0] for fit in fits]
     assert widths[0] > 1.8 * widths[1]

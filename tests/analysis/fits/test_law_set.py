@@ -175,7 +175,7 @@ def test_comparison_is_strict_json_and_escaped():
     [
         ({"laws": ["line"]}, "unknown law 'line'; valid: bounded"),
         ({"laws": ["power"]}, "law 'power' has no priors; expected laws such as curve-power"),
-        ({"loss": "squares"}, "fit_laws does not use loss; expected weights, sd, resamples, level, seed"),
+        ({"loss": "squares"}, "fit_laws does not use loss; expected weights, sd, run, resamples, level, seed"),
         ({"level": 95}, "level is 95; expected a fraction"),
     ],
 )

@@ -18,6 +18,8 @@ WRONG: dict[str, list[Any]] = {
     "sd": [0.1],
     "bootstrap": ["rows", None],
     "by": ["", None],
+    "run": [1, ""],
+    "cell": [0.5, ""],
     "resamples": [-1, 10.5, "100", True],
     "level": [95, 0, 1, "0.95", np.nan],
     "seed": [-1, "0", None],

@@ -39,6 +39,18 @@ def test_a_condition_keeps_rows_as_they_are(where, kept):
     pd.testing.assert_frame_equal(filtered(FRAME, where), FRAME.loc[kept])
 
 
+SHARED = FRAME.assign(sweeps=pd.Series([["a"], ["a", "b"], []], FRAME.index, dtype=object))
+
+
+def test_a_list_of_sweeps_is_text_in_a_condition_and_in_csv_and_a_list_in_json(tmp_path, capsys):
+    pd.testing.assert_frame_equal(filtered(SHARED, "sweeps like '%b%'"), SHARED.loc[[6]])
+    assert filtered(SHARED, "sweeps = 'a' or sweeps = ''").index.tolist() == [5, 7]
+    written(SHARED, "csv", tmp_path / "t.csv")
+    assert pd.read_csv(tmp_path / "t.csv", keep_default_na=False)["sweeps"].tolist() == ["a", "a, b", ""]
+    written(SHARED, "json", None)
+    assert [row["sweeps"] for row in json.loads(capsys.readouterr().out)] == [["a"], ["a", "b"], []]
+
+
 @pytest.mark.parametrize(
     ("where", "complaint"),
     [
@@ -94,6 +106,8 @@ def test_parquet_is_read_back_or_says_what_is_missing(tmp_path):
     else:
         written(FRAME, "parquet", tmp_path / "t.parquet")
         pd.testing.assert_frame_equal(pd.read_parquet(tmp_path / "t.parquet"), FRAME)
+        written(SHARED, "parquet", tmp_path / "s.parquet")
+        assert pd.read_parquet(tmp_path / "s.parquet")["sweeps"].map(list).tolist() == SHARED["sweeps"].tolist()
     with pytest.raises(ExportError, match="needs --out"):
         written(FRAME, "parquet", None)
 

@@ -1,0 +1,118 @@
+"""Which rows of a table are measurements: those of finished runs, each once."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+import pandas as pd
+
+from analysis.table import columns
+from analysis.table.identity import identified
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+STATES = ("state", "status")
+"""Names, in lower case, of the column that says how a run ended."""
+DONE = ("done", "finished", "complete", "completed")
+OTHERS = (
+    *("queued", "running", "diverged", "pruned", "failed", "cancelled", "blocked", "crashed", "killed", "fail"),
+    *("waiting", "pending", "scheduled", "preempted", "preempting"),
+)
+"""States of runs, in lower case, here and in common trackers; a column without any of them is not about runs."""
+
+
+class Rows(NamedTuple):
+    """The measurements of a table, the number of rows without a finite y, and notes on what was left out."""
+
+    table: pd.DataFrame
+    dropped: int
+    notes: tuple[str, ...]
+
+
+def measured(
+    frame: pd.DataFrame | Mapping[str, Any],
+    names: Sequence[str],
+    *,
+    positive: bool = True,
+    run: str | None = None,
+    cell: str | None = None,
+) -> Rows:
+    """The rows of `frame` that can be fitted, `names` as finite floats (see `columns.check`), the index renumbered.
+
+    Rows of runs that are not done are left out, and so are rows without a finite y, the last of `names`. A row that
+    is there twice is kept once: of one run (and step) with equal `names`, or, where the runs have no names, equal
+    in every column. The table has `run_id` where rows are known to belong to a run and `cell_id` where they are
+    known to repeat each other: its own, the columns `run` and `cell`, or as its structure shows (`identity.py`).
+
+    Raises:
+        ValueError: as for `columns.check`, there is no column `run` or `cell`, or no run is done.
+    """
+    given = as_frame(frame)
+    done, waiting = of_state(given, ("done",))
+    clean, dropped = columns.check(done, names, positive=positive)
+    known, found = identified(clean, names, run=run, cell=cell)
+    single, copies = _single(known, names)
+    return Rows(single.reset_index(drop=True), dropped, (*waiting, *copies, *found, *_records(single, names[-1])))
+
+
+def as_frame(frame: pd.DataFrame | Mapping[str, Any]) -> pd.DataFrame:
+    """`frame` as a DataFrame whose index is renumbered, with tuples for lists, which pandas cannot compare."""
+    table = frame.reset_index(drop=True) if isinstance(frame, pd.DataFrame) else pd.DataFrame(dict(frame))
+    for name in table.columns[(table.dtypes == "object") & ~table.columns.duplicated(keep=False)]:
+        if any(isinstance(value, list) for value in table[name]):
+            table = table.assign(**{str(name): table[name].map(lambda v: tuple(v) if isinstance(v, list) else v)})
+    return table
+
+
+def of_state(frame: pd.DataFrame, states: Sequence[str]) -> tuple[pd.DataFrame, tuple[str, ...]]:
+    """The rows of runs in one of the states, "done" for those that finished, and a note on the others.
+
+    All rows, if no column says how runs ended.
+
+    Raises:
+        ValueError: no run is in any of the states.
+    """
+    state = _state(frame)
+    if state is None or state.isin(states).all():
+        return frame, ()
+    kept = state.isin(states)
+    counts = ", ".join(f"{word} {count}" for word, count in state[~kept].value_counts().items())
+    if not kept.any():
+        raise ValueError(f"no run is {' or '.join(states)} ({counts}); a fit needs finished runs")
+    which = f"{(~kept).sum()} of {len(frame)} rows are of runs that are not {' or '.join(states)}"
+    return frame[kept].reset_index(drop=True), (f"{which} ({counts}): left out",)
+
+
+def _state(frame: pd.DataFrame) -> pd.Series | None:
+    """The state of each run in lower case, "done" if it finished; None where no column is about runs."""
+    for name in frame.columns:
+        if str(name).lower() not in STATES or not isinstance(frame[name], pd.Series):
+            continue
+        words = frame[name].astype("string").str.strip().str.lower()
+        if words.isin([*DONE, *OTHERS]).any():
+            return words.mask(words.isin(DONE), "done").fillna("without a state")
+    return None
+
+
+def _records(table: pd.DataFrame, y: str) -> tuple[str, ...]:
+    """A note if some runs have several rows."""
+    if columns.RUN not in table or not table[columns.RUN].duplicated().any():
+        return ()
+    runs = table[columns.RUN].nunique(dropna=False)
+    of = f"the rows are records of {runs} {'run' if runs == 1 else 'runs'}"
+    return (f"{of}, taken while they trained: a law of the final {y} needs the last record of each run",)
+
+
+def _single(table: pd.DataFrame, names: Sequence[str]) -> tuple[pd.DataFrame, tuple[str, ...]]:
+    """Every row once, and a note on the copies."""
+    runs = columns.RUN in table
+    keys = [columns.RUN, *([columns.STEP] if columns.STEP in table else []), *names] if runs else None
+    copies = table.duplicated(subset=None if keys is None else list(dict.fromkeys(keys)))
+    if not copies.any():
+        return table, ()
+    what = f"{copies.sum()} of {len(table)} rows"
+    if runs:
+        return table[~copies], (f"{what} repeat a run that is there already, as of two sweeps: counted once",)
+    keep = "to keep runs that were rounded to equal numbers, tell them apart by a column such as 'seed'"
+    return table[~copies], (f"{what} are duplicates, equal in every column: counted once; {keep}",)
