@@ -23,6 +23,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 from planted_claims import HEALTHY, KINDS
+from scipy.stats import binom
 
 from analysis import (
     FitError,
@@ -78,14 +79,18 @@ def report(rows: pd.DataFrame) -> None:
     for line in verbs.itertuples():
         healthy = " (healthy)" if line.kind in HEALTHY else ""
         print(f"| {line.kind}{healthy} | {line.verb} | {line.right:.2f} | {line.wrong:.2f} | {line.refused:.2f} |")
-    false, shy = verbs[verbs["wrong"] > 0.05], verbs[verbs["kind"].isin(HEALTHY) & (verbs["refused"] > 0.1)]
-    print(f"\nmore than 5 % wrong: {len(false)} of {len(verbs)} rows, in {false['kind'].nunique()} kinds")
-    print(f"healthy and more than 10 % refused: {len(shy)} rows, in {shy['kind'].nunique()} kinds\n")
+    claims = summary(rows, ["kind", "verb", "claim"])
+    false = claims[binom.sf(claims["wrong"] * claims["tables"] - 0.5, claims["tables"], 0.05) < 0.05]
+    shy = verbs[verbs["kind"].isin(HEALTHY) & (verbs["refused"] > 0.1)]
+    kinds = f"in {false['kind'].nunique()} of {rows['kind'].nunique()} kinds"
+    print(f"\nmore than 5 % wrong: {(verbs['wrong'] > 0.05).sum()} of {len(verbs)} rows")
+    print(f"more than 5 % wrong beyond chance (p < 0.05): {len(false)} of {len(claims)} single claims, {kinds}")
+    print(f"healthy and more than 10 % refused: {len(shy)} rows, in {shy['kind'].nunique()} kinds")
     print(
-        "Wrong claims; miss: from the middle of the interval to the truth in half-widths (rms over promised rms)\n"
+        "\nWrong claims; miss: from the middle of the interval to the truth in half-widths, or rms over promise\n"
     )
     print("| kind | verb | claim | wrong | worst miss | at seed |\n|---|---|---|---|---|---|")
-    for line in summary(rows, ["kind", "verb", "claim"]).itertuples():
+    for line in claims.itertuples():
         if line.wrong:
             where = f"{line.kind} | {line.verb} | {line.claim}"
             print(f"| {where} | {line.wrong:.2f} | {line.miss:.1f} | {line.example:.0f} |")
@@ -99,7 +104,7 @@ def summary(rows: pd.DataFrame, by: list[str]) -> pd.DataFrame:
         wrong = group[group["outcome"] == "wrong"].sort_values("miss", ascending=False)
         line = dict(zip(by, key, strict=True)) | {name: share.get(name, 0.0) for name in OUTCOMES}
         worst = wrong.iloc[0] if len(wrong) else {"miss": np.nan, "seed": np.nan}
-        lines.append(line | {"miss": worst["miss"], "example": worst["seed"]})
+        lines.append(line | {"tables": len(group), "miss": worst["miss"], "example": worst["seed"]})
     table = pd.DataFrame(lines)
     order = table.groupby("kind")["wrong"].transform("mean")
     table = table.assign(order=order).sort_values(["order", "kind", "wrong"], ascending=[False, True, False])
@@ -114,7 +119,7 @@ def judged(kind: str, seed: int, *, show: bool = False) -> list[dict]:
     for verb in (*verbs, *([compared] if made.by else [])):
         for (name, claim), (outcome, miss) in verb(made, show).items():
             rows.append({"verb": name, "claim": claim, "outcome": outcome, "miss": miss})
-    return rows
+    return [row for row in rows if row["verb"] not in made.without]
 
 
 def attempt(run, show, claims):

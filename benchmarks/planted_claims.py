@@ -29,6 +29,8 @@ class Planted:
     laws: tuple[Law, ...]
     truth: dict[str, tuple[float, ...]]
     by: str | None = None
+    without: tuple[str, ...] = ()
+    """Verbs that the design does not allow, such as isoFLOP minima without budgets."""
 
 
 def curve(rng, *, n=30, decades=4.0, floor=0.05, noise=0.01, x=None, bent=None, law=None):
@@ -138,7 +140,8 @@ def grid(rng, law=None, *, noise=0.003, repeats=3, **truth):
 def scattered(rng, law=None, *, n=60, noise=0.01, **truth):
     """Sizes and examples at random over 2.5 decades each."""
     sizes, examples = (low * 10 ** rng.uniform(0, 2.5, n) for low in (1e7, 3e8))
-    return _surface(rng, law or surface_law(), sizes, examples, noise, **truth)
+    made = _surface(rng, law or surface_law(), sizes, examples, noise, **truth)
+    return replace(made, without=("approach 2",))
 
 
 def _surface(rng, law, n, d, noise, **truth):
@@ -254,6 +257,7 @@ HEALTHY: dict[str, Callable[..., Planted]] = {
     "diverged rows": diverged,
 }
 FAULTY: dict[str, Callable[..., Planted]] = {
+    "floor in the noise": lambda rng: curve(rng, n=12, decades=2, noise=0.02),
     "curve, 5 % noise": lambda rng: curve(rng, noise=0.05),
     "warm-up 10 %": lambda rng: warm_up(rng, 0.1),
     "warm-up 20 %": lambda rng: warm_up(rng, 0.2),

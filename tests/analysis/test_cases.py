@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import numpy as np
 import pandas as pd
 import pytest
@@ -88,8 +86,7 @@ def test_a_fixed_floor_leaves_the_law_of_what_lies_above_it():
     flops = np.logspace(18, 20.5, 5)
     luck = np.exp(np.random.default_rng(0).normal(0, 0.001, 5))
     table = pd.DataFrame({"flops": flops, "loss": (1.6 + 95.18 * flops**-0.0941) * luck})
-    options: Any = {"fix": {"floor": 1.6}}
-    fit = analysis.fit_power_law(table, y="loss", **options)
+    fit = analysis.fit_power_law(table, y="loss", fix={"floor": 1.6})
     assert fit.floor == 1.6
     assert fit.exponent == pytest.approx(0.0941, abs=0.002)
     assert fit.law.free.size == 2

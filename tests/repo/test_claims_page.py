@@ -1,0 +1,28 @@
+"""The page on what is claimed lists every rule and every claim of the code, and no others."""
+
+import re
+from dataclasses import fields
+
+from analysis.checks.verdict import Verdict
+from analysis.fits import diagnostics
+from analysis.fits.rejection import REJECTING
+from tests.paths import ROOT
+
+TEXT = (ROOT / "docs/explanation/what-is-claimed.md").read_text(encoding="utf-8")
+
+
+def listed(heading):
+    """The first cells of the tables below a heading."""
+    section = TEXT.split(f"\n## {heading}\n", 1)[1].split("\n## ", 1)[0]
+    return re.findall(r"^\| `(\w+)` \|", section, re.MULTILINE)
+
+
+def test_every_rule_of_a_fit_is_listed_once():
+    rules = (*REJECTING, *diagnostics.BLOCKING, *diagnostics.FLOOR, *diagnostics.CAUTIONS)
+    assert listed("A law fitted to a table") == [rule.__name__.lstrip("_") for rule in rules]
+
+
+def test_every_claim_of_a_verdict_is_listed_once():
+    claims = [field.name for field in fields(Verdict) if field.type == "Claim"]
+    assert claims
+    assert listed("A verdict") == claims
