@@ -10,6 +10,7 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from analysis.approaches.forms import fit_forms
     from analysis.approaches.frontier import fit_frontier, frontier
     from analysis.approaches.isoflop import fit_isoflop
     from analysis.approaches.isoflop_fit import IsoflopFit
@@ -31,6 +32,7 @@ if TYPE_CHECKING:
     from analysis.figures.plots import draw, save
     from analysis.figures.residuals import describe_coverage, describe_held_out, describe_residuals
     from analysis.figures.runs import describe_families, describe_runs
+    from analysis.fits.forms import Forms
     from analysis.fits.law import fit_law, fit_power_law
     from analysis.fits.law_set import LawSet, fit_laws
     from analysis.fits.profile import Profile, profile
@@ -51,6 +53,7 @@ __all__ = [
     "Curve",
     "DesignBias",
     "FitError",
+    "Forms",
     "IsoflopFit",
     "Law",
     "LawFit",
@@ -82,6 +85,7 @@ __all__ = [
     "describe_runs",
     "design_bias",
     "draw",
+    "fit_forms",
     "fit_frontier",
     "fit_isoflop",
     "fit_law",
@@ -105,6 +109,7 @@ __all__ = [
 ]
 
 _MODULES = {
+    "analysis.approaches.forms": ("fit_forms",),
     "analysis.approaches.frontier": ("fit_frontier", "frontier"),
     "analysis.approaches.isoflop": ("fit_isoflop",),
     "analysis.approaches.isoflop_fit": ("IsoflopFit",),
@@ -126,6 +131,7 @@ _MODULES = {
     "analysis.figures.plots": ("draw", "save"),
     "analysis.figures.residuals": ("describe_coverage", "describe_held_out", "describe_residuals"),
     "analysis.figures.runs": ("describe_families", "describe_runs"),
+    "analysis.fits.forms": ("Forms",),
     "analysis.fits.law": ("fit_law", "fit_power_law"),
     "analysis.fits.law_set": ("LawSet", "fit_laws"),
     "analysis.fits.profile": ("Profile", "profile"),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import cached_property
 from typing import TYPE_CHECKING, Any, Unpack
 
 import numpy as np
@@ -18,6 +19,7 @@ from analysis.table.options import Options
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
+    from analysis.fits.forms import Forms
     from analysis.laws.base import Law
     from analysis.table.data import Data
     from analysis.table.options import OptionNames
@@ -34,6 +36,13 @@ class SurfaceFit(LawFit):
     repeated, whatever k: `params_exponent` (N* ~ C^.), `examples_exponent` (D* ~ C^.), `frontier_exponent`
     (y - floor ~ C^-.).
     """
+
+    @cached_property
+    def forms(self) -> Forms | None:
+        """Every form of the surface on the same rows, compared; None for laws of repeated examples."""
+        from analysis.approaches.forms import forms_of  # which imports this module
+
+        return forms_of(self)
 
     @property
     def params_exponent(self) -> float:
@@ -85,16 +94,38 @@ def fit_surface(
     Raises:
         ValueError: a column or an option is missing or unfit, or there are too few distinct points.
     """
-    entry, chosen = law_entry(law), Options.of(options)
-    if entry.inputs not in INPUTS:
-        raise ValueError(f"law {law!r} has the inputs {', '.join(entry.inputs)}; fit it with fit_law")
-    names = (n, u, d) if len(entry.inputs) == 3 else (n, d)
-    data = read(_with_examples(frame, u, d), names, y, chosen)
-    placed = constrain(entry(data.logs, data.centre_x), chosen.constraints, data.centre_y)
-    _check_design(data, names, (n, d), placed)
+    chosen = Options.of(options)
+    data, names = read_surface(frame, (n, u, d), y, law, chosen)
+    placed = place(data, names, law, (n, d), chosen)
     groups = bootstrap.required(data, placed.free.size, axes=[names.index(n), names.index(d)])
     solution = fitting.solve(placed, data, chosen, groups)
     return build(SurfaceFit, law, (names, y), placed, data, solution, chosen)
+
+
+def read_surface(
+    frame: pd.DataFrame | Mapping[str, Any], columns: tuple[str, str, str], y: str, law: str, options: Options
+) -> tuple[Data, tuple[str, ...]]:
+    """The rows for a law of params, unique examples and examples, and the columns that it reads of them.
+
+    Raises:
+        ValueError: there is no such law, it has other inputs, or a column is missing or unfit.
+    """
+    entry, (n, u, d) = law_entry(law), columns
+    if entry.inputs not in INPUTS:
+        raise ValueError(f"law {law!r} has the inputs {', '.join(entry.inputs)}; fit it with fit_law")
+    names = (n, u, d) if len(entry.inputs) == 3 else (n, d)
+    return read(_with_examples(frame, u, d), names, y, options), names
+
+
+def place(data: Data, names: tuple[str, ...], law: str, pair: tuple[str, str], options: Options) -> Law:
+    """The law placed at the rows, under the constraints of the options.
+
+    Raises:
+        ValueError: the design cannot carry the law, or a constraint cannot hold.
+    """
+    placed = constrain(law_entry(law)(data.logs, data.centre_x), options.constraints, data.centre_y)
+    _check_design(data, names, pair, placed)
+    return placed
 
 
 def _with_examples(frame: pd.DataFrame | Mapping[str, Any], u: str, d: str) -> pd.DataFrame | Mapping[str, Any]:

@@ -13,7 +13,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from analysis.fits.evidence import Evidence, gather
-from analysis.fits.rejection import REJECTING, Rule, contradicts
+from analysis.fits.forms import QUANTITIES
+from analysis.fits.rejection import REJECTING, Rule, better_form, contradicts
 from analysis.fits.thresholds import (
     ALIGNED,
     AS_GOOD,
@@ -24,6 +25,7 @@ from analysis.fits.thresholds import (
     MAX_WIDTH,
     MIN_SPAN,
     SPARE_X,
+    WIDER,
 )
 from analysis.laws.base import EXPONENT_BOUNDS
 
@@ -69,11 +71,12 @@ def at_bounds(law: Law, theta: NDArray[np.float64]) -> tuple[str, ...]:
 
 
 def _compatible(e: Evidence) -> dict[str, tuple[float, float]]:
-    """Each exponent's values left open by sampling, by the fitted range, and by a rival law that is as good."""
+    """Each exponent's values left open by sampling, by the fitted range, and by rival laws that are as good."""
     others = [*e.trimmed.values(), *(exponent for exponent, gain in e.rivals.values() if gain > -AS_GOOD)]
     ends = {}
-    for name in e.fit.law.exponents:
-        values = np.array([*e.fit.intervals[name], e.fit.estimates[name], *others])
+    for name in (*e.fit.law.exponents, *(name for name in QUANTITIES if e.forms and name in e.fit.estimates)):
+        rivals = [*e.forms.intervals[name], e.forms.quantities[name].value] if e.forms else []
+        values = np.array([*e.fit.intervals[name], e.fit.estimates[name], *others, *rivals])
         finite = values[np.isfinite(values)]
         ends[name] = (float(finite.min()), float(finite.max())) if finite.size else (np.nan, np.nan)
     return ends
@@ -86,11 +89,15 @@ def _unidentified(e: Evidence) -> tuple[str, ...]:
 
 
 def _is_wide(e: Evidence, name: str) -> bool:
+    """Whether the interval of an exponent is too wide to identify it."""
+    return _spans(e, *e.fit.intervals[name])
+
+
+def _spans(e: Evidence, low: float, high: float) -> bool:
     """Whether an interval spans more than a factor of 4, or was cut at the end of the search range.
 
     That of an exponent of either sign is wide from end to end 1.
     """
-    low, high = e.fit.intervals[name]
     if _signed(e):
         return bool(high - low > MAX_WIDTH)
     return bool(np.isfinite(low)) and (high > MAX_FACTOR * low or high >= EXPONENT_BOUNDS[1])
@@ -293,6 +300,29 @@ def _aligned(e: Evidence) -> str | None:
     return f"{pair} vary together (correlation {r[i, j]:.3f}): their effects are hard to tell apart"
 
 
+def _open_form(e: Evidence) -> str | None:
+    """Forms that are as good and leave an exponent open that the law itself determines."""
+    ends = _compatible(e)
+    wide = [name for name in e.fit.law.exponents if _spans(e, *ends[name]) and not _is_wide(e, name)]
+    return _by_forms(e, wide) if e.forms and wide else None
+
+
+def _other_forms(e: Evidence) -> str | None:
+    """Forms that are as good and widen the interval of an exponent or the floor."""
+    if not e.forms or better_form(e) or _open_form(e):
+        return None
+    ends = _compatible(e)
+    widths = {name: np.ptp(e.fit.intervals[name]) for name in QUANTITIES if name in ends}
+    wider = [name for name, width in widths.items() if np.ptp(ends[name]) > WIDER * width]
+    return _by_forms(e, wider) if wider else None
+
+
+def _by_forms(e: Evidence, names: list[str]) -> str:
+    ends, others = _compatible(e), [name for name in (e.forms.open if e.forms else {}) if name != e.fit.name]
+    texts = [f"{name} [{ends[name][0]:.3g}, {ends[name][1]:.3g}]" for name in names]
+    return f"{' and '.join(others)} not ruled out; with that, {', '.join(texts)}"
+
+
 def _few_clusters(e: Evidence) -> str | None:
     count = e.fit.data.clusters
     if count >= 10 or _too_few_x(e) or _few_points(e):
@@ -320,6 +350,7 @@ BLOCKING: tuple[Rule, ...] = (
     _absent,
     _wide,
     _moves_with_range,
+    _open_form,
     _not_converged,
     _ill,
 )
@@ -335,6 +366,7 @@ CAUTIONS: tuple[Rule, ...] = (
     _floor_correlated,
     _wide_rate,
     _not_needed,
+    _other_forms,
     _aligned,
     _few_clusters,
     _replicates_failed,

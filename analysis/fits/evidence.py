@@ -13,6 +13,7 @@ from analysis.laws.constrained import Constrained
 from analysis.solver import fitting
 
 if TYPE_CHECKING:
+    from analysis.fits.forms import Forms
     from analysis.fits.result import LawFit
     from analysis.laws.newton import Problem
 
@@ -25,7 +26,8 @@ class Evidence:
     that x. `rivals` maps a part of the law to the law with that part switched (off where it was on): its exponent,
     and the AICc of the law minus that of the rival, positive where the rival describes the points better. Laws of
     several inputs, or without an `exponent`, have neither. `unconstrained` is the AICc of the law minus that of the
-    law without its constraints; 0 where it has none.
+    law without its constraints; 0 where it has none. `forms` are those of a
+    surface.
     """
 
     fit: LawFit
@@ -33,6 +35,7 @@ class Evidence:
     trimmed: dict[str, float]
     rivals: dict[str, tuple[float, float]]
     unconstrained: float
+    forms: Forms | None
 
     @property
     def x(self) -> str:
@@ -67,6 +70,7 @@ def gather(fit: LawFit) -> Evidence:
         trimmed=_trimmed(fit, problem) if comparable else {},
         rivals=_rivals(fit, problem) if comparable else {},
         unconstrained=_unconstrained(fit, problem),
+        forms=fit.forms,
     )
 
 

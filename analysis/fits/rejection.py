@@ -53,6 +53,20 @@ def _better_law(e: Evidence) -> str | None:
     return "; ".join(missed) or None
 
 
+def better_form(e: Evidence) -> str | None:
+    """A form that describes the points better, and not only with fewer parameters."""
+    name, forms = e.fit.name, e.forms
+    if not forms or name in forms.open:
+        return None
+    best = forms.best.name
+    if name not in forms.fits:
+        return f"{e.fit.y} rises with {e.x} at none of the points: nothing shows overfitting; fit law={best!r}"
+    if forms.losses[best] >= forms.losses[name]:
+        return None
+    gain = forms.aicc[name]
+    return f"the form {best!r} describes the points better (AICc {gain:.1f} lower): fit law={best!r} in its place"
+
+
 def _constraints_contradicted(e: Evidence) -> str | None:
     if e.unconstrained < BETTER:
         return None
@@ -61,4 +75,4 @@ def _constraints_contradicted(e: Evidence) -> str | None:
     return f"the points contradict what was set for {names}: the AICc of the law without it is {gain}"
 
 
-REJECTING: tuple[Rule, ...] = (_scattered, _misfit, _bends, _better_law, _constraints_contradicted)
+REJECTING: tuple[Rule, ...] = (_scattered, _misfit, _bends, _better_law, better_form, _constraints_contradicted)

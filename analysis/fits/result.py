@@ -18,6 +18,7 @@ from analysis.fits.summary import Summary, as_json
 from analysis.solver import bootstrap
 
 if TYPE_CHECKING:
+    from analysis.fits.forms import Forms
     from analysis.laws.base import Law
     from analysis.solver.fitting import Solution
     from analysis.table.data import Data
@@ -43,6 +44,7 @@ class LawFit(Summary):
         delta: Huber's threshold on the residuals; infinite for least squares.
         rms: root mean square of the residuals of log y.
         law, data, solution: the placed law, the data, and theta with its replicates, in scaled units.
+        options: how it was fitted.
         wider: factor by which intervals are wider than the percentiles of the replicates.
     """
 
@@ -59,7 +61,13 @@ class LawFit(Summary):
     law: Law = field(repr=False)
     data: Data = field(repr=False)
     solution: Solution = field(repr=False)
+    options: Options = field(repr=False)
     wider: float = field(repr=False)
+
+    @property
+    def forms(self) -> Forms | None:
+        """The forms of the law on the same rows, compared; None for a law of one variable."""
+        return None
 
     @property
     def warnings(self) -> tuple[str, ...]:  # type: ignore[override]  # computed when first asked for
@@ -90,7 +98,8 @@ class LawFit(Summary):
     def compatible(self) -> dict[str, Interval]:
         """Exponent -> (low, high), the values that the data, their range and rival laws leave open.
 
-        Never narrower than the interval.
+        Never narrower than the interval. For a surface of params and examples also the exponents of the optimum and
+        the floor, each the union over the forms that are not ruled out.
         """
         return self._diagnosis.compatible
 
@@ -229,7 +238,9 @@ class LawFit(Summary):
 
     def refusal(self) -> str:
         """Which exponents are not identified, and the values that remain, e.g. `exponent not identified (...)`."""
-        return ", ".join(f"{name} not identified ({self._open(name)})" for name in self.compatible) or "no exponent"
+        return (
+            ", ".join(f"{name} not identified ({self._open(name)})" for name in self.law.exponents) or "no exponent"
+        )
 
     def summary(self) -> str:
         """A few lines of text. Where the data do not support the exponents they say why."""
@@ -288,7 +299,7 @@ class LawFit(Summary):
         open_still = f"{low:.2g} to {high:.2g}"
         if not math.isfinite(interval[0]):
             return f"compatible with {open_still}"
-        return alone if (low, high) == interval else f"{alone}, compatible with {open_still}"
+        return alone if np.allclose((low, high), interval, rtol=1e-6) else f"{alone}, compatible with {open_still}"
 
     def _inputs(self, x: tuple[Any, ...]) -> Array:
         if len(x) != len(self.x):
@@ -341,6 +352,7 @@ def build(
         law=law,
         data=data,
         solution=solution,
+        options=options,
         wider=wider,
     )
 

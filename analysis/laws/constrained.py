@@ -30,6 +30,11 @@ def constrain(law: Law, constraints: Constraints, centre_y: float) -> Law:
     return Constrained(law, constraints, centre_y) if constraints else law
 
 
+def has_parameters(law: Law, names: tuple[str, ...]) -> bool:
+    """Whether a placed law has all these parameters."""
+    return set(names) <= set(law.parameters(_probes(law)[:1], 0.0))
+
+
 @dataclass(frozen=True)
 class _Handle:
     """How a parameter is set: by theta[index] alone where `link` is None, else by theta[index] given the others.
@@ -88,9 +93,13 @@ class Constrained(Law):
         return law
 
     def rivals(self) -> dict[str, Law]:
-        """The rivals of the law under the same constraints, but for those that switch a constrained part."""
+        """The rivals under the same constraints, but for those that switch or lack a constrained parameter."""
         rivals = {part: rival for part, rival in self.base.rivals().items() if part not in self.constraints.names}
-        return {part: constrain(rival, self.constraints, self._centre_y) for part, rival in rivals.items()}
+        return {
+            part: constrain(rival, self.constraints, self._centre_y)
+            for part, rival in rivals.items()
+            if has_parameters(rival, self.constraints.names)
+        }
 
     def value(self, theta: Array) -> Array:
         """Logarithm of the law, [B, n]."""

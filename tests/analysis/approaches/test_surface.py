@@ -80,8 +80,18 @@ def test_published_intervals_are_met():
     published = {"alpha": (0.317, 0.373), "beta": (0.331, 0.415), "floor": (1.769, 1.871)}
     for name, ends in published.items():
         assert fit.intervals[name] == pytest.approx(ends, rel=0.03)
-    assert len(fit.rejected) == 1  # the residuals of 0.7 % are no scatter: p below 1e-14
+    assert len(fit.rejected) == 2  # the residuals of 0.7 % are no scatter: p below 1e-14
     assert "bend about the law" in fit.rejected[0]
+
+
+@needs_points
+def test_published_table_is_better_described_by_a_coupled_surface():
+    additive = fit_surface(chinchilla(), d="tokens", resamples=200)
+    assert any("the form 'coupled' describes the points better" in text for text in additive.rejected)
+    coupled = fit_surface(chinchilla(), d="tokens", law="coupled", resamples=200)
+    assert not any("form" in text for text in coupled.rejected)
+    assert 1.05 < coupled.intervals["q"][0] < coupled["q"] < coupled.intervals["q"][1] < 1.6
+    assert coupled["params_exponent"] == pytest.approx(additive["params_exponent"], rel=0.03)
 
 
 def chinchilla():
