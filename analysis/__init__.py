@@ -7,6 +7,7 @@ scipy.special; matplotlib only when a figure is drawn.
 from __future__ import annotations
 
 import importlib
+from types import FunctionType
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
@@ -148,7 +149,13 @@ _HOME = {name: module for module, names in _MODULES.items() for name in names}
 def __getattr__(name: str) -> Any:
     if name not in _HOME:
         raise AttributeError(f"module 'analysis' has no attribute {name!r}")
-    return getattr(importlib.import_module(_HOME[name]), name)
+    value = getattr(importlib.import_module(_HOME[name]), name)
+    if isinstance(value, FunctionType):
+        from analysis.table.arguments import checked
+
+        value = checked(value)
+    globals()[name] = value
+    return value
 
 
 def __dir__() -> list[str]:

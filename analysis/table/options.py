@@ -7,7 +7,7 @@ import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, fields
 from numbers import Integral, Real
-from typing import TYPE_CHECKING, Any, Literal, TypedDict
+from typing import TYPE_CHECKING, Any, Literal, NoReturn, TypedDict
 
 import numpy as np
 
@@ -110,6 +110,11 @@ class Options:
         return Constraints({name: float(value) for name, value in (self.fix or {}).items()}, pairs, bounds)
 
     @classmethod
+    def names(cls) -> list[str]:
+        """The names of all options."""
+        return [field.name for field in fields(cls)]
+
+    @classmethod
     def of(cls, given: Mapping[str, Any], *, unused: Mapping[str, str] | None = None) -> Options:
         """Options from keywords; `unused` maps those without a meaning for the fit to the reason.
 
@@ -117,7 +122,7 @@ class Options:
             TypeError: there is no option of this name.
             ValueError: a value is not valid, or the fit has no use for it.
         """
-        names = [field.name for field in fields(cls)]
+        names = cls.names()
         for name in given:
             if name not in names:
                 near = difflib.get_close_matches(name, names, n=1)
@@ -132,18 +137,28 @@ def check_option(name: str, value: Any) -> None:
     """Raise a ValueError that says what is right where `value` is not a valid option `name`."""
     valid, expected = _VALID[name]
     if not valid(value):
-        raise ValueError(f"{name} is {value!r}; expected {expected}")
+        refuse(name, value, expected)
+
+
+def refuse(name: str, value: Any, expected: str) -> NoReturn:
+    """Raise the ValueError of an argument: what was found, what would be right, on one line."""
+    shown = repr(value)
+    if len(shown) > _SHOWN or "\n" in shown:
+        shown = f"a {type(value).__name__}"
+    raise ValueError(f"{name} is {shown}; expected {expected}")
 
 
 def _one_of(*choices: str) -> tuple[Callable[[Any], bool], str]:
     return lambda value: isinstance(value, str) and value in choices, " or ".join(map(repr, choices))
 
 
-def _is_number(value: Any) -> bool:
+def is_number(value: Any) -> bool:
+    """Whether a value is a finite number."""
     return type(value) is not bool and isinstance(value, Real) and math.isfinite(value)
 
 
-def _is_count(value: Any) -> bool:
+def is_count(value: Any) -> bool:
+    """Whether a value is a whole number, 0 or more."""
     return type(value) is not bool and isinstance(value, Integral) and int(value) >= 0
 
 
@@ -175,12 +190,21 @@ def _are_pairs(value: Any) -> bool:
     return isinstance(value, Sequence) and not isinstance(value, str) and all(map(_is_pair, value))
 
 
-_FRACTION = (lambda value: _is_number(value) and 0 < value < 1, "a fraction between 0 and 1 such as {}")
+def is_flag(value: Any) -> bool:
+    """Whether a value is True or False."""
+    return isinstance(value, bool | np.bool_)
+
+
+_SHOWN = 60
+"""Length of a value's text beyond which only its type is told."""
+NAMED = ("resamples", "level", "seed", "floor", "shift", "chance")
+"""Arguments that mean the same in every function."""
+_FRACTION = (lambda value: is_number(value) and 0 < value < 1, "a fraction between 0 and 1 such as {}")
 _COLUMN = (lambda value: value is None or _is_name(value), "the name of a column, or None")
-_FLAG = (lambda value: isinstance(value, bool | np.bool_), "True or False; a known value is fix={{'{}': value}}")
+_FLAG = (is_flag, "True or False; a known value is fix={{'{}': value}}")
 _VALID: dict[str, tuple[Callable[[Any], bool], str]] = {
     "loss": _one_of("huber", "squares"),
-    "delta": (lambda value: value is None or (_is_number(value) and value > 0), "a threshold > 0, or None"),
+    "delta": (lambda value: value is None or (is_number(value) and value > 0), "a threshold > 0, or None"),
     "residuals": _one_of("log", "raw"),
     "quantile": (_FRACTION[0], _FRACTION[1].format(0.5)),
     "weights": _COLUMN,
@@ -189,14 +213,14 @@ _VALID: dict[str, tuple[Callable[[Any], bool], str]] = {
     "run": _COLUMN,
     "cell": _COLUMN,
     "by": (_is_name, "'auto', 'row', 'seed' or the name of a column"),
-    "resamples": (_is_count, "0 (no intervals) or more, such as 1000"),
+    "resamples": (is_count, "0 (no intervals) or more, such as 1000"),
     "level": (_FRACTION[0], _FRACTION[1].format(0.95)),
-    "seed": (_is_count, "a whole number, 0 or more"),
+    "seed": (is_count, "a whole number, 0 or more"),
     "chance": (
-        lambda value: value is None or (_is_number(value) and value > 0),
+        lambda value: value is None or (is_number(value) and value > 0),
         "y of a model that has learnt nothing, such as 0.9, or None",
     ),
-    "fix": (_are_named(_is_number), "parameters and their values such as {'floor': 1.6}, or None"),
+    "fix": (_are_named(is_number), "parameters and their values such as {'floor': 1.6}, or None"),
     "tie": (_are_pairs, "two names such as ('alpha', 'beta'), a list of such pairs, or None"),
     "bounds": (_are_named(_is_range), "parameters and their ranges such as {'alpha': (0.2, 0.6)}, or None"),
     "floor": (_FLAG[0], _FLAG[1].format("floor")),

@@ -41,7 +41,7 @@ def test_too_few_exponents_hold_no_relation(given):
 
 
 def test_a_negative_exponent_is_refused():
-    with pytest.raises(ValueError, match="alpha is -1; expected a positive number"):
+    with pytest.raises(ValueError, match="alpha is -1; expected a number > 0"):
         closure(alpha=-1, beta=1, frontier=1)
 
 

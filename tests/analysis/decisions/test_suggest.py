@@ -115,7 +115,7 @@ def test_candidates_that_can_be_run_keep_their_names():
     ("options", "message"),
     [
         ({"target": "slope"}, "target is 'slope'; expected 'error', 'exponent' or 'optimum'"),
-        ({"budget": 0}, "budget 0, most 24, repeats 3: expected positive numbers"),
+        ({"budget": 0}, "budget is 0; expected a number > 0"),
         ({"budget": 1.0}, "no candidate costs at most 1 FLOPs"),
     ],
 )

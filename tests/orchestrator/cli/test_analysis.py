@@ -365,7 +365,7 @@ def test_a_budget_is_allocated_to_models_that_can_be_built(isoflop):
 def test_a_budget_of_nothing_is_refused(isoflop):
     code, said, complaint = isoflop("allocate", "--budget", "-1", *QUICK)
     assert (code, said) == (2, "")
-    assert complaint == "no allocation: budget is -1.0; expected positive FLOPs\n"
+    assert complaint == "no allocation: budget is -1.0; expected a number > 0\n"
 
 
 # compare
