@@ -28,11 +28,12 @@ if TYPE_CHECKING:
     from analysis.decisions.allocate import Allocation, allocate
     from analysis.decisions.suggest import Suggestion, suggest
     from analysis.figures.chart import Chart, Line
-    from analysis.figures.law import describe_law
+    from analysis.figures.law import describe_families, describe_law
     from analysis.figures.optima import describe_isoflop, describe_learning_rates, describe_optima
     from analysis.figures.plots import draw, save
     from analysis.figures.residuals import describe_coverage, describe_held_out, describe_residuals
-    from analysis.figures.runs import describe_families, describe_runs
+    from analysis.figures.runs import describe_runs
+    from analysis.fits.fit_by import GroupFits, fit_by
     from analysis.fits.forms import Forms
     from analysis.fits.law import fit_law, fit_power_law
     from analysis.fits.law_set import LawSet, fit_laws
@@ -55,6 +56,7 @@ __all__ = [
     "DesignBias",
     "FitError",
     "Forms",
+    "GroupFits",
     "IsoflopFit",
     "Law",
     "LawFit",
@@ -86,6 +88,7 @@ __all__ = [
     "describe_runs",
     "design_bias",
     "draw",
+    "fit_by",
     "fit_forms",
     "fit_frontier",
     "fit_isoflop",
@@ -127,11 +130,12 @@ _MODULES = {
     "analysis.decisions.allocate": ("Allocation", "allocate"),
     "analysis.decisions.suggest": ("Suggestion", "suggest"),
     "analysis.figures.chart": ("Chart", "Line"),
-    "analysis.figures.law": ("describe_law",),
+    "analysis.figures.law": ("describe_families", "describe_law"),
     "analysis.figures.optima": ("describe_isoflop", "describe_learning_rates", "describe_optima"),
     "analysis.figures.plots": ("draw", "save"),
     "analysis.figures.residuals": ("describe_coverage", "describe_held_out", "describe_residuals"),
-    "analysis.figures.runs": ("describe_families", "describe_runs"),
+    "analysis.figures.runs": ("describe_runs",),
+    "analysis.fits.fit_by": ("GroupFits", "fit_by"),
     "analysis.fits.forms": ("Forms",),
     "analysis.fits.law": ("fit_law", "fit_power_law"),
     "analysis.fits.law_set": ("LawSet", "fit_laws"),

@@ -10,13 +10,14 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, Literal, Unpack
 
 import numpy as np
+import pandas as pd
 from numpy.typing import NDArray
 
 from analysis.approaches.selection import draw_points, select
 from analysis.fits.law import place, power_law_name, require_distinct, require_fall
 from analysis.fits.result import LawFit, build
 from analysis.solver import fitting
-from analysis.table import columns, seeds
+from analysis.table import columns, groups, seeds
 from analysis.table.data import read
 from analysis.table.options import Options
 from analysis.table.rows import measured
@@ -24,8 +25,9 @@ from analysis.table.rows import measured
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    import pandas as pd
-
+    from analysis.laws.base import Law
+    from analysis.solver.fitting import Minimum
+    from analysis.table.data import Data
     from analysis.table.options import OptionNames
 
 Array = NDArray[np.float64]
@@ -112,6 +114,7 @@ def fit_frontier(
     require_distinct(data, placed, name, x, "frontier points")
     minimum = fitting.minimise(placed, data, chosen)
     require_fall(placed, minimum, x, y)
+    data = replace(data, populations=_populations(table, (x, y), placed, data, minimum, running=running))
     rng = np.random.default_rng(chosen.seed)
     at, lowest, on_frontier = select(cells.x, cells.drawn_means(chosen.resamples, rng), running=running)
     weights = draw_points(on_frontier, rng, placed.free.size)
@@ -122,6 +125,23 @@ def fit_frontier(
     return build(
         LawFit, name, ((x,), y), placed, data, fitting.with_replicates(problem, minimum, *replicates), chosen
     )
+
+
+def _populations(
+    table: pd.DataFrame, names: tuple[str, str], law: Law, data: Data, minimum: Minimum, *, running: bool
+) -> dict[str, float]:
+    """Column that splits the table -> `groups.share_law` of the frontiers of its groups about the law of all."""
+    x, y = names
+    tests = {}
+    for name in groups.axes(table, (x,), (y,)):
+        parts = [part for _, part in groups.split(table, [name])]
+        points = [_points(part, _cells(part, x, y), names, running=running) for part in parts]
+        every, group = pd.concat(points), np.repeat(np.arange(len(points)), [len(part) for part in points])
+        at = law.at(np.log(every[x].to_numpy(dtype=float))[None, :] - data.centre_x[:, None])
+        value, basis = at.gradient(minimum.theta[None, :])
+        off = np.log(every[y].to_numpy(dtype=float)) - data.centre_y - value[0]
+        tests[groups.listed(table, name)] = groups.share_law(off, basis[0, law.free], group, np.arange(off.size))
+    return tests
 
 
 def _is_running(kind: Kind, table: pd.DataFrame, x: str) -> bool:

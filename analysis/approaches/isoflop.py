@@ -17,7 +17,7 @@ from analysis.approaches.surface import fit_surface
 from analysis.fits.quantity import Draws, quantity
 from analysis.fits.thresholds import LEAST_BUDGETS, LEAST_SIZES, SURE
 from analysis.solver import quantiles
-from analysis.table import columns, seeds
+from analysis.table import columns, groups, seeds
 from analysis.table.options import Options
 from analysis.table.rows import measured
 
@@ -40,6 +40,7 @@ def fit_isoflop(  # noqa: PLR0913 - the columns and the resampling
     resamples: int = 1000,
     level: float = 0.95,
     seed: int = 0,
+    pool: bool = False,
 ) -> IsoflopFit:
     """The optimum of each budget and its growth with compute, n* ~ C^a and d* ~ C^b, with intervals.
 
@@ -67,24 +68,35 @@ def fit_isoflop(  # noqa: PLR0913 - the columns and the resampling
         resamples: bootstrap resamples; 0 for no intervals.
         level: nominal coverage of the intervals, in (0, 1).
         seed: of the resampling.
+        pool: as for `Options`.
 
     Raises:
         ValueError: a column or option is missing or not valid, or the budgets are not separate.
     """
-    options = Options(resamples=resamples, level=level, seed=seed)
+    options = Options(resamples=resamples, level=level, seed=seed, pool=pool)
     if method not in get_args(Method):
         raise ValueError(f"method is {method!r}; expected 'akima', 'joint' or 'parabola'")
     table, budget, notes = prepare(frame, n, y, d, budget, run=run, cell=cell)
-    drawn = draw_curves(table, by_budget(table, budget), n, y, resamples=resamples, seed=seed)
+    group = by_budget(table, budget)
+    drawn = draw_curves(table, group, n, y, resamples=resamples, seed=seed)
     curves = tuple(_isoflop(curve, drawn, table, d, budget) for curve in drawn.curves)
     find = _finder(method, curves, drawn, options)
     optima, log_n = _locate(curves, find, level)
     lines, scatter = _draw_lines(curves, optima, log_n, find.wider)
-    reasons = _reasons(optima, find.misfit, method)
+    tests = _populations(table, group, n, y)
+    reasons = (*groups.refusal(tests, pool=pool), *_reasons(optima, find.misfit, method))
     if resamples and not drawn.noise > 0:
         reasons += ("the noise of a run is not known, so there are no intervals",)
     exponents = {name: quantity(line.slope, line.slopes, level, wider=line.wider) for name, line in lines.items()}
-    warnings = (*reasons, *notes, *drawn.notes, *_merged_sizes(drawn, curves), *_cautions(optima, method, scatter))
+    together = groups.pooled(tests, pool=pool)
+    warnings = (
+        *reasons,
+        *together,
+        *notes,
+        *drawn.notes,
+        *_merged_sizes(drawn, curves),
+        *_cautions(optima, method, scatter),
+    )
     return IsoflopFit(
         *(n, d, y, budget, method, exponents["n"], exponents["d"], optima, level, resamples, drawn.noise, scatter),
         curves=curves,
@@ -92,6 +104,24 @@ def fit_isoflop(  # noqa: PLR0913 - the columns and the resampling
         warnings=warnings,
         reasons=reasons,
     )
+
+
+def _populations(table: pd.DataFrame, budget: NDArray[np.intp], n: str, y: str) -> dict[str, float]:
+    """Column that splits the table -> `groups.share_law` of the best cells of each size and budget.
+
+    Log y is taken to be quadratic in log n and the budget, which describes curves whatever their law.
+    """
+    tests = {}
+    means = seeds.cell_means(cells := seeds.cell_index(table), table[y].to_numpy(dtype=float))[cells]
+    for name in groups.axes(table, (n,), (y,)):
+        keyed = pd.DataFrame({"group": groups.index(table, [name]), "budget": budget, "n": table[n], "y": means})
+        best = keyed.groupby(["group", "budget", "n"], as_index=False)["y"].min()
+        u, v = (np.log(best["n"]) - np.log(best["n"]).mean()), best["budget"] - best["budget"].mean()
+        basis = np.stack([np.ones(len(best)), u, v, u * u, u * v, v * v])
+        tests[groups.listed(table, name)] = groups.share_law(
+            np.log(best["y"].to_numpy()), basis, best["group"].to_numpy(), np.arange(len(best))
+        )
+    return tests
 
 
 def prepare(

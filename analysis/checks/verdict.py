@@ -15,6 +15,7 @@ from analysis.checks.sensitivity import sensitivity
 from analysis.checks.validate import COVERED, validate
 from analysis.fits.law import fit_power_law
 from analysis.fits.summary import Summary
+from analysis.table import groups
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
@@ -85,6 +86,7 @@ def verdict(
     resamples: int = 400,
     level: float = 0.95,
     seed: int = 0,
+    pool: bool = False,
 ) -> Verdict:
     """Check which claims a table supports: an exponent, a floor, an extrapolation.
 
@@ -103,6 +105,7 @@ def verdict(
         resamples: bootstrap resamples, at least 20.
         level: nominal coverage of intervals.
         seed: of the resampling.
+        pool: as for `Options`.
 
     Raises:
         ValueError: a column is missing or unfit.
@@ -111,15 +114,17 @@ def verdict(
     names = (x,) if isinstance(x, str) else tuple(x)
     table, order, rows = ordered(frame, names, y, order)
     options: Draws = {"resamples": resamples, "level": level, "seed": seed}
-    notes = list(rows)
+    notes, given = list(rows), table
+    if pool:  # the law behind the claims says what is pooled; its checks need not
+        table = table.drop(columns=list(groups.axes(table, names, (y,))))
     moved = _check("the fitted range", lambda: sensitivity(table, names, y, order=order, **options), notes)
     held_out = _check("held-out budgets", lambda: validate(table, names, y, order=order, **options), notes)
     if len(names) == 1:
-        fit: LawFit = fit_power_law(table, names[0], y, **options)
+        fit: LawFit = fit_power_law(given, names[0], y, pool=pool, **options)
         both = bias = None
     else:
         n, d = names
-        fit = surface = fit_surface(table, n, d, y, **options)
+        fit = surface = fit_surface(given, n, d, y, pool=pool, **options)
         both = _check("the approaches", lambda: agree(table, n, d, y, budget=order, **options), notes)
         bias = _check(
             "the bias of the design", lambda: design_bias(table, n, d, y, budget=order, fit=surface), notes

@@ -100,6 +100,7 @@ def suggest(  # noqa: PLR0913 - the columns, the question and its limits
     repeats: int = 3,
     level: float = 0.95,
     seed: int = 0,
+    pool: bool = False,
 ) -> Suggestion:
     """Return the runs, at most `budget` FLOPs together, that most narrow the interval of the target.
 
@@ -124,6 +125,7 @@ def suggest(  # noqa: PLR0913 - the columns, the question and its limits
         repeats: the largest number of runs of one candidate; with many, the design is a few corners of the grid.
         level: nominal coverage of the interval.
         seed: of the resampling.
+        pool: as for `Options`.
 
     Raises:
         ValueError: a column or an option is unfit, or no candidate is affordable.
@@ -133,7 +135,7 @@ def suggest(  # noqa: PLR0913 - the columns, the question and its limits
         raise ValueError(f"target is {target!r}; expected 'error', 'exponent' or 'optimum'")
     if not (np.isfinite(budget) and budget > 0 and min(most, repeats) > 0):
         raise ValueError(f"budget {budget!r}, most {most!r}, repeats {repeats!r}: expected positive numbers")
-    fit = fit_surface(runs, n, d, y, resamples=200, level=level, seed=seed)
+    fit = fit_surface(runs, n, d, y, resamples=200, level=level, seed=seed, pool=pool)
     aim = _aim(fit, target, at, flops)
     grid = _grid(aim) if candidates is None else columns.check(candidates, [n, d, flops])[0]
     grid = grid[grid[flops] <= budget].reset_index(drop=True)

@@ -1,4 +1,4 @@
-"""Figures of one law: cells, training curves, and the law with its band."""
+"""Figures of laws: cells, training curves, and a law with its band; the laws of several groups side by side."""
 
 from __future__ import annotations
 
@@ -21,6 +21,8 @@ from analysis.table import columns
 from analysis.table.rows import measured
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from numpy.typing import NDArray
 
     from analysis.fits.result import LawFit
@@ -66,6 +68,32 @@ def describe_law(
         lines=(*curves, *law_line(fit)),
         shade_label=columns.label(colour) if colour and np.isfinite(shade).any() else "",
         annotation=_annotation(fit),
+    )
+
+
+def describe_families(fits: Mapping[str, LawFit], *, annotation: tuple[str, ...] = ()) -> Chart:
+    """Describe families or recipes side by side: the points of each fit, its law and its band, by name.
+
+    `annotation` holds lines of text above the axes. Raises ValueError for fits of different columns, or no fits.
+    """
+    pairs = {(*fit.x, fit.y) for fit in fits.values()}
+    if len(pairs) != 1:
+        raise ValueError(f"fits are of {sorted(pairs) or 'nothing'}; expected one pair of columns")
+    ((x, y),) = pairs
+    shades = {float(k): name for k, name in enumerate(fits, start=1)}
+    parts: list[pd.DataFrame] = []
+    lines: list[Line] = []
+    for (shade, name), fit in zip(shades.items(), fits.values(), strict=True):
+        table = fit.points
+        parts.append(cell_points(table, x, y, np.full(len(table), shade)).assign(group=name))
+        lines += law_line(fit, shade=shade)
+    exponents = [f"{name}: exponent {_exponent(fit)}" for name, fit in fits.items()]
+    return Chart(
+        **chart.axes(x, y),
+        points=pd.concat(parts, ignore_index=True),
+        lines=tuple(lines),
+        shades=shades,
+        annotation=(*(text.replace("$", r"\$") for text in exponents), *annotation),
     )
 
 
@@ -127,6 +155,10 @@ def _annotation(fit: LawFit | None) -> tuple[str, ...]:
     return (_formula(fit), *claims)
 
 
+def _exponent(fit: LawFit) -> str:
+    return fit.quoted("exponent") if fit.supported else "not identified"
+
+
 def _formula(fit: LawFit) -> str:
     """The law in mathtext as floor + (x / scale)^-exponent; the unit of a coefficient would be meaningless."""
     if not isinstance(fit.law, Power):
@@ -150,15 +182,22 @@ def power_of_ten(log10: float) -> str:
 def _error_against(x: str, heading: str) -> Figure:
     def describe(findings: Findings) -> Chart:
         if x not in findings.axes:
-            raise FigureError(f"error against {x} is not a law of this task")
+            raise FigureError(f"{findings.y} against {x} is not a law of this task")
         fit, why_not = attempt(lambda: findings.law(x))
         if fit is None and findings.done[x].nunique() < 2:
             raise FigureError(why_not)
         colour = "width" if varies(findings.done, "width") else None
         records = findings.history if x == "flops" else None
-        return describe_law(findings.done, fit, x=x, colour=colour, history=records)
+        return describe_law(findings.done, fit, x=x, y=findings.y, colour=colour, history=records)
 
-    return Figure(heading, describe)
+    def together(parts: Mapping[str, Findings]) -> Chart:
+        tried = {name: attempt(lambda part=part: part.law(x)) for name, part in parts.items()}  # type: ignore[misc]
+        fits = {name: fit for name, (fit, _) in tried.items() if fit is not None}
+        if not fits:
+            raise FigureError("; ".join(f"{name}: {why_not}" for name, (_, why_not) in tried.items()))
+        return describe_families(fits)
+
+    return Figure(heading, describe, together=together)
 
 
 ERROR_VS_FLOPS = _error_against("flops", "Error against compute")

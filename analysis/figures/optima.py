@@ -184,5 +184,5 @@ def _optima(findings: Findings) -> Chart:
 ISOFLOP = Figure("IsoFLOP curves", lambda findings: describe_isoflop(findings.isoflop))
 OPTIMA = Figure("Optimal parameters and examples against compute", _optima)
 LEARNING_RATE = Figure(
-    "Learning rates", lambda findings: describe_learning_rates(findings.frame, findings.learning_rates)
+    "Learning rates", lambda findings: describe_learning_rates(findings.frame, findings.learning_rates), whole=True
 )

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 from analysis.registry import Registry
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Mapping
 
     import pandas as pd
 
@@ -37,6 +37,10 @@ class Findings(Protocol):
         """One row per run, in any state; the columns of `orchestrator.results`."""
 
     @property
+    def y(self) -> str:
+        """The column that was measured."""
+
+    @property
     def history(self) -> pd.DataFrame | None:
         """One row per record of a run, or None."""
 
@@ -50,7 +54,7 @@ class Findings(Protocol):
 
     @property
     def axes(self) -> tuple[str, ...]:
-        """The columns in which error may be a law on this task."""
+        """The columns in which a law may exist on this task."""
 
     @property
     def isoflop(self) -> IsoflopFit:
@@ -73,7 +77,7 @@ class Findings(Protocol):
         """What the table supports."""
 
     def law(self, x: str) -> LawFit:
-        """Error against one of `axes`."""
+        """What was measured against one of `axes`."""
 
 
 @dataclass(frozen=True)
@@ -83,10 +87,14 @@ class Figure:
     Attributes:
         heading: title on the page.
         describe: turns findings into a chart; raises FigureError, ValueError or FitError if they do not allow it.
+        whole: whether a table of several populations is drawn as one, instead of a figure for each population.
+        together: draws the findings on several populations, by name, as one chart; errors as for `describe`.
     """
 
     heading: str
     describe: Callable[[Findings], Chart]
+    whole: bool = False
+    together: Callable[[Mapping[str, Findings]], Chart] | None = None
 
 
 def _check(name: str, figure: Any) -> None:

@@ -1,4 +1,4 @@
-"""Figures of all runs by colour, marker and line; and of families side by side."""
+"""Figures of all runs by colour, marker and line; and of two families compared."""
 
 from __future__ import annotations
 
@@ -11,18 +11,14 @@ import pandas as pd
 from analysis.figures import chart
 from analysis.figures.cells import cell_points, varies
 from analysis.figures.chart import Chart, Line
-from analysis.figures.law import law_line
+from analysis.figures.law import describe_families
 from analysis.figures.registry import Figure, FigureError, Findings
 from analysis.figures.style import DASHES, MARKERS
 from analysis.table import columns, seeds
 from analysis.table.rows import measured
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
-
     from numpy.typing import NDArray
-
-    from analysis.fits.result import LawFit
 
 MOST_MARKERS, MOST_LINES = len(MARKERS), len(DASHES)
 """Most kinds of points and of lines in one figure."""
@@ -79,39 +75,9 @@ def describe_runs(
     )
 
 
-def describe_families(fits: Mapping[str, LawFit], *, annotation: tuple[str, ...] = ()) -> Chart:
-    """Describe families or recipes side by side: the points of each fit, its law and its band, by name.
-
-    `annotation` holds lines of text above the axes. Raises ValueError for fits of different columns, or no fits.
-    """
-    pairs = {(*fit.x, fit.y) for fit in fits.values()}
-    if len(pairs) != 1:
-        raise ValueError(f"fits are of {sorted(pairs) or 'nothing'}; expected one pair of columns")
-    ((x, y),) = pairs
-    shades = {float(k): name for k, name in enumerate(fits, start=1)}
-    parts: list[pd.DataFrame] = []
-    lines: list[Line] = []
-    for (shade, name), fit in zip(shades.items(), fits.values(), strict=True):
-        table = fit.points
-        parts.append(cell_points(table, x, y, np.full(len(table), shade)).assign(group=name))
-        lines += law_line(fit, shade=shade)
-    exponents = [f"{name}: exponent {_exponent(fit)}" for name, fit in fits.items()]
-    return Chart(
-        **chart.axes(x, y),
-        points=pd.concat(parts, ignore_index=True),
-        lines=tuple(lines),
-        shades=shades,
-        annotation=(*(text.replace("$", r"\$") for text in exponents), *annotation),
-    )
-
-
 def few(frame: pd.DataFrame, column: str, most: int) -> str | None:
     """`column` if the frame has it with 2 to `most` values, as many as a figure can show; else None."""
     return column if column in frame and 1 < len(_classes(frame[column])[1]) <= most else None
-
-
-def _exponent(fit: LawFit) -> str:
-    return fit.quoted("exponent") if fit.supported else "not identified"
 
 
 def _shade(table: pd.DataFrame, colour: str | None) -> tuple[NDArray[np.float64], dict[float, str], str]:
@@ -175,13 +141,13 @@ def _links(best: pd.DataFrame) -> list[Line]:
 
 def _runs(findings: Findings) -> Chart:
     colour = "model" if varies(findings.done, "model") else None
-    return describe_runs(findings.done, colour=colour, **_kinds_of(findings.done))
+    return describe_runs(findings.done, y=findings.y, colour=colour, **_kinds_of(findings.done))
 
 
 def _batch_sizes(findings: Findings) -> Chart:
     if not varies(findings.done, "batch_size"):
         raise FigureError("one batch size; a figure needs 2")
-    return describe_runs(findings.done, x="batch_size", **_kinds_of(findings.done))
+    return describe_runs(findings.done, x="batch_size", y=findings.y, **_kinds_of(findings.done))
 
 
 def _kinds_of(done: pd.DataFrame) -> dict[str, Any]:
@@ -198,6 +164,6 @@ def _families(findings: Findings) -> Chart:
     return describe_families(fits, annotation=tuple(textwrap.wrap(ratios[0], 52)) if ratios else ())
 
 
-RUNS = Figure("Every run", _runs)
-BATCH_SIZE = Figure("Batch sizes", _batch_sizes)
-FAMILIES = Figure("Families side by side", _families)
+RUNS = Figure("Every run", _runs, whole=True)
+BATCH_SIZE = Figure("Batch sizes", _batch_sizes, whole=True)
+FAMILIES = Figure("Families side by side", _families, whole=True)

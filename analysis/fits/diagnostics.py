@@ -28,6 +28,7 @@ from analysis.fits.thresholds import (
     WIDER,
 )
 from analysis.laws.base import EXPONENT_BOUNDS
+from analysis.table import groups
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -343,6 +344,10 @@ def _dropped(e: Evidence) -> str | None:
     return f"{e.fit.data.dropped} {rows} without a finite {e.fit.y} (failed or diverged) left out"
 
 
+def _pooled_on_request(e: Evidence) -> str | None:
+    return next(iter(groups.pooled(e.populations, pool=e.fit.data.pool)), None)
+
+
 BLOCKING: tuple[Rule, ...] = (
     _too_few_x,
     _too_short,
@@ -371,4 +376,5 @@ CAUTIONS: tuple[Rule, ...] = (
     _few_clusters,
     _replicates_failed,
     _dropped,
+    _pooled_on_request,
 )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
+from functools import cached_property
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -11,8 +12,11 @@ from analysis.fits.scatter import Scatter, scatter
 from analysis.laws import newton
 from analysis.laws.constrained import Constrained
 from analysis.solver import fitting
+from analysis.table import groups
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from analysis.fits.forms import Forms
     from analysis.fits.result import LawFit
     from analysis.laws.newton import Problem
@@ -36,6 +40,21 @@ class Evidence:
     rivals: dict[str, tuple[float, float]]
     unconstrained: float
     forms: Forms | None
+
+    @cached_property
+    def populations(self) -> Mapping[str, float]:
+        """Column that splits the table, as `groups.listed` -> `groups.share_law` of the residuals."""
+        data, law = self.fit.data, self.fit.law
+        if data.populations is not None:
+            return data.populations
+        split = groups.axes(data.points, self.fit.x, (self.fit.y,))
+        index = {groups.listed(data.points, name): groups.index(data.points, [name]) for name in split}
+        value, gradient = law.gradient(self.fit.solution.theta[None, :])
+        return {
+            name: groups.share_law(data.log_y - value[0], gradient[0, law.free], group, data.cluster)
+            for name, group in index.items()
+            if group.max() + 1 < data.clusters
+        }
 
     @property
     def x(self) -> str:

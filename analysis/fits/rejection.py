@@ -9,6 +9,7 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 from analysis.fits.thresholds import BETTER, CHANCE, MOST_SCATTER
+from analysis.table import groups
 
 if TYPE_CHECKING:
     from analysis.fits.evidence import Evidence
@@ -75,4 +76,16 @@ def _constraints_contradicted(e: Evidence) -> str | None:
     return f"the points contradict what was set for {names}: the AICc of the law without it is {gain}"
 
 
-REJECTING: tuple[Rule, ...] = (_scattered, _misfit, _bends, _better_law, better_form, _constraints_contradicted)
+def _pooled(e: Evidence) -> str | None:
+    return next(iter(groups.refusal(e.populations, pool=e.fit.data.pool)), None)
+
+
+REJECTING: tuple[Rule, ...] = (
+    _pooled,
+    _scattered,
+    _misfit,
+    _bends,
+    _better_law,
+    better_form,
+    _constraints_contradicted,
+)

@@ -38,6 +38,9 @@ class Data:
     points: pd.DataFrame
     dropped: int
     notes: tuple[str, ...] = ()
+    pool: bool = False
+    populations: Mapping[str, float] | None = None
+    """Column that splits the table, as `groups.listed` -> `groups.share_law`; None: not tested yet."""
 
     def rows(self, keep: NDArray[np.bool_]) -> Data:
         """Some of the rows, centred anew."""
@@ -103,6 +106,7 @@ def read(frame: pd.DataFrame | Mapping[str, Any], x: Sequence[str], y: str, opti
         points=table,
         dropped=dropped,
         notes=(*cautions, *notes),
+        pool=options.pool,
     )
 
 

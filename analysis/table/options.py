@@ -40,6 +40,7 @@ class OptionNames(TypedDict, total=False):
     fix: Mapping[str, float] | None
     tie: Sequence[str] | Sequence[Sequence[str]] | None
     bounds: Mapping[str, tuple[float, float]] | None
+    pool: bool
 
 
 @dataclass(frozen=True)
@@ -72,6 +73,8 @@ class Options:
         tie: two parameters that are equal, such as ("alpha", "beta"), or a list of such pairs.
         bounds: parameter -> (smallest, largest) value, such as {"alpha": (0.2, 0.6)}; an end may be infinite.
             These three are in the units of the data, and intervals are those of the law under them.
+        pool: whether populations that do not share the law are fitted together all the same; without it such a fit
+            is rejected (`analysis.table.groups`), with it the test is among the warnings.
     """
 
     loss: Literal["huber", "squares"] = "huber"
@@ -90,6 +93,7 @@ class Options:
     fix: Mapping[str, float] | None = None
     tie: Sequence[str] | Sequence[Sequence[str]] | None = None
     bounds: Mapping[str, tuple[float, float]] | None = None
+    pool: bool = False
 
     def __post_init__(self) -> None:
         for field in fields(self):
@@ -225,4 +229,5 @@ _VALID: dict[str, tuple[Callable[[Any], bool], str]] = {
     "bounds": (_are_named(_is_range), "parameters and their ranges such as {'alpha': (0.2, 0.6)}, or None"),
     "floor": (_FLAG[0], _FLAG[1].format("floor")),
     "shift": (_FLAG[0], _FLAG[1].format("shift")),
+    "pool": (_FLAG[0], "True or False"),
 }

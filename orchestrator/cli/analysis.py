@@ -2,28 +2,33 @@
 
 from __future__ import annotations
 
-import json
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from orchestrator.cli.groups import Asked, answer
 from orchestrator.cli.options import (
     STORE,
     AsJson,
+    By,
+    Pool,
     Resamples,
     Stage,
     Store,
+    Where,
     Which,
-    at_stage,
-    findings_of,
+    Y,
     frame_of,
     say,
     stop,
 )
 
 if TYPE_CHECKING:
-    import pandas as pd
+    from collections.abc import Sequence
+
+    from orchestrator.reporting.figures import Findings
 
 FORMATS = ("png", "svg", "pdf")
 
@@ -41,6 +46,10 @@ def fit(  # noqa: PLR0913 - an option each
         str, typer.Option(help="Name of another law, or module:name (approaches 1 and 3).", show_default=False)
     ] = "",
     stage: Stage = None,
+    where: Where = "",
+    by: By = "",
+    pool: Pool = False,
+    y: Y = "error",
     resamples: Resamples = 1000,
     table: Annotated[str, typer.Option(help="Print a table instead: markdown or latex.")] = "",
     as_json: AsJson = False,
@@ -49,36 +58,25 @@ def fit(  # noqa: PLR0913 - an option each
 
     Of error against params, examples and FLOPs, each with its diagnostics.
     """
-    from orchestrator.reporting.laws import calibration, laws
-
     if table not in ("", "markdown", "latex"):
         stop(f"--table {table!r} is unknown; it is markdown or latex")
     approach = 3 if surface else approach
     if law:
         _check_law(law, approach, shift=shift)
-    frame = at_stage(frame_of(store, which), stage)
-    if approach > 1:
-        _fit_whole(frame, approach, law, resamples, table, as_json=as_json)
-        return
-    result = laws(frame, resamples=resamples, shift=shift, law=law or None)
+    asked = Asked(store, which, stage, where, by, pool, y)
+    groups = asked.groups(replace(asked.findings(resamples), form=law, shift=shift))
     if table:
-        _print_table({f"error against {law.x}": law.fit for law in result if law.fit}, table)
+        _print_table(groups, approach, table)
         return
-    exponents = calibration(frame, result)
-    if as_json:
-        from dataclasses import asdict
+    lacking = "no law" if approach == 1 else f"approach {approach}"
+    answer(groups, lacking, lambda found: _fitted(found, approach), as_json=as_json)
 
-        calibrated = asdict(exponents) if exponents else None
-        answer = {"laws": [law.to_dict() for law in result], "calibration": calibrated}
-        print(json.dumps(answer, indent=1))
-        return
-    print(
-        "\n\n".join(
-            law.fit.summary() if law.fit else f"error against {law.x}: no fit: {law.why_not}" for law in result
-        )
-    )
-    if exponents:
-        print(f"\n{exponents}")
+
+def _fitted(findings: Findings, approach: int) -> Any:
+    """The answer of an approach; FitError or ValueError if there is none."""
+    if approach == 1:
+        return findings.answer
+    return findings.isoflop if approach == 2 else findings.surface
 
 
 def _check_law(law: str, approach: int, *, shift: bool) -> None:
@@ -97,31 +95,27 @@ def _check_law(law: str, approach: int, *, shift: bool) -> None:
         )
 
 
-def _fit_whole(frame: pd.DataFrame, approach: int, law: str, resamples: int, table: str, *, as_json: bool) -> None:
-    """Print the fit of approach 2 or 3: one of the whole table."""
-    from analysis import FitError, fit_surface
-    from orchestrator.reporting.figures import Findings
-
-    findings = Findings(frame, resamples=resamples)
-    try:
-        result: Any = findings.isoflop if approach == 2 else findings.surface
-        if law:
-            result = fit_surface(findings.best, y="error", law=law, resamples=resamples)
-    except (FitError, ValueError) as error:
-        stop(f"approach {approach}: {error}")
-    if table:
-        _print_table({"isoFLOP minima" if approach == 2 else "surface": result}, table)
-    else:
-        print(json.dumps(result.to_dict(), indent=1) if as_json else result.summary())
-
-
-def _print_table(fits: dict[str, Any], kind: str) -> None:
+def _print_table(groups: Sequence[Findings], approach: int, kind: str) -> None:
+    """Print the fits of all groups as one table; stop if there is none."""
+    from analysis.checks.parts import attempt
     from analysis.report.tables import fits_table, to_latex, to_markdown
 
+    fits: dict[str, Any] = {}
+    for found in groups:
+        result, why_not = attempt(lambda found=found: _fitted(found, approach))  # type: ignore[misc]
+        of = f"{found.label}: " if found.label else ""
+        if result is None:
+            say(f"{of}{why_not}")
+        elif approach == 1:
+            fits |= {f"{of}{law.name}": law.fit for law in result.laws if law.fit}
+        else:
+            fits[f"{of}{'isoFLOP minima' if approach == 2 else 'surface'}"] = result
+    if not fits:
+        raise typer.Exit(2)
     print((to_latex if kind == "latex" else to_markdown)(fits_table(fits)), end="")
 
 
-def plot(
+def plot(  # noqa: PLR0913 - an option each
     which: Which = None,
     *,
     store: Store = STORE,
@@ -129,6 +123,10 @@ def plot(
     fmt: Annotated[str, typer.Option("--format", help="png, svg or pdf; several by commas.")] = "png,svg",
     out: Annotated[Path, typer.Option(help="A folder for the figures.")] = Path("figures"),
     stage: Stage = None,
+    where: Where = "",
+    by: By = "",
+    pool: Pool = False,
+    y: Y = "error",
     resamples: Resamples = 1000,
 ) -> None:
     """Draw the figures of a sweep.
@@ -137,7 +135,7 @@ def plot(
     """
     from analysis import save
     from analysis.figures.registry import FIGURES
-    from orchestrator.reporting.figures import figures
+    from orchestrator.reporting.figures import group_figures
 
     names = [name.strip() for name in figure.split(",") if name.strip()]
     formats = [name.strip() for name in fmt.split(",") if name.strip()]
@@ -149,25 +147,30 @@ def plot(
     for name in formats:
         if name not in FORMATS:
             stop(f"--format {name!r} is unknown; it is one of {', '.join(FORMATS)}")
-    findings = findings_of(store, which, stage, resamples)
-    drawn, why_not = figures(findings, names)
-    for name, why in why_not.items():
-        if names or name.startswith("error-vs-"):
-            say(f"no figure {name}: {why}")
+    asked = Asked(store, which, stage, where, by, pool, y)
+    findings = asked.findings(resamples, history=True)
+    drawn, why_not = group_figures(findings, asked.groups(findings), names)
+    for figure_of, why in why_not.items():
+        if names or figure_of.name.startswith("error-vs-"):
+            say(f"no figure {figure_of}: {why}")
     stem = "-".join(sorted(set(findings.frame["sweep"].dropna())))
-    for name, chart in drawn.items():
-        for path in save(chart, out / f"{stem}-{name.rpartition(':')[2]}", formats):
+    for figure_of, chart in drawn.items():
+        for path in save(chart, out / f"{stem}-{figure_of.file}", formats):
             print(path)
     if why_not and (names or not drawn):
         raise typer.Exit(2)
 
 
-def report(
+def report(  # noqa: PLR0913 - an option each
     which: Which = None,
     *,
     store: Store = STORE,
     out: Annotated[Path, typer.Option(help="The file to write.")] = Path("report.html"),
     stage: Stage = None,
+    where: Where = "",
+    by: By = "",
+    pool: Pool = False,
+    y: Y = "error",
     resamples: Resamples = 1000,
 ) -> None:
     """Write one HTML page about a sweep.
@@ -178,13 +181,15 @@ def report(
     from orchestrator.reporting.page import page_of
     from orchestrator.store.table import Table
 
-    findings = findings_of(store, which, stage, resamples)
+    asked = Asked(store, which, stage, where, by, pool, y)
+    findings = asked.findings(resamples, history=True)
     sweep = str(findings.frame["sweep"].iloc[0])
     with Table(store) as results:
         declared, question = results.declaration(sweep)
-    page = page_of(sweep, question, declared, store, findings)
+    page = page_of(sweep, question, declared, store, findings, asked.groups(findings))
     try:
-        document = render(findings.frame, page, paid=frame_of(store, which))  # every stage of a chain was paid for
+        paid = frame_of(store, which)  # every stage of a chain was paid for
+        document = render(findings.frame, page, y=y, paid=paid)
     except ReportError as error:
         stop(str(error))
     out.parent.mkdir(parents=True, exist_ok=True)

@@ -3,60 +3,53 @@
 from __future__ import annotations
 
 import json
-from dataclasses import replace
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from orchestrator.cli.options import (
-    STORE,
-    AsJson,
-    Resamples,
-    Stage,
-    Store,
-    Which,
-    at_stage,
-    findings_of,
-    frame_of,
-    say,
-    stop,
-)
+from orchestrator.cli.groups import Asked, answer
+from orchestrator.cli.options import STORE, AsJson, By, Pool, Resamples, Stage, Store, Where, Which, Y, stop
 
 if TYPE_CHECKING:
     import pandas as pd
 
+    from analysis import Suggestion
     from orchestrator.reporting.figures import Findings
 
 
-def verdict(
+def verdict(  # noqa: PLR0913 - an option each
     which: Which = None,
     *,
     store: Store = STORE,
     stage: Stage = None,
-    resamples: Resamples = 200,
+    where: Where = "",
+    by: By = "",
+    pool: Pool = False,
+    y: Y = "error",
+    resamples: Resamples = 1000,
     as_json: AsJson = False,
 ) -> None:
     """Say which claims a table supports, and what is against them.
 
     An exponent, a floor, an extrapolation.
     """
-    from analysis import FitError
-
-    try:
-        findings = findings_of(store, which, stage, resamples, history=False)
-        result = replace(findings, judged=resamples).verdict
-    except (FitError, ValueError) as error:
-        stop(f"no verdict: {error}")
-    print(json.dumps(result.to_dict(), indent=1) if as_json else result.summary())
+    asked = Asked(store, which, stage, where, by, pool, y)
+    groups = asked.groups(asked.findings(resamples))
+    answer(groups, "no verdict", lambda found: found.verdict, as_json=as_json)
 
 
-def allocate(
+def allocate(  # noqa: PLR0913 - an option each
     which: Which = None,
     *,
     budget: Annotated[float, typer.Option(help="FLOPs to spend.")],
     store: Store = STORE,
     approach: Annotated[int, typer.Option(min=2, max=3, help="2: isoFLOP minima; 3: surface.")] = 3,
     stage: Stage = None,
+    where: Where = "",
+    by: By = "",
+    pool: Pool = False,
+    y: Y = "error",
     resamples: Resamples = 1000,
     as_json: AsJson = False,
 ) -> None:
@@ -64,20 +57,19 @@ def allocate(
 
     And the models of the sweep's family that are nearest to them.
     """
-    from analysis import FitError
     from analysis import allocate as allocate_budget
     from orchestrator.reporting.model_grid import model_grid
 
-    findings = findings_of(store, which, stage, resamples, history=False)
-    try:
-        law = findings.isoflop if approach == 2 else findings.surface
-        result = allocate_budget(law, budget, candidates=model_grid(findings.done))
-    except (FitError, ValueError) as error:
-        stop(f"no allocation: {error}")
-    print(json.dumps(result.to_dict(), indent=1) if as_json else result.summary())
+    asked = Asked(store, which, stage, where, by, pool, y)
+
+    def of(found: Findings) -> Any:
+        law = found.isoflop if approach == 2 else found.surface
+        return allocate_budget(law, budget, candidates=model_grid(found.done))
+
+    answer(asked.groups(asked.findings(resamples)), "no allocation", of, as_json=as_json)
 
 
-def compare(
+def compare(  # noqa: PLR0913 - an option each
     sweeps: Annotated[
         list[str] | None, typer.Argument(metavar="[SWEEP] [SWEEP]", help="Two sweeps, or one with both sides.")
     ] = None,
@@ -87,6 +79,8 @@ def compare(
     pair: Annotated[str, typer.Option(help="Its two values, as a,b; needed if it has more than two.")] = "",
     at: Annotated[str, typer.Option(help="Errors to compare at, as 0.2,0.1; default: those that both reach.")] = "",
     stage: Stage = None,
+    where: Where = "",
+    y: Y = "error",
     resamples: Resamples = 1000,
     as_json: AsJson = False,
 ) -> None:
@@ -102,18 +96,18 @@ def compare(
     names: list[str | None] = [*sweeps] if sweeps else [None]
     if len(names) > 2:
         stop(f"{len(names)} sweeps; compare takes one or two")
-    frame = pd.concat([at_stage(frame_of(store, name), stage) for name in names], ignore_index=True)
+    frame = pd.concat([Asked(store, name, stage, where, y=y).runs() for name in names], ignore_index=True)
     by = "sweep" if len(names) == 2 else by
     done, levels = frame[frame["state"] == "done"], _numbers("--at", at)
     two = _pair(done, by, pair)
     try:
-        result = compare_two(done, by, pair=two, at=levels or None, resamples=resamples)
+        result = compare_two(done, by, y=y, pair=two, at=levels or None, resamples=resamples)
     except (FitError, ValueError) as error:
         stop(f"no comparison: {error}")
     print(json.dumps(result.to_dict(), indent=1) if as_json else result.summary())
 
 
-def suggest(
+def suggest(  # noqa: PLR0913 - an option each
     which: Which = None,
     *,
     budget: Annotated[float, typer.Option(help="FLOPs that the next runs may spend.")],
@@ -123,46 +117,76 @@ def suggest(
     ] = "exponent",
     most: Annotated[int, typer.Option(min=1, help="The most runs to suggest.")] = 24,
     stage: Stage = None,
+    where: Where = "",
+    by: By = "",
+    pool: Pool = False,
+    y: Y = "error",
     as_json: AsJson = False,
 ) -> None:
     """Suggest the next runs worth their FLOPs.
 
     Those that narrow the interval of a target most, and missing learning rates.
     """
+    what, _, compute = target.partition("@")
+    if what not in ("exponent", "error", "optimum") or bool(compute) != (what != "exponent"):
+        stop(f"--target {target!r} is unknown; it is exponent, error@C or optimum@C, as error@1e15")
+    at = _numbers("--target", compute)
+    asked = Asked(store, which, stage, where, by, pool, y)
+    groups = asked.groups(asked.findings(1000))
+    answer(
+        groups,
+        "no suggestion",
+        lambda found: _next_runs(found, budget, what, at=at[0] if at else None, most=most),
+        as_json=as_json,
+    )
+
+
+@dataclass(frozen=True)
+class _NextRuns:
+    """What `isoflop suggest` answers: runs, or why there are none, and the missing learning rates."""
+
+    runs: Suggestion | None
+    why_not: str
+    rates: list[dict[str, Any]]
+
+    def summary(self) -> str:
+        lines = [self.runs.summary() if self.runs else f"no suggestion except learning rates: {self.why_not}"]
+        for row in self.rates:
+            parts = (
+                f"{name} {value:.3g}" if isinstance(value, float) else f"{name} {value}"
+                for name, value in row.items()
+            )
+            lines.append(f"  learning rate missing: {', '.join(parts)}")
+        return "\n".join(lines)
+
+    def to_dict(self) -> dict[str, Any]:
+        return {**(self.runs.to_dict() if self.runs else {"why_not": self.why_not}), "learning_rates": self.rates}
+
+
+def _next_runs(findings: Findings, budget: float, what: str, *, at: float | None, most: int) -> _NextRuns:
+    """The next runs; FitError if neither runs nor learning rates can be named."""
     from analysis import FitError
     from analysis import suggest as suggest_runs
+    from analysis.checks.parts import attempt
     from orchestrator.reporting.model_grid import run_grid
 
-    what, _, where = target.partition("@")
-    if what not in ("exponent", "error", "optimum") or bool(where) != (what != "exponent"):
-        stop(f"--target {target!r} is unknown; it is exponent, error@C or optimum@C, as error@1e15")
-    at = _numbers("--target", where)
-    findings = findings_of(store, which, stage, 1000, history=False)
-    missing_rates = _missing_rates(findings)
-    try:
-        result = suggest_runs(
-            findings.best,
+    rates = _missing_rates(findings)
+    best = findings.best
+    result, why_not = attempt(
+        lambda: suggest_runs(
+            best,
             budget,
             what,  # type: ignore[arg-type]
-            at=at[0] if at else None,
-            candidates=run_grid(findings.best),
+            at=at,
+            y=findings.y,
+            candidates=run_grid(best),
             most=most,
+            pool=findings.pool,
         )
-    except (FitError, ValueError) as error:
-        if not missing_rates:
-            stop(f"no suggestion: {error}")
-        say(f"no suggestion except learning rates: {error}")
-        result = None
-    if as_json:
-        print(json.dumps({**(result.to_dict() if result else {}), "learning_rates": missing_rates}, indent=1))
-        return
-    if result:
-        print(result.summary())
-    for row in missing_rates:
-        parts = (
-            f"{name} {value:.3g}" if isinstance(value, float) else f"{name} {value}" for name, value in row.items()
-        )
-        print(f"  learning rate missing: {', '.join(parts)}")
+    )
+    if result is None and not rates:
+        raise FitError(why_not)
+    return _NextRuns(result, why_not, rates)
 
 
 def _missing_rates(findings: Findings) -> list[dict[str, Any]]:

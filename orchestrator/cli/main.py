@@ -24,6 +24,7 @@ from orchestrator.cli.options import (
     Keep,
     Slots,
     Store,
+    Where,
     Which,
     frame_of,
     say,
@@ -169,7 +170,7 @@ def results(
     which: Which = None,
     *,
     store: Store = STORE,
-    where: Annotated[str, typer.Option(help='An SQL condition, as "width = 64 and error < 0.1".')] = "",
+    where: Where = "",
     fmt: Annotated[str, typer.Option("--format", help="table, csv, json or parquet.")] = "table",
     out: Annotated[Path | None, typer.Option(help="A file to write to; default: stdout.")] = None,
     history: Annotated[

@@ -12,8 +12,6 @@ if TYPE_CHECKING:
 
     import pandas as pd
 
-    from orchestrator.reporting.figures import Findings
-
 T = TypeVar("T")
 
 Which = Annotated[
@@ -24,6 +22,16 @@ Store = Annotated[str, typer.Option("--store", envvar="ISOFLOP_STORE", help="The
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 Stage = Annotated[str | None, typer.Option("--stage", help="A stage of a chain (`then:`); default: the first.")]
 Resamples = Annotated[int, typer.Option(min=100, help="Bootstrap resamples.")]
+Where = Annotated[str, typer.Option(help='An SQL condition, as "width = 64 and error < 0.1".')]
+By = Annotated[
+    str,
+    typer.Option(
+        metavar="COLUMN,...",
+        help="One answer for each value of these columns; default: the data set and recipe, where they vary.",
+    ),
+]
+Pool = Annotated[bool, typer.Option("--pool", help="One answer for all rows, with a test of whether they differ.")]
+Y = Annotated[str, typer.Option("--y", metavar="COLUMN", help="What was measured: error, loss, val_error, ...")]
 
 Executor = Annotated[str, typer.Option(help="Train in Ray workers (ray) or in this process (inline).")]
 Slots = Annotated[
@@ -67,39 +75,6 @@ def frame_of(store: str, which: str | None, what: str = "runs", *, several: bool
         elif len(sweeps) > 1 and not several:
             stop(f"{name_of(store)} holds {len(sweeps)} sweeps; name one of {', '.join(sweeps)}")
         return table.frame(what, name)
-
-
-MOST_RECORDS = 20_000
-"""Records that a figure draws; of more, every run keeps each second, third, ... of its own."""
-
-
-def findings_of(
-    store: str, which: str | None, stage: str | None, resamples: int, *, history: bool = True
-) -> Findings:
-    """Return a sweep's runs, at most MOST_RECORDS of their records, and what is fitted to them."""
-    from orchestrator.reporting.figures import Findings
-
-    frame = at_stage(frame_of(store, which), stage)
-    records = frame_of(store, which, "history", several=True) if history else None
-    if records is not None and len(records) > MOST_RECORDS:
-        every = -(-len(records) // MOST_RECORDS)
-        records = records[records.groupby("run_id").cumcount(ascending=False) % every == 0]
-    return Findings(frame, records, resamples, judged=min(resamples, 200))
-
-
-def at_stage(frame: pd.DataFrame, stage: str | None) -> pd.DataFrame:
-    """Return the runs of one stage; warn if they mix schedules, which a law would be fitted across."""
-    from orchestrator.reporting.laws import at_stage as runs_at
-
-    stages = list(dict.fromkeys(frame["stage"].dropna()))
-    if stage is not None and stage not in stages:
-        stop(f"--stage {stage!r} is unknown; it is one of {', '.join(stages)}")
-    if stages:
-        frame = runs_at(frame, stage or stages[0])
-    schedules = sorted(frame["schedule"].dropna().unique())
-    if len(schedules) > 1:
-        say(f"the runs mix schedules ({', '.join(schedules)}): a difference between them can look like a law")
-    return frame
 
 
 def sweep_name(which: str | None) -> str | None:

@@ -2,21 +2,36 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from functools import cached_property
-from typing import TYPE_CHECKING
+import re
+from dataclasses import dataclass, field, replace
+from functools import cached_property, partial
+from typing import TYPE_CHECKING, Any
 
 from analysis import Chart, FitError, best_learning_rates, compare, fit_isoflop, fit_surface, verdict
 from analysis.figures import registry
 from analysis.figures.registry import FIGURES, FigureError
-from orchestrator.reporting.laws import LEAST, AxisLaw, laws, on_zipf, shares_budgets
+from analysis.table import columns
+from analysis.table import groups as populations
+from orchestrator.reporting.laws import (
+    LEAST,
+    AxisLaw,
+    AxisLaws,
+    answered,
+    categories,
+    laws,
+    on_zipf,
+    shares_budgets,
+)
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Callable, Iterable, Mapping, Sequence
 
     import pandas as pd
 
     from analysis import Comparison, IsoflopFit, LawFit, LearningRates, SurfaceFit, Verdict
+
+MOST_TOGETHER = 8
+"""Most groups that can be told apart in one figure."""
 
 
 @dataclass(frozen=True)
@@ -30,12 +45,40 @@ class Findings:
         history: the records of the runs, or None.
         resamples: of every interval.
         judged: resamples of the verdict, which fits a dozen times.
+        y: the column that was measured.
+        form, shift: law of `laws` and `surface`, if not the default; whether x is shifted.
+        pool: whether populations are fitted together.
+        members: column -> value, of the columns that name the group of runs; empty for all runs.
     """
 
     frame: pd.DataFrame
     history: pd.DataFrame | None = None
     resamples: int = 1000
     judged: int = 200
+    y: str = "error"
+    form: str = ""
+    shift: bool = False
+    pool: bool = False
+    members: dict[str, Any] = field(default_factory=dict)
+
+    @property
+    def label(self) -> str:
+        """The group in words; empty for all runs."""
+        return populations.label(tuple(self.members), tuple(self.members.values()))
+
+    def groups(self, by: Sequence[str] = ()) -> list[Findings]:
+        """The findings on each group of runs: by the columns `by`, else by the categories that vary unless pooled.
+
+        Raises:
+            ValueError: there is no such column.
+        """
+        for name in by:
+            columns.require(self.frame, name)
+        names = tuple(by) or (() if self.pool else categories(self.frame))
+        if not names:
+            return [self]
+        parts = populations.split(self.frame, names)
+        return [replace(self, frame=part, members=dict(zip(names, values, strict=True))) for values, part in parts]
 
     @cached_property
     def done(self) -> pd.DataFrame:
@@ -48,23 +91,35 @@ class Findings:
     @cached_property
     def best(self) -> pd.DataFrame:
         """The finished runs of the best cell of each model, dataset size and budget."""
-        done = self.done.dropna(subset=["error"])
-        mean = done.groupby("cell_id", sort=False)["error"].transform("mean")
+        done = self.done.dropna(subset=[self.y])
+        mean = done.groupby("cell_id", sort=False)[self.y].transform("mean")
         lowest = mean.groupby([done[name] for name in ("model", "dataset_size", "budget")]).transform("min")
         return done[mean == lowest]
 
     @cached_property
     def laws(self) -> list[AxisLaw]:
-        """Error against each axis."""
-        return laws(self.frame, resamples=self.resamples)
+        """What was measured against each axis."""
+        return laws(
+            self.frame,
+            y=self.y,
+            resamples=self.resamples,
+            shift=self.shift,
+            law=self.form or None,
+            pool=self.pool,
+        )
+
+    @property
+    def answer(self) -> AxisLaws:
+        """The laws against the axes, of which at least one was fitted; FitError otherwise."""
+        return answered(self.frame, self.laws)
 
     @property
     def axes(self) -> tuple[str, ...]:
-        """The columns in which error may be a law on this task."""
+        """The columns in which a law may exist on this task."""
         return tuple(law.x for law in self.laws)
 
     def law(self, x: str) -> LawFit:
-        """Error against one of `axes`; FigureError if it has no fit."""
+        """What was measured against one of `axes`; FigureError if it has no fit."""
         law = next(law for law in self.laws if law.x == x)
         if law.fit is None:
             raise FigureError(law.why_not)
@@ -75,14 +130,16 @@ class Findings:
         """Approach 2; FigureError if budgets are not shared by several sizes."""
         if not shares_budgets(self.done):
             raise FigureError("no budget is shared by several models: isoFLOP curves need `budget: {flops: [...]}`")
-        return fit_isoflop(self.done, resamples=self.resamples)
+        return fit_isoflop(self.done, y=self.y, resamples=self.resamples, pool=self.pool)
 
     @cached_property
     def surface(self) -> SurfaceFit:
-        """Approach 3, of the error of the best cells."""
+        """Approach 3, of the best cells."""
         if on_zipf(self.done):
-            raise FigureError("error on the Zipf task does not depend on params: there is no surface")
-        return fit_surface(self.best, y="error", resamples=self.resamples)
+            raise FigureError(f"{self.y} on the Zipf task does not depend on params: there is no surface")
+        return fit_surface(
+            self.best, y=self.y, law=self.form or "chinchilla", resamples=self.resamples, pool=self.pool
+        )
 
     @cached_property
     def learning_rates(self) -> LearningRates:
@@ -91,12 +148,12 @@ class Findings:
             raise FigureError(f"{self.frame['lr'].nunique()} learning rates; a parabola needs 3")
         varied = ("dataset_size", "budget", "batch_size", "optimizer", "schedule")
         by = ["model", *(name for name in varied if len(self.frame[name].unique()) > 1)]
-        return best_learning_rates(self.frame, by=by, resamples=self.resamples)
+        return best_learning_rates(self.frame, y=self.y, by=by, resamples=self.resamples)
 
     @cached_property
     def comparison(self) -> Comparison:
         """The two families of the table."""
-        return compare(self.done, resamples=self.resamples)
+        return compare(self.done, y=self.y, resamples=self.resamples)
 
     @cached_property
     def verdict(self) -> Verdict:
@@ -107,7 +164,9 @@ class Findings:
         varied = ["examples"] if zipf else [name for name in inputs if runs[name].nunique() >= LEAST]
         if not varied:
             raise FigureError(f"a verdict needs {LEAST} values of params or examples")
-        return verdict(runs, varied if len(varied) == 2 else varied[0], resamples=self.judged)
+        return verdict(
+            runs, varied if len(varied) == 2 else varied[0], self.y, resamples=self.judged, pool=self.pool
+        )
 
 
 def figure(name: str, findings: Findings) -> Chart:
@@ -118,10 +177,13 @@ def figure(name: str, findings: Findings) -> Chart:
         LookupError: there is no such figure.
         TypeError: a registered figure lacks a required part, or describes something else than a chart.
     """
-    entry = FIGURES.get(name)
+    return _described(name, FIGURES.get(name).describe, findings)
+
+
+def _described(name: str, describe: Callable[[Findings], Chart], findings: Findings) -> Chart:
     try:
         findings.done  # noqa: B018 - raises FigureError if no run has finished
-        chart = entry.describe(findings)
+        chart = describe(findings)
     except (FitError, ValueError) as error:
         raise FigureError(str(error)) from error
     if not isinstance(chart, Chart):
@@ -129,12 +191,53 @@ def figure(name: str, findings: Findings) -> Chart:
     return chart
 
 
-def figures(findings: Findings, names: Iterable[str] = ()) -> tuple[dict[str, Chart], dict[str, str]]:
-    """Every figure (default: all) that can be drawn, by name, and why each of the others cannot."""
+@dataclass(frozen=True)
+class FigureOf:
+    """A figure, and the group of runs that it is drawn from; no group for all runs."""
+
+    name: str
+    group: str = ""
+
+    def __str__(self) -> str:
+        return f"{self.name} of {self.group}" if self.group else self.name
+
+    @property
+    def file(self) -> str:
+        """The name of its file."""
+        return re.sub(r"[^\w.]+", "-", "-".join(filter(None, (self.group, self.name.rpartition(":")[2]))))
+
+
+def group_figures(
+    whole: Findings, groups: Sequence[Findings], names: Iterable[str] = ()
+) -> tuple[dict[FigureOf, Chart], dict[FigureOf, str]]:
+    """Every figure (default: all) that can be drawn, and why each of the others cannot.
+
+    A figure is of all runs if it is a `whole` one, of all groups side by side if it has such a form and the groups
+    can be told apart, and otherwise of each group. With one group all figures are of its runs.
+    """
     charts, why_not = {}, {}
     for name in names or registry.names():
-        try:
-            charts[name] = figure(name, findings)
-        except (FigureError, LookupError, TypeError) as error:
-            why_not[name] = str(error)
+        for key, draw in _drawn_of(name, whole, groups).items():
+            try:
+                charts[key] = draw()
+            except (FigureError, LookupError, TypeError) as error:
+                why_not[key] = str(error)
     return charts, why_not
+
+
+def _drawn_of(name: str, whole: Findings, groups: Sequence[Findings]) -> Mapping[FigureOf, Callable[[], Chart]]:
+    """The charts that a figure has: how each is drawn."""
+    if len(groups) == 1:
+        return {FigureOf(name): lambda: figure(name, groups[0])}
+    each = {FigureOf(name, group.label): partial(figure, name, group) for group in groups}
+    try:
+        entry = FIGURES.get(name)
+    except (LookupError, TypeError):
+        return {FigureOf(name): lambda: figure(name, whole)}  # raises the same
+    together = entry.together
+    if entry.whole:
+        return {FigureOf(name): lambda: figure(name, whole)}
+    if together is not None and len(groups) <= MOST_TOGETHER:
+        parts = {group.label: group for group in groups}
+        return {FigureOf(name): lambda: _described(name, lambda _: together(parts), whole)}
+    return each

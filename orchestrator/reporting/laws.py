@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any, Literal
 
-from analysis import fit_frontier, fit_law, fit_power_law
+from analysis import FitError, fit_frontier, fit_law, fit_power_law
 from analysis.checks.parts import attempt
+from analysis.table.groups import determining
 from trainer.data.sets import zipf
-from trainer.spec import RunSpec
+from trainer.spec import SETTINGS, RunSpec
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -19,15 +20,42 @@ AXES = ("params", "examples", "flops")
 LEAST = 3
 """Fewest distinct values of x that can be fitted."""
 _LENGTH = ("seed", "budget", "epochs", "examples", "steps", "parent", "parent_cell")
+CATEGORIES = tuple(
+    name
+    for name, field in SETTINGS.items()
+    if field.content or (field.identity and field.kind.name in ("choice", "name"))
+)
+"""Settings with names for values, and those that say which data set it is: each value is a population."""
+
+
+def categories(runs: pd.DataFrame) -> tuple[str, ...]:
+    """The columns of CATEGORIES that vary among the finished runs, or all runs if none has finished.
+
+    Without those that the others determine.
+    """
+    done = runs[runs["state"] == "done"]
+    rows = done if len(done) else runs
+    varied = [name for name in CATEGORIES if name in rows and len(rows[name].unique()) > 1]
+    return determining(rows, varied)
 
 
 @dataclass(frozen=True)
 class AxisLaw:
-    """Error against one axis: its fit, or why there is none."""
+    """What was measured against one axis: its fit, or why there is none."""
 
     x: str
     fit: LawFit | None
     why_not: str = ""
+    y: str = "error"
+
+    @property
+    def name(self) -> str:
+        """What is fitted, in words."""
+        return f"{self.y} against {self.x}"
+
+    def summary(self) -> str:
+        """The fit in words, or why there is none."""
+        return self.fit.summary() if self.fit else f"{self.name}: no fit: {self.why_not}"
 
     def to_dict(self) -> dict[str, Any]:
         """JSON-able."""
@@ -35,34 +63,41 @@ class AxisLaw:
 
 
 def laws(
-    results: pd.DataFrame, *, resamples: int = 1000, shift: bool = False, law: str | None = None
+    results: pd.DataFrame,
+    *,
+    y: str = "error",
+    resamples: int = 1000,
+    shift: bool = False,
+    law: str | None = None,
+    pool: bool = False,
 ) -> list[AxisLaw]:
-    """Fit error against every axis of AXES that the finished runs of one sweep vary.
+    """Fit `y` against every axis of AXES that the finished runs of one sweep vary.
 
     Each is the law of the frontier: the lowest error for at most so many FLOPs, params or examples, with everything
     else free. If only one thing was varied, all runs are fitted. If cells share budgets (isoFLOP curves), the law
     in FLOPs takes the best cell of each budget, since rounding to whole steps leaves cells of one budget a little
     apart. On the Zipf task only `examples` is a law: its error has no floor and does not depend on params.
-    `law` names another law than a power law, as for `analysis.fit_law`.
+    `law` names another law than a power law, as for `analysis.fit_law`; `pool` fits populations together.
     """
     done = results[results["state"] == "done"]
     zipf = on_zipf(done)
-    options = {"law": law} if law else {"floor": not zipf, "shift": shift}
-    return [_law(done, x, {**options, "resamples": resamples}) for x in (("examples",) if zipf else AXES)]
+    options = {"law": law} if law else {"floor": not (zipf and y == "error"), "shift": shift}
+    shared = {"y": y, "resamples": resamples, "pool": pool}
+    return [_law(done, x, {**options, **shared}) for x in (("examples",) if zipf else AXES)]
 
 
 def _law(done: pd.DataFrame, x: str, options: dict[str, Any]) -> AxisLaw:
-    distinct = done[x].nunique()
+    distinct, y = done[x].nunique(), options["y"]
     if distinct < LEAST:
         runs = f"{distinct} distinct values of {x} among {len(done)} finished runs"
-        return AxisLaw(x, None, f"{runs}; a law needs {LEAST}")
+        return AxisLaw(x, None, f"{runs}; a law needs {LEAST}", y)
     shared = x == "flops" and shares_budgets(done)
     done = done.assign(flops=done["budget"]) if shared else done
     kind: Literal["running", "each"] = "each" if shared else "running"
     if not _several_axes(done):
         fit = fit_law if "law" in options else fit_power_law
-        return AxisLaw(x, *attempt(lambda: fit(done, x=x, **options)))
-    return AxisLaw(x, *attempt(lambda: fit_frontier(done, x=x, kind=kind, **options)))
+        return AxisLaw(x, *attempt(lambda: fit(done, x=x, **options)), y)
+    return AxisLaw(x, *attempt(lambda: fit_frontier(done, x=x, kind=kind, **options)), y)
 
 
 def shares_budgets(done: pd.DataFrame) -> bool:
@@ -128,6 +163,35 @@ class Calibration:
         )
 
 
+@dataclass(frozen=True)
+class AxisLaws:
+    """What `isoflop fit` answers: the law against each axis, and the calibration of a Zipf sweep."""
+
+    laws: list[AxisLaw]
+    calibration: Calibration | None
+
+    def summary(self) -> str:
+        """A paragraph for each axis."""
+        return "\n\n".join([*(law.summary() for law in self.laws), *filter(None, [self.calibrated])])
+
+    @property
+    def calibrated(self) -> str:
+        """The calibration in words; empty for other sweeps."""
+        return str(self.calibration) if self.calibration else ""
+
+    def to_dict(self) -> dict[str, Any]:
+        """JSON-able."""
+        calibrated = asdict(self.calibration) if self.calibration else None
+        return {"laws": [law.to_dict() for law in self.laws], "calibration": calibrated}
+
+
+def answered(results: pd.DataFrame, fitted: list[AxisLaw]) -> AxisLaws:
+    """The laws of a table. Raises FitError if there is none against any axis."""
+    if not any(law.fit for law in fitted):
+        raise FitError("; ".join(f"{law.name}: no fit: {law.why_not}" for law in fitted))
+    return AxisLaws(fitted, calibration(results, fitted))
+
+
 def calibration(results: pd.DataFrame, fitted: list[AxisLaw]) -> Calibration | None:
     """Compare the fitted exponent of a Zipf sweep with the exact one; None for any other sweep.
 
@@ -136,7 +200,7 @@ def calibration(results: pd.DataFrame, fitted: list[AxisLaw]) -> Calibration | N
     done = results[results["state"] == "done"]
     fit = next((law.fit for law in fitted if law.x == "examples"), None)
     tasks = done[["dataset", "zipf_alpha", "zipf_tokens"]].drop_duplicates()
-    if fit is None or not on_zipf(done) or len(tasks) != 1:
+    if fit is None or fit.y != "error" or not on_zipf(done) or len(tasks) != 1:
         return None
     alpha = tasks["zipf_alpha"].fillna(zipf.DEFAULT_ALPHA).iloc[0]
     tokens = int(tasks["zipf_tokens"].fillna(zipf.DEFAULT_TOKENS).iloc[0])

@@ -18,13 +18,15 @@ from analysis.checks.parts import attempt
 from analysis.figures.registry import FIGURES
 from analysis.fits.quantity import quote
 from analysis.report.page import Answer, Page, now
-from orchestrator.reporting.figures import Findings, figures
+from orchestrator.reporting.figures import FigureOf, Findings, group_figures
 from orchestrator.reporting.laws import calibration
 from orchestrator.reporting.model_grid import model_grid
 from orchestrator.store.engine import name_of
 from trainer.host.limits import cores
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from analysis import IsoflopFit, LawFit, SurfaceFit
 
     AnyFit = LawFit | SurfaceFit | IsoflopFit
@@ -34,45 +36,64 @@ _AHEAD = 10.0
 """Allocations are given for the largest compute of the runs, and for this many times as much."""
 
 
-def page_of(sweep: str, question: str, declared: str, store: str, findings: Findings) -> Page:
-    """The content of a sweep's page, from its table."""
-    charts, _ = figures(findings)
-    headings = {name: FIGURES.get(name).heading for name in charts}
-    captions = _captions(findings)
+def page_of(
+    sweep: str, question: str, declared: str, store: str, findings: Findings, groups: Sequence[Findings] = ()
+) -> Page:
+    """The content of a sweep's page: from all its runs, and from each group of them (default: one of all)."""
+    parts = [*groups] or [findings]
+    charts, _ = group_figures(findings, parts)
+    headings = {of: _heading(of) for of in charts}
+    captions = {part.label if len(parts) > 1 else "": _captions(part) for part in parts}
     return Page(
         title=sweep,
         question=question,
-        fits=_fits(findings),
-        answers=_answers(findings),
-        charts={headings[name]: chart for name, chart in charts.items()},
-        tables=_agreement(findings),
-        captions={heading: captions[name] for name, heading in headings.items() if name in captions},
+        fits={_named(part, name): fit for part in parts for name, fit in _fits(part).items()},
+        answers=[*(answer for part in parts for answer in _answers(part)), *_whole(findings)],
+        charts={headings[of]: chart for of, chart in charts.items()},
+        tables={_named(part, name): table for part in parts for name, table in _agreement(part).items()},
+        captions={headings[of]: text for of in charts if (text := captions.get(of.group, {}).get(of.name))},
         provenance=_provenance(findings.frame, declared, store),
     )
 
 
+def _heading(of: FigureOf) -> str:
+    heading = FIGURES.get(of.name).heading
+    return f"{heading}: {of.group}" if of.group else heading
+
+
+def _named(part: Findings, name: str) -> str:
+    return f"{part.label}: {name}" if part.label else name
+
+
 def _fits(findings: Findings) -> dict[str, AnyFit]:
-    """The laws of the cards: error against each axis, isoFLOP minima and the surface."""
-    fits: dict[str, AnyFit | None] = {f"error against {law.x}": law.fit for law in findings.laws}
+    """The laws of the cards: what was measured against each axis, isoFLOP minima and the surface."""
+    fits: dict[str, AnyFit | None] = {law.name: law.fit for law in findings.laws}
     fits["isoFLOP minima"] = attempt(lambda: findings.isoflop)[0]
     fits["surface in params and examples"] = attempt(lambda: findings.surface)[0]
     return {name: fit for name, fit in fits.items() if fit is not None}
 
 
 def _answers(findings: Findings) -> list[Answer]:
+    """The findings on one group in words."""
     answers = [
-        Answer(f"error against {law.x}: no fit, {law.why_not}", supported=False)
-        for law in findings.laws
-        if law.fit is None
+        Answer(f"{law.name}: no fit, {law.why_not}", supported=False) for law in findings.laws if law.fit is None
     ]
     zipf = calibration(findings.frame, findings.laws)
     answers += [Answer(str(zipf), supported=zipf.holds)] if zipf else []
-    answers += [*_claims(findings), *_allocations(findings), *_comparison(findings), *_rates(findings)]
-    schedules = sorted(findings.frame["schedule"].dropna().unique())
-    if len(schedules) > 1:
-        caution = f"schedules are mixed ({', '.join(schedules)}): a difference between them looks like a law"
-        answers.append(Answer(f"{len(schedules)} schedules", caveats=(caution,)))
-    return answers
+    answers += [*_claims(findings), *_allocations(findings)]
+    return [
+        replace(
+            answer,
+            sentence=_named(findings, answer.sentence),
+            caveats=tuple(_named(findings, text) for text in answer.caveats),
+        )
+        for answer in answers
+    ]
+
+
+def _whole(findings: Findings) -> list[Answer]:
+    """What is found on all runs, whatever their groups."""
+    return [*_comparison(findings), *_rates(findings)]
 
 
 def _claims(findings: Findings) -> list[Answer]:

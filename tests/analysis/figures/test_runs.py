@@ -9,8 +9,9 @@ from scipy.stats import binomtest
 
 from analysis import draw, fit_frontier, fit_power_law, validate
 from analysis.figures import style
+from analysis.figures.law import describe_families
 from analysis.figures.residuals import describe_coverage, describe_held_out, describe_residuals
-from analysis.figures.runs import MOST_LINES, MOST_MARKERS, describe_families, describe_runs
+from analysis.figures.runs import MOST_LINES, MOST_MARKERS, describe_runs
 from tests.analysis.planted import law, sweep
 
 

@@ -23,6 +23,7 @@ WRONG: dict[str, list[Any]] = {
     "resamples": [-1, 10.5, "100", True],
     "level": [95, 0, 1, "0.95", np.nan],
     "seed": [-1, "0", None],
+    "pool": [1, "yes", None],
     "fix": [1.6, {"floor": "1.6"}, {"floor": np.nan}, {1: 2.0}, {"floor": True}, "floor"],
     "tie": ["alpha", ("alpha",), ("alpha", "alpha"), ("alpha", 1), [("alpha", "beta"), "gamma"], 3],
     "bounds": [(0, 1), {"alpha": 0.3}, {"alpha": (0.6, 0.2)}, {"alpha": (0.2, "0.6")}, {"alpha": (np.nan, 1)}],

@@ -274,15 +274,15 @@ def test_families_and_batch_sizes_are_drawn_where_they_vary(tmp_path, result_of)
 
 
 def test_long_histories_are_thinned_to_what_a_figure_draws(stored, monkeypatch):
-    from orchestrator.cli import options
+    from orchestrator.cli import groups
 
     def history():
-        found = options.findings_of(str(stored), None, None, 100).history
+        found = groups.Asked(str(stored), None).findings(100, history=True).history
         assert found is not None
         return found
 
     whole = history()
-    monkeypatch.setattr(options, "MOST_RECORDS", len(whole) // 2)
+    monkeypatch.setattr(groups, "MOST_RECORDS", len(whole) // 2)
     thin = history()
     assert len(thin) == len(whole) // 2
     assert set(thin["run_id"]) == set(whole["run_id"])
