@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from analysis.checks.validate import Validation, validate
     from analysis.checks.verdict import Claim, Verdict, verdict
     from analysis.decisions.allocate import Allocation, allocate
+    from analysis.decisions.design import Design, expect
     from analysis.decisions.suggest import Suggestion, suggest
     from analysis.figures.chart import Chart, Line
     from analysis.figures.law import describe_families, describe_law
@@ -53,6 +54,7 @@ __all__ = [
     "Closure",
     "Comparison",
     "Curve",
+    "Design",
     "DesignBias",
     "FitError",
     "Forms",
@@ -88,6 +90,7 @@ __all__ = [
     "describe_runs",
     "design_bias",
     "draw",
+    "expect",
     "fit_by",
     "fit_forms",
     "fit_frontier",
@@ -128,6 +131,7 @@ _MODULES = {
     "analysis.checks.validate": ("Validation", "validate"),
     "analysis.checks.verdict": ("Claim", "Verdict", "verdict"),
     "analysis.decisions.allocate": ("Allocation", "allocate"),
+    "analysis.decisions.design": ("Design", "expect"),
     "analysis.decisions.suggest": ("Suggestion", "suggest"),
     "analysis.figures.chart": ("Chart", "Line"),
     "analysis.figures.law": ("describe_families", "describe_law"),

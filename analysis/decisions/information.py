@@ -80,10 +80,33 @@ def inform(fit: SurfaceFit, target: Callable[[Array], Array]) -> Information:
     weight = fit.data.weights / np.bincount(fit.data.cluster)[fit.data.cluster]
     sigma = noise(fit)
     matrix = np.einsum("kgp,g,kgq->kpq", own, weight, own) / sigma**2
+    return Information(_inverse(matrix), _gradient(target, theta), sigma)
+
+
+def covariance(slopes: Array, runs: NDArray[np.intp], sigma: float) -> Array:
+    """Covariance [P, P] that a bootstrap will show, from gradients [G, P] and the number of runs of each cell [G].
+
+    Of many runs it is the inverse information. Of few, those of high leverage h count as 1 / (1 - h), as in the
+    jackknife (MacKinnon and White 1985): a resample without them moves the fit by so much more.
+    """
+    inverse = _inverse(np.einsum("gp,g,gq->pq", slopes, runs, slopes)[None])[0]
+    leverage = np.clip(np.einsum("gp,pq,gq->g", slopes, inverse, slopes), 0.0, 0.95)
+    spread = np.einsum("gp,g,gq->pq", slopes, runs / (1 - leverage), slopes)
+    return np.asarray(sigma**2 * inverse @ spread @ inverse)
+
+
+def condition(slopes: Array) -> float:
+    """Condition number of gradients [G, P], every parameter's scaled to length 1."""
+    length = np.linalg.norm(slopes, axis=0)
+    singular = np.linalg.svd(slopes / np.maximum(length, 1e-300), compute_uv=False)
+    return float(singular[0] / max(singular[-1], 1e-300))
+
+
+def _inverse(matrix: Array) -> Array:
+    """Inverses of information [K, P, P], regularised where a combination of the parameters has none."""
     size = np.sqrt(np.einsum("kpp->kp", matrix)) + 1e-300
-    scaled = matrix / (size[:, :, None] * size[:, None, :]) + 1e-10 * np.eye(theta.shape[1])
-    inverse = np.linalg.inv(scaled) / (size[:, :, None] * size[:, None, :])
-    return Information(inverse, _gradient(target, theta), sigma)
+    both = size[:, :, None] * size[:, None, :]
+    return np.asarray(np.linalg.inv(matrix / both + 1e-10 * np.eye(matrix.shape[1])) / both)
 
 
 def _gradient(target: Callable[[Array], Array], theta: Array) -> Array:

@@ -5,11 +5,11 @@ from __future__ import annotations
 import dataclasses
 import html
 import math
+import sys
 from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
-import pandas as pd
 
 
 class Summary:
@@ -53,7 +53,8 @@ class Summary:
 
 def as_json(value: Any) -> Any:
     """A value as JSON can hold it: a table is a list of its rows, a result its `to_dict()`."""
-    if isinstance(value, pd.DataFrame):
+    pd = sys.modules.get("pandas")  # what is not imported has made no table
+    if pd and isinstance(value, pd.DataFrame):
         return [as_json(row) for row in value.to_dict("records")]
     if hasattr(value, "to_dict"):
         return value.to_dict()
@@ -64,4 +65,4 @@ def as_json(value: Any) -> Any:
     if isinstance(value, list | tuple):
         return [as_json(item) for item in value]
     plain = value.item() if isinstance(value, np.generic) else value
-    return None if value is pd.NA or (isinstance(plain, float) and not math.isfinite(plain)) else plain
+    return None if (pd and value is pd.NA) or (isinstance(plain, float) and not math.isfinite(plain)) else plain

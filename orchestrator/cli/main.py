@@ -34,6 +34,7 @@ from orchestrator.cli.options import (
 from orchestrator.cli.search import search
 
 if TYPE_CHECKING:
+    from analysis.decisions.design import Design
     from orchestrator.sweep.planner import Plan
     from trainer.errors import UserError
 
@@ -43,10 +44,12 @@ File = Annotated[Path, typer.Argument(metavar="FILE", help="A sweep file.", show
 MOST_ROWS = 60
 
 
-def plan(file: File, *, as_json: AsJson = False) -> None:
-    """Show what a sweep costs: FLOPs, memory and time per cell.
+def plan(file: File, *, store: Store = STORE, as_json: AsJson = False) -> None:
+    """Show what a sweep costs and what it can show.
 
-    Nothing is trained, and data sets that the catalogue knows need not be here.
+    FLOPs, memory and time per cell, the expected interval of each exponent, and what to change.
+    Nothing is trained, and data sets that the catalogue knows need not be here. Earlier runs on the same data
+    set in the table tell the noise and the law; without any, both are defaults.
     """
     from orchestrator import text
     from orchestrator.host.speed import known_speed
@@ -56,11 +59,12 @@ def plan(file: File, *, as_json: AsJson = False) -> None:
     from trainer.host.limits import cores
 
     planned, speed = planner.plan(load_sweep(file), decode=False), known_speed()
-    rows = plan_rows(planned, speed, cores())
+    rows, design = plan_rows(planned, speed, cores()), _design(planned, store)
     seconds = None if speed is None else predicted_seconds(planned.runs, speed, cores())
     if as_json:
         whole = {"runs": len(planned.runs), "flops": planned.flops, "seconds": seconds}
-        print(json.dumps({"sweep": planned.sweep, "total": whole, "notes": planned.notes, "cells": rows}, indent=1))
+        answer = {"sweep": planned.sweep, "total": whole, "notes": planned.notes, "cells": rows}
+        print(json.dumps({**answer, "design": design.to_dict() if design else None}, indent=1))
         return
     shown = [_readable(row) for row in rows[:MOST_ROWS]]
     total: dict[str, Any] = {
@@ -73,10 +77,28 @@ def plan(file: File, *, as_json: AsJson = False) -> None:
     if len(rows) > MOST_ROWS:
         print(f"({len(rows) - MOST_ROWS} more cells; --json prints all)")
     print(f"{planned.sweep}: {summary(planned, seconds)}")
+    if design is not None:
+        print(design)
     if speed is None:
         say("times are unknown until `isoflop doctor` has measured this machine, once")
     for note in planned.notes:
         say(note)
+
+
+def _design(planned: Plan, store: str) -> Design | None:
+    """Return what a plan can show, by the earlier runs of a table if it has any."""
+    if planned.trials is not None or ("://" not in store and not Path(store).expanduser().exists()):
+        return planned.design
+    from orchestrator.store.earlier import earlier_runs
+    from orchestrator.store.engine import TableError, name_of
+    from orchestrator.sweep.design import design_of
+
+    try:
+        earlier = earlier_runs(store, planned.runs[0])
+    except TableError as error:
+        say(f"no earlier runs: {error}")
+        return planned.design
+    return design_of(planned, earlier, f"earlier runs in {name_of(store)}")
 
 
 def summary(planned: Plan, seconds: float | None) -> str:

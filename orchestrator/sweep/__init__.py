@@ -2,8 +2,8 @@
 
 `yaml_source` parses and remembers lines, `reader` checks and reports every mistake with file and line, `sweep`
 says what a file may contain (its keys are the fields of `trainer.spec.RunSpec`), `search_space` holds what a
-search may vary and the JSON schema, `planner` expands and prices, `template` is what `isoflop new` writes. Nothing
-here imports torch, Ray, SQL or numpy.
+search may vary and the JSON schema, `planner` expands and prices, `design` says what a plan can show, `template`
+is what `isoflop new` writes. Nothing here imports torch, Ray or SQL, and only `design` numpy.
 
 To add a key of a sweep file: add a field to RunSpec, with its section, kind and description (`trainer.fields`).
 """

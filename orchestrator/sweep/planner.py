@@ -23,6 +23,7 @@ from trainer.trunk import charged_flops
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
 
+    from analysis.decisions.design import Design
     from orchestrator.sweep.yaml_source import Location
     from trainer.data.arrays import DatasetInfo
 
@@ -68,7 +69,15 @@ class Plan:
         ]
         total = {"model": f"{len(rows)} cells", "flops": text.flops(self.flops), "runs": len(self.runs)}
         notes = "".join(f"<div>{text.escape(note)}</div>" for note in self.notes)
-        return f"<b>{text.escape(self.sweep)}</b>{text.html_table(rows, total)}{notes}"
+        shows = "" if self.design is None else self.design._repr_html_()
+        return f"<b>{text.escape(self.sweep)}</b>{text.html_table(rows, total)}{notes}{shows}"
+
+    @functools.cached_property
+    def design(self) -> Design | None:
+        """What it can show under the default law and noise; None if it asks for no law. Imports numpy."""
+        from orchestrator.sweep.design import design_of
+
+        return design_of(self)
 
     @property
     def cells(self) -> dict[str, list[RunSpec]]:

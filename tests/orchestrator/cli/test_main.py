@@ -1,6 +1,7 @@
 """The command as a user types it: what it prints, where, and its exit code. Runs in this process, without Ray."""
 
 import json
+import pathlib
 import subprocess
 import sys
 
@@ -11,8 +12,12 @@ import pytest
 
 from orchestrator.host import speed
 from orchestrator.host.speed import Speed
+from orchestrator.store.table import Table
+from orchestrator.sweep.planner import plan
+from orchestrator.sweep.reader import load_sweep
 from orchestrator.sweep.yaml_source import parse
 from tests.paths import ROOT
+from trainer import cost
 
 SHIPPED = sorted((ROOT / "sweeps").glob("*.yaml"))
 
@@ -20,6 +25,19 @@ SHIPPED = sorted((ROOT / "sweeps").glob("*.yaml"))
 @pytest.fixture
 def no_speed(monkeypatch):
     monkeypatch.setattr(speed, "known_speed", lambda: None)
+
+
+@pytest.fixture
+def stored(result_of, tmp_path):
+    """Writes a table with the runs of a plan, done without training, their errors from a function of the run."""
+
+    def write(name, planned, error):
+        with Table(tmp_path / name, writable=True) as table:
+            table.queue.enqueue(planned)
+            claimed = table.queue.claim([run.run_id for run in planned.runs])
+            table.queue.finish([result_of(run, error=error(run)) for run in planned.runs], claimed)
+
+    return write
 
 
 @pytest.fixture
@@ -51,6 +69,52 @@ def test_a_plan_for_machines_says_the_same(isoflop, sweep, monkeypatch):
     assert said["total"]["runs"] == 4
     assert said["total"]["flops"] == sum(cell["flops"] * cell["runs"] for cell in said["cells"])
     assert said["total"]["seconds"] > 0
+
+
+WIDE = {"width": "[16, 32, 64, 96, 128]", "epochs": "[1, 4, 16, 64]", "seeds": "3"}
+
+
+def test_a_plan_says_what_it_can_show(isoflop, sweep, no_speed):
+    ended = isoflop("plan", sweep(**WIDE))
+    block = ended.out[ended.out.index("what this design can show") :].splitlines()
+    assert all(len(line) <= 80 for line in block)
+    assert "2 % noise a run" in " ".join(ended.out.split())
+    design = json.loads(isoflop("plan", sweep(**WIDE), "--json").out)["design"]
+    assert [law["quantity"] for law in design["laws"]] == ["params", "examples", "FLOPs"]
+    assert [e["quantity"] for e in design["surface"]] == ["alpha", "beta", "params exponent"]
+    assert all(0 < e["half"] < 0.2 for e in design["surface"])
+    assert design["optimum"] is None
+    assert json.loads(isoflop("plan", sweep(), "--json").out)["design"] is None
+
+
+def test_earlier_runs_of_the_data_set_tell_the_noise_and_the_law(isoflop, sweep, no_speed, stored):
+    """Errors planted with 5 % noise: the plan says so, and not where the runs are of another family."""
+    file = sweep(**WIDE)
+    planned = plan(load_sweep(file))
+    rng = np.random.default_rng(0)
+
+    def error(run):
+        n, d = cost.params(cost.shape_of(run)).total, run.steps * run.batch_size
+        return float((0.02 + 3 * n**-0.4 + 9 * d**-0.5) * np.exp(0.05 * rng.normal()))
+
+    stored("isoflop.db", planned, error)
+    design = json.loads(isoflop("plan", file, "--json").out)["design"]
+    assert design["assumed"]["noise_from"] == "60 earlier runs in isoflop.db"
+    assert design["assumed"]["sigma"] == pytest.approx(0.05, rel=0.2)
+    assert design["assumed"]["alpha"] == pytest.approx(0.4, abs=0.2)
+    assert design["assumed"]["beta"] == pytest.approx(0.5, abs=0.2)
+    text = pathlib.Path(file).read_text().replace("b-mlp", "s-mlp")
+    other = pathlib.Path("other.yaml")
+    other.write_text(text)
+    assert json.loads(isoflop("plan", other, "--json").out)["design"]["assumed"]["sigma"] == 0.02
+
+
+def test_a_table_that_cannot_be_read_does_not_stop_a_plan(isoflop, sweep, no_speed):
+    pathlib.Path("isoflop.db").write_text("not a table")
+    ended = isoflop("plan", sweep(**WIDE))
+    assert ended.code == 0
+    assert "no earlier runs: " in ended.err
+    assert "2 % noise a run" in " ".join(ended.out.split())
 
 
 def test_a_long_plan_is_cut_and_says_so(isoflop, sweep, no_speed):
@@ -180,14 +244,15 @@ def test_the_schema_refuses_what_the_reader_refuses(isoflop):
 # what must stay light
 
 
-HEAVY = ("matplotlib", "numpy", "optuna", "pandas", "ray", "rich", "scipy", "sklearn", "sqlalchemy", "torch")
+HEAVY = ("matplotlib", "optuna", "pandas", "ray", "rich", "scipy", "sklearn", "sqlalchemy", "torch")
 
 
 @pytest.mark.parametrize(
     ("arguments", "light"),
     [
-        *((["--help"], ("pydantic", "trainer", "yaml")), (["run", "--help"], ("trainer", "yaml"))),
-        *((["plan", str(path)], ("analysis",)) for path in SHIPPED if path.stem in ("quickstart", "zipf")),
+        (["--help"], ("analysis", "numpy", "pydantic", "trainer", "yaml")),
+        (["run", "--help"], ("analysis", "numpy", "trainer", "yaml")),
+        *((["plan", str(path)], ()) for path in SHIPPED if path.stem in ("quickstart", "zipf")),
     ],
 )
 def test_answers_at_once(arguments, light):

@@ -1,0 +1,255 @@
+"""What the fits of a design will say: expected intervals of its exponents under an assumed law. numpy alone.
+
+A surface's interval follows from the Fisher information of the runs (`information.py`). A frontier and isoFLOP
+minima select points before they fit, which no information describes: their fits are rehearsed on planted tables.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+from numpy.typing import NDArray
+
+from analysis.approaches import minima
+from analysis.approaches.selection import draw_points, select
+from analysis.decisions.information import condition, covariance
+from analysis.fits import thresholds
+from analysis.laws import newton
+from analysis.laws.base import EXPONENT_BOUNDS
+from analysis.laws.newton import Loss, Problem
+from analysis.laws.power import POWER_LAWS
+from analysis.solver import quantiles
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from analysis.decisions.assumption import Assumption
+
+Array = NDArray[np.float64]
+TABLES, RESAMPLES = 6, 50
+"""Planted tables of a rehearsal, and resamples of each."""
+NAMES = {"n": "params", "d": "examples", "flops": "FLOPs"}
+
+
+@dataclass(frozen=True, eq=False)
+class Cells:
+    """The cells of a design, arrays [G]: params `n`, examples `d`, `flops`, `runs` of each, and its `budget`.
+
+    The budget is NaN where none is shared.
+    """
+
+    n: Array
+    d: Array
+    flops: Array
+    runs: NDArray[np.intp]
+    budget: Array
+
+    def column(self, x: str) -> Array:
+        """One of `n`, `d`, `flops`; `flops` of isoFLOP curves is the budget."""
+        return self.budget if x == "flops" and self.shares_budgets else np.asarray(getattr(self, x))
+
+    def distinct(self, x: str) -> int:
+        """Number of distinct `n` or `d`."""
+        return int(np.unique(getattr(self, x)).size)
+
+    def levels(self, x: str) -> int:
+        """Number of values that were declared: distinct `n`, or distinct budgets or `d`."""
+        return int(np.unique(self.budget).size) if x == "d" and self.shares_budgets else self.distinct(x)
+
+    @property
+    def shares_budgets(self) -> bool:
+        """Whether two sizes or more on average share a budget, as in isoFLOP curves."""
+        pairs = np.unique(np.stack([self.budget, self.n]), axis=1).shape[1]
+        return bool(np.isfinite(self.budget).all() and 2 * np.unique(self.budget).size <= pairs)
+
+    @property
+    def cost(self) -> float:
+        """FLOPs of all runs."""
+        return float(self.flops @ self.runs)
+
+
+@dataclass(frozen=True)
+class Expected:
+    """The interval to expect of one quantity: `value` +- `half`, or why a fit would refuse it.
+
+    The truth is `value`; `half` is NaN where nothing can be computed.
+    """
+
+    quantity: str
+    value: float
+    half: float
+    refused: str = ""
+
+    @property
+    def answers(self) -> bool:
+        """Whether it would be claimed, and its interval excludes values smaller by `thresholds.FAR`."""
+        return not self.refused and self.half <= self.value * (1 - 1 / thresholds.FAR)
+
+    def __str__(self) -> str:
+        return f"{self.value:.2g} ± {self.half:.2g}"
+
+
+def surface(cells: Cells, assumed: Assumption, level: float = 0.95) -> tuple[Expected, ...]:
+    """Alpha, beta and the params exponent of a surface through all runs."""
+    names = ("alpha", "beta", "params exponent")
+    alpha, beta = assumed.alpha, assumed.beta
+    values = (alpha, beta, beta / (alpha + beta))
+    law, theta, _ = assumed.place(cells.n, cells.d)
+    slopes = law.gradient(theta[None])[1][0].T
+    if why_not := _no_surface(cells, slopes):
+        return tuple(Expected(name, value, np.nan, why_not) for name, value in zip(names, values, strict=True))
+    spread = covariance(slopes, cells.runs, assumed.sigma)
+    reach = _reach(cells, theta.size, level)
+    mixed = alpha * beta / (alpha + beta) ** 2 * np.array([-1.0, 0, 1, 0, 0])
+    logs = reach * np.sqrt(np.diag(spread))
+    exponents = [
+        Expected(name, value, value * half, _not_identified(value, half))
+        for name, value, half in zip(names[:2], values[:2], logs[[0, 2]], strict=True)
+    ]
+    refused = "; ".join(f"{e.quantity} {e.refused}" for e in exponents if e.refused)
+    return (*exponents, Expected(names[2], values[2], float(reach * np.sqrt(mixed @ spread @ mixed)), refused))
+
+
+def _no_surface(cells: Cells, slopes: Array) -> str:
+    """Why cells with these gradients [G, 5] determine no surface."""
+    for name, axis in (("params", cells.n), ("examples", cells.d)):
+        if (count := np.unique(axis).size) < thresholds.LEAST_VALUES:
+            return f"{count} distinct {name}; a surface needs {thresholds.LEAST_VALUES}"
+    points = np.unique(np.stack([cells.n, cells.d]), axis=1).shape[1]
+    if points <= slopes.shape[1]:
+        return f"{points} distinct points for {slopes.shape[1]} parameters"
+    return "" if condition(slopes) < thresholds.ILL else "only combinations of alpha and beta are determined"
+
+
+def _not_identified(value: float, half: float) -> str:
+    """Why an exponent is not identified whose logarithm has an interval of this half-width."""
+    if 2 * half <= np.log(thresholds.MAX_FACTOR):
+        return ""
+    low, high = (np.clip(value * np.exp(sign * min(half, 9.0)), *EXPONENT_BOUNDS) for sign in (-1, 1))
+    return f"not identified ({low:.2g} to {high:.2g})"
+
+
+def line(cells: Cells, assumed: Assumption, x: str, *, floor: bool = True, level: float = 0.95) -> Expected:
+    """The exponent of y against `n` or `d`, the other being the same in all runs: one law through all of them."""
+    name, at = NAMES[x], cells.column(x)
+    exponent, coefficient = (assumed.alpha, assumed.A) if x == "n" else (assumed.beta, assumed.B)
+    if why_not := _short(at, name, 2 + floor):
+        return Expected(name, exponent, np.nan, why_not)
+    logs, y = np.log(at), assumed.y(cells.n, cells.d)
+    term, scale = coefficient * np.exp(-exponent * logs.mean()), np.median(y)
+    rest = float(np.mean(y - coefficient * at**-exponent)) if floor else 0.0
+    law = POWER_LAWS[floor, False]((logs - logs.mean())[None], np.array([logs.mean()]))
+    theta = np.array([[np.log(exponent), np.log(term / scale), rest / scale, 0.0]])
+    spread = covariance(law.gradient(theta)[1][0][law.free].T, cells.runs, assumed.sigma)
+    half = float(_reach(cells, 2 + floor, level) * np.sqrt(spread[0, 0]))
+    return Expected(name, exponent, exponent * half, _not_identified(exponent, half))
+
+
+def frontier(cells: Cells, assumed: Assumption, x: str, level: float = 0.95) -> Expected:
+    """The exponent of y against one of `n`, `d`, `flops`, everything else free: the law of the frontier."""
+    name, at, y = NAMES[x], cells.column(x), assumed.y(cells.n, cells.d)
+    running = not (x == "flops" and cells.shares_budgets)
+    places, lowest, chosen = select(at, y[None], running=running)
+    why_not = _short(places[chosen[0]], f"{name} on the frontier", 3)
+    if chosen.sum() < thresholds.LEAST_VALUES:
+        return Expected(name, np.nan, np.nan, why_not)
+    rng, noise = np.random.default_rng(0), assumed.sigma / np.sqrt(cells.runs)
+    tables = np.repeat(y * np.exp(noise * rng.normal(size=(TABLES, y.size))), RESAMPLES, axis=0)
+    drawn = tables * np.exp(np.where(cells.runs > 1, noise, 0.0) * rng.normal(size=tables.shape))
+    _, values, on = select(at, drawn, running=running)
+    value = float(np.exp(_log_exponents(places, lowest, chosen.astype(float))[0]))
+    logs = _log_exponents(places, values, draw_points(on, rng, 3)).reshape(TABLES, RESAMPLES)
+    ends = np.quantile(logs, [0.5 - level / 2, 0.5 + level / 2], axis=1)
+    half = float(np.median(ends[1] - ends[0]) / 2 * quantiles.widening(int(chosen.sum()), 3, level))
+    return Expected(name, value, value * float(np.sinh(half)), why_not or _not_identified(value, half))
+
+
+def _log_exponents(at: Array, y: Array, weights: Array) -> Array:
+    """Log exponents [B] of laws with a floor through y [B, X] at places `at` [X], points counting `weights`."""
+    logs, centre = np.log(at), np.median(np.log(y))
+    law = POWER_LAWS[True, False]((logs - logs.mean())[None], np.array([logs.mean()]))
+    problem = Problem(law, np.log(y) - centre, weights, np.ones(at.size), Loss())
+    return np.asarray(newton.refine(problem, law.starts(problem, 1)[:, 0], rough=True)[0][:, 0])
+
+
+def _short(at: Array, name: str, parameters: int) -> str:
+    """Why the places of a law with that many parameters are too few, or too close."""
+    count, need = np.unique(at).size, parameters + thresholds.SPARE_X
+    if count < need:
+        return f"{count} distinct {name}; a claim needs {need}"
+    if (span := at.max() / at.min()) < thresholds.MIN_SPAN:
+        return f"{name} spans a factor of {span:.2g}; a claim needs {thresholds.MIN_SPAN:g}"
+    return ""
+
+
+def _reach(cells: Cells, parameters: int, level: float) -> float:
+    """Half-width of an interval at `level`, in standard deviations, from all runs of the cells."""
+    return quantiles.gauss(level) * quantiles.student(int(cells.runs.sum()) - parameters, level)
+
+
+def optimum(cells: Cells, assumed: Assumption, level: float = 0.95) -> Expected:
+    """The exponent of the best params in FLOPs, from the minima of isoFLOP curves (Akima's, as `fit_isoflop`)."""
+    name, rng = "best params", np.random.default_rng(0)
+    curves = list(_curves(cells, assumed))
+    value = assumed.beta / (assumed.alpha + _power(cells) * assumed.beta)
+    log_c = np.log(np.unique(cells.budget))
+    logs = np.full((TABLES, 1 + RESAMPLES, len(curves)), np.nan)
+    for g, (u, log_y, noise) in enumerate(curves):
+        if u.size >= thresholds.LEAST_SIZES:
+            tables = log_y + noise * rng.normal(size=(TABLES, 1, u.size))
+            drawn = tables + noise * rng.normal(size=(TABLES, RESAMPLES, u.size))
+            logs[:, :, g] = _minima(u, np.concatenate([tables, drawn], axis=1))
+    reach = log_c - log_c.mean()
+    halves = [_half_width(reach, table, level) for table in logs]
+    refused = "" if np.mean(np.isfinite(halves)) > 0.5 else _no_optimum(curves, logs[:, 0])
+    half = float(np.nanmedian(halves)) if np.isfinite(halves).any() else np.nan
+    return Expected(name, value, half, refused)
+
+
+def _no_optimum(curves: list[tuple[Array, Array, Array]], own: Array) -> str:
+    """Why too few of the curves would have a minimum, from the log sizes [TABLES, budgets] of those that have."""
+    most, need = max(u.size for u, *_ in curves), thresholds.LEAST_SIZES
+    if most < need:
+        return f"at most {most} sizes a budget; a minimum needs {need}"
+    found = int(np.median(np.isfinite(own).sum(axis=1)))
+    return f"{found} of {len(curves)} budgets would have a minimum; a law needs {thresholds.LEAST_BUDGETS}"
+
+
+def _curves(cells: Cells, assumed: Assumption) -> Iterator[tuple[Array, Array, Array]]:
+    """Of each budget, log sizes [P] rising, log y there, and the noise of the mean of its runs."""
+    for budget in np.unique(cells.budget):
+        own = np.flatnonzero(cells.budget == budget)
+        own = own[np.argsort(cells.n[own])]
+        yield (
+            np.log(cells.n[own]),
+            np.log(assumed.y(cells.n[own], cells.d[own])),
+            assumed.sigma / np.sqrt(cells.runs[own]),
+        )
+
+
+def _power(cells: Cells) -> float:
+    """The exponent of the FLOPs of an example in params."""
+    log_n = np.log(cells.n)
+    return float(np.polyfit(log_n - log_n.mean(), np.log(cells.flops / cells.d), 1)[0])
+
+
+def _minima(u: Array, log_y: Array) -> Array:
+    """Log sizes of the minima of curves [TABLES, 1 + B, P], of each table's own curve first; NaN where refused."""
+    at = minima.akima(u, log_y.reshape(-1, u.size))[0].reshape(log_y.shape[:2])
+    outer = np.isin(log_y[:, 0].argmin(axis=1), [0, u.size - 1])
+    sure = np.isfinite(at[:, 1:]).mean(axis=1) >= thresholds.SURE
+    return np.where((~outer & sure & np.isfinite(at[:, 0]))[:, None], at, np.nan)
+
+
+def _half_width(reach: Array, logs: Array, level: float) -> float:
+    """Half-width of the slope of one table's minima [1 + B, budgets]; NaN where too few have one."""
+    used = np.isfinite(logs[0])
+    if used.sum() < thresholds.LEAST_BUDGETS:
+        return float("nan")
+    (start, *_), slopes = minima.growth(reach[used], logs[:, used])
+    spread, spare = np.nanstd(logs[1:, used], axis=0), int(used.sum()) - 2
+    birge = np.sqrt(np.sum(((logs[0, used] - start - slopes[0] * reach[used]) / spread) ** 2) / spare)
+    ends = np.nanquantile(slopes[1:], [0.5 - level / 2, 0.5 + level / 2])
+    return float((ends[1] - ends[0]) / 2 * max(1.0, birge))
