@@ -13,7 +13,7 @@ import numpy as np
 import pandas as pd
 
 from analysis import FitError, fit_surface, suggest
-from analysis.approaches.optimum import SIX_N_D, solve_chinchilla
+from analysis.approaches.optimum import SIX_N_D, closed_form
 from analysis.decisions.suggest import BEYOND, TARGETS
 
 FIRST_BUDGETS = np.geomspace(6e11, 6e13, 4)
@@ -33,7 +33,7 @@ def run(law, n, d, noise, rng):
 
 def best_params(law, budget):
     values = {name: np.array([value]) for name, value in law.items()}
-    return float(np.exp(solve_chinchilla(values, np.log([budget]), SIX_N_D)[0, 0, 0]))
+    return float(np.exp(closed_form(values, np.log([budget]), SIX_N_D)[0, 0, 0]))
 
 
 def curve(law, budget, sizes, decades, off=1.0):
@@ -59,7 +59,7 @@ def value(fit, target, at):
     if target == "exponent":
         return fit["params_exponent"]
     values = {name: np.array([fit[name]]) for name in ("A", "alpha", "B", "beta", "floor")}
-    log_n, _, log_y = solve_chinchilla(values, np.log([at]), SIX_N_D)[:, 0, 0]
+    log_n, _, log_y = closed_form(values, np.log([at]), SIX_N_D)[:, 0, 0]
     return log_n if target == "optimum" else log_y
 
 
@@ -95,7 +95,7 @@ def one(target, noise, rng):
 def _drawn(fit, target, at):
     if target == "exponent":
         return fit.replicates["params_exponent"]
-    log_n, _, log_y = solve_chinchilla(fit.replicates, np.log([at]), SIX_N_D)[:, :, 0]
+    log_n, _, log_y = closed_form(fit.replicates, np.log([at]), SIX_N_D)[:, :, 0]
     return log_n if target == "optimum" else log_y
 
 

@@ -13,7 +13,7 @@ from analysis.solver.fitting import FitError
 from analysis.table import columns
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Callable, Mapping
 
     import pandas as pd
 
@@ -40,6 +40,9 @@ class Price:
 
 
 SIX_N_D = Price()
+CLOSED = ("chinchilla", "coupled", "bounded")
+"""Surfaces whose optimum has a closed form."""
+_BEYOND, _GRID, _REFINED, _CHUNK = np.log(1e3), 400, 2, 32
 
 
 def fit_price(
@@ -76,9 +79,9 @@ def optimum(
 ) -> Optimum:
     """Where `fit` is lowest among the n and d that cost `budget`.
 
-    For floor + A N^-alpha + B D^-beta in closed form (Hoffmann et al. 2022, equation 4, here with C = scale
-    N^power D), for any other surface by search. A surface that knows repeated examples needs `dataset_size`,
-    the distinct ones there are.
+    In closed form where two falling terms, coupled or bounded or not, make up the surface (Hoffmann et al. 2022,
+    equation 4, here with C = scale N^power D), for any other surface by search. A surface that knows repeated
+    examples needs `dataset_size`, the distinct ones there are.
 
     Raises:
         ValueError: the budget is not positive, or `dataset_size` is missing or not asked for.
@@ -106,10 +109,22 @@ def optima(fit: SurfaceFit, log_c: Array, price: Price, dataset_size: float | No
     Raises:
         ValueError: `dataset_size` is missing or not asked for.
     """
-    if fit.name == "chinchilla" and dataset_size is None:
-        own = {name: np.array([fit[name]]) for name in ("A", "alpha", "B", "beta", "floor")}
-        return solve_chinchilla(own, log_c, price)[:, 0], solve_chinchilla(fit.replicates, log_c, price)
-    return searched(fit, log_c, price, dataset_size)
+    theta = np.concatenate([fit.solution.theta[None], fit.solution.replicates])
+    logs = along(fit, theta, log_c, price, dataset_size)
+    return logs[:, 0], logs[:, 1:]
+
+
+def along(fit: SurfaceFit, theta: Array, log_c: Array, price: Price, dataset_size: float | None = None) -> Array:
+    """Logs of n*, d*, y* [3, B, m] of the surface with scaled parameters theta [B, P] at log compute [m], or NaN.
+
+    Raises:
+        ValueError: `dataset_size` is missing or not asked for.
+    """
+    if fit.name in CLOSED and dataset_size is None:
+        with np.errstate(over="ignore"):
+            return closed_form(fit.law.parameters(theta, fit.data.centre_y), log_c, price)
+    rows = [searched(fit, theta, float(c), price, dataset_size) for c in log_c]
+    return np.stack(rows, axis=-1)
 
 
 def inputs(fit: SurfaceFit, n: Array, d: Array, dataset_size: float | None = None) -> tuple[Any, ...]:
@@ -131,44 +146,68 @@ def exponents(alpha: Array | float, beta: Array | float, power: float = 1.0) -> 
     return {"n": beta / both, "d": alpha / both, "y": alpha * beta / both}
 
 
-def solve_chinchilla(p: dict[str, Array], log_c: Array, price: Price) -> Array:
-    """Logs of n*, d*, y* [3, B, m] of parameters A, alpha, B, beta, floor [B] at log compute [m], or NaN."""
+def growth(p: dict[str, Array], power: float) -> Array:
+    """Exponent of n* in compute [B] where C = scale N^power D, far out, of the parameters [B] of any form."""
+    two = exponents(p["alpha"], p["beta"], power)["n"]
+    if "gamma" not in p:
+        return two
+    return np.minimum(two, p["delta"] / (p["alpha"] + p["gamma"] + power * p["delta"]))
+
+
+def closed_form(p: dict[str, Array], log_c: Array, price: Price) -> Array:
+    """Logs of n*, d*, y* [3, B, m] of a form of `CLOSED` with parameters [B] at log compute [m], or NaN.
+
+    At the optimum the terms to the power q are to one another as power beta to alpha; a ceiling moves no optimum.
+    """
     alpha, beta = p["alpha"][:, None], p["beta"][:, None]
+    q, ceiling = (p.get(name, np.array([other]))[:, None] for name, other in (("q", 1.0), ("ceiling", np.inf)))
     with np.errstate(divide="ignore", invalid="ignore", over="ignore"):
         log_a, log_b = np.log(p["A"])[:, None], np.log(p["B"])[:, None]
         paid = log_c - np.log(price.scale)
-        ratio = np.log(alpha / (price.power * beta)) + log_a - log_b
+        ratio = np.log(alpha / (price.power * beta)) / q + log_a - log_b
         log_n = (ratio + beta * paid) / (alpha + price.power * beta)
         log_d = paid - price.power * log_n
-        log_y = np.log(p["floor"][:, None] + np.exp(log_a - alpha * log_n) + np.exp(log_b - beta * log_d))
+        total = np.exp(np.logaddexp(q * (log_a - alpha * log_n), q * (log_b - beta * log_d)) / q)
+        log_y = np.log(p["floor"][:, None] + total) - np.log1p(total / ceiling)
     logs = np.stack([log_n, log_d, log_y])
     return np.where(np.isfinite(logs).all(axis=0), logs, np.nan)
 
 
-def searched(fit: SurfaceFit, log_c: Array, price: Price, dataset_size: float | None = None) -> tuple[Array, Array]:
-    """Return what `optima` returns, for any surface: by a search over sizes up to 1000 x beyond those fitted."""
+def searched(fit: SurfaceFit, theta: Array, log_c: float, price: Price, dataset_size: float | None = None) -> Array:
+    """Logs of n*, d*, y* [3, B] of any surface with scaled parameters theta [B, P] at one log compute, or NaN.
+
+    The lowest point of a grid of sizes up to 1000 x beyond those fitted, refined by parabolas.
+    """
     low, high = np.log(fit.ranges[fit.x[0]])
-    grid = np.linspace(low - np.log(1e3), high + np.log(1e3), 400)
-    rows = []
-    for c in log_c:
-        at = inputs(fit, np.exp(grid), price.examples(np.exp(c), np.exp(grid)), dataset_size)
-        log_n, log_y = _lowest(
-            grid, np.log(np.concatenate([fit.predict(*at)["y"].to_numpy()[None], fit.drawn(*at)]))
-        )
-        rows.append([log_n, c - np.log(price.scale) - price.power * log_n, log_y])
-    stacked = np.moveaxis(np.array(rows), 0, -1)
-    return stacked[:, 0], stacked[:, 1:]
+    grid = np.linspace(low - _BEYOND, high + _BEYOND, _GRID)
+
+    def log_y(log_n: Array, rows: Array) -> Array:
+        n = np.exp(log_n)
+        at = np.log(np.stack(np.broadcast_arrays(*inputs(fit, n, price.examples(np.exp(log_c), n), dataset_size))))
+        return np.asarray(fit.law.at(at - fit.data.centre_x[:, None]).value(rows) + fit.data.centre_y)
+
+    parts = [_lowest(grid, log_y, theta[at : at + _CHUNK]) for at in range(0, len(theta), _CHUNK)]
+    log_n, lowest = np.concatenate(parts, axis=1)
+    return np.stack([log_n, log_c - np.log(price.scale) - price.power * log_n, lowest])
 
 
-def _lowest(grid: Array, log_y: Array) -> tuple[Array, Array]:
-    """Lowest interior point of each row by the parabola through three grid points; NaN at the ends."""
-    k = log_y.argmin(axis=1)
-    inside = (k > 0) & (k < grid.size - 1)
-    k = np.clip(k, 1, grid.size - 2)
-    row, step = np.arange(len(log_y)), grid[1] - grid[0]
-    before, at, after = (log_y[row, k + j] for j in (-1, 0, 1))
+def _lowest(grid: Array, log_y: Callable[[Array, Array], Array], theta: Array) -> Array:
+    """Place and height [2, B] of the lowest interior point of each row of theta [B, P]; NaN at the ends."""
+    heights, count = log_y(grid, theta), len(theta)
+    k = heights.argmin(axis=1)
+    inside, k, row = (k > 0) & (k < grid.size - 1), np.clip(k, 1, grid.size - 2), np.arange(count)
+    step = grid[1] - grid[0]
+    place, height = _vertex(grid[k], step, *(heights[row, k + j] for j in (-1, 0, 1)))
+    for _ in range(_REFINED):
+        step /= 10.0
+        near = place[:, None] + step * np.array([-1.0, 0.0, 1.0])
+        own = log_y(near.ravel(), theta).reshape(count, count, 3)[row, row]
+        place, height = _vertex(place, step, *own.T)
+    return np.where(inside, np.stack([place, height]), np.nan)
+
+
+def _vertex(place: Array, step: float, before: Array, at: Array, after: Array) -> tuple[Array, Array]:
+    """Place and height of the lowest point of the parabola through three equidistant points."""
     bend = before - 2 * at + after
-    with np.errstate(divide="ignore", invalid="ignore"):
-        shift = 0.5 * (before - after) / bend
-    place, height = grid[k] + step * shift, at - 0.25 * (before - after) * shift
-    return np.where(inside, place, np.nan), np.where(inside, height, np.nan)
+    shift = np.clip(0.5 * (before - after) / np.where(bend > 0, bend, np.inf), -5.0, 5.0)
+    return place + step * shift, at - 0.25 * (before - after) * shift

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from functools import cached_property
-from typing import TYPE_CHECKING, Any, Unpack
+from typing import TYPE_CHECKING, Any, Unpack, cast
 
 import numpy as np
 import pandas as pd
@@ -43,6 +43,14 @@ class SurfaceFit(LawFit):
         from analysis.approaches.forms import forms_of  # which imports this module
 
         return forms_of(self)
+
+    @property
+    def alternatives(self) -> dict[str, SurfaceFit]:
+        """The forms that the points do not rule out, this one first unless it is, else the best."""
+        if self.forms is None:
+            return {self.name: self}
+        fits = cast("dict[str, SurfaceFit]", self.forms.open)
+        return ({self.name: self} if self.name in fits else {}) | fits
 
     @property
     def params_exponent(self) -> float:

@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import math
+from contextlib import suppress
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, cast
 
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
 from analysis.approaches.isoflop_fit import IsoflopFit
-from analysis.approaches.optimum import SIX_N_D, Price, fit_price, inputs, optima, optimum
+from analysis.approaches.optimum import SIX_N_D, Optimum, Price, fit_price, inputs, optima, optimum
+from analysis.fits.forms import Forms, union
 from analysis.fits.quantity import Quantity, quantity
 from analysis.fits.summary import Summary
 from analysis.solver.fitting import FitError
@@ -85,7 +87,7 @@ class Allocation(Summary):
 
 
 def allocate(
-    fit: SurfaceFit | IsoflopFit,
+    fit: SurfaceFit | Forms | IsoflopFit,
     budget: float,
     *,
     price: Price | None = None,
@@ -96,11 +98,13 @@ def allocate(
     """Return the best params and examples at `budget` according to `fit`, with intervals.
 
     The optimum of a surface is searched along C = scale n^power d; that of an isoFLOP fit is read off its lines.
+    All forms of a surface that the points do not rule out count: values are those of `fit`, or of the best form
+    where `fit` is ruled out, and intervals are their union.
     Other parameter counts (columns `params_...` of the candidates, or of the fitted rows) are converted by a power
     law through the models near the optimum.
 
     Args:
-        fit: a surface of params and examples, or an isoFLOP fit.
+        fit: a surface of params and examples, all forms of one, or an isoFLOP fit.
         budget: FLOPs to spend, positive.
         price: FLOPs per example as a function of size; default: fitted to the rows (column `flops`), else 6 n d.
         candidates: models that can be built, one per row: the column of sizes, `flops_per_example`, and any columns
@@ -117,6 +121,7 @@ def allocate(
         raise ValueError(f"budget is {budget!r}; expected positive FLOPs")
     if isinstance(fit, IsoflopFit):
         return _from_isoflop(fit, budget, candidates)
+    fit = cast("SurfaceFit", fit.best) if isinstance(fit, Forms) else fit
     n, d = fit.x[0], fit.x[-1]
     notes: list[str] = []
     if price is None and flops not in fit.points:
@@ -138,27 +143,41 @@ def _from_surface(
     if price.off > 0.1:
         rule = f"{price.scale:.3g} {n}^{price.power:.3g}"
         notes.append(f"FLOPs per example differ from {rule} by up to {100 * price.off:.0f} %")
-    at = optimum(fit, budget, price, dataset_size=dataset_size)
+    parts = _optima(fit, budget, price, dataset_size)
+    asked, fit = fit, next(iter(parts))
+    if fit is not asked:
+        notes.append(f"the form {asked.name!r} is ruled out: {fit.name!r} takes its place")
+    params, examples, lowest = (union([getattr(at, name) for at in parts.values()]) for name in ("n", "d", "y"))
     around = optima(fit, np.log(budget) + np.array([-1.0, 1.0]), price, dataset_size)[0][0]
     compute = price.scale * fit.points[n] ** price.power * fit.points[d]
     reach = budget / float(compute.max())
-    models = _surface_models(fit, budget, candidates, dataset_size)
+    models = _surface_models(tuple(parts), budget, candidates, dataset_size)
     return Allocation(
         budget=float(budget),
         n=n,
         d=d,
         y=fit.y,
-        params=at.n,
-        examples=at.d,
-        lowest=at.y,
+        params=params,
+        examples=examples,
+        lowest=lowest,
         price=price,
-        counts=_counts(candidates, fit.points, n, at.n, float(np.diff(around)[0] / 2), fit.level),
+        counts=_counts(candidates, fit.points, n, params, float(np.diff(around)[0] / 2)),
         models=models,
         reach=reach,
         level=fit.level,
-        warnings=(*fit.warnings, *notes, *_warnings(reach, at.n, fit.ranges[n], n, models)),
+        warnings=(*fit.warnings, *notes, *_warnings(reach, params, fit.ranges[n], n, models)),
         reasons=fit.reasons,
     )
+
+
+def _optima(fit: SurfaceFit, budget: float, price: Price, dataset_size: float | None) -> dict[SurfaceFit, Optimum]:
+    """The optimum by every form that is not ruled out and has one, the first that of `fit` or of the best form."""
+    forms = list(fit.alternatives.values())
+    found = {forms[0]: optimum(forms[0], budget, price, dataset_size=dataset_size)}
+    for form in forms[1:]:
+        with suppress(FitError):  # a form without an optimum
+            found[form] = optimum(form, budget, price, dataset_size=dataset_size)
+    return found
 
 
 def _from_isoflop(fit: IsoflopFit, budget: float, candidates: pd.DataFrame | None) -> Allocation:
@@ -182,7 +201,7 @@ def _from_isoflop(fit: IsoflopFit, budget: float, candidates: pd.DataFrame | Non
         examples=examples,
         lowest=Quantity(np.nan, np.nan, np.nan, np.empty(0)),
         price=None,
-        counts=_counts(candidates, rows, fit.n, params, fit.n_exponent.value, fit.level),
+        counts=_counts(candidates, rows, fit.n, params, fit.n_exponent.value),
         models=models,
         reach=reach,
         level=fit.level,
@@ -192,7 +211,7 @@ def _from_isoflop(fit: IsoflopFit, budget: float, candidates: pd.DataFrame | Non
 
 
 def _counts(
-    candidates: pd.DataFrame | None, points: pd.DataFrame, n: str, at: Quantity, exponent: float, level: float
+    candidates: pd.DataFrame | None, points: pd.DataFrame, n: str, at: Quantity, exponent: float
 ) -> pd.DataFrame:
     """`Allocation.counts`: the optimum in `n` and in every other parameter count."""
     models = points if candidates is None else candidates
@@ -205,9 +224,8 @@ def _counts(
         if np.unique(logs[:near, 0]).size < 2:
             continue
         slope, intercept = np.polyfit(logs[:near, 0] - np.log(at.value), logs[:near, 1], 1)
-        drawn = np.exp(intercept) * (at.replicates / at.value) ** slope
-        other = quantity(float(np.exp(intercept)), drawn, level, log=True)
-        ends = {"value": other.value, "low": other.low, "high": other.high}
+        values = {"value": at.value, "low": at.low, "high": at.high}
+        ends = {end: float(np.exp(intercept)) * (value / at.value) ** slope for end, value in values.items()}
         rows.append({"count": name, **ends, "exponent": exponent * float(slope)})
     return pd.DataFrame(rows)
 
@@ -220,17 +238,20 @@ def _priced(candidates: pd.DataFrame | None, n: str, budget: float) -> pd.DataFr
 
 
 def _surface_models(
-    fit: SurfaceFit, budget: float, candidates: pd.DataFrame | None, dataset_size: float | None
+    forms: tuple[SurfaceFit, ...], budget: float, candidates: pd.DataFrame | None, dataset_size: float | None
 ) -> pd.DataFrame:
-    table = _priced(candidates, fit.x[0], budget)
+    """The best candidates by the first of the forms; bands and shares over all of them."""
+    table = _priced(candidates, forms[0].x[0], budget)
     if not len(table):
         return table
-    sizes, examples = table[fit.x[0]].to_numpy(dtype=float), table["examples"].to_numpy(dtype=float)
-    at = inputs(fit, sizes, examples, dataset_size)
-    band, drawn = fit.predict(*at), fit.drawn(*at)
-    best = drawn.argmin(axis=1) if len(drawn) else np.array([band["y"].to_numpy().argmin()])
+    sizes, examples = table[forms[0].x[0]].to_numpy(dtype=float), table["examples"].to_numpy(dtype=float)
+    at = inputs(forms[0], sizes, examples, dataset_size)
+    bands = [form.predict(*at) for form in forms]
+    drawn = np.concatenate([form.drawn(*at) for form in forms])
+    best = drawn.argmin(axis=1) if len(drawn) else np.array([bands[0]["y"].to_numpy().argmin()])
     share = np.bincount(best, minlength=len(table)) / best.size
-    scored = table.assign(y=band["y"], low=band["low"], high=band["high"], share=share)
+    low, high = np.min([band["low"] for band in bands], axis=0), np.max([band["high"] for band in bands], axis=0)
+    scored = table.assign(y=bands[0]["y"], low=low, high=high, share=share)
     return scored.sort_values("y", kind="stable").head(NEAREST).reset_index(drop=True)
 
 

@@ -6,7 +6,7 @@ law in its parameters; a target with gradient c has variance c' M^-1 c (Atkinson
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -53,9 +53,45 @@ class Information:
         return Information(inverse, self.c, self.sigma)
 
 
+@dataclass(frozen=True, eq=False)
+class Mixture:
+    """The information under each of F forms of a surface, averaged with weights [F].
+
+    `slopes` are the gradients [K, G, P] of every form at the G candidates.
+    """
+
+    parts: tuple[Information, ...]
+    slopes: tuple[Array, ...]
+    weights: Array
+
+    def gains(self) -> Array:
+        """Mean over the forms of `Information.gains`, [G]."""
+        return self.weights @ [part.gains(own) for part, own in zip(self.parts, self.slopes, strict=True)]
+
+    def after(self, k: int, sign: float = 1.0) -> Mixture:
+        """The information with one run of candidate k more (with `sign` -1, one less)."""
+        pairs = zip(self.parts, self.slopes, strict=True)
+        return replace(self, parts=tuple(part.after(own[:, k], sign) for part, own in pairs))
+
+    def spread(self) -> float:
+        """Mean log variance of the target."""
+        return float(self.weights @ [np.mean(np.log(part.variance())) for part in self.parts])
+
+    def narrower(self, before: Mixture) -> float:
+        """Mean width of the interval over that before."""
+        pairs = zip(self.parts, before.parts, strict=True)
+        return float(self.weights @ [np.sqrt(now.variance()[0] / then.variance()[0]) for now, then in pairs])
+
+
 def places(fit: SurfaceFit) -> Array:
-    """The parameter values at which a design is evaluated, [K, P], as the law scales them."""
-    return np.concatenate([fit.solution.theta[None], fit.solution.replicates[: PLACES - 1]])
+    """The parameter values at which a design is evaluated, [K, P], as the law scales them.
+
+    The estimate and replicates inside the bounds, but for a floor of 0.
+    """
+    law, drawn = fit.law, fit.solution.replicates
+    floors = np.array([name == "floor" for name in law.theta_names])
+    inside = np.all(floors | ((drawn > law.low + 1e-6) & (drawn < law.high - 1e-6)), axis=1)
+    return np.concatenate([fit.solution.theta[None], drawn[inside][: PLACES - 1]])
 
 
 def noise(fit: SurfaceFit) -> float:

@@ -9,9 +9,11 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from analysis.approaches.optimum import SIX_N_D, Price, fit_price, solve_chinchilla
+from analysis.approaches.optimum import SIX_N_D, Price, along, fit_price, growth
 from analysis.approaches.surface import fit_surface
 from analysis.decisions import information
+from analysis.decisions.information import Mixture
+from analysis.fits.forms import union
 from analysis.fits.quantity import Quantity, quantity
 from analysis.fits.summary import Summary
 from analysis.solver.fitting import FitError
@@ -21,7 +23,6 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
 
     from analysis.approaches.surface import SurfaceFit
-    from analysis.decisions.information import Information
 
 Array = NDArray[np.float64]
 Target = Literal["exponent", "optimum", "error"]
@@ -41,18 +42,20 @@ class Suggestion(Summary):
         target: the target in words.
         now: the target according to the runs so far.
         expected: (low, high), the interval to expect after the suggested runs, about the same value.
+        forms: the forms of the surface that were averaged, by weight.
         runs: one row per candidate: its columns (sizes, examples, `flops`, ...), `seeds` (how many runs of it) and
             `narrows` (the factor on the width of the interval by these runs alone); the most informative for its
             FLOPs first.
         budget, spent: FLOPs allowed, and those of the suggested runs.
         sigma: noise of one run (sd of log y) assumed.
         level: of the intervals.
-        warnings, reasons: those of the fit behind it.
+        warnings, reasons: those of the best form.
     """
 
     target: str
     now: Quantity
     expected: tuple[float, float]
+    forms: dict[str, float]
     runs: pd.DataFrame
     budget: float
     spent: float
@@ -73,6 +76,7 @@ class Suggestion(Summary):
         lines = [
             f"{self.target}: {self.now} now, [{low:.3g}, {high:.3g}] expected after {count} more runs",
             f"  {self.spent:.3g} of {self.budget:.3g} FLOPs, at {100 * self.sigma:.2g} % noise per run",
+            f"  by {', '.join(f'{name} ({weight:.2f})' for name, weight in self.forms.items())}",
             *(f"  not supported: {text}" for text in self.reasons),
         ]
         for row in self.runs.to_dict("records"):
@@ -104,10 +108,10 @@ def suggest(  # noqa: PLR0913 - the columns, the question and its limits
 ) -> Suggestion:
     """Return the runs, at most `budget` FLOPs together, that most narrow the interval of the target.
 
-    A surface floor + A N^-alpha + B D^-beta is fitted to the runs so far. The gain of a candidate is the drop in
-    the log of the target's variance that follows from its gradient (c-optimality), averaged over the estimate and
-    bootstrap replicates, since the best design depends on the unknown truth. Runs are chosen greedily, by gain per
-    FLOP and by gain alone; the better choice is improved by exchanges.
+    Every form of the surface (`fit_forms`) that the runs so far do not rule out counts, by its weight. The gain of
+    a candidate is the drop in the log of the target's variance that follows from its gradient (c-optimality),
+    averaged over the forms, the estimate and bootstrap replicates: the best design depends on the unknown truth.
+    Runs are chosen greedily, by gain per FLOP and by gain alone; the better choice is improved by exchanges.
 
     Args:
         runs: one row per run.
@@ -136,19 +140,20 @@ def suggest(  # noqa: PLR0913 - the columns, the question and its limits
     if not (np.isfinite(budget) and budget > 0 and min(most, repeats) > 0):
         raise ValueError(f"budget {budget!r}, most {most!r}, repeats {repeats!r}: expected positive numbers")
     fit = fit_surface(runs, n, d, y, resamples=200, level=level, seed=seed, pool=pool)
-    aim = _aim(fit, target, at, flops)
-    grid = _grid(aim) if candidates is None else columns.check(candidates, [n, d, flops])[0]
+    aims = _aims(fit, target, at, flops)
+    grid = _grid(aims[0]) if candidates is None else columns.check(candidates, [n, d, flops])[0]
     grid = grid[grid[flops] <= budget].reset_index(drop=True)
     if not len(grid):
         raise ValueError(f"no candidate costs at most {budget:.3g} FLOPs")
-    return _suggestion(aim, grid, _Limits(grid[flops].to_numpy(float), float(budget), most, repeats))
+    return _suggestion(aims, grid, _Limits(grid[flops].to_numpy(float), float(budget), most, repeats))
 
 
 @dataclass(frozen=True, eq=False)
 class _Aim:
-    """A target of a fitted surface, with what an example costs and the compute `at` which it is asked."""
+    """A target of one form and its weight, with the price of an example and the compute `at` which it is asked."""
 
     fit: SurfaceFit
+    weight: float
     target: Target
     at: float
     price: Price
@@ -163,11 +168,9 @@ class _Aim:
 
     def values(self, theta: Array) -> Array:
         """The target as a function of scaled parameters [B, P]: [B]; the log of an optimum or error."""
-        parameters = self.fit.law.parameters(theta, self.fit.data.centre_y)
         if self.target == "exponent":
-            alpha, beta = parameters["alpha"], parameters["beta"]
-            return np.asarray(beta / (alpha + self.price.power * beta))
-        log_n, _, log_y = solve_chinchilla(parameters, np.log([self.at]), self.price)
+            return growth(self.fit.law.parameters(theta, self.fit.data.centre_y), self.price.power)
+        log_n, _, log_y = along(self.fit, theta, np.log([self.at]), self.price)
         return np.asarray(log_n[:, 0] if self.target == "optimum" else log_y[:, 0])
 
     def now(self) -> Quantity:
@@ -185,37 +188,57 @@ class _Aim:
         return now.value * (now.low / now.value) ** narrower, now.value * (now.high / now.value) ** narrower
 
 
-def _aim(fit: SurfaceFit, target: Target, at: float | None, flops: str) -> _Aim:
+def _aims(fit: SurfaceFit, target: Target, at: float | None, flops: str) -> list[_Aim]:
+    """The target of every form that counts, the best form first."""
     n, d = fit.x
-    if set(fit.at_bounds) - {"floor"}:
-        raise FitError(f"{fit.y!r} does not fall with both {n!r} and {d!r}: {'; '.join(fit.warnings)}")
     price = fit_price(fit.points, n, d, flops) if flops in fit.points else SIX_N_D
     largest = float((price.scale * fit.data.x[0] ** price.power * fit.data.x[1]).max())
-    aim = _Aim(fit, target, at or 10.0 * largest, price, flops)
-    if not np.isfinite(aim.values(fit.solution.theta[None])[0]):
-        raise FitError(f"{aim.words} is not determined by the runs so far")
-    return aim
+    shares = fit.forms.weights if fit.forms else {fit.name: 1.0}
+    aims = [
+        _Aim(form, shares[name], target, at or 10.0 * largest, price, flops)
+        for name, form in sorted(fit.alternatives.items(), key=lambda pair: -shares[pair[0]])
+    ]
+    best = aims[0]
+    if set(best.fit.at_bounds) - {"floor"}:
+        raise FitError(f"{fit.y!r} does not fall with both {n!r} and {d!r}: {'; '.join(best.fit.warnings)}")
+    if not np.isfinite(best.values(best.fit.solution.theta[None])[0]):
+        raise FitError(f"{best.words} is not determined by the runs so far")
+    return [aim for aim in aims if aim is best or _counts(aim)]
 
 
-def _suggestion(aim: _Aim, grid: pd.DataFrame, limits: _Limits) -> Suggestion:
-    fit = aim.fit
+def _counts(aim: _Aim) -> bool:
+    """Whether a form differs from those nested in it, and has the target."""
+    inside = not set(aim.fit.at_bounds) - {"floor"}
+    return inside and bool(np.isfinite(aim.values(aim.fit.solution.theta[None])[0]))
+
+
+def _suggestion(aims: list[_Aim], grid: pd.DataFrame, limits: _Limits) -> Suggestion:
+    aim, fit = aims[0], aims[0].fit
     n, d = fit.x
-    before = information.inform(fit, aim.values)
-    slopes = information.gradients(fit, information.places(fit), grid[n].to_numpy(float), grid[d].to_numpy(float))
-    chosen = _choose(before, slopes, limits)
-    now, assumed = aim.now(), f"no column {aim.flops!r}: FLOPs are taken as 6 {n} {d}"
+    before = _mixture(aims, grid[n].to_numpy(float), grid[d].to_numpy(float))
+    chosen = _choose(before, limits)
+    now, assumed = union([aim.now() for aim in aims]), f"no column {aim.flops!r}: FLOPs are taken as 6 {n} {d}"
     return Suggestion(
         target=aim.words,
         now=now,
-        expected=aim.expected(now, _narrower(before, slopes, chosen)),
-        runs=_table(grid, chosen, before, slopes, aim.flops),
+        expected=aim.expected(now, _after(before, chosen).narrower(before)),
+        forms={aim.fit.name: float(weight) for aim, weight in zip(aims, before.weights, strict=True)},
+        runs=_table(grid, chosen, before, aim.flops),
         budget=limits.budget,
         spent=float(limits.cost[chosen].sum()),
-        sigma=before.sigma,
+        sigma=before.parts[0].sigma,
         level=fit.level,
         warnings=(*fit.warnings, *([] if aim.flops in fit.points else [assumed])),
         reasons=fit.reasons,
     )
+
+
+def _mixture(aims: list[_Aim], n: Array, d: Array) -> Mixture:
+    """The information of the runs so far under every form, and its gradients at candidates (n, d)."""
+    weights = np.array([aim.weight for aim in aims])
+    slopes = [information.gradients(aim.fit, information.places(aim.fit), n, d) for aim in aims]
+    parts = [information.inform(aim.fit, aim.values) for aim in aims]
+    return Mixture(tuple(parts), tuple(slopes), weights / weights.sum())
 
 
 def _grid(aim: _Aim) -> pd.DataFrame:
@@ -242,55 +265,50 @@ class _Limits:
         return np.asarray((self.cost <= left) & (count < self.repeats) & (len(chosen) < self.most))
 
 
-def _choose(before: Information, slopes: Array, limits: _Limits) -> list[int]:
+def _choose(before: Mixture, limits: _Limits) -> list[int]:
     """Indices of the chosen candidates, with repeats."""
-    choices = [_greedy(before, slopes, limits, power) for power in (1.0, 0.5, 0.0)]
-    scores = [np.mean(np.log(_after(before, slopes, chosen).variance())) for chosen in choices]
-    return _exchange(before, slopes, limits, choices[int(np.argmin(scores))])
+    choices = [_greedy(before, limits, power) for power in (1.0, 0.5, 0.0)]
+    scores = [_after(before, chosen).spread() for chosen in choices]
+    return _exchange(before, limits, choices[int(np.argmin(scores))])
 
 
-def _after(before: Information, slopes: Array, chosen: Iterable[int]) -> Information:
+def _after(before: Mixture, chosen: Iterable[int]) -> Mixture:
     """The information after the chosen runs."""
     for k in chosen:
-        before = before.after(slopes[:, k])
+        before = before.after(k)
     return before
 
 
-def _narrower(before: Information, slopes: Array, chosen: Iterable[int]) -> float:
-    """Expected width of the interval after the chosen runs over its width before."""
-    return float(np.sqrt(_after(before, slopes, chosen).variance()[0] / before.variance()[0]))
-
-
-def _greedy(so_far: Information, slopes: Array, limits: _Limits, power: float) -> list[int]:
+def _greedy(so_far: Mixture, limits: _Limits, power: float) -> list[int]:
     """Repeatedly the allowed candidate of largest gain / cost^power."""
     chosen: list[int] = []
     while np.any(allowed := limits.allowed(chosen)):
-        best = int(np.argmax(np.where(allowed, so_far.gains(slopes) / limits.cost**power, -np.inf)))
-        chosen, so_far = [*chosen, best], so_far.after(slopes[:, best])
+        best = int(np.argmax(np.where(allowed, so_far.gains() / limits.cost**power, -np.inf)))
+        chosen, so_far = [*chosen, best], so_far.after(best)
     return chosen
 
 
-def _exchange(before: Information, slopes: Array, limits: _Limits, chosen: list[int]) -> list[int]:
+def _exchange(before: Mixture, limits: _Limits, chosen: list[int]) -> list[int]:
     """Replace one run at a time by an allowed better one, until none is better."""
-    full = _after(before, slopes, chosen)
+    full = _after(before, chosen)
     for _ in range(_SWEEPS):
         previous = list(chosen)
         for place, k in enumerate(previous):
             others = [*chosen[:place], *chosen[place + 1 :]]
-            without = full.after(slopes[:, k], sign=-1.0)
-            gains = np.where(limits.allowed(others), without.gains(slopes), -np.inf)
+            without = full.after(k, sign=-1.0)
+            gains = np.where(limits.allowed(others), without.gains(), -np.inf)
             best = int(np.argmax(gains))
             if gains[best] > gains[k] + 1e-9:
-                chosen[place], full = best, without.after(slopes[:, best])
+                chosen[place], full = best, without.after(best)
         if chosen == previous:
             break
     return chosen
 
 
-def _table(grid: pd.DataFrame, chosen: list[int], before: Information, slopes: Array, flops: str) -> pd.DataFrame:
+def _table(grid: pd.DataFrame, chosen: list[int], before: Mixture, flops: str) -> pd.DataFrame:
     """`Suggestion.runs`."""
     picks, seeds = np.unique(chosen, return_counts=True)
-    alone = [_narrower(before, slopes, [k] * count) for k, count in zip(picks, seeds, strict=True)]
+    alone = [_after(before, [k] * count).narrower(before) for k, count in zip(picks, seeds, strict=True)]
     table = grid.iloc[picks].assign(seeds=seeds, narrows=alone)
     worth = -np.log(np.array(alone)) / (table[flops].to_numpy(float) * seeds)
     return table.iloc[np.argsort(-worth, kind="stable")].reset_index(drop=True)

@@ -6,9 +6,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from analysis import FitError, fit_surface
-from analysis.approaches.optimum import Price, exponents, fit_price, optima, optimum, searched
+from analysis.approaches.optimum import CLOSED, Price, along, exponents, fit_price, growth, optimum, searched
 from tests.analysis.planted_curves import isoflop
 from tests.analysis.planted_curves import optimum as planted
+from tests.analysis.planted_forms import EXACT, table
 
 QUICK = {"deadline": None, "max_examples": 15, "derandomize": True}
 
@@ -37,10 +38,28 @@ def test_no_neighbour_at_the_same_price_is_better(power, scale):
     assert scale * at.n.value**power * at.d.value == pytest.approx(1e14)
 
 
-def test_search_finds_what_the_closed_form_does():
-    fit, price, log_c = surface(resamples=20, noise=0.01), Price(5.0, 1.1), np.log([1e13, 1e15])
-    for closed, found in zip(optima(fit, log_c, price), searched(fit, log_c, price), strict=True):
-        assert found == pytest.approx(closed, abs=2e-3)
+@pytest.mark.parametrize("law", CLOSED)
+def test_search_finds_what_the_closed_form_does(law):
+    runs = table({"chinchilla": "additive"}.get(law, law), noise=0.01)
+    fit, price = fit_surface(runs, y="error", law=law, resamples=40), Price(5.0, 1.1)
+    theta = np.concatenate([fit.solution.theta[None], fit.solution.replicates])
+    closed = along(fit, theta, np.log([1e13, 1e15]), price)
+    for k, log_c in enumerate(np.log([1e13, 1e15])):
+        assert searched(fit, theta, log_c, price) == pytest.approx(closed[:, :, k], abs=1e-5)
+
+
+@pytest.mark.parametrize("form", EXACT)
+def test_optimum_of_every_form_grows_with_the_exponent_that_is_told(form):
+    fit = fit_surface(table(form), y="error", law=EXACT[form], resamples=0)
+    price = Price(6.0, 0.9)
+    told = float(growth({name: np.array([value]) for name, value in fit.estimates.items()}, price.power)[0])
+    ends = np.log([1e20, 1e21])
+    log_n = along(fit, fit.solution.theta[None], ends, price)[0, 0]
+    if not np.all(np.isfinite(log_n)):  # beyond the sizes that are searched
+        log_n = along(fit, fit.solution.theta[None], ends - np.log(1e6), price)[0, 0]
+    assert np.diff(log_n)[0] / np.diff(ends)[0] == pytest.approx(told, rel=0.03)
+    one = growth({name: np.array([value]) for name, value in fit.estimates.items()}, 1.0)
+    assert one[0] == pytest.approx(fit["params_exponent"])
 
 
 @settings(**QUICK)

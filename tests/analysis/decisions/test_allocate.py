@@ -6,9 +6,10 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from analysis import FitError, allocate, fit_isoflop, fit_surface
+from analysis import FitError, allocate, fit_forms, fit_isoflop, fit_surface, optimum
 from tests.analysis.planted_curves import isoflop
 from tests.analysis.planted_curves import optimum as planted
+from tests.analysis.planted_forms import table
 
 WIDTHS = np.array([16, 32, 64, 128, 256, 512, 1024, 2048])
 
@@ -32,6 +33,7 @@ def test_optimum_of_a_planted_surface_is_what_is_allocated():
     assert spent.lowest.value == pytest.approx(surface(resamples=0).predict(*planted(1e15))["y"][0], rel=1e-6)
 
 
+@pytest.mark.slow
 def test_intervals_cover_the_planted_optimum():
     params, examples = planted(3e15)
     found = [allocate(surface(noise=0.01, seed=k), 3e15) for k in range(16)]
@@ -131,3 +133,20 @@ def test_any_surface_of_params_and_examples_can_be_allocated():
     n = spent.params.value
     assert spent.params.low <= n <= spent.params.high
     assert n * spent.examples.value * 6 == pytest.approx(1e14)
+
+
+def test_forms_that_are_not_ruled_out_share_the_interval_and_one_that_is_gives_way():
+    runs = table("additive", noise=0.01, seed=1)
+    fit = fit_surface(runs, y="error", resamples=100)
+    spent, parts = allocate(fit, 1e17), [optimum(form, 1e17) for form in fit.alternatives.values()]
+    assert len(parts) > 1
+    assert spent.params.value == parts[0].n.value
+    assert spent.params.low == min(part.n.low for part in parts)
+    assert spent.params.high == max(part.n.high for part in parts)
+    assert allocate(fit_forms(runs, y="error", resamples=100), 1e17).params.low == spent.params.low
+    sharp = table("sharp", noise=0.003, seed=1)
+    additive, coupled = (fit_surface(sharp, y="error", law=law, resamples=100) for law in ("chinchilla", "coupled"))
+    told = allocate(additive, 1e17)
+    assert told.params.value == pytest.approx(allocate(coupled, 1e17).params.value)
+    assert not told.reasons
+    assert "the form 'chinchilla' is ruled out: 'coupled' takes its place" in told.warnings

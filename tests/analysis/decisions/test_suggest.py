@@ -7,8 +7,9 @@ import pandas as pd
 import pytest
 
 from analysis import FitError, fit_surface, suggest
-from analysis.decisions.information import gradients, inform, places
+from analysis.decisions.information import Mixture, gradients, inform, places
 from tests.analysis.planted_curves import isoflop
+from tests.analysis.planted_forms import table, truth, value
 
 
 def first(**options):
@@ -84,6 +85,7 @@ def test_what_is_promised_is_what_comes():
     assert 0.6 < np.median(ratios) < 1.5
 
 
+@pytest.mark.slow
 def test_suggested_runs_beat_random_ones_of_equal_cost():
     errors = {"suggested": [], "random": []}
     for seed in range(8):
@@ -128,3 +130,44 @@ def test_runs_without_a_surface_have_nothing_to_learn_more_of():
     table = first()
     with pytest.raises(FitError, match="does not fall with both"):
         suggest(table.assign(error=0.1 + (table["examples"] / 1e5) ** -0.3), 1e14)
+
+
+def test_forms_that_are_not_ruled_out_are_averaged_and_none_that_is():
+    told = suggest(table("additive", 0.01, seed=1), 1e17)
+    assert {"chinchilla", "coupled"} <= set(told.forms)
+    assert sum(told.forms.values()) == pytest.approx(1.0)
+    assert "chinchilla (0." in str(told)
+    sharp = suggest(table("sharp", 0.003, seed=1), 1e17)
+    assert list(sharp.forms) == ["coupled"]
+    assert sharp.now.covers(truth("sharp")["params_exponent"])
+
+
+def test_a_mixture_gains_what_its_parts_gain_on_average():
+    fit = fit_surface(first(), y="error", resamples=20)
+    known = inform(fit, lambda theta: theta[:, 0])
+    other = inform(fit, lambda theta: theta[:, 2])
+    slopes = gradients(fit, places(fit), np.array([1e5, 1e7]), np.array([1e7, 1e5]))
+    both = Mixture((known, other), (slopes, slopes), np.array([0.25, 0.75]))
+    assert both.gains() == pytest.approx(0.25 * known.gains(slopes) + 0.75 * other.gains(slopes))
+    more = both.after(1)
+    assert both.spread() - more.spread() == pytest.approx(both.gains()[1], rel=1e-6)
+    assert 0 < more.narrower(both) < 1
+    assert more.after(1, sign=-1.0).spread() == pytest.approx(both.spread(), rel=1e-6)
+
+
+@pytest.mark.slow
+def test_suggested_runs_serve_a_coupled_surface_better_than_random_ones_of_equal_cost():
+    errors = {"suggested": [], "random": []}
+    for seed in range(10):
+        runs, rng = table("coupled", 0.01, seed, levels=4, seeds=1), np.random.default_rng(seed)
+        drawn = np.exp(rng.uniform(np.log(8e3), np.log(1e8), (400, 2))) * [1, 10]
+        random = pd.DataFrame(drawn, columns=["params", "examples"]).assign(seeds=1)
+        cost = 6 * random["params"] * random["examples"]
+        random = random[cost <= 2e15].loc[lambda t: (6 * t["params"] * t["examples"]).cumsum() <= 1e16].head(24)
+        for name, more in (("suggested", suggest(runs, 1e16).runs), ("random", random)):
+            n, d = (np.repeat(more[column].to_numpy(), more["seeds"]) for column in ("params", "examples"))
+            made = pd.DataFrame({"params": n, "examples": d, "error": value("coupled", n, d)})
+            made["error"] *= np.exp(0.01 * rng.normal(size=len(made)))
+            found = fit_surface(pd.concat([runs, made]), y="error", law="coupled", resamples=0)
+            errors[name].append(found["params_exponent"] - truth("coupled")["params_exponent"])
+    assert np.sqrt(np.mean(np.square(errors["suggested"]))) < np.sqrt(np.mean(np.square(errors["random"])))
