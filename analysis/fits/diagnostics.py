@@ -238,6 +238,25 @@ def _at_given_bound(e: Evidence) -> str | None:
     return f"{', '.join(texts)}: the interval has one side only" if texts else None
 
 
+def _few_decide(e: Evidence) -> str | None:
+    return _decided(e, [name for name in e.few if name != "floor"])
+
+
+def _few_decide_floor(e: Evidence) -> str | None:
+    return _decided(e, ["floor"] if "floor" in e.few else [])
+
+
+def _decided(e: Evidence, names: list[str]) -> str | None:
+    """The parameters that a few rows move out of their interval, and these rows."""
+    texts = []
+    for name in names:
+        (low, high), value, rows = e.fit.intervals[name], e.few[name].value, e.few[name].rows.to_dict("records")
+        which = "; ".join(", ".join(f"{key} {number:.3g}" for key, number in row.items()) for row in rows)
+        moved = f"without {len(rows)} of {e.fit.n} rows {name} is {value:.3g}, outside [{low:.3g}, {high:.3g}]"
+        texts.append(f"{moved} (the rows with {which})")
+    return "; ".join(texts) or None
+
+
 def _no_floor(e: Evidence) -> str | None:
     return None if e.fit.floor > 0 else "the fit has no floor"
 
@@ -356,10 +375,11 @@ BLOCKING: tuple[Rule, ...] = (
     _wide,
     _moves_with_range,
     _open_form,
+    _few_decide,
     _not_converged,
     _ill,
 )
-FLOOR: tuple[Rule, ...] = (_no_floor, _floor_reaches_zero, _bare_as_good)
+FLOOR: tuple[Rule, ...] = (_no_floor, _floor_reaches_zero, _bare_as_good, _few_decide_floor)
 CAUTIONS: tuple[Rule, ...] = (
     _few_points,
     _under_a_decade,

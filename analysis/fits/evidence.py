@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from analysis.fits.scatter import Scatter, scatter
+from analysis.fits.stability import End, Few, ends, few
 from analysis.laws import newton
 from analysis.laws.constrained import Constrained
 from analysis.solver import fitting
@@ -30,8 +31,8 @@ class Evidence:
     that x. `rivals` maps a part of the law to the law with that part switched (off where it was on): its exponent,
     and the AICc of the law minus that of the rival, positive where the rival describes the points better. Laws of
     several inputs, or without an `exponent`, have neither. `unconstrained` is the AICc of the law minus that of the
-    law without its constraints; 0 where it has none. `forms` are those of a
-    surface.
+    law without its constraints; 0 where it has none. `forms` are those of a surface; `ends` and `few` are as from
+    the functions of these names.
     """
 
     fit: LawFit
@@ -40,6 +41,8 @@ class Evidence:
     rivals: dict[str, tuple[float, float]]
     unconstrained: float
     forms: Forms | None
+    ends: tuple[End, ...]
+    few: dict[str, Few]
 
     @cached_property
     def populations(self) -> Mapping[str, float]:
@@ -90,6 +93,8 @@ def gather(fit: LawFit) -> Evidence:
         rivals=_rivals(fit, problem) if comparable else {},
         unconstrained=_unconstrained(fit, problem),
         forms=fit.forms,
+        ends=ends(fit, problem),
+        few=few(fit, problem),
     )
 
 

@@ -8,11 +8,14 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
+import numpy as np
+
 from analysis.fits.thresholds import BETTER, CHANCE, MOST_SCATTER
 from analysis.table import groups
 
 if TYPE_CHECKING:
     from analysis.fits.evidence import Evidence
+    from analysis.fits.stability import End
 
 Rule = Callable[["Evidence"], "str | None"]
 
@@ -42,6 +45,22 @@ def _bends(e: Evidence) -> str | None:
     if _misfit(e) or min(e.scatter.bent, e.scatter.ordered) > CHANCE:
         return None
     return "the points bend about the law instead of scattering: it is not the law of this table"
+
+
+def _ends(e: Evidence) -> str | None:
+    """Rows at an end of the range that leave the law of the others: a warm-up, a plateau, another regime."""
+    texts = [_end(end) for end in e.ends if end.chance < CHANCE]
+    return "; ".join(texts) or None
+
+
+def _end(end: End) -> str:
+    side = "below" if end.off < 0 else "above"
+    where = f"the {end.rows} rows with {end.axis} {'below' if end.smallest else 'above'} {end.at:.3g}"
+    text = f"{where} lie up to {100 * abs(np.expm1(end.off)):.2g} % {side} the law of the others"
+    if not end.others_hold:
+        return text
+    kind = "a warm-up" if end.smallest else "a plateau"
+    return f'{text} ({kind}?); leave them out with --where "{end.where}" or frame.query("{end.where}")'
 
 
 def _better_law(e: Evidence) -> str | None:
@@ -82,6 +101,7 @@ def _pooled(e: Evidence) -> str | None:
 
 REJECTING: tuple[Rule, ...] = (
     _pooled,
+    _ends,
     _scattered,
     _misfit,
     _bends,

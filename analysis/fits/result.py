@@ -14,8 +14,10 @@ from numpy.typing import NDArray
 
 from analysis.fits.diagnostics import Diagnosis, at_bounds, diagnose
 from analysis.fits.quantity import quote
+from analysis.fits.stability import leverage
 from analysis.fits.summary import Summary, as_json
 from analysis.solver import bootstrap
+from analysis.solver.fitting import pose
 
 if TYPE_CHECKING:
     from analysis.fits.forms import Forms
@@ -88,6 +90,11 @@ class LawFit(Summary):
     def floor_reasons(self) -> tuple[str, ...]:
         """Why the floor is not identified, `rejected` included; empty where these points show one."""
         return self._diagnosis.floor_reasons
+
+    @cached_property
+    def leverage(self) -> Array:
+        """How much each of the `points` determines its own fitted value: [n], in [0, 1]."""
+        return leverage(pose(self.law, self.data, self.solution.loss), self.solution.theta)
 
     @property
     def noise(self) -> float | None:
@@ -260,7 +267,8 @@ class LawFit(Summary):
             *(name for name in ("exponent", "coefficient") if name in self.estimates),
         )
         points = self.points[[*self.x, self.y]].to_numpy(dtype=float).tolist()
-        return {"law": self.name} | {name: as_json(getattr(self, name)) for name in names} | {"points": points}
+        rows = {"points": points, "leverage": self.leverage.tolist()}
+        return {"law": self.name} | {name: as_json(getattr(self, name)) for name in names} | rows
 
     def _repr_html_(self) -> str:
         """The summary for a notebook, escaped: column names may come from anybody's file."""
