@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, get_args
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Any, Unpack, get_args
 
 import numpy as np
 import pandas as pd
@@ -14,7 +14,7 @@ from analysis.approaches.curves import ONE_SIZE, Curve, Curves, by_budget, draw_
 from analysis.approaches.isoflop_fit import Growth, IsoflopCurve, IsoflopFit, Method
 from analysis.approaches.optimum import fit_price
 from analysis.approaches.surface import fit_surface
-from analysis.fits.quantity import Draws, quantity
+from analysis.fits.quantity import quantity
 from analysis.fits.thresholds import LEAST_BUDGETS, LEAST_SIZES, SURE
 from analysis.solver import quantiles
 from analysis.table import columns, groups, seeds
@@ -24,10 +24,20 @@ from analysis.table.rows import measured
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
+    from analysis.table.options import OptionNames
+
 Array = NDArray[np.float64]
+_OF_MEANS = dict.fromkeys(
+    ("weights", "sd", "bootstrap", "by"), "a curve is made of the best cells, drawn with the noise of their repeats"
+)
+_OF_A_LAW = dict.fromkeys(
+    ("loss", "delta", "residuals", "quantile", "fix", "tie", "bounds"),
+    "the minimum of each curve is found without a law; method 'joint' fits one",
+)
+"""Options of other fits that have no meaning here, and why."""
 
 
-def fit_isoflop(  # noqa: PLR0913 - the columns and the resampling
+def fit_isoflop(
     frame: pd.DataFrame | Mapping[str, Any],
     n: str = "params",
     y: str = "error",
@@ -35,12 +45,7 @@ def fit_isoflop(  # noqa: PLR0913 - the columns and the resampling
     d: str = "examples",
     budget: str | None = None,
     method: Method = "akima",
-    run: str | None = None,
-    cell: str | None = None,
-    resamples: int = 1000,
-    level: float = 0.95,
-    seed: int = 0,
-    pool: bool = False,
+    **options: Unpack[OptionNames],
 ) -> IsoflopFit:
     """The optimum of each budget and its growth with compute, n* ~ C^a and d* ~ C^b, with intervals.
 
@@ -63,32 +68,29 @@ def fit_isoflop(  # noqa: PLR0913 - the columns and the resampling
         d: column of examples; if absent, C / (6 n).
         budget: column of compute, values within 10 % being one budget; default `budget` if present, else `flops`.
         method: "akima", "parabola" or "joint".
-        run: column that names the run of each row; default `run_id`, or what the table shows.
-        cell: column whose equal values are repeats; default `cell_id`, or runs that differ in their seed only.
-        resamples: bootstrap resamples; 0 for no intervals.
-        level: nominal coverage of the intervals, in (0, 1).
-        seed: of the resampling.
-        pool: as for `Options`.
+        **options: `run`, `cell`, `resamples`, `level`, `seed`, `pool` of `Options`; for "joint" also the loss and
+            the constraints of the surface. `weights`, `sd`, `bootstrap` and `by` have no use here.
 
     Raises:
         ValueError: a column or option is missing or not valid, or the budgets are not separate.
     """
-    options = Options(resamples=resamples, level=level, seed=seed, pool=pool)
     if method not in get_args(Method):
         raise ValueError(f"method is {method!r}; expected 'akima', 'joint' or 'parabola'")
-    table, budget, notes = prepare(frame, n, y, d, budget, run=run, cell=cell)
+    chosen = Options.of(options, unused=_OF_MEANS if method == "joint" else _OF_MEANS | _OF_A_LAW)
+    resamples, level = chosen.resamples, chosen.level
+    table, budget, notes = prepare(frame, n, y, d, budget, run=chosen.run, cell=chosen.cell)
     group = by_budget(table, budget)
-    drawn = draw_curves(table, group, n, y, resamples=resamples, seed=seed)
+    drawn = draw_curves(table, group, n, y, resamples=resamples, seed=chosen.seed)
     curves = tuple(_isoflop(curve, drawn, table, d, budget) for curve in drawn.curves)
-    find = _finder(method, curves, drawn, options)
+    find = _finder(method, curves, drawn, chosen)
     optima, log_n = _locate(curves, find, level)
     lines, scatter = _draw_lines(curves, optima, log_n, find.wider)
     tests = _populations(table, group, n, y)
-    reasons = (*groups.refusal(tests, pool=pool), *_reasons(optima, find.misfit, method))
+    reasons = (*groups.refusal(tests, pool=chosen.pool), *_reasons(optima, find.misfit, method))
     if resamples and not drawn.noise > 0:
         reasons += ("the noise of a run is not known, so there are no intervals",)
     exponents = {name: quantity(line.slope, line.slopes, level, wider=line.wider) for name, line in lines.items()}
-    together = groups.pooled(tests, pool=pool)
+    together = groups.pooled(tests, pool=chosen.pool)
     warnings = (
         *reasons,
         *together,
@@ -206,8 +208,8 @@ def _runs_a_point(curves: tuple[IsoflopCurve, ...], drawn: Curves) -> float:
 
 def _joint(curves: tuple[IsoflopCurve, ...], drawn: Curves, options: Options) -> _Finder:
     points = {name: np.concatenate([getattr(c, name) for c in curves]) for name in ("x", "d", "y")}
-    draws: Draws = {"resamples": options.resamples, "level": options.level, "seed": options.seed}
-    fit = fit_surface(points, "x", "d", "y", **draws)
+    of_points = replace(options, run=None, cell=None)
+    fit = fit_surface(points, "x", "d", "y", **vars(of_points))
     run_rms = fit.rms * float(np.sqrt(_runs_a_point(curves, drawn)))
     misfit = drawn.misfit(run_rms, fit.n, fit.solution.theta.size)
 

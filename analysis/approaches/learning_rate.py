@@ -22,6 +22,11 @@ if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
 Array = NDArray[np.float64]
+_UNUSED = dict.fromkeys(
+    ("loss", "delta", "residuals", "quantile", "weights", "sd", "bootstrap", "fix", "tie", "bounds"),
+    "a parabola by least squares goes through the best cell of each rate, drawn with the noise of its repeats",
+) | {"pool": "`by` tells the designs apart"}
+"""Options of other fits that have no meaning here, and why."""
 
 DESIGN = (
     *("dataset", "family", "model", "depth", "width", "params", "dataset_size", "budget", "epochs", "batch_size"),
@@ -78,17 +83,13 @@ class LearningRates(Summary):
         return super().to_dict() | {"settled": self.settled}
 
 
-def best_learning_rates(  # noqa: PLR0913 - the columns and the resampling
+def best_learning_rates(
     frame: pd.DataFrame | Mapping[str, Any],
     y: str = "error",
     *,
     lr: str = "lr",
     by: Sequence[str] | None = None,
-    run: str | None = None,
-    cell: str | None = None,
-    resamples: int = 1000,
-    level: float = 0.95,
-    seed: int = 0,
+    **options: Any,
 ) -> LearningRates:
     """The rate at which a parabola in log `lr` through the best rates of each design is lowest.
 
@@ -102,25 +103,22 @@ def best_learning_rates(  # noqa: PLR0913 - the columns and the resampling
         y: the column that was measured, positive.
         lr: the column of learning rates.
         by: the columns that name a design; default those of `DESIGN` that vary.
-        run: column that names the run of each row, as for `fit_isoflop`.
-        cell: column whose equal values are repeats, as for `fit_isoflop`.
-        resamples: bootstrap resamples; 0 for no intervals.
-        level: nominal coverage of the intervals, in (0, 1).
-        seed: of the resampling.
+        **options: `run`, `cell`, `resamples`, `level`, `seed` of `Options`; the others have no use here.
 
     Raises:
         ValueError: a column is missing or unfit, or no row has a finite `y`.
     """
-    Options(resamples=resamples, level=level, seed=seed)
+    chosen = Options.of(options, unused=_UNUSED)
+    resamples, level = chosen.resamples, chosen.level
     given, waiting = of_state(as_frame(frame), ("done", "diverged"))
     names = tuple(_varied(given) if by is None else by)
     for name in (*names, lr):
         columns.require(given, name)
-    table, _, notes = measured(of_state(given, ("done",))[0], [lr, y], run=run, cell=cell)
+    table, _, notes = measured(of_state(given, ("done",))[0], [lr, y], run=chosen.run, cell=chosen.cell)
     if not len(table):
         raise ValueError(f"no row has a finite {y!r}")
     group = _groups(table, names)
-    drawn = draw_curves(table, group, lr, y, resamples=resamples, seed=seed)
+    drawn = draw_curves(table, group, lr, y, resamples=resamples, seed=chosen.seed)
     firsts = table.loc[np.unique(group, return_index=True)[1], list(names)].to_dict("records")
     designs = [{str(name): value for name, value in row.items()} for row in firsts]
     best, missing = [], []

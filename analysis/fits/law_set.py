@@ -34,7 +34,16 @@ if TYPE_CHECKING:
 
 Array = NDArray[np.float64]
 CURVES = ("curve-power", "curve-floor", "curve-broken", "curve-saturating", "curve-tail")
-_APPLICABLE = ("weights", "sd", "run", "resamples", "level", "seed")
+_UNUSED = {
+    **dict.fromkeys(
+        ("loss", "delta", "residuals", "quantile"), "its laws are weighted under normal residuals of log y"
+    ),
+    **dict.fromkeys(
+        ("bootstrap", "by", "cell"), "its bands come from randomised refits; records of a run are one point"
+    ),
+    **dict.fromkeys(("fix", "tie", "bounds"), "its laws have priors in place of constraints; fit one with fit_law"),
+}
+"""Options of other fits that have no meaning here, and why."""
 _ORIGINS, _LEAST, _REFITS = 6, 5, 200
 _NEGLIGIBLE = 0.01
 """Weight below which a law is not refitted for the band."""
@@ -181,10 +190,7 @@ def fit_laws(
             distinct x.
         FitError: no law has a finite evidence.
     """
-    chosen = Options.of(options)
-    for name in options:
-        if name not in _APPLICABLE:
-            raise ValueError(f"fit_laws does not use {name}; expected {', '.join(_APPLICABLE)}")
+    chosen = Options.of(options, unused=_UNUSED)
     data = read(frame, (x,), y, chosen)
     if data.distinct < _LEAST:
         raise ValueError(f"found {data.distinct} distinct {x!r}; comparing laws needs at least {_LEAST}")

@@ -30,6 +30,11 @@ def checked(function: Callable[P, R]) -> Callable[P, R]:
     @functools.wraps(function)
     def call(*args: P.args, **kwargs: P.kwargs) -> R:
         for name in kwargs:
+            if name not in known and name in Options.names():
+                own = ", ".join(sorted({*named} & {*Options.names()})) or "none of them"
+                raise TypeError(
+                    f"{name!r} is an option of fits that {function.__name__} does not take; it takes {own}"
+                )
             if name not in known:
                 near = difflib.get_close_matches(name, known, n=1)
                 hint = f"did you mean {near[0]!r}?" if near else f"expected {', '.join(known)}"
