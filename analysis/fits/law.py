@@ -9,7 +9,6 @@ import numpy as np
 from analysis.fits.result import LawFit, build
 from analysis.fits.thresholds import LEAST_VALUES
 from analysis.laws import LAWS
-from analysis.laws.base import EXPONENT_BOUNDS, Constraints
 from analysis.laws.constrained import constrain
 from analysis.laws.sigmoid import Sigmoid
 from analysis.solver import bootstrap, fitting
@@ -22,7 +21,7 @@ if TYPE_CHECKING:
 
     import pandas as pd
 
-    from analysis.laws.base import Law
+    from analysis.laws.base import Constraints, Law
     from analysis.solver.fitting import Minimum
     from analysis.table.data import Data
     from analysis.table.options import OptionNames
@@ -159,7 +158,8 @@ def require_fall(law: Law, minimum: Minimum, x: str, y: str) -> None:
     ends = np.array([law.logs[0].min(), law.logs[0].max()])[None, :]
     first, last = law.at(ends).value(minimum.theta[None, :])[0]
     exponent = law.parameters(minimum.theta[None, :], 0.0).get("exponent", np.inf)
-    flat = exponent < 1.01 * EXPONENT_BOUNDS[0] or first < last + np.log(1.001)
+    least = law.exponent_range[0]
+    flat = (least > 0 and exponent < 1.01 * least) or first < last + np.log(1.001)
     if flat or not np.isfinite(first - last):
         raise FitError(
             f"{y!r} does not fall as {x!r} grows; look at the points, or fit law 'growth' if it should rise"

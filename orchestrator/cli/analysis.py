@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from orchestrator.cli.constraints import Bounds, Fix, Tie, constraints
 from orchestrator.cli.groups import Asked, answer
 from orchestrator.cli.options import (
     STORE,
@@ -50,6 +51,9 @@ def fit(  # noqa: PLR0913 - an option each
     by: By = "",
     pool: Pool = False,
     y: Y = "error",
+    fix: Fix = None,
+    tie: Tie = None,
+    bounds: Bounds = None,
     resamples: Resamples = 1000,
     table: Annotated[str, typer.Option(help="Print a table instead: markdown or latex.")] = "",
     as_json: AsJson = False,
@@ -63,8 +67,11 @@ def fit(  # noqa: PLR0913 - an option each
     approach = 3 if surface else approach
     if law:
         _check_law(law, approach, shift=shift)
+    known = constraints(fix, tie, bounds)
+    if known and approach == 2:
+        stop("--fix, --tie and --bounds cannot be combined with --approach 2, which fits no law")
     asked = Asked(store, which, stage, where, by, pool, y)
-    groups = asked.groups(replace(asked.findings(resamples), form=law, shift=shift))
+    groups = asked.groups(replace(asked.findings(resamples), form=law, shift=shift, constraints=known))
     if table:
         _print_table(groups, approach, table)
         return

@@ -47,6 +47,7 @@ class Findings:
         judged: resamples of the verdict, which fits a dozen times.
         y: the column that was measured.
         form, shift: law of `laws` and `surface`, if not the default; whether x is shifted.
+        constraints: what is known of its parameters: `fix`, `tie`, `bounds` of a fit.
         pool: whether populations are fitted together.
         members: column -> value, of the columns that name the group of runs; empty for all runs.
     """
@@ -58,6 +59,7 @@ class Findings:
     y: str = "error"
     form: str = ""
     shift: bool = False
+    constraints: dict[str, Any] = field(default_factory=dict)
     pool: bool = False
     members: dict[str, Any] = field(default_factory=dict)
 
@@ -106,6 +108,7 @@ class Findings:
             shift=self.shift,
             law=self.form or None,
             pool=self.pool,
+            **self.constraints,
         )
 
     @property
@@ -138,7 +141,12 @@ class Findings:
         if on_zipf(self.done):
             raise FigureError(f"{self.y} on the Zipf task does not depend on params: there is no surface")
         return fit_surface(
-            self.best, y=self.y, law=self.form or "chinchilla", resamples=self.resamples, pool=self.pool
+            self.best,
+            y=self.y,
+            law=self.form or "chinchilla",
+            resamples=self.resamples,
+            pool=self.pool,
+            **self.constraints,
         )
 
     @cached_property

@@ -70,6 +70,7 @@ def laws(
     shift: bool = False,
     law: str | None = None,
     pool: bool = False,
+    **constraints: Any,
 ) -> list[AxisLaw]:
     """Fit `y` against every axis of AXES that the finished runs of one sweep vary.
 
@@ -77,12 +78,13 @@ def laws(
     else free. If only one thing was varied, all runs are fitted. If cells share budgets (isoFLOP curves), the law
     in FLOPs takes the best cell of each budget, since rounding to whole steps leaves cells of one budget a little
     apart. On the Zipf task only `examples` is a law: its error has no floor and does not depend on params.
-    `law` names another law than a power law, as for `analysis.fit_law`; `pool` fits populations together.
+    `law` names another law than a power law, as for `analysis.fit_law`; `pool` fits populations together;
+    `constraints` are `fix`, `tie` and `bounds` of a fit.
     """
     done = results[results["state"] == "done"]
     zipf = on_zipf(done)
     options = {"law": law} if law else {"floor": not (zipf and y == "error"), "shift": shift}
-    shared = {"y": y, "resamples": resamples, "pool": pool}
+    shared = {"y": y, "resamples": resamples, "pool": pool, **constraints}
     return [_law(done, x, {**options, **shared}) for x in (("examples",) if zipf else AXES)]
 
 

@@ -96,3 +96,5 @@ def test_too_few_distinct_values_are_refused(rows, message):
 def test_a_frontier_only_falls():
     with pytest.raises(FitError, match="does not fall"):
         fit_frontier(table(), "d", "lr", law="growth", kind="each", resamples=0)
+    falling = fit_frontier(table(), "n", "lr", law="growth", kind="each", resamples=0)
+    assert falling.exponent == pytest.approx(-0.713, abs=0.05)

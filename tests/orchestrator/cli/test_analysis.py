@@ -136,6 +136,43 @@ def test_a_law_that_cannot_be_fitted_is_refused_before_any_fit(isoflop, options,
     assert message in told
 
 
+def test_what_is_known_of_a_law_is_given_by_name(isoflop):
+    fixed = json.loads(isoflop("fit", "--fix", "floor=0", "--json", *QUICK)[1])
+    assert {law["fit"]["floor"] for law in fixed["laws"] if law["fit"]} == {0.0}
+    surface = ("fit", "--surface", "--json", *QUICK)
+    tied = json.loads(isoflop(*surface, "--tie", "alpha=beta", "--bounds", "floor=:0.01")[1])["estimates"]
+    assert tied["alpha"] == tied["beta"]
+    assert tied["floor"] <= 0.01
+    bound = json.loads(isoflop(*surface, "--bounds", "alpha=0.2:0.3", "--fix", "beta=0.5")[1])
+    assert bound["intervals"]["beta"] == [0.5, 0.5]
+    assert 0.2 <= bound["intervals"]["alpha"][0] <= bound["intervals"]["alpha"][1] <= 0.3
+
+
+def test_laws_of_either_sign_are_fitted_by_name(isoflop):
+    grown = json.loads(isoflop("fit", "--law", "growth", "--json", *QUICK)[1])
+    assert all(law["fit"]["exponent"] < 0 for law in grown["laws"] if law["fit"])
+    product = json.loads(isoflop("fit", "--surface", "--law", "product", "--json", *QUICK)[1])
+    assert set(product["estimates"]) == {"a", "b", "coefficient"}
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        (("--fix", "floor"), "--fix 'floor' has no name and value; expected such as floor=1.6"),
+        (("--fix", "floor=low"), "--fix 'floor=low' has no number 'low'; expected such as floor=1.6"),
+        (("--fix", "flor=1"), "the law has no parameter 'flor'; did you mean 'floor'?"),
+        (("--tie", "alpha"), "--tie 'alpha' has no name and value; expected such as alpha=beta"),
+        (("--bounds", "alpha=0.2"), "--bounds 'alpha=0.2' has no range; expected such as alpha=0.2:0.6"),
+        (("--bounds", "alpha=0.6:0.2", "--surface"), "bounds is {'alpha': (0.6, 0.2)}; expected parameters"),
+        (("--fix", "floor=1", "--approach", "2"), "cannot be combined with --approach 2"),
+    ],
+)
+def test_a_constraint_that_cannot_be_read_is_one_line_and_exit_code_2(isoflop, options, message):
+    code, said, told = isoflop("fit", *options, *QUICK)
+    assert (code, said, len(told.splitlines())) == (2, "", 1)
+    assert message in told
+
+
 def test_fits_leave_as_tables(isoflop):
     assert isoflop("fit", "--table", "markdown", *QUICK)[1].startswith(
         "| fit | quantity | estimate | points | note |"
