@@ -122,11 +122,13 @@ def place(data: Data, law: str, constraints: Constraints, chance: float | None =
     entry = law_entry(law)
     if len(entry.inputs) != 1:
         raise ValueError(f"law {law!r} has the inputs {', '.join(entry.inputs)}; fit it with fit_surface")
+    if not issubclass(entry, Sigmoid):
+        check_option("chance", chance)
+        return constrain(entry(data.logs, data.centre_x), constraints, data.centre_y)
+    chance = constraints.fix.get("chance", chance)
     check_option("chance", chance)
-    placed = entry(data.logs, data.centre_x)
-    if chance is not None and issubclass(entry, Sigmoid):
-        placed = entry(data.logs, data.centre_x, chance=chance / float(np.exp(data.centre_y)))
-    return constrain(placed, constraints, data.centre_y)
+    scaled = None if chance is None else chance / float(np.exp(data.centre_y))
+    return constrain(entry(data.logs, data.centre_x, chance=scaled), constraints.unfixed("chance"), data.centre_y)
 
 
 def law_entry(law: str) -> type[Law]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import copy
 import inspect
 from abc import ABC, abstractmethod
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any, ClassVar, Self
 
 import numpy as np
@@ -42,6 +42,10 @@ class Constraints:
 
     def __bool__(self) -> bool:
         return bool(self.names)
+
+    def unfixed(self, name: str) -> Constraints:
+        """The constraints without a known value of this parameter."""
+        return replace(self, fix={other: value for other, value in self.fix.items() if other != name})
 
     def ranges(self) -> list[tuple[str, tuple[float, float]]]:
         """The smallest and largest value of each parameter that is fixed or bounded."""

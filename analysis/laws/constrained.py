@@ -13,12 +13,14 @@ from analysis.laws.base import Constraints, Law, differences
 from analysis.laws.newton import choose
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Collection
 
     from analysis.laws.newton import Problem
 
 Array = NDArray[np.float64]
 _CANDIDATES, _PROBES, _HALVINGS, _EXACT = 24, 6, 100, 1e-9
+_SHARE = 0.3
+"""Where a line is tested between its ends: not in the middle, about which a sigmoid is odd."""
 
 
 def constrain(law: Law, constraints: Constraints, centre_y: float) -> Law:
@@ -58,7 +60,10 @@ class Constrained(Law):
         for name in ("inputs", "formula", "exponents", "rates", "terms", "linear", "exponent_range"):
             setattr(self, name, getattr(base, name))
         self.base, self.constraints, self._centre_y = base, constraints, centre_y
-        self._handles = {name: _handle(base, name, centre_y) for name in constraints.names}
+        self._handles: dict[str, _Handle] = {}
+        for name in sorted(constraints.names, key=lambda name: name not in base.theta_names):
+            taken = {handle.index for handle in self._handles.values()}
+            self._handles[name] = _handle(base, name, centre_y, taken)
         self._leader = self._tied()
         low, high = np.array(base.low, dtype=float), np.array(base.high, dtype=float)
         fixed: dict[int, float] = {}
@@ -182,34 +187,48 @@ class Constrained(Law):
         return first, last
 
 
-def _handle(law: Law, name: str, centre_y: float) -> _Handle:
-    """How to set a parameter of a law exactly."""
+def _handle(law: Law, name: str, centre_y: float, taken: Collection[int]) -> _Handle:
+    """How to set a parameter of a law exactly, by none of the theta that are taken.
+
+    Raises:
+        ValueError: the law has no such parameter, or no theta sets it alone.
+    """
     probes = _probes(law)
     known = law.parameters(probes, centre_y)
     if name not in known:
         near = difflib.get_close_matches(name, known, n=1)
         hint = f"did you mean {near[0]!r}? " if near else ""
         raise ValueError(f"the law has no parameter {name!r}; {hint}it has {', '.join(known)}")
-    movers = [int(k) for k in law.free if np.any(_along(law, name, int(k), centre_y, np.array)[1:] != known[name])]
-    if len(movers) == 1:
+    if handle := _setter(law, name, centre_y, taken):
+        return handle
+    if _setter(law, name, centre_y):
+        raise ValueError(f"{name!r} follows from the other constraints; leave it out")
+    others = ", ".join(other for other in known if _setter(law, other, centre_y))
+    raise ValueError(f"{name!r} depends on several others and cannot be held exactly; constrain {others}")
+
+
+def _setter(law: Law, name: str, centre_y: float, taken: Collection[int] = ()) -> _Handle | None:
+    """The theta, none of those taken, that sets a parameter; None where there is none."""
+    values = law.parameters(_probes(law), centre_y)[name]
+    movers = [int(k) for k in law.free if np.any(_along(law, name, int(k), centre_y, np.array)[1:] != values)]
+    if len(movers) == 1 and movers[0] not in taken:
         return _Handle(movers[0], None)
     own = [law.theta_names.index(name)] if name in law.theta_names else movers
-    for k in own:
+    for k in [k for k in own if k not in taken and len(movers) > 1]:
         for link in (np.log, np.asarray):
-            first, middle, last = _along(law, name, k, centre_y, link)
+            first, between, last = _along(law, name, k, centre_y, link)
             with np.errstate(invalid="ignore"):
-                even = np.abs(first + last - 2 * middle) <= 1e-9 * np.abs(last - first)
+                even = np.abs(first + _SHARE * (last - first) - between) <= _EXACT * np.abs(last - first)
             if np.all(even & (last != first)):
                 return _Handle(k, link)
-    names = ", ".join(law.theta_names[k] for k in movers)
-    raise ValueError(f"{name!r} follows from {names} and cannot be constrained exactly; constrain one of those")
+    return None
 
 
 def _along(law: Law, name: str, k: int, centre_y: float, link: Callable[[Array], Array]) -> Array:
-    """A linked parameter at the probes, with theta[k] at the lower end, middle and upper end: [3, probes]."""
+    """A linked parameter at the probes, with theta[k] at the lower end, between, at the upper end: [3, probes]."""
     low, high = _box(law)
     rows = []
-    for at in (low[k], (low[k] + high[k]) / 2, high[k]):
+    for at in (low[k], low[k] + _SHARE * (high[k] - low[k]), high[k]):
         theta = _probes(law)
         theta[:, k] = at
         with np.errstate(all="ignore"):
@@ -244,7 +263,7 @@ def _probes(law: Law) -> Array:
 
 
 def _inverses(law: Law, name: str, k: int, ends: tuple[float, float], centre_y: float) -> tuple[float, float]:
-    """The theta[k] at which a parameter that rises with it alone has each value; its bound for one out of range."""
+    """The range of theta[k] for that of a parameter, monotone in it alone; the bound of theta for an end beyond."""
     theta = _probes(law)[:1]
 
     def value(at: float) -> float:
@@ -252,9 +271,13 @@ def _inverses(law: Law, name: str, k: int, ends: tuple[float, float], centre_y: 
         with np.errstate(over="ignore"):
             return float(law.parameters(theta, centre_y)[name][0])
 
-    first, last = (_root(value, end, law, k) for end in ends)
-    if value(last) < ends[0] - _EXACT * abs(ends[0]) or value(first) > ends[1] + _EXACT * abs(ends[1]):
-        least, most = value(float(law.low[k])), value(float(law.high[k]))
+    low, high = _box(law)
+    sign = 1.0 if value(float(high[k])) > value(float(low[k])) else -1.0
+    rising = sorted(sign * end for end in ends)
+    first, last = (_root(lambda at: sign * value(at), end, law, k) for end in rising)
+    slack = [_EXACT * abs(end) for end in rising]
+    if sign * value(last) < rising[0] - slack[0] or sign * value(first) > rising[1] + slack[1]:
+        least, most = sorted((value(float(law.low[k])), value(float(law.high[k]))))
         raise ValueError(f"{name!r} cannot be {ends[0]:g}; expected {least:g} to {most:g}")
     return first, last
 

@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 import pandas as pd
 import pytest
@@ -75,10 +77,53 @@ def test_any_parameter_of_any_law_is_held_at_its_value_and_the_gradient_is_exact
         assert held.at(logs[:, :4]).value(theta) == pytest.approx(value[:, :4], rel=1e-12)
 
 
+@pytest.mark.parametrize("name", LAWS.names())
+def test_every_parameter_of_every_law_is_held_exactly_or_refused_with_those_that_can_be(name):
+    rng, entry = np.random.default_rng(0), LAWS.get(name)
+    logs = np.sort(rng.uniform(-2.0, 2.0, (len(entry.inputs), 12)), axis=-1)
+    placed = entry(logs, np.linspace(9.0, 12.0, len(logs)))
+    theta = np.clip(rng.uniform(-0.5, 0.5, (4, placed.low.size)), placed.low + 0.1, placed.high - 0.1)
+    known, refused = placed.parameters(theta[:1], 0.7), []
+    for parameter, value in known.items():
+        try:
+            held = Constrained(placed, Constraints({parameter: float(value[0])}), 0.7)
+        except ValueError as error:
+            refused.append((parameter, str(error)))
+            continue
+        own = held.nearest(theta)
+        assert held.base.parameters(held.whole(own), 0.7)[parameter] == pytest.approx(value[0], rel=1e-8)
+        assert held.gradient(own)[1] == pytest.approx(differences(held.value, own), rel=1e-4, abs=1e-5)
+    assert all("cannot be held exactly; constrain" in text for _, text in refused)
+    assert len(refused) < len(known)
+    assert not {"floor", "alpha", "beta"} & {name for name, _ in refused} or name.startswith("curve")
+
+
+def test_a_parameter_and_one_that_follows_from_it_are_constrained_together():
+    x = np.geomspace(1e2, 1e8, 60)
+    y = 40 * x**-0.2 * (1 + (x / 1e5) ** 2) ** (-0.3 / 2)
+    both: dict[str, Any] = {"fix": {"exponent": 0.5, "c0": 0.2}}
+    fit = fit_law({"x": x, "y": y}, "x", "y", law="broken-1", resamples=0, **both)
+    assert fit.estimates == pytest.approx(fit.estimates | {"exponent": 0.5, "c0": 0.2, "c1": 0.3}, rel=1e-9)
+    assert fit["d1"] == pytest.approx(1e5, rel=0.02)
+    with pytest.raises(ValueError, match="'exponent' follows from the other constraints; leave it out"):
+        fit_law({"x": x, "y": y}, "x", "y", law="broken-1", fix={"exponent": 0.5, "c0": 0.2, "c1": 0.3})
+
+
+def test_the_chance_of_a_sigmoid_is_fixed_as_by_its_own_argument():
+    x = np.geomspace(1e2, 1e7, 30)
+    y = 0.05 + 0.85 / (1 + (x / 1e4) ** 0.6)
+    own, fixed = (
+        fit_law({"x": x, "y": y}, "x", "y", law="sigmoid", resamples=0, **options)
+        for options in ({"chance": 0.9}, {"fix": {"chance": 0.9}})
+    )
+    assert own.estimates == fixed.estimates
+    assert fixed["chance"] == pytest.approx(0.9, rel=1e-12)
+
+
 def test_bounds_that_are_not_reached_leave_the_fit_as_it_is():
     table = surface()
     free = fit_surface(table, resamples=40)
-    for bounds in ({"alpha": (0.1, 1.0)}, {"A": (1, np.inf)}, {"floor": (0, 3), "B": (10, 1e6)}):
+    for bounds in ({"A": (1, np.inf)}, {"floor": (0, 3), "alpha": (0.1, 1.0)}):
         held = fit_surface(table, resamples=40, bounds=bounds)
         assert held.estimates == pytest.approx(free.estimates, rel=1e-12)
         assert held.objective == pytest.approx(free.objective, rel=1e-12)
@@ -177,7 +222,10 @@ def test_rivals_keep_the_constraints_of_other_parameters():
         ({"fix": {"alpha": -1.0}}, "'alpha' cannot be -1; expected 0.001 to 10"),
         ({"fix": {"A": 0.0}}, "'A' cannot be 0; expected a value > 0"),
         ({"bounds": {"floor": (-3, -1)}}, "'floor' cannot be -3; expected 0 to inf"),
-        ({"fix": {"params_exponent": 0.5}}, "follows from alpha, beta and cannot be constrained exactly"),
+        (
+            {"fix": {"params_exponent": 0.5}},
+            "'params_exponent' depends on several others and cannot be held exactly; constrain A, alpha",
+        ),
         ({"tie": ("A", "alpha")}, "'A' and 'alpha' are not of one kind"),
         ({"fix": {"alpha": 0.3}, "bounds": {"alpha": (0.1, 0.4)}}, "'alpha' is in fix and in bounds"),
         (
