@@ -10,7 +10,8 @@ import numpy as np
 import pytest
 
 from orchestrator.store.table import Table
-from tests.line.test_line import NUMBERS, command, finish, rows, wait_for_the_middle
+from tests.commands import command
+from tests.line.test_line import NUMBERS, finish, rows, wait_for_the_middle
 from tests.line.test_tune_line import SWEEP as TUNED
 from tests.line.test_tune_line import check
 from tests.polling import table_shows, until
@@ -87,7 +88,7 @@ def folder(tmp_path):
 
 
 def start(folder, store, env, *options):
-    arguments = command(folder, "run", "line.yaml", "--store", store, *options)
+    arguments = command("run", "line.yaml", "--store", store, *options)
     return subprocess.Popen(
         arguments, cwd=folder, env=env, text=True, stdout=subprocess.PIPE, stderr=subprocess.STDOUT
     )
@@ -111,7 +112,7 @@ def test_a_machine_that_leaves_and_one_that_comes_lose_no_finished_run_and_chang
         attempts = table.frame("attempts")
     assert "lost" in set(attempts["outcome"])
     assert attempts["pid"].nunique() > 2
-    assert finish(folder, "here.db", "--executor", "inline").returncode == 0
+    assert finish(folder, "here.db").returncode == 0
     here = rows(folder, "here.db")
     assert after[NUMBERS].equals(here[NUMBERS])
 
@@ -166,7 +167,7 @@ def test_machines_that_share_no_folder_go_on_from_each_others_checkpoints(
     assert sum(len(list(home.glob("cache/fetched/*/*/p.npz"))) == 1 for home in server.homes.iterdir()) >= 2
     assert len(ftp.heard("RETR")) >= len(on) + 4
     (folder / "line.yaml").write_text(FAR.format(path=pictures))
-    assert finish(folder, "here.db", "--executor", "inline").returncode == 0
+    assert finish(folder, "here.db").returncode == 0
     assert far[NUMBERS].equals(rows(folder, "here.db")[NUMBERS])
 
 
@@ -211,7 +212,7 @@ def test_a_scheduler_of_ray_tune_uses_the_machines_and_outlives_one_that_leaves(
     (folder / "tuned.yaml").write_text(TUNED.replace("asha", "hyperband"))
     options = ["--store", "tuned.db", "--address", server.address, "--checkpoint-every", "0.2"]
     process = subprocess.Popen(
-        command(folder, "search", "tuned.yaml", *options, "--json"),
+        command("search", "tuned.yaml", *options, "--json"),
         cwd=folder,
         env=env,
         text=True,
@@ -230,7 +231,7 @@ def test_a_scheduler_of_ray_tune_uses_the_machines_and_outlives_one_that_leaves(
     assert attempts["pid"].nunique() > 2
     assert not list((folder / "tuned.db.checkpoints").glob(".tune-*"))
     refused = subprocess.run(
-        command(folder, "search", "tuned.yaml", *options, "--checkpoints", "none"),
+        command("search", "tuned.yaml", *options, "--checkpoints", "none"),
         cwd=folder,
         env=env,
         text=True,

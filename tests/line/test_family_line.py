@@ -3,14 +3,12 @@
 from __future__ import annotations
 
 import signal
-import subprocess
-import sys
 
 import pytest
-import torch
 
 import orchestrator
-from trainer import cost, train
+from tests.commands import isoflop
+from tests.line.alone import assert_as_trained_alone
 from trainer.checkpoints.checkpoints import storage_of
 
 MODULE = """
@@ -46,35 +44,9 @@ seeds: 2
 
 
 @pytest.fixture
-def folder(tmp_path, monkeypatch):
+def folder(outside, tmp_path, monkeypatch):
     monkeypatch.setenv("DIED", str(tmp_path / "died"))
-    monkeypatch.syspath_prepend(tmp_path)
-    monkeypatch.chdir(tmp_path)
-    (tmp_path / "outside_family.py").write_text(MODULE)
-    (tmp_path / "sweep.yaml").write_text(SWEEP)
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)  # as the command does
-    yield tmp_path
-    torch.set_num_threads(threads)
-    sys.modules.pop("outside_family", None)
-
-
-def isoflop(*arguments):
-    command = [sys.executable, "-c", "from orchestrator.cli.main import main; main()", *arguments]
-    return subprocess.run(command, capture_output=True, text=True, timeout=240, check=False)
-
-
-def assert_whole(folder):
-    """Every run has the numbers and the FLOPs of that run trained alone."""
-    rows = orchestrator.results(folder / "t.db").set_index("run_id")
-    runs = orchestrator.plan(orchestrator.load_sweep("sweep.yaml")).runs
-    assert sorted(rows.index) == sorted(run.run_id for run in runs)
-    assert (rows["stack"] > 1).any()
-    for run in runs:
-        alone, row = train(run, device="cpu"), rows.loc[run.run_id]
-        for name in ("state", "error", "loss", "train_loss", "flops", "params"):
-            assert getattr(alone, name) == row[name], name
-        assert row["flops"] == run.steps * 32 * cost.flops_per_example(cost.shape_of(run))
+    return outside("outside_family", MODULE, SWEEP)
 
 
 def test_a_killed_sweep_of_modules_ends_with_the_numbers_of_runs_alone_and_a_law(folder):
@@ -85,7 +57,7 @@ def test_a_killed_sweep_of_modules_ends_with_the_numbers_of_runs_alone_and_a_law
     assert len(storage_of(folder / "t.db.checkpoints").begun()) > 1
     resumed = isoflop(*options)
     assert resumed.returncode == 0, resumed.stderr
-    assert_whole(folder)
+    assert_as_trained_alone("t.db", "sweep.yaml")
     fitted = isoflop("fit", "outside", "--store", "t.db", "--json")
     assert fitted.returncode == 0, fitted.stderr
     plotted = isoflop("plot", "outside", "--store", "t.db", "--format", "png", "--resamples", "100")
@@ -98,7 +70,7 @@ def test_a_worker_of_ray_that_dies_with_a_module_changes_no_number(folder):
     ended = isoflop("run", "sweep.yaml", "--store", "t.db", "--slots", "2", "--checkpoint-every", "0")
     assert ended.returncode == 0, ended.stderr
     assert (folder / "died").exists()
-    assert_whole(folder)
+    assert_as_trained_alone("t.db", "sweep.yaml")
 
 
 def test_a_misspelt_family_is_a_mistake_in_a_line(folder):

@@ -3,7 +3,6 @@
 import os
 import signal
 import subprocess
-import sys
 import time
 from pathlib import Path
 
@@ -13,6 +12,7 @@ import pytest
 import orchestrator
 from orchestrator.store.table import Table
 from orchestrator.sweep.planner import run_flops
+from tests.commands import command, isoflop
 from tests.polling import line_with, table_shows, until
 from trainer.checkpoints.checkpoints import storage_of
 
@@ -21,7 +21,7 @@ sweep: line
 data: {dataset: digits, dataset_size: [320, 1437]}
 model: {family: b-mlp, depth: 1, width: [16, 32, 48]}
 train: {lr: 2e-3, batch_size: 32, schedule: cosine}
-budget: {epochs: 40}
+budget: {epochs: 30}
 seeds: 3
 """
 LONG = """\
@@ -42,18 +42,20 @@ def folder(tmp_path_factory):
     return folder
 
 
-def command(folder: Path, *arguments: str) -> list[str]:
-    return [sys.executable, "-c", "from orchestrator.cli.main import main; main()", *arguments]
+ON_RAY = ("--slots", "2")
 
 
-def start(folder: Path, store: str, *options: str, sweep: str = "line.yaml") -> subprocess.Popen[str]:
-    arguments = command(folder, "run", sweep, "--store", store, "--slots", "2", *options)
-    return subprocess.Popen(arguments, cwd=folder, text=True, stdout=subprocess.PIPE, stderr=subprocess.STDOUT)
+def start(
+    folder: Path, store: str, *options: str, sweep: str = "line.yaml", on: tuple[str, str] = ON_RAY
+) -> subprocess.Popen[str]:
+    """The command that trains a sweep, by default on Ray."""
+    words = command("run", sweep, "--store", store, *on, *options)
+    return subprocess.Popen(words, cwd=folder, text=True, stdout=subprocess.PIPE, stderr=subprocess.STDOUT)
 
 
-def finish(folder: Path, store: str, *options: str, sweep: str = "line.yaml") -> subprocess.CompletedProcess[str]:
-    arguments = command(folder, "run", sweep, "--store", store, *options)
-    return subprocess.run(arguments, cwd=folder, text=True, capture_output=True, timeout=240, check=False)
+def finish(folder: Path, store: str, sweep: str = "line.yaml") -> subprocess.CompletedProcess[str]:
+    """The command that trains what is left of a sweep, in its own process."""
+    return isoflop("run", sweep, "--store", store, "--executor", "inline", folder=folder)
 
 
 def rows(folder: Path, store: str) -> pd.DataFrame:
@@ -62,7 +64,7 @@ def rows(folder: Path, store: str) -> pd.DataFrame:
 
 @pytest.fixture(scope="module")
 def undisturbed(folder):
-    ended = finish(folder, "undisturbed.db", "--executor", "inline")
+    ended = finish(folder, "undisturbed.db")
     assert ended.returncode == 0, ended.stderr
     return rows(folder, "undisturbed.db")
 
@@ -116,7 +118,7 @@ def test_what_was_spent_is_what_was_planned(undisturbed):
 
 def test_a_second_run_trains_nothing(folder, undisturbed):
     began = time.monotonic()
-    ended = finish(folder, "undisturbed.db")
+    ended = isoflop("run", "line.yaml", "--store", "undisturbed.db", folder=folder)
     assert ended.returncode == 0
     assert "0 of 18 runs to do" in ended.stderr
     assert "Ray" not in ended.stderr
@@ -163,7 +165,7 @@ def test_ctrl_c_leaves_within_seconds_and_the_same_command_goes_on(folder, undis
     assert "run the same command to resume" in output
     states = rows(folder, "stopped.db")["state"].value_counts()
     assert set(states.index) == {"done", "queued"}
-    assert finish(folder, "stopped.db", "--executor", "inline").returncode == 0
+    assert finish(folder, "stopped.db").returncode == 0
     assert_same(rows(folder, "stopped.db"), undisturbed)
 
 
@@ -186,14 +188,13 @@ def test_a_second_ctrl_c_has_everything_queued_again_at_once(folder):
 
 def test_the_queue_is_changed_from_another_terminal_while_it_is_trained(folder, undisturbed):
     """Cancel, retry, pause and resume through the real command; the numbers are those of an undisturbed sweep."""
-    process = start(folder, "live.db")
+    process = start(folder, "live.db", on=("--executor", "inline"))
     wait_for_the_middle(folder, "live.db", process)
     with Table(folder / "live.db") as table:
         waiting = table.listed("line", ["queued", "running"])[-1]["run_id"]
 
     def ask(*words: str) -> None:
-        arguments = command(folder, "queue", *words, "--store", "live.db")
-        subprocess.run(arguments, cwd=folder, text=True, capture_output=True, timeout=60, check=True)
+        isoflop("queue", *words, "--store", "live.db", folder=folder).check_returncode()
 
     ask("pause", "line")
     ask("cancel", waiting)
@@ -204,7 +205,7 @@ def test_the_queue_is_changed_from_another_terminal_while_it_is_trained(folder, 
     states = rows(folder, "live.db")["state"]
     assert set(states) <= {"done", "cancelled"}
     ask("retry", "line")
-    assert finish(folder, "live.db", "--executor", "inline").returncode == 0
+    assert finish(folder, "live.db").returncode == 0
     assert_same(rows(folder, "live.db"), undisturbed)
 
 
@@ -220,7 +221,7 @@ def wait_for_a_checkpoint(folder: Path, store: str, process: subprocess.Popen[st
 
 
 def test_a_long_run_goes_on_when_its_worker_and_then_its_driver_is_killed(folder):
-    ended = finish(folder, "peace.db", "--executor", "inline", sweep="long.yaml")
+    ended = finish(folder, "peace.db", "long.yaml")
     assert ended.returncode == 0, ended.stderr
     assert not list(folder.glob("peace.db.checkpoints/*"))
     process = start(folder, "long.db", "--checkpoint-every", "0.1", sweep="long.yaml")
@@ -233,7 +234,7 @@ def test_a_long_run_goes_on_when_its_worker_and_then_its_driver_is_killed(folder
     for victim in victims:
         os.kill(victim, signal.SIGKILL)
     process.wait()
-    ended = finish(folder, "long.db", "--executor", "inline", sweep="long.yaml")
+    ended = finish(folder, "long.db", "long.yaml")
     assert ended.returncode == 0, ended.stderr
     assert_same(rows(folder, "long.db"), rows(folder, "peace.db"))
     with Table(folder / "long.db") as table:
@@ -266,9 +267,11 @@ then:
 
 def test_a_chain_is_the_same_on_ray_and_in_one_process(folder):
     (folder / "chain.yaml").write_text(CHAIN)
-    for store, options in (("ray.db", ["--slots", "2"]), ("inline.db", ["--executor", "inline"])):
-        ended = finish(folder, store, *options, sweep="chain.yaml")
-        assert ended.returncode == 0, ended.stderr
+    process = start(folder, "ray.db", sweep="chain.yaml")
+    output, _ = process.communicate(timeout=240)
+    assert process.returncode == 0, output
+    ended = finish(folder, "inline.db", "chain.yaml")
+    assert ended.returncode == 0, ended.stderr
     on_ray, inline = rows(folder, "ray.db"), rows(folder, "inline.db")
     numbers = [*NUMBERS, "parent", "cell_id", "stage", "val_error", "top5_error"]
     pd.testing.assert_frame_equal(on_ray[numbers], inline[numbers])

@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 import json
-import os
 import signal
 import subprocess
 import sys
 
 import pytest
-import torch
 
 import orchestrator
+from tests.commands import isoflop
+from tests.line.alone import assert_as_trained_alone
 from trainer import RunSpec, SpecError, cost, train
 from trainer.checkpoints.checkpoints import storage_of
 from trainer.optimizers import OPTIMIZERS
@@ -58,24 +58,8 @@ seeds: 2
 
 
 @pytest.fixture
-def folder(tmp_path, monkeypatch):
-    monkeypatch.setenv("ISOFLOP_CACHE", str(tmp_path / "cache"))
-    monkeypatch.syspath_prepend(tmp_path)
-    monkeypatch.chdir(tmp_path)
-    (tmp_path / "outside_plugins.py").write_text(MODULE)
-    (tmp_path / "sweep.yaml").write_text(SWEEP)
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)  # as the command does
-    yield tmp_path
-    torch.set_num_threads(threads)
-    sys.modules.pop("outside_plugins", None)
-
-
-def isoflop(*arguments, **environment):
-    command = [sys.executable, "-c", "from orchestrator.cli.main import main; main()", *arguments]
-    return subprocess.run(
-        command, capture_output=True, text=True, timeout=240, check=False, env={**os.environ, **environment}
-    )
+def folder(outside):
+    return outside("outside_plugins", MODULE, SWEEP)
 
 
 def test_a_killed_sweep_of_plugins_ends_with_the_numbers_of_runs_trained_alone(folder):
@@ -85,17 +69,9 @@ def test_a_killed_sweep_of_plugins_ends_with_the_numbers_of_runs_trained_alone(f
     assert len(storage_of(folder / "t.db.checkpoints").begun()) > 1
     resumed = isoflop(*options)
     assert resumed.returncode == 0, resumed.stderr
-    rows = orchestrator.results(folder / "t.db").set_index("run_id")
-    runs = orchestrator.plan(orchestrator.load_sweep("sweep.yaml")).runs
-    assert sorted(rows.index) == sorted(run.run_id for run in runs)
+    rows = assert_as_trained_alone("t.db", "sweep.yaml")
     assert (rows["stack"] > 1).all()
     assert rows["error"].min() < 0.3
-    for run in runs:
-        alone = train(run, device="cpu")
-        row = rows.loc[run.run_id]
-        assert (alone.state, alone.error, alone.loss, alone.train_loss) == tuple(
-            row[["state", "error", "loss", "train_loss"]]
-        )
     listed = json.loads(isoflop("data", "list", "outside_plugins:rings", "--json").stdout)
     assert [(card["train"], card["test"], card["classes"], card["shape"]) for card in listed] == [(320, 80, 4, [6])]
 

@@ -2,13 +2,13 @@
 
 import json
 import subprocess
-import sys
 
 import pandas as pd
 import pytest
 
 import orchestrator
 from orchestrator.store.table import Table
+from tests.commands import command, isoflop
 from tests.polling import table_shows
 
 SWEEP = """\
@@ -34,14 +34,8 @@ def folder(tmp_path_factory):
     return folder
 
 
-def command(*arguments):
-    return [sys.executable, "-c", "from orchestrator.cli.main import main; main()", "search", *arguments]
-
-
 def finish(folder, *arguments):
-    ended = subprocess.run(
-        command(*arguments), cwd=folder, text=True, capture_output=True, timeout=240, check=False
-    )
+    ended = isoflop("search", *arguments, folder=folder)
     assert ended.returncode == 0, ended.stderr
     return ended.stdout
 
@@ -53,9 +47,8 @@ def rows(folder, store):
 
 def kill_in_the_middle(folder, store, least):
     """Kills a search, but not its workers, once some trials are done and others running; returns the counts."""
-    process = subprocess.Popen(
-        command("s.yaml", "--store", store, "--slots", "2"), cwd=folder, stderr=subprocess.DEVNULL
-    )
+    words = command("search", "s.yaml", "--store", store, "--slots", "2")
+    process = subprocess.Popen(words, cwd=folder, stderr=subprocess.DEVNULL)
 
     def middle(table):
         counts = table.counts()

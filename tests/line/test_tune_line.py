@@ -12,7 +12,8 @@ import torch
 
 import orchestrator
 from orchestrator.store.table import Table
-from tests.line.test_search_line import command, finish
+from tests.commands import command
+from tests.line.test_search_line import finish
 from tests.polling import delivered, line_with, table_shows
 from trainer import RunSpec, train
 
@@ -62,7 +63,9 @@ def check(best, frame):
 
 def start(folder, name, slots="2"):
     return subprocess.Popen(
-        command(name, "--store", "t.db", "--slots", slots, "--device", "cpu", "--checkpoint-every", "0.5"),
+        command(
+            "search", name, "--store", "t.db", "--slots", slots, "--device", "cpu", "--checkpoint-every", "0.5"
+        ),
         cwd=folder,
         text=True,
         stdout=subprocess.PIPE,

@@ -177,7 +177,7 @@ def dead(*_):
     raise OSError("killed")
 
 
-@settings(deadline=None, max_examples=25, suppress_health_check=[HealthCheck.too_slow])
+@settings(deadline=None, max_examples=12, suppress_health_check=[HealthCheck.too_slow])
 @given(script=SCRIPT, limited=st.booleans())
 def test_whatever_happens_the_accounts_agree_and_everything_is_trained_once(script, limited, planned, result_of):
     plans = [planned(seeds=2), planned(sweep="wide", width="[32, 48]", seeds=3, lr="[1e-3, 2e-3]")]

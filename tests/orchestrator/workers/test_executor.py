@@ -59,6 +59,7 @@ class TestRay(ExecutorContract):
         assert int(port) > 0
 
 
+@pytest.mark.slow  # test_ray_executor.py has two such GPUs
 class TestRayOnAGPU(TestRay):
     """On a GPU that only Ray believes in."""
 

@@ -1,0 +1,71 @@
+"""The isoflop command and scripts, each in a process of its own that does not import torch again.
+
+Importing torch, pandas and matplotlib takes seconds. The processes are forked from a server that has imported them
+and has done nothing else; they exit, print and are killed like any other process.
+"""
+
+from __future__ import annotations
+
+import os
+import runpy
+import subprocess
+import sys
+import tempfile
+from multiprocessing import get_context
+from pathlib import Path
+
+CONTEXT = get_context("forkserver")
+CONTEXT.set_forkserver_preload(
+    [
+        *("torch", "pandas", "scipy.optimize", "matplotlib.figure", "sqlalchemy", "optuna", "analysis.report"),
+        *("orchestrator.cli.main", "orchestrator.session", "orchestrator.workers.inline", "trainer.training.loop"),
+    ]
+)
+
+
+def command(*arguments: str) -> list[str]:
+    """Return the words of the command for a process that imports everything, as users start it."""
+    return [sys.executable, "-m", "orchestrator", *arguments]
+
+
+def isoflop(*arguments: str, folder: Path | None = None, **environment: str) -> subprocess.CompletedProcess[str]:
+    """Run the isoflop command in a folder, by default the current one."""
+    return _finished("", arguments, folder, environment)
+
+
+def script(path: str, folder: Path | None = None, **environment: str) -> subprocess.CompletedProcess[str]:
+    """Run a Python script of a folder, by default the current one."""
+    return _finished(path, (), folder, environment)
+
+
+def _finished(
+    path: str, arguments: tuple[str, ...], folder: Path | None, environment: dict[str, str]
+) -> subprocess.CompletedProcess[str]:
+    words = [path or "isoflop", *arguments]
+    with tempfile.TemporaryDirectory() as outputs:
+        files = [Path(outputs, name) for name in ("out", "error")]
+        what = (path, words, str(folder or Path.cwd()), os.environ | environment, files)
+        process = CONTEXT.Process(target=_run, args=what)
+        process.start()
+        process.join(240)
+        if process.exitcode is None:
+            process.kill()
+            raise subprocess.TimeoutExpired(words, 240)
+        out, error = (file.read_text() for file in files)
+        return subprocess.CompletedProcess(words, process.exitcode, out, error)
+
+
+def _run(path: str, words: list[str], folder: str, environment: dict[str, str], files: list[Path]) -> None:
+    from orchestrator.cli.main import main
+
+    os.chdir(folder)
+    os.environ.clear()
+    os.environ.update(environment)
+    for number, file in enumerate(files, 1):
+        os.dup2(os.open(file, os.O_WRONLY | os.O_CREAT), number)
+    sys.path.insert(0, folder)
+    sys.argv = words
+    if path:
+        runpy.run_path(path, run_name="__main__")
+    else:
+        main()
