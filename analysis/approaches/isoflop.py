@@ -19,7 +19,7 @@ from analysis.fits.thresholds import LEAST_BUDGETS, LEAST_SIZES, SURE
 from analysis.solver import quantiles
 from analysis.table import columns, groups, seeds
 from analysis.table.options import Options
-from analysis.table.rows import measured
+from analysis.table.rows import Refusal, measured
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -86,19 +86,14 @@ def fit_isoflop(
     optima, log_n = _locate(curves, find, level)
     lines, scatter = _draw_lines(curves, optima, log_n, find.wider)
     tests = _populations(table, group, n, y)
-    reasons = (*groups.refusal(tests, pool=chosen.pool), *_reasons(optima, find.misfit, method))
+    saturated = tuple(note for note in notes if isinstance(note, Refusal))
+    reasons = (*saturated, *groups.refusal(tests, pool=chosen.pool), *_reasons(optima, find.misfit, method))
     if resamples and not drawn.noise > 0:
         reasons += ("the noise of a run is not known, so there are no intervals",)
     exponents = {name: quantity(line.slope, line.slopes, level, wider=line.wider) for name, line in lines.items()}
     together = groups.pooled(tests, pool=chosen.pool)
-    warnings = (
-        *reasons,
-        *together,
-        *notes,
-        *drawn.notes,
-        *_merged_sizes(drawn, curves),
-        *_cautions(optima, method, scatter),
-    )
+    others = (*together, *notes, *drawn.notes, *_merged_sizes(drawn, curves), *_cautions(optima, method, scatter))
+    warnings = tuple(dict.fromkeys((*reasons, *others)))
     return IsoflopFit(
         *(n, d, y, budget, method, exponents["n"], exponents["d"], optima, level, resamples, drawn.noise, scatter),
         curves=curves,

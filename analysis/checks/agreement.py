@@ -29,7 +29,9 @@ from analysis.solver.fitting import FitError
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
-    from analysis.approaches.isoflop_fit import Method
+    from analysis.approaches.isoflop_fit import IsoflopFit, Method
+    from analysis.approaches.surface import SurfaceFit
+    from analysis.fits.result import LawFit
 
 Array = NDArray[np.float64]
 
@@ -38,6 +40,21 @@ QUANTITIES = {
     "d": "exponent of the best examples in compute",
     "y": "exponent of the lowest reducible error in compute",
 }
+
+
+@dataclass(frozen=True, eq=False)
+class Fitted:
+    """Fits of a table that exist already, so that each quantity has one value; None where there is none.
+
+    Attributes:
+        law: of y against the one input, or of the frontier against compute.
+        isoflop: the minima by Akima splines.
+        surface: y against sizes and examples.
+    """
+
+    law: LawFit | None = None
+    isoflop: IsoflopFit | None = None
+    surface: SurfaceFit | None = None
 
 
 @dataclass(frozen=True, eq=False)
@@ -78,7 +95,7 @@ class Agreement(Summary):
         return {**super().to_dict(), "agrees": self.agrees}
 
 
-def agree(
+def agree(  # noqa: PLR0913 - the columns and the resampling
     frame: pd.DataFrame | Mapping[str, Any],
     n: str = "params",
     d: str = "examples",
@@ -88,6 +105,7 @@ def agree(
     resamples: int = 400,
     level: float = 0.95,
     seed: int = 0,
+    fitted: Fitted | None = None,
 ) -> Agreement:
     """Run approach 1 (frontier), 2 (isoFLOP minima, by Akima splines and by parabolas) and 3 (surface).
 
@@ -103,12 +121,13 @@ def agree(
         resamples: bootstrap resamples of every approach.
         level: nominal coverage of the intervals.
         seed: of the resampling.
+        fitted: fits of these runs that exist already; they are not fitted again.
 
     Raises:
         ValueError: a column is missing or unfit.
     """
     table, budget, notes = prepare(frame, n, y, d, budget)
-    rows = by_approach(table, (n, d, y, budget), resamples=resamples, level=level, seed=seed)
+    rows = by_approach(table, (n, d, y, budget), fitted or Fitted(), resamples=resamples, level=level, seed=seed)
     conflicts = tuple(_conflicts(rows))
     price = fit_price(table, n, d, budget)
     if abs(price.power - 1) > 0.02:
@@ -118,15 +137,21 @@ def agree(
 
 
 def by_approach(
-    table: pd.DataFrame, names: tuple[str, str, str, str], *, resamples: int, level: float, seed: int
+    table: pd.DataFrame,
+    names: tuple[str, str, str, str],
+    fitted: Fitted,
+    *,
+    resamples: int,
+    level: float,
+    seed: int,
 ) -> list[dict[str, Any]]:
     """Rows of `Agreement.table` for a table checked by `prepare`; `names` are the columns n, d, y, budget."""
     options = Draws(resamples=resamples, level=level, seed=seed)
     runs: dict[str, Callable[[], dict[str, Quantity]]] = {
-        "frontier": lambda: _frontier(table, names, **options),
-        "isoflop akima": lambda: _isoflop(table, names, "akima", **options),
-        "isoflop parabola": lambda: _isoflop(table, names, "parabola", **options),
-        "surface": lambda: _surface(table, names, **options),
+        "frontier": lambda: _frontier(table, names, fitted.law, **options),
+        "isoflop akima": lambda: _isoflop(table, names, "akima", fitted.isoflop, **options),
+        "isoflop parabola": lambda: _isoflop(table, names, "parabola", None, **options),
+        "surface": lambda: _surface(table, names, fitted.surface, **options),
     }
     rows = []
     for approach, run in runs.items():
@@ -139,7 +164,7 @@ def by_approach(
 
 
 def _frontier(
-    table: pd.DataFrame, names: tuple[str, str, str, str], **options: Unpack[Draws]
+    table: pd.DataFrame, names: tuple[str, str, str, str], fit: LawFit | None, **options: Unpack[Draws]
 ) -> dict[str, Quantity]:
     """Approach 1: slopes of log n and log d along the frontier.
 
@@ -148,7 +173,7 @@ def _frontier(
     """
     n, d, y, budget = names
     points = frontier(table, x=budget, y=y)
-    fit = fit_frontier(table, x=budget, y=y, **options)
+    fit = fit or fit_frontier(table, x=budget, y=y, **options)
     log_c, count = np.log(points[budget].to_numpy(dtype=float)), len(points)
     rng = np.random.default_rng(options["seed"])
     weights = bootstrap.resample(np.arange(count), log_c, options["resamples"], rng, 2)
@@ -166,10 +191,11 @@ def _isoflop(
     table: pd.DataFrame,
     names: tuple[str, str, str, str],
     method: Method,
+    fit: IsoflopFit | None,
     **options: Unpack[Draws],
 ) -> dict[str, Quantity]:
     n, d, y, budget = names
-    fit = fit_isoflop(table, n, y, d=d, budget=budget, method=method, **options)
+    fit = fit or fit_isoflop(table, n, y, d=d, budget=budget, method=method, **options)
     if not fit.supported:
         raise FitError("; ".join(fit.reasons))
     values = {"n": fit.n_exponent, "d": fit.d_exponent}
@@ -181,10 +207,10 @@ def _isoflop(
 
 
 def _surface(
-    table: pd.DataFrame, names: tuple[str, str, str, str], **options: Unpack[Draws]
+    table: pd.DataFrame, names: tuple[str, str, str, str], fit: SurfaceFit | None, **options: Unpack[Draws]
 ) -> dict[str, Quantity]:
     n, d, y, budget = names
-    fit = fit_surface(table, n, d, y, **options)
+    fit = fit or fit_surface(table, n, d, y, **options)
     power = fit_price(table, n, d, budget).power
     if fit.reasons:
         raise FitError("; ".join(fit.reasons))

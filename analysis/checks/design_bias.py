@@ -12,7 +12,7 @@ from analysis.approaches.frontier import fit_frontier
 from analysis.approaches.isoflop import prepare
 from analysis.approaches.optimum import exponents, fit_price
 from analysis.approaches.surface import fit_surface
-from analysis.checks.agreement import QUANTITIES, by_approach
+from analysis.checks.agreement import QUANTITIES, Fitted, by_approach
 from analysis.checks.parts import attempt
 from analysis.fits.summary import Summary
 from analysis.solver.fitting import FitError
@@ -101,7 +101,7 @@ def design_bias(
     power = fit_price(table, n, d, budget).power
     truth = {name: float(value) for name, value in exponents(fit["alpha"], fit["beta"], power).items()}
     truth |= {"alpha": fit["alpha"], "beta": fit["beta"]}
-    rows = by_approach(clean, (n, d, y, budget), resamples=0, level=0.95, seed=0)
+    rows = by_approach(clean, (n, d, y, budget), Fitted(), resamples=0, level=0.95, seed=0)
     rows += [_bottleneck(clean, column, y, name) for column, name in ((n, "alpha"), (d, "beta"))]
     compared = [_compared(row, truth) for row in rows if row["approach"] != "surface"]
     return DesignBias(pd.DataFrame(compared), power, tuple(_warnings(compared)))

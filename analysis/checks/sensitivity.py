@@ -10,7 +10,7 @@ import pandas as pd
 
 from analysis.approaches.surface import fit_surface
 from analysis.checks.parts import UNKNOWN, attempt, levels, ordered
-from analysis.fits.law import fit_power_law
+from analysis.fits.law import fit_law, fit_power_law
 from analysis.fits.quantity import Quantity
 from analysis.fits.summary import Summary
 
@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
     from analysis.fits.quantity import Draws
+    from analysis.fits.result import LawFit
 
 FAR = 1.5
 """Values of a quantity that differ by this factor contradict each other."""
@@ -73,6 +74,7 @@ def sensitivity(
     resamples: int = 200,
     level: float = 0.95,
     seed: int = 0,
+    whole: LawFit | None = None,
 ) -> Sensitivity:
     """Refit without the one and two smallest and largest levels of `order`.
 
@@ -84,6 +86,7 @@ def sensitivity(
         resamples: bootstrap resamples of every fit, at least 20.
         level: nominal coverage of the intervals.
         seed: of the resampling.
+        whole: the fit of all rows, if it exists already; its law is fitted to the parts.
 
     Raises:
         ValueError: a column is missing or unfit.
@@ -92,7 +95,9 @@ def sensitivity(
     names = (x,) if isinstance(x, str) else tuple(x)
     table, order, _ = ordered(frame, names, y, order)
     options: Draws = {"resamples": resamples, "level": level, "seed": seed}
-    whole = _fit(table, names, y, **options)
+    default = "power-floor" if len(names) == 1 else "chinchilla"
+    form = whole.name if whole else default
+    every = _quantities(whole or _fit(table, names, y, form, **options))
     group = levels(table, order)
     most = int(group.max())
     parts = {
@@ -101,13 +106,13 @@ def sensitivity(
         "largest": group < most,
         "2 largest": group < most - 1,
     }
-    rows = [_row("", len(table), whole)]
+    rows = [_row("", len(table), every)]
     for without, kept in parts.items():
-        fit, _ = attempt(lambda kept=kept: _fit(table[kept], names, y, **options))  # type: ignore[misc]
-        rows.append(_row(without, int(kept.sum()), fit or dict.fromkeys(whole, UNKNOWN)))
+        fit, _ = attempt(lambda kept=kept: _fit(table[kept], names, y, form, **options))  # type: ignore[misc]
+        rows.append(_row(without, int(kept.sum()), _quantities(fit) if fit else dict.fromkeys(every, UNKNOWN)))
     fits = pd.DataFrame(rows)
-    moved = tuple(name for name in whole if _moved(fits, name, 1.0))
-    ends = {name: (value.low, value.high) for name, value in whole.items()}
+    moved = tuple(name for name in every if _moved(fits, name, 1.0))
+    ends = {name: (value.low, value.high) for name, value in every.items()}
     return Sensitivity(order, fits, ends, moved, tuple(name for name in moved if _moved(fits, name, FAR)))
 
 
@@ -118,14 +123,18 @@ def _row(without: str, rows: int, fit: dict[str, Quantity]) -> dict[str, Any]:
     return row
 
 
-def _fit(table: pd.DataFrame, names: tuple[str, ...], y: str, **options: Unpack[Draws]) -> dict[str, Quantity]:
-    if len(names) == 1:
-        law = fit_power_law(table, names[0], y, **options)
-        values = {name: (float(getattr(law, name)), law.intervals[name]) for name in ("exponent", "floor")}
-    else:
-        fit = fit_surface(table, names[0], names[1], y, **options)
-        values = {name: (fit[name], fit.intervals[name]) for name in ("alpha", "beta", "params_exponent", "floor")}
-    return {name: Quantity(value, *ends, np.empty(0)) for name, (value, ends) in values.items()}
+def _fit(table: pd.DataFrame, names: tuple[str, ...], y: str, form: str, **options: Unpack[Draws]) -> LawFit:
+    if len(names) > 1:
+        return fit_surface(table, names[0], names[1], y, law=form, **options)
+    if form not in ("power", "power-floor"):
+        return fit_law(table, names[0], y, law=form, **options)
+    return fit_power_law(table, names[0], y, floor=form == "power-floor", **options)
+
+
+def _quantities(fit: LawFit) -> dict[str, Quantity]:
+    """The exponents and the floor, those that the law has."""
+    named = ("exponent", "floor") if len(fit.x) == 1 else ("alpha", "beta", "params_exponent", "floor")
+    return {name: Quantity(fit[name], *fit.intervals[name], np.empty(0)) for name in named if name in fit.estimates}
 
 
 def _moved(fits: pd.DataFrame, name: str, factor: float) -> bool:

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import numpy as np
 
 from analysis.approaches.surface import fit_surface
-from analysis.checks.agreement import agree
+from analysis.checks.agreement import Fitted, agree
 from analysis.checks.design_bias import design_bias
 from analysis.checks.parts import attempt, ordered
 from analysis.checks.sensitivity import sensitivity
@@ -16,6 +16,7 @@ from analysis.checks.validate import COVERED, validate
 from analysis.fits.law import fit_power_law
 from analysis.fits.summary import Summary
 from analysis.table import groups
+from analysis.table.rows import Refusal
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
@@ -77,7 +78,7 @@ class Verdict(Summary):
         return "\n".join([*map(str, claims), *(f"caution: {text}" for text in self.warnings)])
 
 
-def verdict(
+def verdict(  # noqa: PLR0913 - the columns, the resampling and what is known
     frame: pd.DataFrame | Mapping[str, Any],
     x: str | Sequence[str] = ("params", "examples"),
     y: str = "error",
@@ -87,6 +88,7 @@ def verdict(
     level: float = 0.95,
     seed: int = 0,
     pool: bool = False,
+    fitted: Fitted | None = None,
 ) -> Verdict:
     """Check which claims a table supports: an exponent, a floor, an extrapolation.
 
@@ -106,6 +108,7 @@ def verdict(
         level: nominal coverage of intervals.
         seed: of the resampling.
         pool: as for `Options`.
+        fitted: fits of these runs that exist already: the law behind the claims, and those of the approaches.
 
     Raises:
         ValueError: a column is missing or unfit.
@@ -114,30 +117,36 @@ def verdict(
     names = (x,) if isinstance(x, str) else tuple(x)
     table, order, rows = ordered(frame, names, y, order)
     options: Draws = {"resamples": resamples, "level": level, "seed": seed}
-    notes, given = list(rows), table
+    notes, fitted = list(rows), fitted or Fitted()
     if pool:  # the law behind the claims says what is pooled; its checks need not
         table = table.drop(columns=list(groups.axes(table, names, (y,))))
-    moved = _check("the fitted range", lambda: sensitivity(table, names, y, order=order, **options), notes)
-    held_out = _check("held-out budgets", lambda: validate(table, names, y, order=order, **options), notes)
+    both = bias = None
     if len(names) == 1:
-        fit: LawFit = fit_power_law(given, names[0], y, pool=pool, **options)
-        both = bias = None
+        fit: LawFit = fitted.law or fit_power_law(frame, names[0], y, pool=pool, **options)
     else:
         n, d = names
-        fit = surface = fit_surface(given, n, d, y, pool=pool, **options)
-        both = _check("the approaches", lambda: agree(table, n, d, y, budget=order, **options), notes)
+        fit = surface = fitted.surface or fit_surface(frame, n, d, y, pool=pool, **options)
+        known = replace(fitted, surface=surface)
+        both = _check("the approaches", lambda: agree(table, n, d, y, budget=order, fitted=known, **options), notes)
         bias = _check(
             "the bias of the design", lambda: design_bias(table, n, d, y, budget=order, fit=surface), notes
         )
+    moved = _check(
+        "the fitted range", lambda: sensitivity(table, names, y, order=order, whole=fit, **options), notes
+    )
+    held_out = _check("held-out budgets", lambda: validate(table, names, y, order=order, **options), notes)
     if fit.noise is None:
         notes.append("no repeats: the noise of a run is unknown, and the law was tested by its own residuals only")
     claims = (
         _exponent(fit, moved, (*_disputed(both, bias), *_log_linear(held_out))),
         _floor(fit, moved, held_out),
-        _extrapolation(held_out, float(table[order].max()), order),
+        _extrapolation(
+            held_out, float(table[order].max()), order, [text for text in rows if isinstance(text, Refusal)]
+        ),
     )
     cautions = [text for text in fit.warnings if text not in fit.reasons]
-    return Verdict(*claims, fit, moved, held_out, both, bias, (*notes, *(bias.warnings if bias else ()), *cautions))
+    warnings = tuple(dict.fromkeys((*notes, *(bias.warnings if bias else ()), *cautions)))
+    return Verdict(*claims, fit, moved, held_out, both, bias, warnings)
 
 
 def _check(what: str, run: Callable[[], T], notes: list[str]) -> T | None:
@@ -151,7 +160,8 @@ def _check(what: str, run: Callable[[], T], notes: list[str]) -> T | None:
 def _exponent(fit: LawFit, moved: Sensitivity | None, disputed: tuple[str, ...]) -> Claim:
     one = len(fit.x) == 1
     name = "exponent" if one else "params_exponent"
-    what = f"an exponent of {fit.y} in {fit.x[0]}" if one else f"an exponent of the best {fit.x[0]} in compute"
+    best = f"an exponent of the best {fit.x[0]} at compute ~ {' x '.join((fit.x[0], fit.x[-1]))}"
+    what = f"an exponent of {fit.y} in {fit.x[0]}" if one else best
     reasons = (*fit.reasons, *_moved(moved, name), *disputed)
     return Claim("exponent", not reasons, f"{what}, {fit.quoted(name)}, by the law {fit.name}", reasons)
 
@@ -190,6 +200,8 @@ def _log_linear(held_out: Validation | None) -> tuple[str, ...]:
 
 
 def _floor(fit: LawFit, moved: Sensitivity | None, held_out: Validation | None) -> Claim:
+    if "floor" not in fit.estimates:
+        return Claim("floor", False, f"a floor of {fit.y}", (f"the law {fit.name} was fitted, which has none",))
     reasons = (*fit.floor_reasons, *_moved(moved, "floor"), *_bare(held_out))
     statement = f"a floor of {fit.y}, {fit.quoted('floor')}, by the law {fit.name}"
     return Claim("floor", not reasons, statement, reasons)
@@ -206,12 +218,12 @@ def _bare(held_out: Validation | None) -> tuple[str, ...]:
     return (f"a law without a floor predicts as well ({100 * bare:.2g} % against {100 * with_floor:.2g} % rms)",)
 
 
-def _extrapolation(held_out: Validation | None, largest: float, order: str) -> Claim:
+def _extrapolation(held_out: Validation | None, largest: float, order: str, refused: Sequence[str]) -> Claim:
     """A claim of the reach up to which the best law predicted held-out runs."""
     if held_out is None:
         return Claim("extrapolation", False, "any extrapolation", ("too few levels to hold any out",))
     best, (reach, off) = held_out.best, held_out.reach()
-    reasons = held_out.rejected[best]
+    reasons = (*refused, *held_out.rejected[best])
     if reach <= 1.0 or not np.isfinite(off):
         reasons = (*reasons, _why_no_reach(held_out))
     if reasons:

@@ -58,7 +58,7 @@ def diagnose(fit: LawFit) -> Diagnosis:
         for rules in (REJECTING, BLOCKING, FLOOR, CAUTIONS)
     )
     reasons = (*rejected, *blocking)
-    warnings = (*reasons, *cautions, *fit.data.notes)
+    warnings = tuple(dict.fromkeys((*reasons, *cautions, *fit.data.notes)))
     noise = evidence.scatter.noise if evidence.scatter.spare else None
     no_floor = (*rejected, *floor)
     return Diagnosis(warnings, reasons, rejected, no_floor, noise, _compatible(evidence), _unidentified(evidence))

@@ -12,6 +12,7 @@ import numpy as np
 
 from analysis.fits.thresholds import BETTER, CHANCE, MOST_SCATTER
 from analysis.table import groups
+from analysis.table.rows import Refusal
 
 if TYPE_CHECKING:
     from analysis.fits.evidence import Evidence
@@ -99,7 +100,12 @@ def _pooled(e: Evidence) -> str | None:
     return next(iter(groups.refusal(e.populations, pool=e.fit.data.pool)), None)
 
 
+def _saturated(e: Evidence) -> str | None:
+    return next((note for note in e.fit.data.notes if isinstance(note, Refusal)), None)
+
+
 REJECTING: tuple[Rule, ...] = (
+    _saturated,
     _pooled,
     _ends,
     _scattered,

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, NamedTuple
 
+import numpy as np
 import pandas as pd
 
 from analysis.table import columns
@@ -20,6 +21,16 @@ OTHERS = (
     *("waiting", "pending", "scheduled", "preempted", "preempting"),
 )
 """States of runs, in lower case, here and in common trackers; a column without any of them is not about runs."""
+
+
+FEW_ZEROS = 0.05
+"""Share of rows whose y is 0 up to which they are left out with a note; more forbid a claim."""
+
+
+class Refusal(str):
+    """A note on rows that forbids claims about the others."""
+
+    __slots__ = ()
 
 
 class Rows(NamedTuple):
@@ -40,7 +51,8 @@ def measured(
 ) -> Rows:
     """The rows of `frame` that can be fitted, `names` as finite floats (see `columns.check`), the index renumbered.
 
-    Rows of runs that are not done are left out, and so are rows without a finite y, the last of `names`. A row that
+    Rows of runs that are not done are left out, and so are rows without a finite y, the last of `names`, and (with
+    `positive`) rows whose y is 0: of more than FEW_ZEROS of them the note is a Refusal. A row that
     is there twice is kept once: of one run (and step) with equal `names`, or, where the runs have no names, equal
     in every column. The table has `run_id` where rows are known to belong to a run and `cell_id` where they are
     known to repeat each other: its own, the columns `run` and `cell`, or as its structure shows (`identity.py`).
@@ -50,10 +62,13 @@ def measured(
     """
     given = as_frame(frame)
     done, waiting = of_state(given, ("done",))
-    clean, dropped = columns.check(done, names, positive=positive)
+    above, zeros = _above_zero(done, names[-1]) if positive else (done, ())
+    clean, dropped = columns.check(above, names, positive=positive)
     known, found = identified(clean, names, run=run, cell=cell)
     single, copies = _single(known, names)
-    return Rows(single.reset_index(drop=True), dropped, (*waiting, *copies, *found, *_records(single, names[-1])))
+    return Rows(
+        single.reset_index(drop=True), dropped, (*waiting, *zeros, *copies, *found, *_records(single, names[-1]))
+    )
 
 
 def as_frame(frame: pd.DataFrame | Mapping[str, Any]) -> pd.DataFrame:
@@ -93,6 +108,30 @@ def _state(frame: pd.DataFrame) -> pd.Series | None:
         if words.isin([*DONE, *OTHERS]).any():
             return words.mask(words.isin(DONE), "done").fillna("without a state")
     return None
+
+
+def _above_zero(frame: pd.DataFrame, y: str) -> tuple[pd.DataFrame, tuple[str, ...]]:
+    """The rows whose y is not 0, and a note on the others.
+
+    Raises:
+        ValueError: y is 0 in every row.
+    """
+    if np.sum(frame.columns == y) != 1 or not pd.api.types.is_numeric_dtype(frame[y]):
+        return frame, ()
+    zero = (frame[y] == 0).fillna(value=False).to_numpy(dtype=bool)
+    count = int(zero.sum())
+    if not count:
+        return frame, ()
+    which = f"{y} is 0 in {count} of {len(frame)} rows"
+    instead = "fit another measure of the runs" + (
+        "" if y == "loss" else ", such as the loss: y='loss', or --y loss"
+    )
+    if count == len(frame):
+        raise ValueError(f"{which}, and 0 has no logarithm; {instead}")
+    saturated = f"{which}: it has saturated, and the other rows alone do not show its law; {instead}"
+    many = count > max(1, FEW_ZEROS * len(frame))
+    note = Refusal(saturated) if many else f"{which}, which has no logarithm: left out; {instead}"
+    return frame[~zero].reset_index(drop=True), (note,)
 
 
 def _records(table: pd.DataFrame, y: str) -> tuple[str, ...]:

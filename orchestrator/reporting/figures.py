@@ -8,6 +8,8 @@ from functools import cached_property, partial
 from typing import TYPE_CHECKING, Any
 
 from analysis import Chart, FitError, best_learning_rates, compare, fit_isoflop, fit_surface, verdict
+from analysis.checks.agreement import Fitted
+from analysis.checks.parts import attempt
 from analysis.figures import registry
 from analysis.figures.registry import FIGURES, FigureError
 from analysis.table import columns
@@ -165,16 +167,19 @@ class Findings:
 
     @cached_property
     def verdict(self) -> Verdict:
-        """What the table supports."""
+        """What the table supports of the laws above, which are not fitted again."""
         zipf = on_zipf(self.done)
         runs = self.done if zipf else self.best
-        inputs = ("examples",) if zipf else ("params", "examples")
-        varied = ["examples"] if zipf else [name for name in inputs if runs[name].nunique() >= LEAST]
+        varied = (
+            ["examples"] if zipf else [name for name in ("params", "examples") if runs[name].nunique() >= LEAST]
+        )
         if not varied:
             raise FigureError(f"a verdict needs {LEAST} values of params or examples")
-        return verdict(
-            runs, varied if len(varied) == 2 else varied[0], self.y, resamples=self.judged, pool=self.pool
-        )
+        fits: dict[str, Any] = {"law": attempt(lambda: self.law("flops" if len(varied) == 2 else varied[0]))[0]}
+        if len(varied) == 2:
+            fits |= {"isoflop": attempt(lambda: self.isoflop)[0], "surface": attempt(lambda: self.surface)[0]}
+        inputs = varied if len(varied) == 2 else varied[0]
+        return verdict(runs, inputs, self.y, resamples=self.judged, pool=self.pool, fitted=Fitted(**fits))
 
 
 def figure(name: str, findings: Findings) -> Chart:
