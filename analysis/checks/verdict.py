@@ -160,7 +160,7 @@ def _check(what: str, run: Callable[[], T], notes: list[str]) -> T | None:
 def _exponent(fit: LawFit, moved: Sensitivity | None, disputed: tuple[str, ...]) -> Claim:
     one = len(fit.x) == 1
     name = "exponent" if one else "params_exponent"
-    best = f"an exponent of the best {fit.x[0]} at compute ~ {' x '.join((fit.x[0], fit.x[-1]))}"
+    best = f"an exponent of the best {fit.x[0]} in compute ~ {' x '.join((fit.x[0], fit.x[-1]))}"
     what = f"an exponent of {fit.y} in {fit.x[0]}" if one else best
     reasons = (*fit.reasons, *_moved(moved, name), *disputed)
     return Claim("exponent", not reasons, f"{what}, {fit.quoted(name)}, by the law {fit.name}", reasons)

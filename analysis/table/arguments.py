@@ -104,6 +104,7 @@ _RESULTS = {
     "IsoflopFit": "the result of fit_isoflop",
     "LearningRates": "the result of best_learning_rates",
     "Validation": "the result of validate",
+    "Fitted": "fits that exist already, as analysis.checks.agreement.Fitted",
     "Price": "a Price, as from fit_price",
     "Chart": "a Chart, as from describe_law",
 }

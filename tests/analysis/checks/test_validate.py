@@ -137,7 +137,7 @@ def test_a_table_of_a_planted_surface_supports_all_three_claims():
     assert found.exponent.supported
     assert found.floor.supported
     assert found.extrapolation.supported
-    assert "this table supports an exponent of the best params in compute, 0.4" in str(found)
+    assert "this table supports an exponent of the best params in compute ~ params x examples, 0.4" in str(found)
     json.dumps(found.to_dict(), allow_nan=False)
 
 

@@ -76,7 +76,7 @@ def test_every_argument_of_every_public_function_is_checked(name, parameter):
         assert "\n" not in str(refusal.value)
 
 
-@pytest.mark.parametrize("name", FUNCTIONS)
+@pytest.mark.parametrize("name", [name for name in FUNCTIONS if name != "fit_by"])  # takes those of the fit
 def test_an_unknown_argument_of_every_public_function_is_named_with_the_nearest(name):
     nearest = next(iter(inspect.signature(FUNCTIONS[name]).parameters))
     if any(str(part.annotation) == "Any" for part in inspect.signature(FUNCTIONS[name]).parameters.values()):
