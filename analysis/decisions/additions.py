@@ -141,7 +141,7 @@ def _words(space: Space, larger: Larger) -> str:
 
 def short(value: float) -> str:
     """Three digits, FLOPs as 1.11e11."""
-    return f"{value:.0f}" if value < 1e4 and value == round(value) else f"{value:.3g}".replace("e+", "e")
+    return f"{value:.0f}" if 1e3 <= value < 1e5 else f"{value:.3g}".replace("e+", "e")
 
 
 def _added(word: str, values: Sequence[float], unit: str = "") -> str:

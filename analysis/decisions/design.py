@@ -108,7 +108,8 @@ def expect(
     """What a planned table can show: the interval to expect of every exponent, and what a fit would refuse.
 
     Args:
-        frame: one row per planned run; rows that agree in all columns used here are repeats.
+        frame: one row per planned run; rows that agree in all columns used here are repeats. With columns `steps`
+            and `epochs`, runs that hardly train are named.
         n: column of sizes.
         d: column of examples; if absent, flops / (6 n).
         flops: column of compute; if absent, 6 n d.
@@ -123,7 +124,13 @@ def expect(
     """
     cells = cells_of(frame, (n, d, flops, budget))
     runs = None if earlier is None else earlier_runs(earlier, (n, d, y))
-    return judge(cells, assume(cells.n, cells.d, runs), space=space_of(cells), level=level)
+    warnings: list[str] = []
+    if "steps" in frame and "epochs" in frame:
+        labels = [f"{n} {short(float(size))}" for size in frame[n]]
+        steps, epochs = (np.asarray(frame[name], dtype=float) for name in ("steps", "epochs"))
+        warnings = undertrained(labels, steps, epochs, "runs")
+    assumed = assume(cells.n, cells.d, runs)
+    return judge(cells, assumed, space=space_of(cells), warnings=tuple(warnings), level=level)
 
 
 def cells_of(frame: pd.DataFrame | Mapping[str, Any], names: tuple[str, str, str, str]) -> Cells:
@@ -239,12 +246,12 @@ def is_undertrained(steps: Array | float, epochs: Array | float) -> Any:
     return (steps < LEAST_STEPS) | (epochs < LEAST_EPOCHS)
 
 
-def undertrained(labels: list[str], steps: Array, epochs: Array) -> list[str]:
-    """A warning on cells of fewer than 100 steps or a tenth of an epoch; names the least trained, by its label."""
+def undertrained(labels: list[str], steps: Array, epochs: Array, unit: str = "cells") -> list[str]:
+    """A warning on cells (or what `unit` says) that hardly train; names the least trained by its label."""
     few = np.asarray(is_undertrained(steps, epochs))
     if not few.any():
         return []
     worst = int(np.flatnonzero(few)[np.argmin(steps[few])])
     what = f"{int(steps[worst])} steps, {epochs[worst]:.2g} epochs"
-    cells = f"{int(few.sum())} of {few.size} cells train fewer than {LEAST_STEPS} steps or {LEAST_EPOCHS:g} epochs"
+    cells = f"{int(few.sum())} of {few.size} {unit} train fewer than {LEAST_STEPS} steps or {LEAST_EPOCHS:g} epochs"
     return [f"{cells} ({labels[worst]}: {what}): leave them out, raise the budget or lower the batch size"]

@@ -101,7 +101,7 @@ def surface(cells: Cells, assumed: Assumption, level: float = 0.95) -> tuple[Exp
     if why_not := _no_surface(cells, slopes):
         return tuple(Expected(name, value, np.nan, why_not) for name, value in zip(names, values, strict=True))
     spread = covariance(slopes, cells.runs, assumed.sigma)
-    reach = _reach(cells, theta.size, level)
+    reach = quantiles.gauss(level) * quantiles.student(int(cells.runs.sum()) - theta.size, level)
     mixed = alpha * beta / (alpha + beta) ** 2 * np.array([-1.0, 0, 1, 0, 0])
     logs = reach * np.sqrt(np.diag(spread))
     exponents = [
@@ -143,7 +143,8 @@ def line(cells: Cells, assumed: Assumption, x: str, *, floor: bool = True, level
     law = POWER_LAWS[floor, False]((logs - logs.mean())[None], np.array([logs.mean()]))
     theta = np.array([[np.log(exponent), np.log(term / scale), rest / scale, 0.0]])
     spread = covariance(law.gradient(theta)[1][0][law.free].T, cells.runs, assumed.sigma)
-    half = float(_reach(cells, 2 + floor, level) * np.sqrt(spread[0, 0]))
+    reach = quantiles.gauss(level) * quantiles.widening(int(cells.runs.sum()), 2 + floor, level)
+    half = float(reach * np.sqrt(spread[0, 0]))
     return Expected(name, exponent, exponent * half, _not_identified(exponent, half))
 
 
@@ -182,11 +183,6 @@ def _short(at: Array, name: str, parameters: int) -> str:
     if (span := at.max() / at.min()) < thresholds.MIN_SPAN:
         return f"{name} spans a factor of {span:.2g}; a claim needs {thresholds.MIN_SPAN:g}"
     return ""
-
-
-def _reach(cells: Cells, parameters: int, level: float) -> float:
-    """Half-width of an interval at `level`, in standard deviations, from all runs of the cells."""
-    return quantiles.gauss(level) * quantiles.student(int(cells.runs.sum()) - parameters, level)
 
 
 def optimum(cells: Cells, assumed: Assumption, level: float = 0.95) -> Expected:

@@ -122,12 +122,12 @@ def inform(fit: SurfaceFit, target: Callable[[Array], Array]) -> Information:
 def covariance(slopes: Array, runs: NDArray[np.intp], sigma: float) -> Array:
     """Covariance [P, P] that a bootstrap will show, from gradients [G, P] and the number of runs of each cell [G].
 
-    Of many runs it is the inverse information. Of few, those of high leverage h count as 1 / (1 - h), as in the
-    jackknife (MacKinnon and White 1985): a resample without them moves the fit by so much more.
+    Of many runs it is the inverse information. Of few, those of leverage h count as (1 - h)^-1/2: a resample
+    without them moves the fit further, by between what HC2 and HC3 allow for (MacKinnon and White 1985).
     """
     inverse = _inverse(np.einsum("gp,g,gq->pq", slopes, runs, slopes)[None])[0]
     leverage = np.clip(np.einsum("gp,pq,gq->g", slopes, inverse, slopes), 0.0, 0.95)
-    spread = np.einsum("gp,g,gq->pq", slopes, runs / (1 - leverage), slopes)
+    spread = np.einsum("gp,g,gq->pq", slopes, runs / np.sqrt(1 - leverage), slopes)
     return np.asarray(sigma**2 * inverse @ spread @ inverse)
 
 

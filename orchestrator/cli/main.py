@@ -87,14 +87,16 @@ def plan(file: File, *, store: Store = STORE, as_json: AsJson = False) -> None:
 
 def _design(planned: Plan, store: str) -> Design | None:
     """Return what a plan can show, by the earlier runs of a table if it has any."""
-    if planned.trials is not None or ("://" not in store and not Path(store).expanduser().exists()):
+    from orchestrator.sweep.design import design_of, judged
+
+    like = judged(planned)
+    if like is None or ("://" not in store and not Path(store).expanduser().exists()):
         return planned.design
     from orchestrator.store.earlier import earlier_runs
     from orchestrator.store.engine import TableError, name_of
-    from orchestrator.sweep.design import design_of
 
     try:
-        earlier = earlier_runs(store, planned.runs[0])
+        earlier = earlier_runs(store, like)
     except TableError as error:
         say(f"no earlier runs: {error}")
         return planned.design

@@ -41,20 +41,37 @@ def design_of(plan: Plan, earlier: Mapping[str, NDArray[Any]] | None = None, sou
         earlier: earlier runs, as `analysis.decisions.assumption.assume` takes them.
         source: what to call them.
     """
-    populations: dict[Any, list[RunSpec]] = {}
-    for run in plan.runs if plan.trials is None else ():
-        if run.stage == FIRST_STAGE:
-            populations.setdefault(tuple(getattr(run, name) for name in _ALONE), []).append(run)
+    populations = _populations(plan)
     if not populations:
         return None
-    points = _points(max(populations.values(), key=len))
+    points = _points(_largest(populations))
     cells = _cells(points)
     on_zipf = points[0].run.dataset == "zipf"
-    assumed = _zipf(points) if on_zipf else assume(cells.n, cells.d, earlier, source)
+    assumed = assume(cells.n, cells.d, earlier, source)
+    assumed = _on_zipf(points, assumed) if on_zipf else assumed
     warnings = (*_undertrained(points), *_confounded(points), *_several(populations))
     space = _space(points, cells)
     result = design.judge(cells, assumed, space=space, floor=not on_zipf, warnings=warnings)
     return result if result.asks else None
+
+
+def judged(plan: Plan) -> RunSpec | None:
+    """A run of the population that `design_of` judges: earlier runs should be like it; None if it judges none."""
+    populations = _populations(plan)
+    return _largest(populations)[0] if populations else None
+
+
+def _populations(plan: Plan) -> dict[Any, list[RunSpec]]:
+    """The runs of the first stage by all settings but scale, tuned ones and seed; none of a search."""
+    populations: dict[Any, list[RunSpec]] = {}
+    for run in plan.runs if plan.trials is None else ():
+        if run.stage == FIRST_STAGE:
+            populations.setdefault(tuple(getattr(run, name) for name in _ALONE), []).append(run)
+    return populations
+
+
+def _largest(populations: Mapping[Any, list[RunSpec]]) -> list[RunSpec]:
+    return max(populations.values(), key=len)
 
 
 @dataclass(frozen=True)
@@ -91,10 +108,10 @@ def _cells(points: Sequence[_Point]) -> Cells:
     )
 
 
-def _zipf(points: Sequence[_Point]) -> Assumption:
+def _on_zipf(points: Sequence[_Point], assumed: Assumption) -> Assumption:
     """Error on the Zipf task: a power of the examples alone, whose exponent is known for infinitely many tokens."""
     exponent = zipf.theoretical_exponent(points[0].run.zipf_alpha or zipf.DEFAULT_ALPHA)
-    return Assumption(0.0, 1.0, 1.0, exponent, 0.0, law_from="theory of the task")
+    return replace(assumed, A=0.0, B=1.0, beta=exponent, floor=0.0, law_from="theory of the task")
 
 
 def _undertrained(points: Sequence[_Point]) -> list[str]:
@@ -141,12 +158,12 @@ def _confounded(points: Sequence[_Point]) -> list[str]:
     return warnings
 
 
-def _several(populations: Mapping[Any, Sequence[RunSpec]]) -> list[str]:
+def _several(populations: Mapping[Any, list[RunSpec]]) -> list[str]:
     """A note where runs of several populations have a law each; the design is that of the largest."""
     if len(populations) == 1:
         return []
     names = [name for k, name in enumerate(_ALONE) if len({key[k] for key in populations}) > 1]
-    largest = max(populations.values(), key=len)[0]
+    largest = _largest(populations)[0]
     shown = ", ".join(f"{name} {getattr(largest, name)}" for name in names)
     return [f"{len(populations)} populations differ in {', '.join(names)}: a law each; these figures: {shown}"]
 

@@ -184,6 +184,8 @@ def test_the_least_trained_cell_is_named():
     (text,) = undertrained(["a", "b", "c", "d"], np.array([100, 5, 500, 99]), np.array([0.1, 0.3, 0.05, 9.0]))
     assert text.startswith("3 of 4 cells train fewer than 100 steps or 0.1 epochs (b: 5 steps, 0.3 epochs)")
     assert undertrained(["a"], np.array([100]), np.array([0.1])) == []
+    (text,) = [w for w in expect(SQUARE.assign(steps=5, epochs=1.0)).warnings if "fewer than" in w]
+    assert text.startswith("50 of 50 runs train fewer than 100 steps or 0.1 epochs (params 10000: 5 steps")
 
 
 # earlier runs
