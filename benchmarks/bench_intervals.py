@@ -1,6 +1,6 @@
 """Coverage of nominal 95 % intervals: surfaces with planted laws, and prediction bands of real learning curves.
 
-`./run python benchmarks/bench_intervals.py [--sets 200] [--curves MNIST.npz]`
+`./run python benchmarks/bench_intervals.py [--sets 200] [--curves MNIST.npz] [--constraints]`
 
 Surfaces: floor 0.1, alpha 0.35, beta 0.4, points drawn at random over three decades of params and of examples, log
 noise of 1 % (Gaussian; Student's t with 3 degrees; growing ninefold with params; 8 % of the rows eight times as
@@ -31,6 +31,7 @@ PLANTED = {
     "params_exponent": BETA / (ALPHA + BETA),
     "frontier_exponent": ALPHA * BETA / (ALPHA + BETA),
 }
+A = 2 * 1e4**ALPHA
 FAR = (1e8, 1e8)
 RESAMPLES = 300
 
@@ -39,11 +40,16 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--sets", type=int, default=200)
     parser.add_argument("--curves", type=Path, metavar="MNIST.npz")
+    parser.add_argument("--constraints", action="store_true", help="only laws with a known or bounded parameter")
     chosen = parser.parse_args()
     print(
         f"Share of {chosen.sets} planted surfaces whose 95 % interval holds the truth; width: log alpha, median\n"
     )
     print(f"| rows | noise | bootstrap | {' | '.join(PLANTED)} | far | width |\n|{'---|' * (len(PLANTED) + 5)}")
+    if chosen.constraints:
+        for known in ({}, {"fix": {"floor": FLOOR}}, {"fix": {"A": A}}, {"bounds": {"alpha": (0.2, 0.36)}}):
+            report(100, "gaussian", chosen.sets, **known)
+        return
     narrow = {n: report(n, "gaussian", chosen.sets) for n in (20, 30, 60)}
     for noise in ("heavy", "uneven", "outliers"):
         for n in (20, 30, 60):
