@@ -12,7 +12,7 @@ from analysis.approaches.surface import SurfaceFit, place, read_surface
 from analysis.fits.forms import Forms, compare
 from analysis.fits.law import law_entry
 from analysis.fits.result import build
-from analysis.fits.thresholds import BETTER
+from analysis.fits.thresholds import RULED_OUT
 from analysis.laws.chinchilla import FORMS
 from analysis.laws.constrained import has_parameters
 from analysis.solver import bootstrap, fitting
@@ -43,7 +43,7 @@ def fit_forms(
 ) -> Forms:
     """Fit every form of a surface, rule out those that the points contradict, and take the union of the others.
 
-    All forms are compared under one Huber loss by AICc; a form is ruled out from a difference of 4 to the best. On
+    All forms are compared under one Huber loss by AICc; a form is ruled out from a difference of 6 to the best. On
     planted tables of every form `benchmarks/bench_forms.py` counts how often the true one is ruled out.
 
     Args:
@@ -100,7 +100,7 @@ def _fit(
     best = next(iter(scored))
     aicc = {name: form.aicc - scored[best].aicc for name, form in scored.items()}
     ruled_out = {
-        name: f"its AICc is {more:.1f} above that of {best}" for name, more in aicc.items() if more > BETTER
+        name: f"its AICc is {more:.1f} above that of {best}" for name, more in aicc.items() if more > RULED_OUT
     }
     shares = {name: 0.0 if name in ruled_out else float(np.exp(-0.5 * more)) for name, more in aicc.items()}
     fits: dict[str, LawFit] = {}

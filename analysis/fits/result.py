@@ -235,8 +235,11 @@ class LawFit(Summary):
         return f"{self.y} = {text.removeprefix('0 + ')}"
 
     def quoted(self, name: str) -> str:
-        """A parameter with its interval, to the digits that the interval justifies."""
-        value, (low, high) = self[name], self.intervals[name]
+        """A parameter with its interval, to the digits that the interval justifies.
+
+        The interval is the union over the forms that are not ruled out.
+        """
+        value, (low, high) = self[name], self._union(name)
         if name in self.law.constraints.fix:
             return f"{value:.3g} (fixed)"
         if not math.isfinite(high - low):
@@ -299,6 +302,11 @@ class LawFit(Summary):
     def _refusal(self) -> list[str]:
         head = f"{self.y} against {', '.join(self.x)}: {self.refusal()}"
         return [head, *(f"  because {text}" for text in self.reasons)]
+
+    def _union(self, name: str) -> Interval:
+        if not (self.forms and self.resamples):
+            return self.intervals[name]
+        return self.compatible.get(name, self.intervals[name])
 
     def _open(self, name: str) -> str:
         """The values that remain of an exponent, and what leaves them open."""
