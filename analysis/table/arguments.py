@@ -6,6 +6,7 @@ import difflib
 import functools
 import inspect
 from collections.abc import Callable, Mapping
+from pathlib import Path
 from typing import Any, ParamSpec, TypeVar
 
 import numpy as np
@@ -59,8 +60,8 @@ def _check(name: str, value: Any, annotation: str) -> None:
 
 def _kind(annotation: str) -> tuple[Callable[[Any], bool], str] | None:
     """The check of one alternative of an annotation and what it expects; None where it is not known."""
-    if annotation.startswith("Mapping[str, "):
-        return _KINDS["Mapping"]
+    if annotation.startswith(("Mapping[", "Callable[")):
+        return _KINDS[annotation.partition("[")[0]]
     if annotation in _RESULTS:
         return lambda value: annotation in [kind.__name__ for kind in type(value).__mro__], _RESULTS[annotation]
     return _KINDS.get(annotation)
@@ -97,10 +98,15 @@ _KINDS: dict[str, tuple[Callable[[Any], bool], str]] = {
     "Sequence[str]": (_are(lambda value: isinstance(value, str)), _NAMES),
     "Sequence[float]": (_are(_is_size), _NUMBERS),
     "tuple[float, ...]": (_are(_is_size), _NUMBERS),
+    "tuple[str, ...]": (_are(lambda value: isinstance(value, str)), "several texts"),
+    "tuple[Any, Any]": (lambda value: isinstance(value, tuple | list) and len(value) == 2, "two values"),
+    "Path": (lambda value: isinstance(value, Path), "a path"),
+    "Callable": (callable, "a function"),
 }
 _RESULTS = {
     "LawFit": "a law from fit_law, fit_power_law or fit_surface",
     "SurfaceFit": "a surface from fit_surface",
+    "Forms": "the result of fit_forms",
     "IsoflopFit": "the result of fit_isoflop",
     "LearningRates": "the result of best_learning_rates",
     "Validation": "the result of validate",
