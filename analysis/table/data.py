@@ -117,11 +117,20 @@ def _clusters(table: pd.DataFrame, y: str, by: str) -> tuple[NDArray[np.intp], t
         return runs, _single(table, y)
     one_run = len(table) > 1 and runs.max() == 0
     if by == "auto" and not one_run:
-        return runs, ()
+        return _apart(table, y, runs)
     cluster = np.arange(len(table)) if by in ("auto", "row") else _column(table, by)
     split = np.unique(np.stack([runs, cluster]), axis=1).shape[1] > runs.max() + 1
     text = "records of one run are resampled as if they were independent: the intervals are too narrow"
     return cluster, (text,) if split else ()
+
+
+def _apart(table: pd.DataFrame, y: str, runs: NDArray[np.intp]) -> tuple[NDArray[np.intp], tuple[str, ...]]:
+    """Runs as clusters; or cells, with a warning, where all repeats are equal: they are no more than one run."""
+    cell = seeds.cell_index(table)
+    repeated = runs.max() + 1 == len(table) > cell.max() + 1
+    if not (repeated and seeds.are_equal(cell, table[y].to_numpy(dtype=float))):
+        return runs, ()
+    return cell, (f"repeats are exactly equal and count as one run: {seeds.EQUAL}",)
 
 
 def _column(table: pd.DataFrame, by: str) -> NDArray[np.intp]:

@@ -8,6 +8,7 @@ steps that differ within rows of one name or one design, and by what trackers ca
 from __future__ import annotations
 
 import re
+from functools import cache
 from itertools import chain
 from typing import TYPE_CHECKING, Any
 
@@ -52,9 +53,10 @@ def identified(
     """
     notes: tuple[str, ...] = ()
     if run is None and columns.RUN not in table:
-        key = _history(table, names) or _names(table, names)
+        history = _history(table, names)
+        key = history or _names(table, names)
         table = _with_runs(table, key) if key else table
-        notes = () if key else _unclear(table, names)
+        notes = (_why(history),) if history else () if key else _unclear(table, names)
     elif run is not None:
         columns.require(table, run)
         table = _with_runs(table, [run])
@@ -62,8 +64,14 @@ def identified(
         columns.require(table, cell)
         table = table.assign(**{columns.CELL: table[cell]})
     elif columns.CELL not in table:
-        table = _with_cells(table, names)
+        table, open_cells = _with_cells(table, names)
+        notes += open_cells
     return table, notes
+
+
+def _why(key: list[str]) -> str:
+    by = ", ".join(map(repr, key))
+    return f"rows that agree in {by} are taken as records of one run; if each is a run that ended, say by='row'"
 
 
 def _with_runs(table: pd.DataFrame, key: list[str]) -> pd.DataFrame:
@@ -155,25 +163,38 @@ def _unclear(table: pd.DataFrame, names: Sequence[str]) -> tuple[str, ...]:
     return ()
 
 
-def _with_cells(table: pd.DataFrame, names: Sequence[str]) -> pd.DataFrame:
-    """The table with `cell_id` if it has runs that differ in nothing chosen but the seed, each seed once."""
+def _with_cells(table: pd.DataFrame, names: Sequence[str]) -> tuple[pd.DataFrame, tuple[str, ...]]:
+    """The table with `cell_id` if it has runs that differ in nothing chosen but the seed, each seed once.
+
+    A note, where runs of equal inputs and several seeds differ in more.
+    """
     records = columns.RUN in table and table[columns.RUN].duplicated().any()
     seeds = [name for name in _called(table, (*SEEDS, *RUNS)) if name not in names and name != columns.RUN]
     seeds = [name for name in seeds if not _is_text(table[name]) and len(table[name].unique()) > 1]
     if not seeds:
-        return table
+        return table, ()
     named = [columns.RUN, columns.STEP, *seeds, *_called(table, (*RUNS, *STEPS))]
     key = [name for name in _unique(table) if name not in (*named, names[-1])]
     key = [name for name in key if name in names or not OUTCOME.search(plain(name))]
     key = [name for name in key if not (records and _grows(name))]
+    key = [name for name in key if not (_is_text(table[name]) and table[name].is_unique)]
+    key = [name for name in key if (table[name] != table[name].iloc[0]).any()]
     if not key:
-        return table
+        return table, ()
     number = _number(table, key)
     moments = [table[name] for name in (columns.STEP,) if records and name in table]
     each = pd.concat([number.rename("cell"), *(table[name] for name in seeds), *moments], axis=1)
-    if each.duplicated().any() or not each.drop(columns=seeds).duplicated().any():
-        return table
-    return table.assign(**{columns.CELL: number})
+    if each.drop(columns=seeds).duplicated().any() and not each.duplicated().any():
+        return table.assign(**{columns.CELL: number}), ()
+    inputs = list(names[:-1])
+    if records or plain(seeds[0]) not in SEEDS or not inputs:
+        return table, ()
+    if not _vary(table.groupby(inputs, dropna=False)[seeds[0]]).any():
+        return table, ()
+    same = f"runs of equal {', '.join(map(repr, inputs))} and several {seeds[0]!r}"
+    return table, (
+        f"{same} are not taken as repeats, as more may differ: name the column of their cells, cell=...",
+    )
 
 
 def _number(table: pd.DataFrame, key: list[str]) -> pd.Series:
@@ -186,8 +207,10 @@ def _grows(name: object) -> bool:
 
 def _called(table: pd.DataFrame, names: Iterable[str]) -> list[str]:
     """The columns with one of these names, in the order of the names."""
-    of = {name: [column for column in _unique(table) if plain(column) == name] for name in names}
-    return list(chain.from_iterable(of.values()))
+    of: dict[str, list[str]] = {}
+    for column in _unique(table):
+        of.setdefault(plain(column), []).append(column)
+    return list(chain.from_iterable(of.get(name, ()) for name in names))
 
 
 def _unique(table: pd.DataFrame) -> list[str]:
@@ -198,6 +221,7 @@ def _is_text(values: pd.Series) -> bool:
     return not pd.api.types.is_numeric_dtype(values)
 
 
+@cache
 def plain(name: object) -> str:
     """A column's name without capitals, blanks and punctuation: "Run ID" is "runid"."""
     return re.sub(r"[^a-z0-9]", "", str(name).lower())

@@ -22,6 +22,9 @@ OTHERS = (
 )
 """States of runs, in lower case, here and in common trackers; a column without any of them is not about runs."""
 
+_FEW, _DIGITS = 5, 8
+"""Repeats that their deviation is taken from, and digits behind the point that are looked at."""
+
 
 FEW_ZEROS = 0.05
 """Share of rows whose y is 0 up to which they are left out with a note; more forbid a claim."""
@@ -153,5 +156,27 @@ def _single(table: pd.DataFrame, names: Sequence[str]) -> tuple[pd.DataFrame, tu
     what = f"{copies.sum()} of {len(table)} rows"
     if runs:
         return table[~copies], (f"{what} repeat a run that is there already, as of two sweeps: counted once",)
-    keep = "to keep runs that were rounded to equal numbers, tell them apart by a column such as 'seed'"
+    if _are_rounded(table, names[-1]):
+        return table, (f"{what} are equal in every column, as often as rounding makes runs equal: kept",)
+    keep = "to keep runs of equal numbers, tell them apart by a column such as 'seed'"
     return table[~copies], (f"{what} are duplicates, equal in every column: counted once; {keep}",)
+
+
+def _are_rounded(table: pd.DataFrame, y: str) -> bool:
+    """Whether rows are equal in every column as often as repeats are whose y is rounded.
+
+    Of repeats with deviation s, rounded to steps of q, a share of q / (2 sqrt(pi) s) of the pairs is equal. Where
+    the counts of all rows have a common divisor, the table was exported several times.
+    """
+    if table.columns.has_duplicates:
+        return False
+    counts = table.groupby(list(table.columns), dropna=False).size().to_numpy()
+    design = table.groupby([name for name in table.columns if name != y], dropna=False)[y]
+    runs, spare = design.transform("size").to_numpy(), len(table) - design.ngroups
+    spread = (table[y] - design.transform("mean")).to_numpy()
+    if np.gcd.reduce(counts) > 1 or spare < _FEW or not np.any(spread):
+        return False
+    step = next((10.0**-k for k in range(_DIGITS) if np.allclose(table[y].round(k), table[y], 1e-12, 0)), 0.0)
+    deviation = np.sqrt(max(np.sum(spread**2) / spare - step**2 / 12, step**2 / 12))
+    expected = np.sum(runs - 1) / 2 * min(step / (2 * np.sqrt(np.pi) * deviation), 1.0)
+    return bool(np.sum(counts * (counts - 1)) / 2 <= expected + 3 * np.sqrt(expected))

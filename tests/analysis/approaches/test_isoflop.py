@@ -11,7 +11,7 @@ from scipy.interpolate import Akima1DInterpolator
 
 from analysis import fit_isoflop
 from analysis.approaches.minima import akima, parabola
-from tests.analysis.planted_curves import isoflop, optimum
+from tests.analysis.planted_curves import A, B, isoflop, optimum
 
 QUICK = {"deadline": None, "max_examples": 10, "derandomize": True}
 
@@ -253,3 +253,89 @@ def test_optima_farther_from_their_line_than_their_noise_are_told_and_widen_the_
     assert any(f"scatter about their line {rough.scatter:.1f} x" in text for text in rough.warnings)
     widths = [fit.n_exponent.high - fit.n_exponent.low for fit in (calm, rough)]
     assert widths[1] > 0.5 * rough.scatter * widths[0]
+
+
+def near_equal(seed, apart, copies=2, every=1):
+    """Sizes `apart` from each other instead of repeats of one size; and the table with the repeats."""
+    rng = np.random.default_rng(seed)
+    repeats = isoflop(noise=0.004, seeds=copies, seed=seed, low=1e13)
+    first = repeats["run_id"].str.endswith("-0")
+    chosen = first | (repeats["cell_id"].str[-1].astype(int) % every == 0)
+    repeats = repeats[chosen].reset_index(drop=True)
+    away = np.where(repeats["run_id"].str.endswith("-0"), 0.0, 10 ** rng.uniform(*np.log10(apart), len(repeats)))
+    sizes = repeats["params"] * (1 + away)
+    error = repeats["error"] + errors(sizes, repeats["flops"]) - errors(repeats["params"], repeats["flops"])
+    near = repeats.assign(params=sizes, examples=repeats["flops"] / 6 / sizes, error=error)
+    return near.drop(columns=["cell_id", "run_id"]), repeats
+
+
+def errors(params, flops):
+    return 0.05 + A * (params / 1e6) ** -0.34 + B * (flops / 6e6 / params) ** -0.3
+
+
+@pytest.mark.parametrize(
+    ("method", "apart", "copies", "every"),
+    [
+        ("akima", (1e-4, 1.1e-4), 2, 1),
+        ("akima", (1e-4, 3e-2), 3, 2),
+        ("akima", (3e-2, 3.1e-2), 2, 1),
+        ("joint", (1e-4, 3e-2), 2, 1),
+    ],
+)
+def test_sizes_that_are_nearly_equal_are_worth_repeats_of_one_size(method, apart, copies, every):
+    fits, truth = [], 0.3 / 0.64
+    for seed in range(30 if method == "akima" else 10):
+        near, repeats = near_equal(seed, apart, copies, every)
+        fits.append([fit_isoflop(table, method=method, resamples=100) for table in (near, repeats)])
+    widths = np.array([[fit.n_exponent.high - fit.n_exponent.low for fit in pair] for pair in fits])
+    assert 0.75 < np.median(widths[:, 0]) / np.median(widths[:, 1]) < 1.35
+    assert np.mean([near.n_exponent.low <= truth <= near.n_exponent.high for near, _ in fits]) >= 0.9
+    gone = len(repeats) - repeats["cell_id"].nunique()
+    assert any(text.startswith(f"{gone} sizes within 4 % of another averaged") for text in fits[-1][0].warnings)
+
+
+def test_a_size_that_was_trained_in_a_worse_way_does_not_move_its_neighbour():
+    table = isoflop(noise=0.003, seeds=2)
+    worse = table[::3].assign(
+        error=1.2 * table["error"], cell_id=table["cell_id"] + "w", run_id=table["run_id"] + "w"
+    )
+    worse = worse.assign(params=1.01 * worse["params"])
+    alone, beside = (fit_isoflop(t, resamples=0) for t in (table, pd.concat([table, worse])))
+    assert beside.n_exponent.value == pytest.approx(alone.n_exponent.value, abs=1e-9)
+
+
+def test_sizes_a_few_percent_apart_stay_as_they_are():
+    fit = fit_isoflop(isoflop(noise=0.001, sizes=30, decades=0.6), resamples=50)  # 4.9 % apart
+    assert [curve.x.size for curve in fit.curves] == [30] * 6
+    assert not any("averaged" in text for text in fit.warnings)
+
+
+def test_a_parabola_that_misses_the_points_claims_nothing_and_one_that_meets_them_does():
+    wide, narrow = (
+        [fit_isoflop(isoflop(noise=0.002, seeds=3, seed=seed, decades=d), method="parabola") for seed in range(8)]
+        for d in (2.5, 0.8)
+    )
+    for fit in wide:
+        assert not fit.supported
+        assert fit.reasons[0].startswith("the points leave the parabolas by ")
+    assert not any("leave the parabolas" in text for fit in narrow for text in fit.reasons)
+    alone = fit_isoflop(isoflop(noise=0.002, seeds=3, decades=2.5), method="parabola", resamples=0)
+    assert np.isfinite(alone.n_exponent.value)  # nothing is asked of the noise
+    assert alone.supported
+
+
+def test_a_minimum_that_most_resamples_have_inside_counts():
+    fit = fit_isoflop(isoflop(noise=0.1, seeds=2, decades=1.0), resamples=200)
+    inside = [np.mean(np.isfinite(akima(np.log(c.x), np.log(c.drawn))[0])) for c in fit.curves]
+    assert min(inside) < 0.9
+    for share, refused in zip(inside, fit.optima["refused"], strict=True):
+        assert (share < 0.8) == ("of the resamples" in refused)
+
+
+@pytest.mark.parametrize("seeds", [1, 2, 4])
+def test_noise_that_is_not_known_is_a_reason(seeds):
+    table = isoflop(sizes=4, seeds=seeds)  # too few sizes to take the noise from neighbours, and equal repeats
+    fit = fit_isoflop(table, resamples=50)
+    assert fit.reasons == ("the noise of a run is not known, so there are no intervals",)
+    assert not fit.supported
+    assert fit_isoflop(table, resamples=0).supported

@@ -111,3 +111,24 @@ def test_bad_tables_are_refused():
         best_learning_rates(grid(), by=["depht"])
     with pytest.raises(ValueError, match="no row has a finite 'error'"):
         best_learning_rates(grid().assign(error=np.nan))
+
+
+def test_a_diverged_run_with_an_error_is_a_rate_that_diverged():
+    table = grid(best=5e-2, widths=(16,)).assign(state="done")
+    table.loc[table["lr"] > 5e-2, ["state", "error"]] = ["diverged", 0.31]
+    waiting = table[:2].assign(state="queued", lr=[1e-7, 1e-6], error=np.nan)
+    found = best_learning_rates(pd.concat([table, waiting], ignore_index=True), resamples=0)
+    alone = best_learning_rates(table[table["state"] == "done"], resamples=0)
+    row = found.best.iloc[0]
+    assert (row["rates"], row["diverged"]) == (7, 1)
+    assert row["flag"] == "the best rate is the largest that did not diverge (0.1 did)"
+    assert alone.best["diverged"][0] == 0
+    assert 3.2e-2 < found.missing["lr"][0] < 0.1
+    assert found.warnings[0] == "2 of 9 rows are of runs that are not done or diverged (queued 2): left out"
+
+
+def test_equal_repeats_give_a_best_rate_without_an_interval():
+    table = pd.concat([grid(widths=(16,)).assign(seed=k) for k in range(3)])
+    row = best_learning_rates(table).best.iloc[0]
+    assert row["lr"] == pytest.approx(3e-3)
+    assert np.isnan(row["lr_low"])
