@@ -125,21 +125,25 @@ def compare(  # noqa: PLR0913 - the columns, the question and the resampling
         fit(table[table[by] == name], x=x, y=y, floor=floor, resamples=resamples, level=level, seed=seed + k)
         for k, name in enumerate(names)
     )
-    return _compared(by, names, (a, b), at)
+    return compared(by, names, (a, b), at)
 
 
-def _compared(
+def compared(
     by: str,
     names: tuple[Any, Any],
     fits: tuple[LawFit, LawFit],
-    at: Sequence[float] | None,
+    at: Sequence[float] | None = None,
 ) -> Comparison:
+    """The comparison of two laws of one column of compute; arguments as for `compare`.
+
+    The replicates of b are paired with those of a half a turn away: draws of equal seeds may resemble each other.
+    """
     a, b = fits
     wider = max(a.wider, b.wider)
-    drawn = a.replicates["exponent"] - b.replicates["exponent"]
+    drawn = (a.replicates, {name: np.roll(values, values.size // 2) for name, values in b.replicates.items()})
     common = (max(_ends(a)[0], _ends(b)[0]), min(_ends(a)[1], _ends(b)[1]))
     levels = np.sort(np.asarray(_levels(common) if at is None else at, dtype=float))[::-1]
-    ratios = [_ratio(a, b, names, float(y_at), a.level, wider) for y_at in levels]
+    ratios = [_ratio(fits, drawn, names, float(y_at), a.level, wider) for y_at in levels]
     named = list(zip(names, fits, strict=True))
     cautions = [f"{name}: {text}" for name, fit in named for text in fit.warnings if text not in fit.reasons]
     apart = [] if common[0] < common[1] else [f"the ranges of {a.y} do not overlap"]
@@ -149,7 +153,9 @@ def _compared(
         x=a.x[0],
         y=a.y,
         fits=fits,
-        difference=quantity(a.exponent - b.exponent, drawn, a.level, wider=wider),
+        difference=quantity(
+            a.exponent - b.exponent, drawn[0]["exponent"] - drawn[1]["exponent"], a.level, wider=wider
+        ),
         ratios=pd.DataFrame(ratios, columns=["y", "ratio", "low", "high", "refused"]),
         common=common,
         level=a.level,
@@ -182,16 +188,24 @@ def _levels(common: tuple[float, float]) -> Array:
     return np.geomspace(low, high, 3) if low < high else np.empty(0)
 
 
-def _ratio(a: LawFit, b: LawFit, names: tuple[Any, Any], y: float, level: float, wider: float) -> dict[str, Any]:
+def _ratio(
+    fits: tuple[LawFit, LawFit],
+    replicates: tuple[Mapping[str, Array], Mapping[str, Array]],
+    names: tuple[Any, Any],
+    y: float,
+    level: float,
+    wider: float,
+) -> dict[str, Any]:
     """The row of `Comparison.ratios` at one level of y."""
+    a, b = fits
     row = {"y": y, "ratio": np.nan, "low": np.nan, "high": np.nan, "refused": ""}
     slack = 1e-9 * y
-    for name, law in zip(names, (a, b), strict=True):
+    for name, law in zip(names, fits, strict=True):
         low, high = _ends(law)
         if not low - slack <= y <= high + slack:
             return row | {"refused": f"{name} was measured from {high:.3g} down to {low:.3g} only"}
     value = float(np.exp(_log_x(a.estimates, y) - _log_x(b.estimates, y)))
-    drawn = np.exp(_log_x(a.replicates, y) - _log_x(b.replicates, y))
+    drawn = np.exp(_log_x(replicates[0], y) - _log_x(replicates[1], y))
     sure = float(np.mean(np.isfinite(drawn))) if drawn.size else 1.0
     if sure < SURE:
         return row | {"refused": f"a floor lies above it in {100 * (1 - sure):.0f} % of the resamples"}

@@ -41,6 +41,14 @@ OFTEN = (
 """Columns of the table of runs: the first always, the others if they vary; in a table without any, all."""
 
 
+_OF_SURFACE = {
+    "params_exponent": "exponent of the best params at C ~ N D",
+    "examples_exponent": "exponent of the best examples at C ~ N D",
+    "frontier_exponent": "exponent of the reducible error at C ~ N D",
+}
+"""Exponents of a surface in compute, whatever the runs cost; those of isoFLOP minima are in what they did cost."""
+
+
 class ReportError(RuntimeError):
     """The page cannot be made; the message says what is missing and how to install it."""
 
@@ -55,6 +63,15 @@ class Answer:
 
 
 @dataclass(frozen=True)
+class Section:
+    """One population of the runs: its `title`, the cards of its `fits`, and its `answers`."""
+
+    title: str
+    fits: Mapping[str, LawFit | IsoflopFit]
+    answers: Sequence[Answer]
+
+
+@dataclass(frozen=True)
 class Page:
     """The content of a page besides its table of runs.
 
@@ -63,6 +80,7 @@ class Page:
         question: the text of the sweep file.
         fits: name -> fit; each becomes a card with its exponents, or the reasons why they are not identified.
         answers: findings in words: verdicts, allocations, comparisons.
+        sections: the same of each population of the runs, if there are several.
         charts: heading -> chart, in this order.
         captions: heading -> text below the chart.
         tables: heading -> table of texts, after the figures.
@@ -73,6 +91,7 @@ class Page:
     question: str = ""
     fits: Mapping[str, LawFit | IsoflopFit] = field(default_factory=dict)
     answers: Sequence[Answer] = ()
+    sections: Sequence[Section] = ()
     charts: Mapping[str, Chart] = field(default_factory=dict)
     captions: Mapping[str, str] = field(default_factory=dict)
     tables: Mapping[str, pd.DataFrame] = field(default_factory=dict)
@@ -130,19 +149,34 @@ def _plotly() -> str:
 
 
 def _answer(page: Page, frame: pd.DataFrame, y: str) -> list[Html]:
-    cards = [_card(name, fit) for name, fit in page.fits.items()]
-    items = [tag("li", answer.sentence, class_=None if answer.supported else "refused") for answer in page.answers]
-    notes = [(name, text) for name, fit in page.fits.items() for text in fit.warnings if text not in fit.reasons]
-    caveats = [f"{name}: {text}" for name, text in notes]
-    caveats += [text for answer in page.answers for text in answer.caveats]
+    sections = [Section("", page.fits, page.answers), *page.sections]
     return [
         tag("h1", page.title),
         tag("p", _lead(frame, y), class_="lead"),
-        *([tag("section", *cards, class_="answers")] if cards else []),
-        *([tag("ul", *items, class_="plain")] if items else []),
-        *_caveats(caveats),
+        *(part for section in sections for part in _section(section)),
+        *_caveats([text for section in sections for text in _cautions(section)]),
         *([tag("h2", "The question"), tag("pre", page.question)] if page.question else []),
     ]
+
+
+def _section(section: Section) -> list[Html]:
+    cards = [_card(name, fit) for name, fit in section.fits.items()]
+    items = [
+        tag("li", answer.sentence, class_=None if answer.supported else "refused") for answer in section.answers
+    ]
+    return [
+        *([tag("h2", section.title)] if section.title else []),
+        *([tag("section", *cards, class_="answers")] if cards else []),
+        *([tag("ul", *items, class_="plain")] if items else []),
+    ]
+
+
+def _cautions(section: Section) -> list[str]:
+    """The cautions of fits and answers, each with the name of what it is about."""
+    of = f"{section.title}: " if section.title else ""
+    notes = [(name, text) for name, fit in section.fits.items() for text in fit.warnings if text not in fit.reasons]
+    caveats = [f"{of}{name}: {text}" for name, text in notes]
+    return caveats + [f"{of}{text}" for answer in section.answers for text in answer.caveats]
 
 
 def _lead(frame: pd.DataFrame, y: str) -> str:
@@ -170,7 +204,7 @@ def _card(name: str, fit: LawFit | IsoflopFit) -> Html:
     for row in _dicts(fits_table({name: fit}).query("quantity.str.contains('exponent')", engine="python")):
         value, _, interval = row["estimate"].partition(" ")
         lines.append(tag("div", value, " ", tag("span", interval, class_="interval"), class_="value"))
-        quantity = row["quantity"].replace("_", " ")
+        quantity = _OF_SURFACE.get(row["quantity"], row["quantity"].replace("_", " "))
         level = f", {100 * fit.level:g} % interval" if interval else ""
         lines.append(tag("div", f"{quantity}{level}", class_="interval"))
     law = "" if isinstance(fit, IsoflopFit) else tag("code", fit.formula())

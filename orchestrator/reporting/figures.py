@@ -7,8 +7,9 @@ from dataclasses import dataclass, field, replace
 from functools import cached_property, partial
 from typing import TYPE_CHECKING, Any
 
-from analysis import Chart, FitError, best_learning_rates, compare, fit_isoflop, fit_surface, verdict
+from analysis import Chart, FitError, best_learning_rates, fit_isoflop, fit_surface, verdict
 from analysis.checks.agreement import Fitted
+from analysis.checks.compare import compared
 from analysis.checks.parts import attempt
 from analysis.figures import registry
 from analysis.figures.registry import FIGURES, FigureError
@@ -81,8 +82,17 @@ class Findings:
         names = tuple(by) or (() if self.pool else categories(self.frame))
         if not names:
             return [self]
-        parts = populations.split(self.frame, names)
-        return [replace(self, frame=part, members=dict(zip(names, values, strict=True))) for values, part in parts]
+        if names not in self._parts:
+            self._parts[names] = [
+                replace(self, frame=part, members=dict(zip(names, values, strict=True)))
+                for values, part in populations.split(self.frame, names)
+            ]
+        return self._parts[names]
+
+    @cached_property
+    def _parts(self) -> dict[tuple[str, ...], list[Findings]]:
+        """The groups by each list of columns that was asked for, whose fits are made once as well."""
+        return {}
 
     @cached_property
     def done(self) -> pd.DataFrame:
@@ -125,7 +135,9 @@ class Findings:
 
     def law(self, x: str) -> LawFit:
         """What was measured against one of `axes`; FigureError if it has no fit."""
-        law = next(law for law in self.laws if law.x == x)
+        law = next((law for law in self.laws if law.x == x), None)
+        if law is None:
+            raise FigureError(f"{self.y} against {x} is not a law of this task")
         if law.fit is None:
             raise FigureError(law.why_not)
         return law.fit
@@ -162,8 +174,12 @@ class Findings:
 
     @cached_property
     def comparison(self) -> Comparison:
-        """The two families of the table."""
-        return compare(self.done, y=self.y, resamples=self.resamples)
+        """The two families of the table, by their laws against FLOPs."""
+        sides = self.groups(("family",))
+        if len(sides) != 2:
+            raise FigureError(f"{len(sides)} families; a comparison needs 2")
+        one, two = (side.members["family"] for side in sides)
+        return compared("family", (one, two), (sides[0].law("flops"), sides[1].law("flops")))
 
     @cached_property
     def verdict(self) -> Verdict:

@@ -17,7 +17,7 @@ from analysis.checks.agreement import QUANTITIES
 from analysis.checks.parts import attempt
 from analysis.figures.registry import FIGURES
 from analysis.fits.quantity import quote
-from analysis.report.page import Answer, Page, now
+from analysis.report.page import Answer, Page, Section, now
 from orchestrator.reporting.figures import FigureOf, Findings, group_figures
 from orchestrator.reporting.laws import calibration
 from orchestrator.reporting.model_grid import model_grid
@@ -43,12 +43,14 @@ def page_of(
     parts = [*groups] or [findings]
     charts, _ = group_figures(findings, parts)
     headings = {of: _heading(of) for of in charts}
-    captions = {part.label if len(parts) > 1 else "": _captions(part) for part in parts}
+    several = len(parts) > 1
+    captions = {part.label if several else "": _captions(part) for part in parts}
     return Page(
         title=sweep,
         question=question,
-        fits={_named(part, name): fit for part in parts for name, fit in _fits(part).items()},
-        answers=[*(answer for part in parts for answer in _answers(part)), *_whole(findings)],
+        fits={} if several else _fits(parts[0]),
+        answers=[*([] if several else _answers(parts[0])), *_whole(findings)],
+        sections=[Section(part.label, _fits(part), _answers(part)) for part in parts] if several else [],
         charts={headings[of]: chart for of, chart in charts.items()},
         tables={_named(part, name): table for part in parts for name, table in _agreement(part).items()},
         captions={headings[of]: text for of in charts if (text := captions.get(of.group, {}).get(of.name))},
@@ -80,15 +82,7 @@ def _answers(findings: Findings) -> list[Answer]:
     ]
     zipf = calibration(findings.frame, findings.laws)
     answers += [Answer(str(zipf), supported=zipf.holds)] if zipf else []
-    answers += [*_claims(findings), *_allocations(findings)]
-    return [
-        replace(
-            answer,
-            sentence=_named(findings, answer.sentence),
-            caveats=tuple(_named(findings, text) for text in answer.caveats),
-        )
-        for answer in answers
-    ]
+    return [*answers, *_claims(findings), *_allocations(findings)]
 
 
 def _whole(findings: Findings) -> list[Answer]:
@@ -153,7 +147,9 @@ def _comparison(findings: Findings) -> list[Answer]:
     if comparison is None:
         return []
     lines = [line for line in comparison.summary().splitlines() if not line.startswith("  caution: ")]
-    return [Answer(line, comparison.supported, comparison.warnings if line == lines[0] else ()) for line in lines]
+    shown = [text for fit in comparison.fits for text in fit.warnings]  # beside the cards of the two laws
+    caveats = tuple(text for text in comparison.warnings if not text.endswith(tuple(shown)))
+    return [Answer(line, comparison.supported, caveats if line == lines[0] else ()) for line in lines]
 
 
 def _rates(findings: Findings) -> list[Answer]:

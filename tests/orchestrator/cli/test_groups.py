@@ -150,7 +150,7 @@ def test_the_page_has_the_laws_of_each_group(two, tmp_path):
         r"<script.*?</script>|<style.*?</style>", "", (tmp_path / "report.html").read_text(), flags=re.DOTALL
     )
     for family in ("b-mlp", "s-mlp"):
-        assert f"family {family}" in page
+        assert f"<h2>family {family}</h2>" in page
     assert "do not share" not in page
     assert "needs" in page  # the comparison of the two
 
@@ -160,3 +160,11 @@ def test_groups_of_findings_partition_the_runs(runs):
     assert [group.label for group in groups] == ["family b-mlp", "family s-mlp"]
     assert sum(len(group.frame) for group in groups) == len(runs)
     assert [group.label for group in Findings(runs, pool=True).groups()] == [""]
+
+
+def test_families_are_compared_by_the_laws_of_their_groups(runs):
+    findings = Findings(runs, resamples=100)
+    groups, comparison = findings.groups(), findings.comparison
+    assert comparison.names == ("b-mlp", "s-mlp")
+    for group, fit in zip(groups, comparison.fits, strict=True):
+        assert fit is group.law("flops")
