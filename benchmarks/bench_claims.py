@@ -1,6 +1,6 @@
 """Claims that hold, claims that do not, and refusals, of every verb on planted tables of many kinds.
 
-`./run python benchmarks/bench_claims.py [--tables 8] [--only KIND ...] [--quick] [--csv FILE]`
+`./run python benchmarks/bench_claims.py [--tables 4] [--only KIND ...] [--quick] [--csv FILE]`
 
 A claim of an interval is right if the interval holds the planted value (of every population, where a table has
 several); a claimed extrapolation, if the law of all rows is off by at most twice the promised rms at the claimed
@@ -29,6 +29,8 @@ from analysis import (
     FitError,
     allocate,
     compare,
+    fit_by,
+    fit_forms,
     fit_frontier,
     fit_isoflop,
     fit_power_law,
@@ -48,10 +50,10 @@ FAR = 10.0
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--tables", type=int, default=8, help="of each kind")
+    parser.add_argument("--tables", type=int, default=4, help="of each kind")
     parser.add_argument("--first", type=int, default=0, help="the first seed")
     parser.add_argument("--only", nargs="+", choices=KINDS, metavar="KIND", default=list(KINDS))
-    parser.add_argument("--quick", action="store_true", help="three tables of each kind")
+    parser.add_argument("--quick", action="store_true", help="one table of each kind")
     parser.add_argument("--show", action="store_true", help="print what the verbs say")
     parser.add_argument("--csv", type=Path, help="append the outcomes to this file")
     parser.add_argument("--summary", type=Path, help="only print the table of this file")
@@ -59,7 +61,7 @@ def main() -> None:
     if chosen.summary:
         report(pd.read_csv(chosen.summary))
         return
-    count, rows = 3 if chosen.quick else chosen.tables, []
+    count, rows = 1 if chosen.quick else chosen.tables, []
     for kind in chosen.only:
         before = len(rows)
         for seed in range(chosen.first, chosen.first + count):
@@ -114,9 +116,9 @@ def summary(rows: pd.DataFrame, by: list[str]) -> pd.DataFrame:
 def judged(kind: str, seed: int, *, show: bool = False) -> list[dict]:
     """The outcome of every claim on one table."""
     made = KINDS[kind](np.random.default_rng([zlib.crc32(kind.encode()), seed]))
-    verbs = (fits, verdicts) if len(made.x) == 1 else (first, second, third, verdicts, decided, suggested)
+    verbs = (fits, verdicts) if len(made.x) == 1 else (first, second, third, united, verdicts, suggested)
     rows = []
-    for verb in (*verbs, *([compared] if made.by else [])):
+    for verb in (*verbs, *((grouped, compared) if made.by else ())):
         for (name, claim), (outcome, miss) in verb(made, show).items():
             rows.append({"verb": name, "claim": claim, "outcome": outcome, "miss": miss})
     return [row for row in rows if row["verb"] not in made.without]
@@ -155,8 +157,13 @@ def parameters(verb, fit, truth):
             if not claimed and max(true) == 0:
                 out[verb, name] = ("right", np.nan)
                 continue
-        out[verb, name] = holds(fit.intervals[name], true, fit[name]) if claimed else REFUSED
+        out[verb, name] = holds(printed(fit, name), true, fit[name]) if claimed else REFUSED
     return out
+
+
+def printed(fit, name):
+    """The interval beside a value: of a surface, the union over the forms that are not ruled out."""
+    return fit.compatible.get(name, fit.intervals[name]) if fit.forms else fit.intervals[name]
 
 
 def fits(made, show):
@@ -190,8 +197,9 @@ def second(made, show):
 
 
 def third(made, show):
+    """The surface, and the allocation of ten times the largest compute by it."""
     found = attempt(lambda: fit_surface(made.table, y=made.y, resamples=RESAMPLES), show, "approach 3")
-    return parameters("approach 3", found, made.truth)
+    return parameters("approach 3", found, made.truth) | decided(made, show, found)
 
 
 def verdicts(made, show):
@@ -201,7 +209,7 @@ def verdicts(made, show):
     out = {}
     for claim, name in names.items():
         if found and getattr(found, claim).supported:
-            out["verdict", claim] = holds(found.fit.intervals[name], made.truth[name])
+            out["verdict", claim] = holds(printed(found.fit, name), made.truth[name])
         else:
             none = claim == "floor" and max(made.truth["floor"]) == 0
             out["verdict", claim] = ("right", np.nan) if none else REFUSED
@@ -229,10 +237,32 @@ def beyond(made, reach):
     return last.assign(params=last["params"] * reach**share, examples=last["examples"] * reach ** (1 - share))
 
 
-def decided(made, show):
-    """The allocation of ten times the largest compute, from the surface."""
+def united(made, show):
+    """The union over the forms of a surface that are not ruled out."""
+    found = attempt(lambda: fit_forms(made.table, y=made.y, resamples=RESAMPLES), show, "forms")
+    claims = dict.fromkeys(made.truth, REFUSED)
+    if found and found.supported:
+        claims = {name: holds(found.intervals[name], made.truth[name]) for name in made.truth}
+    elif max(made.truth["floor"]) == 0:
+        claims["floor"] = ("right", np.nan)
+    return {("forms", name): outcome for name, outcome in claims.items()}
+
+
+def grouped(made, show):
+    """A surface for each family, s-mlp's truth first in `made.truth`."""
+    found = attempt(lambda: fit_by(fit_surface, made.table, made.by, y=made.y, resamples=RESAMPLES), show, "groups")
+    out = {}
+    for family, place in (("s-mlp", 0), ("b-mlp", 1)):
+        truth = {name: (values[place],) for name, values in made.truth.items()}
+        fit = found.results.get((family,)) if found else None
+        for (_, name), outcome in parameters("by group", fit, truth).items():
+            out["by group", f"{name} of {family}"] = outcome
+    return out
+
+
+def decided(made, show, fit):
     at = FAR * made.table["flops"].max()
-    found = attempt(lambda: allocate(fit_surface(made.table, y=made.y, resamples=RESAMPLES), at), show, "allocate")
+    found = attempt(lambda: allocate(fit, at), show, "allocate") if fit else None
     if not found or not found.supported:
         return dict.fromkeys((("allocate", "params"), ("allocate", made.y)), REFUSED)
     n = np.exp(np.linspace(np.log(1e5), np.log(1e14), 20000))

@@ -19,10 +19,10 @@ def listed(heading):
 
 def test_every_rule_of_a_fit_is_listed_once():
     rules = (*REJECTING, *diagnostics.BLOCKING, *diagnostics.FLOOR, *diagnostics.CAUTIONS)
-    assert listed("A law fitted to a table") == [rule.__name__.lstrip("_") for rule in rules]
+    assert sorted(listed("A law fitted to a table")) == sorted(rule.__name__.lstrip("_") for rule in rules)
 
 
 def test_every_claim_of_a_verdict_is_listed_once():
     claims = [field.name for field in fields(Verdict) if field.type == "Claim"]
     assert claims
-    assert listed("A verdict") == claims
+    assert sorted(listed("A verdict")) == sorted(claims)
