@@ -9,6 +9,8 @@ import pandas as pd
 from numpy.typing import NDArray
 from scipy.special import fdtrc
 
+from analysis.approaches import minima
+from analysis.fits.thresholds import FEW_REPEATS
 from analysis.table import seeds
 
 Array = NDArray[np.float64]
@@ -19,8 +21,6 @@ ONE_SIZE = 0.04
 """Sizes whose logs differ by less are one place of a curve."""
 MISFIT = 1.2
 """Ratio of the scatter about a law to the noise of a run below which nothing is reported."""
-_FEW = 5
-"""Degrees of freedom below which the scatter of repeats is not used."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -59,7 +59,7 @@ class Curves:
         What exceeds 1 is the error of the law: an F test at 0.1 %, and at least 1.2.
         """
         left = count - parameters
-        if left < 1 or not self.noise > 0 or self.spare < _FEW:
+        if left < 1 or not self.noise > 0 or self.spare < FEW_REPEATS:
             return 1.0
         ratio = rms * np.sqrt(count / left) / self.noise
         return float(ratio) if ratio > MISFIT and fdtrc(left, self.spare, ratio**2) < 1e-3 else 1.0
@@ -85,7 +85,7 @@ def draw_curves(
     curves = []
     for g in range(group.max() + 1):
         inside = np.flatnonzero(group == g)
-        own = spares[g] >= _FEW and squares[g] > 0
+        own = spares[g] >= FEW_REPEATS and squares[g] > 0
         sd = np.sqrt(squares[g] / spares[g]) if own else noise
         luck = rng.normal(size=(resamples if np.isfinite(sd) else 0, inside.size))
         drawn = means[inside] * np.exp(np.nan_to_num(sd) / np.sqrt(count[inside]) * luck)
@@ -131,31 +131,16 @@ def _noise(
     spares = np.bincount(group, np.bincount(cell) - 1, groups).astype(np.intp)
     if spares.sum() > 0 and seeds.are_equal(cell, values):
         return np.zeros(groups), spares, (f"repeats are exactly equal: {seeds.EQUAL}",)
-    if spares.sum() >= _FEW:
+    if spares.sum() >= FEW_REPEATS:
         deviations = np.log(values) - seeds.cell_means(cell, np.log(values))[cell]
         squares = np.asarray(np.bincount(group[cell], deviations**2, groups), dtype=float)
         return squares, spares, ()
-    left = [_neighbours(np.log(x[group == g]), np.log(means[group == g])) for g in range(groups)]
+    left = [minima.neighbours(np.log(x[group == g]), np.log(means[group == g])) for g in range(groups)]
     squares, spares = np.array([np.sum(r**2) for r in left]), np.array([r.size for r in left], dtype=np.intp)
     if not spares.sum():
         return squares, spares, ("no repeats and too few points a curve: the noise of a run is not known",)
     size = 100 * np.sqrt(squares.sum() / spares.sum())
     return squares, spares, (f"few repeats: noise of {size:.2g} % taken from the scatter about the curves",)
-
-
-def _neighbours(log_x: Array, log_y: Array) -> Array:
-    """What each point of a curve differs by from the cubic through its four neighbours, in sd of one point.
-
-    After Gasser, Sroka and Jennen-Steinmetz 1986, who take a line through two: a curve bends, a cubic follows.
-    """
-    u = np.unique(log_x)
-    y = np.array([log_y[log_x == place].min() for place in u])
-    residuals = []
-    for k in range(2, u.size - 2):
-        near = [k - 2, k - 1, k + 1, k + 2]
-        weights = [np.prod([(u[k] - u[j]) / (u[i] - u[j]) for j in near if j != i]) for i in near]
-        residuals.append((y[k] - np.dot(weights, y[near])) / np.sqrt(1 + np.sum(np.square(weights))))
-    return np.array(residuals)
 
 
 def merged(log_x: Array, log_y: Array, noise: float) -> tuple[NDArray[np.intp], Array]:

@@ -90,4 +90,19 @@ def growth(reach: Array, values: Array) -> tuple[Array, Array]:
     return mean_y - slope * mean_x, slope
 
 
+def neighbours(log_x: Array, log_y: Array) -> Array:
+    """What each point of a curve differs by from the cubic through its four neighbours, in sd of one point.
+
+    After Gasser, Sroka and Jennen-Steinmetz 1986, who take a line through two: a curve bends, a cubic follows.
+    """
+    u = np.unique(log_x)
+    y = np.array([log_y[log_x == place].min() for place in u])
+    residuals = []
+    for k in range(2, u.size - 2):
+        near = [k - 2, k - 1, k + 1, k + 2]
+        weights = [np.prod([(u[k] - u[j]) / (u[i] - u[j]) for j in near if j != i]) for i in near]
+        residuals.append((y[k] - np.dot(weights, y[near])) / np.sqrt(1 + np.sum(np.square(weights))))
+    return np.array(residuals)
+
+
 METHODS = {"parabola": parabola, "akima": akima}

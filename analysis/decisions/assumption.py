@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from analysis.decisions.information import condition
-from analysis.fits.thresholds import ILL, LEAST_VALUES
+from analysis.fits.thresholds import FEW_REPEATS, ILL, LEAST_VALUES
 from analysis.laws import newton
 from analysis.laws.chinchilla import Chinchilla
 from analysis.laws.newton import Loss, Problem
@@ -21,8 +21,6 @@ Array = NDArray[np.float64]
 
 EXPONENT, FLOOR, NOISE = 0.3, 0.25, 0.02
 """The default: both exponents, the floor's share of the lowest error of the design, sd of log error of a run."""
-FEW = 5
-"""Degrees of freedom below which the noise of earlier repeats is not used."""
 _STARTS = 8
 
 
@@ -87,7 +85,7 @@ def assume(n: Array, d: Array, runs: Mapping[str, Array] | None = None, source: 
     if runs is None or not runs["y"].size:
         return assumed
     sigma, spare = _noise(runs)
-    if spare >= FEW and sigma > 0:
+    if spare >= FEW_REPEATS and sigma > 0:
         assumed = replace(assumed, sigma=sigma, noise_from=f"{runs['y'].size} {source}")
     law = _fitted(runs)
     if law is None:

@@ -101,7 +101,7 @@ def surface(cells: Cells, assumed: Assumption, level: float = 0.95) -> tuple[Exp
     if why_not := _no_surface(cells, slopes):
         return tuple(Expected(name, value, np.nan, why_not) for name, value in zip(names, values, strict=True))
     spread = covariance(slopes, cells.runs, assumed.sigma)
-    reach = quantiles.gauss(level) * quantiles.student(int(cells.runs.sum()) - theta.size, level)
+    reach = _reach(cells, 2, theta.size, level)
     mixed = alpha * beta / (alpha + beta) ** 2 * np.array([-1.0, 0, 1, 0, 0])
     logs = reach * np.sqrt(np.diag(spread))
     exponents = [
@@ -121,6 +121,13 @@ def _no_surface(cells: Cells, slopes: Array) -> str:
     if points <= slopes.shape[1]:
         return f"{points} distinct points for {slopes.shape[1]} parameters"
     return "" if condition(slopes) < thresholds.ILL else "only combinations of alpha and beta are determined"
+
+
+def _reach(cells: Cells, inputs: int, parameters: int, level: float) -> float:
+    """Half-width of an interval in standard deviations, of a law of one or two inputs through all runs."""
+    points = np.unique(np.stack([cells.n, cells.d]), axis=1).shape[1]
+    wider = quantiles.of_pairs(int(cells.runs.sum()), points, inputs, parameters, level)
+    return quantiles.gauss(level) * wider
 
 
 def _not_identified(value: float, half: float) -> str:
@@ -143,8 +150,7 @@ def line(cells: Cells, assumed: Assumption, x: str, *, floor: bool = True, level
     law = POWER_LAWS[floor, False]((logs - logs.mean())[None], np.array([logs.mean()]))
     theta = np.array([[np.log(exponent), np.log(term / scale), rest / scale, 0.0]])
     spread = covariance(law.gradient(theta)[1][0][law.free].T, cells.runs, assumed.sigma)
-    reach = quantiles.gauss(level) * quantiles.widening(int(cells.runs.sum()), 2 + floor, level)
-    half = float(reach * np.sqrt(spread[0, 0]))
+    half = float(_reach(cells, 1, 2 + floor, level) * np.sqrt(spread[0, 0]))
     return Expected(name, exponent, exponent * half, _not_identified(exponent, half))
 
 
@@ -192,25 +198,37 @@ def optimum(cells: Cells, assumed: Assumption, level: float = 0.95) -> Expected:
     value = assumed.beta / (assumed.alpha + _power(cells) * assumed.beta)
     log_c = np.log(np.unique(cells.budget))
     logs = np.full((TABLES, 1 + RESAMPLES, len(curves)), np.nan)
+    estimated = _estimated_noise(cells, assumed, curves)
+    if why_not := _no_minima(max(u.size for u, *_ in curves), estimated):
+        return Expected(name, value, np.nan, why_not)
     for g, (u, log_y, noise) in enumerate(curves):
         if u.size >= thresholds.LEAST_SIZES:
             tables = log_y + noise * rng.normal(size=(TABLES, 1, u.size))
-            drawn = tables + noise * rng.normal(size=(TABLES, RESAMPLES, u.size))
+            drawn = tables + estimated / assumed.sigma * noise * rng.normal(size=(TABLES, RESAMPLES, u.size))
             logs[:, :, g] = _minima(u, np.concatenate([tables, drawn], axis=1))
     reach = log_c - log_c.mean()
     halves = [_half_width(reach, table, level) for table in logs]
-    refused = "" if np.mean(np.isfinite(halves)) > 0.5 else _no_optimum(curves, logs[:, 0])
+    refused = ""
+    if np.mean(np.isfinite(halves)) <= 0.5:
+        found = int(np.median(np.isfinite(logs[:, 0]).sum(axis=1)))
+        refused = f"{found} of {len(curves)} budgets would have a minimum; a law needs {thresholds.LEAST_BUDGETS}"
     half = float(np.nanmedian(halves)) if np.isfinite(halves).any() else np.nan
     return Expected(name, value, half, refused)
 
 
-def _no_optimum(curves: list[tuple[Array, Array, Array]], own: Array) -> str:
-    """Why too few of the curves would have a minimum, from the log sizes [TABLES, budgets] of those that have."""
-    most, need = max(u.size for u, *_ in curves), thresholds.LEAST_SIZES
-    if most < need:
-        return f"at most {most} sizes a budget; a minimum needs {need}"
-    found = int(np.median(np.isfinite(own).sum(axis=1)))
-    return f"{found} of {len(curves)} budgets would have a minimum; a law needs {thresholds.LEAST_BUDGETS}"
+def _no_minima(most: int, noise: float) -> str:
+    """Why curves of at most that many sizes, whose noise a fit would find to be this, have no minima to report."""
+    if most < thresholds.LEAST_SIZES:
+        return f"at most {most} sizes a budget; a minimum needs {thresholds.LEAST_SIZES}"
+    return "" if np.isfinite(noise) else f"no repeats and at most {most} sizes a budget: the noise is not known"
+
+
+def _estimated_noise(cells: Cells, assumed: Assumption, curves: list[tuple[Array, Array, Array]]) -> float:
+    """The noise of a run that a fit would find, from repeats or from the scatter about the curves, or NaN."""
+    if np.sum(cells.runs - 1) >= thresholds.FEW_REPEATS:
+        return assumed.sigma
+    left = np.concatenate([minima.neighbours(u, log_y) for u, log_y, _ in curves])
+    return float(np.sqrt(assumed.sigma**2 + np.mean(left**2))) if left.size else float("nan")
 
 
 def _curves(cells: Cells, assumed: Assumption) -> Iterator[tuple[Array, Array, Array]]:

@@ -34,3 +34,5 @@ MOST_SCATTER = 0.3
 """Residuals of log y (rms) beyond which a law does not describe its points, whatever their noise."""
 LEAST_FLOOR = 0.01
 """Share of the estimated floor below which an interval reaches 0."""
+FEW_REPEATS = 5
+"""Degrees of freedom below which the scatter of repeats does not tell the noise of a run."""

@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from analysis.laws import newton
-from analysis.solver.quantiles import student, widening
+from analysis.solver.quantiles import of_pairs, student
 from analysis.table import seeds
 
 if TYPE_CHECKING:
@@ -59,15 +59,12 @@ def within_cells(data: Data, resamples: int, rng: np.random.Generator) -> Array:
 def stretch(data: Data, options: Options, parameters: int) -> float:
     """Factor by which an interval must be wider than the percentiles.
 
-    Student's quantiles replace Gaussian ones everywhere. Pairs also draw residuals that are too small; this is
-    corrected for one input and for a design with two runs or more a point. Otherwise, for two inputs, the scatter
-    of the resampled design makes up for it: with the full factor intervals covered up to 1.00 of 200 planted
-    surfaces of 20 points, with Student's alone 0.94 to 0.99.
+    Student's quantiles replace Gaussian ones everywhere; for pairs see `quantiles.of_pairs`.
     """
     if options.by == "seed":
         return student(data.clusters - int(seeds.cell_index(data.points).max()) - 1, options.level)
-    if options.bootstrap == "pairs" and (len(data.x) == 1 or data.clusters >= 2 * data.distinct):
-        return widening(data.clusters, parameters, options.level)
+    if options.bootstrap == "pairs":
+        return of_pairs(data.clusters, data.distinct, len(data.x), parameters, options.level)
     return student(data.clusters - parameters, options.level)
 
 

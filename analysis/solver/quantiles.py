@@ -10,6 +10,18 @@ _MANY = 300
 """Degrees of freedom from which Student's quantile is expanded about the Gaussian one, to 1e-8."""
 
 
+def of_pairs(clusters: int, points: int, inputs: int, parameters: int, level: float) -> float:
+    """Factor by which an interval must be wider than the percentiles when clusters are drawn as pairs.
+
+    Pairs draw residuals that are too small; this is corrected for one input and for a design with two runs or more
+    a distinct point. Otherwise, for two inputs, the scatter of the resampled design makes up for it: with the full
+    factor intervals covered up to 1.00 of 200 planted surfaces of 20 points, with Student's alone 0.94 to 0.99.
+    """
+    if inputs == 1 or clusters >= 2 * points:
+        return widening(clusters, parameters, level)
+    return student(clusters - parameters, level)
+
+
 def widening(count: int, parameters: int, level: float) -> float:
     """Factor by which an interval from few clusters must be wider than the percentiles; tends to 1 for many.
 

@@ -118,6 +118,15 @@ def test_three_widths_by_three_budgets_cannot_answer_and_the_addition_can():
     assert not any(fit_isoflop(planted(design, result.assumed, seed), resamples=50).supported for seed in range(3))
 
 
+def test_single_runs_of_few_sizes_leave_the_noise_unknown():
+    sizes = np.geomspace(2e3, 2e6, 4)
+    once, twice = (expect(curves(sizes, [1e9, 1e10, 1e11], seeds)).optimum for seeds in (1, 2))
+    assert once is not None
+    assert twice is not None
+    assert once.refused == "no repeats and at most 4 sizes a budget: the noise is not known"
+    assert np.isfinite(twice.half)
+
+
 def test_no_cheaper_addition_answers():
     cells = cells_of(curves([1e4, 1e5, 1e6], [1e10, 1e11, 1e12]), COLUMNS)
     assumed, space = default(cells.n, cells.d), additions.space_of(cells)
