@@ -16,6 +16,7 @@ from analysis.figures.cells import cell_points, varies
 from analysis.figures.chart import Chart, Line
 from analysis.figures.registry import Figure, FigureError, Findings
 from analysis.fits.quantity import quote
+from analysis.laws.constrained import Constrained
 from analysis.laws.power import Power
 from analysis.table import columns
 from analysis.table.rows import measured
@@ -151,7 +152,8 @@ def _annotation(fit: LawFit | None) -> tuple[str, ...]:
         return ()
     if not fit.supported:
         return tuple(textwrap.wrap(f"{fit.refusal()}: {fit.reasons[0]}".replace("$", r"\$"), 48)[:5])
-    claims = [f"{name} {fit.quoted(name)}, {100 * fit.level:g} % interval" for name in fit.law.exponents]
+    measured = [name for name in fit.law.exponents if name not in fit.law.constraints.fix]
+    claims = [f"{name} {fit.quoted(name)}, {100 * fit.level:g} % interval" for name in measured]
     return (_formula(fit), *claims)
 
 
@@ -161,7 +163,7 @@ def _exponent(fit: LawFit) -> str:
 
 def _formula(fit: LawFit) -> str:
     """The law in mathtext as floor + (x / scale)^-exponent; the unit of a coefficient would be meaningless."""
-    if not isinstance(fit.law, Power):
+    if not isinstance(fit.law.base if isinstance(fit.law, Constrained) else fit.law, Power):
         return fit.formula().replace("$", r"\$")
     x, y = (columns.SYMBOLS.get(name, letter) for name, letter in ((fit.x[0], "x"), (fit.y, "y")))
     log_scale = math.log10(fit.coefficient) / fit.exponent

@@ -90,8 +90,8 @@ def _unidentified(e: Evidence) -> tuple[str, ...]:
 
 
 def _is_wide(e: Evidence, name: str) -> bool:
-    """Whether the interval of an exponent is too wide to identify it."""
-    return _spans(e, *e.fit.intervals[name])
+    """Whether the interval of an exponent is too wide to identify it, or is the range that the caller set."""
+    return e.fit.intervals[name] == e.fit.law.constraints.bounds.get(name) or _spans(e, *e.fit.intervals[name])
 
 
 def _spans(e: Evidence, low: float, high: float) -> bool:
@@ -261,6 +261,14 @@ def _no_floor(e: Evidence) -> str | None:
     return None if e.fit.floor > 0 else "the fit has no floor"
 
 
+def _floor_given(e: Evidence) -> str | None:
+    given = e.fit.law.constraints
+    low = given.bounds.get("floor", (0.0, np.inf))[0]
+    if "floor" in given.fix or (low > 0 and e.fit.intervals["floor"][0] <= low):
+        return "the floor was set, not measured"
+    return None
+
+
 def _floor_reaches_zero(e: Evidence) -> str | None:
     low, high = e.fit.intervals.get("floor", (np.nan, np.nan))
     if _no_floor(e) or low > LEAST_FLOOR * e.fit.floor:
@@ -379,7 +387,7 @@ BLOCKING: tuple[Rule, ...] = (
     _not_converged,
     _ill,
 )
-FLOOR: tuple[Rule, ...] = (_no_floor, _floor_reaches_zero, _bare_as_good, _few_decide_floor)
+FLOOR: tuple[Rule, ...] = (_no_floor, _floor_given, _floor_reaches_zero, _bare_as_good, _few_decide_floor)
 CAUTIONS: tuple[Rule, ...] = (
     _few_points,
     _under_a_decade,

@@ -270,7 +270,7 @@ class LawFit(Summary):
             *(name for name in ("exponent", "coefficient") if name in self.estimates),
         )
         points = self.points[[*self.x, self.y]].to_numpy(dtype=float).tolist()
-        rows = {"points": points, "leverage": self.leverage.tolist()}
+        rows = {"points": points, "leverage": self.leverage.tolist(), "constraints": as_json(self.law.constraints)}
         return {"law": self.name} | {name: as_json(getattr(self, name)) for name in names} | rows
 
     def _repr_html_(self) -> str:

@@ -7,7 +7,7 @@ import pandas as pd
 import pytest
 
 import analysis
-from analysis import fit_frontier, fit_law, fit_power_law, fit_surface
+from analysis import describe_law, fit_frontier, fit_law, fit_power_law, fit_surface
 from analysis.laws import LAWS, newton
 from analysis.laws.base import Constraints, Law, differences
 from analysis.laws.constrained import Constrained
@@ -186,6 +186,29 @@ def test_constraints_that_the_points_contradict_are_refused():
     assert not wrong.supported
     assert any("the points contradict what was set for floor" in text for text in wrong.reasons)
     assert fit_surface(surface(), resamples=0, fix={"floor": 1.7}).supported
+
+
+def test_what_was_set_is_not_claimed_as_measured():
+    table = surface()
+    assert fit_surface(table, resamples=100).floor_reasons == ()
+    fixed = fit_surface(table, resamples=100, fix={"floor": 1.7})
+    assert fixed.floor_reasons == ("the floor was set, not measured",)
+    assert fixed.to_dict()["constraints"]["fix"] == {"floor": 1.7}
+    noise = surface(20, noise=0.5)
+    bounded = fit_surface(noise, resamples=100, bounds={"alpha": (0.3, 0.4)})
+    assert bounded.intervals["alpha"] == (0.3, 0.4)
+    assert "alpha" in bounded.unidentified
+    assert not bounded.supported
+
+
+def test_a_law_with_a_known_exponent_is_drawn_in_the_same_form():
+    x = np.geomspace(1e3, 1e7, 30)
+    table = pd.DataFrame({"x": x, "y": (1 + 30 * x**-0.35) * np.exp(np.random.default_rng(0).normal(0, 0.01, 30))})
+    fit = fit_power_law(table, "x", "y", fix={"exponent": 0.35})
+    chart = describe_law(table, fit, x="x", y="y")
+    assert len(chart.lines) == 1
+    assert chart.annotation[0].endswith("^{-0.35}$")
+    assert len(chart.annotation) == 1
 
 
 def test_a_law_from_outside_with_numerical_derivatives_is_constrained_too():
