@@ -28,7 +28,7 @@ SURE = 0.8
 """Share of resamples in which a minimum must be interior for its budget to count."""
 LEAST_VALUES = 3
 """Distinct values that each input of a surface needs, and a law of one input."""
-CHANCE = 1e-3
+CHANCE = 0.01
 """Probability below which chance does not explain a misfit."""
 MOST_SCATTER = 0.3
 """Residuals of log y (rms) beyond which a law does not describe its points, whatever their noise."""
