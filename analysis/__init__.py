@@ -19,12 +19,13 @@ if TYPE_CHECKING:
     from analysis.approaches.optimum import Optimum, Price, fit_price, optimum
     from analysis.approaches.surface import SurfaceFit, fit_surface
     from analysis.checks.agreement import Agreement, agree
+    from analysis.checks.claims import Claim
     from analysis.checks.closure import Closure, closure
     from analysis.checks.compare import Comparison, compare
     from analysis.checks.design_bias import DesignBias, design_bias
     from analysis.checks.sensitivity import Sensitivity, sensitivity
     from analysis.checks.validate import Validation, validate
-    from analysis.checks.verdict import Claim, Verdict, verdict
+    from analysis.checks.verdict import Verdict, verdict
     from analysis.decisions.allocate import Allocation, allocate
     from analysis.decisions.design import Design, expect
     from analysis.decisions.suggest import Suggestion, suggest
@@ -129,7 +130,8 @@ _MODULES = {
     "analysis.checks.design_bias": ("DesignBias", "design_bias"),
     "analysis.checks.sensitivity": ("Sensitivity", "sensitivity"),
     "analysis.checks.validate": ("Validation", "validate"),
-    "analysis.checks.verdict": ("Claim", "Verdict", "verdict"),
+    "analysis.checks.claims": ("Claim",),
+    "analysis.checks.verdict": ("Verdict", "verdict"),
     "analysis.decisions.allocate": ("Allocation", "allocate"),
     "analysis.decisions.design": ("Design", "expect"),
     "analysis.decisions.suggest": ("Suggestion", "suggest"),
