@@ -142,7 +142,7 @@ def test_a_table_of_a_planted_surface_supports_all_three_claims():
 
 
 def test_a_parabola_s_bias_is_taken_off_before_it_disputes_the_exponent():
-    found = verdict(sweep(2, 0.01, widths=WIDE), resamples=60)
+    found = verdict(sweep(2, 0.01, widths=WIDE, seed=1), resamples=60)
     assert not found.agreement.agrees
     assert found.exponent.supported
     assert not found.floor.supported
