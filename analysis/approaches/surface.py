@@ -31,10 +31,10 @@ INPUTS = (("N", "D"), ("N", "U", "D"))
 class SurfaceFit(LawFit):
     """A law of params N and examples D; with repeated examples of N, unique examples U and D, in this order.
 
-    The estimates are the parameters of the law (A, alpha, B, beta, floor; Nc, alpha, Dc, beta for "kaplan";
-    `examples_decay`, `params_decay` in repeats) and what follows at the optimum under C = k N D, no example
-    repeated, whatever k: `params_exponent` (N* ~ C^.), `examples_exponent` (D* ~ C^.), `frontier_exponent`
-    (y - floor ~ C^-.).
+    The estimates are the parameters of the law (A, alpha, B, beta, floor; Nc, alpha, Dc, beta for "kaplan"; q,
+    ceiling, C, gamma, delta; `examples_decay`, `params_decay` in repeats) and what follows at the optimum under
+    C = k N D, no example repeated, whatever k: `params_exponent` (N* ~ C^.), `examples_exponent` (D* ~ C^.),
+    `frontier_exponent` (y - floor ~ C^-.).
     """
 
     @cached_property
@@ -81,10 +81,12 @@ def fit_surface(
     """The surface through all rows of `frame`, with bootstrap intervals.
 
     Laws: "chinchilla", y = floor + A N^-alpha + B D^-beta (Hoffmann et al. 2022, equation 10, appendix D.3);
-    "kaplan", y = [(Nc / N)^(alpha / beta) + Dc / D]^beta (Kaplan et al. 2020, equation 1.5); "repeated", the
-    first with N and D replaced by what they are worth when U unique examples are seen D / U times (Muennighoff
-    et al. 2023, equations 5 and 6; all parameters at once where they fix those of the first); and
-    "repeated-examples", the same with N as it is. Exponents are in [0.001, 10], coefficients and floor >= 0.
+    "kaplan", y = [(Nc / N)^(alpha / beta) + Dc / D]^beta (Kaplan et al. 2020, equation 1.5); "coupled", floor +
+    [(A N^-alpha)^q + (B D^-beta)^q]^(1/q), of which both are cases; "bounded", the first with a ceiling such as
+    chance; "overfitted", that with a term that rises with N and falls with D; "repeated", the first with N and
+    D replaced by what they are worth when U unique examples are seen D / U times (Muennighoff et al. 2023,
+    equations 5 and 6; all parameters at once where they fix those of the first); and "repeated-examples", the
+    same with N as it is. Exponents are in [0.001, 10], coefficients and floor >= 0.
     The loss is Huber's on residuals of log y; its threshold comes from the data, where Hoffmann et al. fix
     1e-3 (`delta=1e-3`). Intervals are percentiles over resampled clusters (rows that share a `run_id`,
     otherwise rows), widened for few clusters.
