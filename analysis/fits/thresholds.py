@@ -11,7 +11,7 @@ FAR = 1.5
 AS_GOOD, BETTER = 2.0, 4.0
 """AICc differences below which laws are equally good, above which one is better (Burnham, Anderson 2002)."""
 RULED_OUT = 6.0
-"""AICc above that of the best form of a surface from which a form is ruled out: the true one is in under 1 %."""
+"""AICc above that of the best form of a surface from which a form is ruled out; the true one seldom is."""
 WIDER = 1.1
 """Factor on the width of an interval above which the forms that are not ruled out are worth a caution."""
 MIN_SPAN = 3.0

@@ -126,5 +126,5 @@ def test_exponents_of_every_form_are_covered_or_refused(form, noise):
         for name in EXPONENTS:
             low, high = found.intervals[name]
             covered[name] += not found.supported or low <= planted[name] <= high
-    assert min(covered.values()) >= 17
-    assert refused <= 2
+    assert min(covered.values()) >= 16  # 0.95 of 20, less three standard errors
+    assert refused <= (10 if form == "overfitted" else 2)
