@@ -82,7 +82,7 @@ _INDENT: dict[str, Any] = {"initial_indent": "  ", "subsequent_indent": "    ", 
 
 
 def _words(e: Expected) -> str:
-    return e.refused or f"exponent {e}"
+    return str(e) if e.refused else f"exponent {e}"
 
 
 def _surface_lines(surface: tuple[Expected, ...]) -> list[str]:
@@ -91,7 +91,7 @@ def _surface_lines(surface: tuple[Expected, ...]) -> list[str]:
     if len({e.refused for e in surface}) == 1 and surface[0].refused:
         return [f"surface of params and examples: {surface[0].refused}"]
     known = surface if not surface[2].refused else surface[:2]
-    return [f"surface of params and examples: {', '.join(f'{e.quantity} {e.refused or e}' for e in known)}"]
+    return [f"surface of params and examples: {', '.join(f'{e.quantity} {e}' for e in known)}"]
 
 
 def expect(

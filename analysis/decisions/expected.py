@@ -6,6 +6,7 @@ minima select points before they fit, which no information describes: their fits
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -88,7 +89,10 @@ class Expected:
         return not self.refused and self.half <= self.value * (1 - 1 / thresholds.FAR)
 
     def __str__(self) -> str:
-        return f"{self.value:.2g} ± {self.half:.2g}"
+        if self.refused:
+            return self.refused
+        digits = min(max(1 - math.floor(math.log10(max(self.half, 1e-6))), 0), 6) if self.half < 10 else 0
+        return f"{self.value:.{digits}f} ± {self.half:.{digits}f}"
 
 
 def surface(cells: Cells, assumed: Assumption, level: float = 0.95) -> tuple[Expected, ...]:

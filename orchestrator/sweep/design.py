@@ -31,6 +31,7 @@ _SCALE = ("width", "depth", "expansion", "dataset_size")
 _TUNED = ("lr", "lr_embed", "lr_body", "lr_head", "weight_decay", "momentum", "clip", "label_smoothing")
 """Settings of which the best value counts at each size; runs that differ otherwise are different populations."""
 _ALONE = [name for name in SETTINGS if name not in (*_SCALE, *_TUNED, *LENGTHS, "seed", "steps", "parent")]
+_NUMBERS = [n for n, field in SETTINGS.items() if field.section == "train" and field.kind.number is not str]
 
 
 def design_of(plan: Plan, earlier: Mapping[str, NDArray[Any]] | None = None, source: str = "") -> Design | None:
@@ -41,7 +42,7 @@ def design_of(plan: Plan, earlier: Mapping[str, NDArray[Any]] | None = None, sou
         earlier: earlier runs, as `analysis.decisions.assumption.assume` takes them.
         source: what to call them.
     """
-    populations = _populations(plan)
+    names, populations = _populations(plan)
     if not populations:
         return None
     points = _points(_largest(populations))
@@ -49,7 +50,7 @@ def design_of(plan: Plan, earlier: Mapping[str, NDArray[Any]] | None = None, sou
     on_zipf = points[0].run.dataset == "zipf"
     assumed = assume(cells.n, cells.d, earlier, source)
     assumed = _on_zipf(points, assumed) if on_zipf else assumed
-    warnings = (*_undertrained(points), *_confounded(points), *_several(populations))
+    warnings = (*_undertrained(points), *_confounded(points), *_several(names, populations))
     space = _space(points, cells)
     result = design.judge(cells, assumed, space=space, floor=not on_zipf, warnings=warnings)
     return result if result.asks else None
@@ -57,17 +58,28 @@ def design_of(plan: Plan, earlier: Mapping[str, NDArray[Any]] | None = None, sou
 
 def judged(plan: Plan) -> RunSpec | None:
     """A run of the population that `design_of` judges: earlier runs should be like it; None if it judges none."""
-    populations = _populations(plan)
+    _, populations = _populations(plan)
     return _largest(populations)[0] if populations else None
 
 
-def _populations(plan: Plan) -> dict[Any, list[RunSpec]]:
-    """The runs of the first stage by all settings but scale, tuned ones and seed; none of a search."""
-    populations: dict[Any, list[RunSpec]] = {}
-    for run in plan.runs if plan.trials is None else ():
-        if run.stage == FIRST_STAGE:
-            populations.setdefault(tuple(getattr(run, name) for name in _ALONE), []).append(run)
-    return populations
+def _populations(plan: Plan) -> tuple[list[str], dict[Any, list[RunSpec]]]:
+    """The settings that tell populations apart, and the runs of the first stage by these; none of a search.
+
+    Numbers of the recipe do not where each population would have one size and length: they follow the scale.
+    """
+    runs = [run for run in plan.runs if plan.trials is None and run.stage == FIRST_STAGE]
+    populations = _grouped(runs, _ALONE)
+    if all(len(_points(own)) == 1 for own in populations.values()):
+        names = [name for name in _ALONE if name not in _NUMBERS]
+        return names, _grouped(runs, names)
+    return _ALONE, populations
+
+
+def _grouped(runs: Sequence[RunSpec], names: Sequence[str]) -> dict[Any, list[RunSpec]]:
+    groups: dict[Any, list[RunSpec]] = {}
+    for run in runs:
+        groups.setdefault(tuple(getattr(run, name) for name in names), []).append(run)
+    return groups
 
 
 def _largest(populations: Mapping[Any, list[RunSpec]]) -> list[RunSpec]:
@@ -82,26 +94,28 @@ class _Point:
     seeds: int
     tuned: tuple[tuple[Any, ...], ...]
 
-    @property
-    def examples(self) -> int:
-        assert self.run.steps is not None
-        return self.run.steps * self.run.batch_size
-
 
 def _points(runs: Sequence[RunSpec]) -> list[_Point]:
+    """The sizes and lengths of a population; lengths within a tenth are one, whole steps leave them apart."""
+    lengths = _merged([_examples(run) for run in runs])
     grouped: dict[Any, list[RunSpec]] = {}
-    for run in runs:
-        grouped.setdefault((*(getattr(run, name) for name in _SCALE), run.steps), []).append(run)
+    for run, length in zip(runs, lengths, strict=True):
+        grouped.setdefault((*(getattr(run, name) for name in _SCALE), length), []).append(run)
     return [
-        _Point(own[0], len({run.seed for run in own}), tuple({tuple(getattr(r, n) for n in _TUNED) for r in own}))
+        _Point(own[0], len({run.seed for run in own}), tuple(_grouped(own, [*_TUNED, *_NUMBERS])))
         for own in grouped.values()
     ]
+
+
+def _examples(run: RunSpec) -> int:
+    assert run.steps is not None
+    return run.steps * run.batch_size
 
 
 def _cells(points: Sequence[_Point]) -> Cells:
     return Cells(
         n=np.array([cost.params(cost.shape_of(p.run)).total for p in points], dtype=float),
-        d=np.array([p.examples for p in points], dtype=float),
+        d=np.array([_examples(p.run) for p in points], dtype=float),
         flops=np.array([run_flops(p.run) for p in points], dtype=float),
         runs=np.array([p.seeds for p in points]),
         budget=np.array([p.run.budget or np.nan for p in points]),
@@ -119,7 +133,7 @@ def _undertrained(points: Sequence[_Point]) -> list[str]:
     budgets = [f" at {p.run.budget:.3g} FLOPs".replace("e+", "e") if shared else "" for p in points]
     labels = [model_name(p.run) + budget for p, budget in zip(points, budgets, strict=True)]
     steps = np.array([p.run.steps for p in points])
-    epochs = np.array([p.examples / (p.run.dataset_size or np.inf) for p in points])
+    epochs = np.array([_examples(p.run) / (p.run.dataset_size or np.inf) for p in points])
     return design.undertrained(labels, steps, epochs)
 
 
@@ -144,11 +158,11 @@ def _confounded(points: Sequence[_Point]) -> list[str]:
         return []
     axes: dict[str, list[float]] = {
         "params": [cost.params(cost.shape_of(p.run)).total for p in points],
-        "examples": [p.examples for p in points],
+        "examples": [_examples(p.run) for p in points],
     }
     warnings = []
-    for k, name in enumerate(_TUNED):
-        values = [float(p.tuned[0][k] or 0.0) for p in points]
+    for name in dict.fromkeys((*_TUNED, *_NUMBERS)):
+        values = [float(getattr(p.run, name) or 0.0) for p in points]
         for axis, places in axes.items():
             if min(values) > 0 and len(set(values)) > 1 and len(set(places)) > 1:
                 r = float(np.corrcoef(np.log(np.array([values, places])))[0, 1])
@@ -158,11 +172,11 @@ def _confounded(points: Sequence[_Point]) -> list[str]:
     return warnings
 
 
-def _several(populations: Mapping[Any, list[RunSpec]]) -> list[str]:
+def _several(names: Sequence[str], populations: Mapping[Any, list[RunSpec]]) -> list[str]:
     """A note where runs of several populations have a law each; the design is that of the largest."""
     if len(populations) == 1:
         return []
-    names = [name for k, name in enumerate(_ALONE) if len({key[k] for key in populations}) > 1]
+    names = [name for k, name in enumerate(names) if len({key[k] for key in populations}) > 1]
     largest = _largest(populations)[0]
     shown = ", ".join(f"{name} {getattr(largest, name)}" for name in names)
     return [f"{len(populations)} populations differ in {', '.join(names)}: a law each; these figures: {shown}"]

@@ -82,7 +82,7 @@ def test_each_population_is_judged_alone():
     assert any(text.startswith("2 populations differ in family") for text in both.design.warnings)
 
 
-def test_a_rate_that_follows_the_width_is_named():
+def test_what_follows_the_width_is_named():
     text = """
 sweep: pair
 data: {dataset: digits}
@@ -97,6 +97,10 @@ cells:
     assert any(warning.startswith("params and examples vary together") for warning in warnings)
     tied = plan(read_sweep(text.replace("4e-3", "1e-4"))).design.warnings
     assert not any(warning.startswith("lr and") for warning in tied)
+    for rate, batch in (("8e-3", 16), ("4e-3", 32), ("2e-3", 64), ("1e-3", 128)):
+        text = text.replace(f"lr: {rate}", f"batch_size: {batch}")
+    warnings = plan(read_sweep(text)).design.warnings
+    assert any(warning.startswith("batch_size and params vary together (correlation 1.00)") for warning in warnings)
 
 
 def test_error_on_the_zipf_task_is_a_law_of_the_examples_alone():
