@@ -72,7 +72,7 @@ def test_examples_of_isoflop_curves_are_a_running_frontier():
 
 def test_unknown_kind_is_refused():
     with pytest.raises(ValueError, match="kind is 'best'; expected 'auto', 'running' or 'each'"):
-        frontier(sweep(seeds=1), kind="best")
+        frontier(sweep(seeds=1), kind="best")  # type: ignore[arg-type] # what the test is about
 
 
 def test_fitted_points_are_the_frontier():

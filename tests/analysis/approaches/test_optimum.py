@@ -11,7 +11,7 @@ from tests.analysis.planted_curves import isoflop
 from tests.analysis.planted_curves import optimum as planted
 from tests.analysis.planted_forms import EXACT, table
 
-QUICK = {"deadline": None, "max_examples": 15, "derandomize": True}
+QUICK = settings(deadline=None, max_examples=15, derandomize=True)
 
 
 def surface(resamples=0, **options):
@@ -26,7 +26,7 @@ def test_optimum_of_a_planted_surface_is_recovered_beyond_its_range():
         assert at.n.value * at.d.value * 6 == pytest.approx(budget)
 
 
-@settings(**QUICK)
+@QUICK
 @given(power=st.floats(0.7, 1.3), scale=st.floats(1.0, 50.0))
 def test_no_neighbour_at_the_same_price_is_better(power, scale):
     fit, price = surface(), Price(scale, power)
@@ -62,7 +62,7 @@ def test_optimum_of_every_form_grows_with_the_exponent_that_is_told(form):
     assert one[0] == pytest.approx(fit["params_exponent"])
 
 
-@settings(**QUICK)
+@QUICK
 @given(alpha=st.floats(0.1, 1.0), beta=st.floats(0.1, 1.0), power=st.floats(0.7, 1.3))
 def test_exponents_are_the_slopes_of_the_optimum(alpha, beta, power):
     told = exponents(alpha, beta, power)

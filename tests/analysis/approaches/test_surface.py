@@ -12,12 +12,12 @@ from analysis import fit_surface
 from tests.analysis.planted import surface
 from tests.paths import SHARED
 
-QUICK = {"deadline": None, "max_examples": 10, "derandomize": True}
+QUICK = settings(deadline=None, max_examples=10, derandomize=True)
 POINTS = SHARED / "fits" / "epoch_points.csv"
 needs_points = pytest.mark.skipif(not POINTS.exists(), reason="needs ../shared/data/fits")
 
 
-@settings(**QUICK)
+@QUICK
 @given(
     alpha=st.floats(0.15, 0.8),
     beta=st.floats(0.15, 0.8),
@@ -35,7 +35,7 @@ def test_exact_surface_is_recovered_in_any_unit(alpha, beta, floor, log_unit):
     assert fit.params_exponent == pytest.approx(beta / (alpha + beta), rel=1e-6)
 
 
-@settings(**QUICK)
+@QUICK
 @given(
     log_units=st.tuples(st.floats(-9, 9), st.floats(-9, 9), st.floats(-3, 3)),
     seed=st.integers(0, 1000),

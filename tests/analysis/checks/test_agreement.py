@@ -12,7 +12,7 @@ from tests.analysis.planted import sweep
 from tests.analysis.planted_curves import isoflop
 
 WIDE = (2, 4, 8, 16, 24, 32, 48, 64, 96, 128, 192, 256, 384, 512, 768)
-QUICK = {"deadline": None, "max_examples": 20, "derandomize": True}
+QUICK = settings(deadline=None, max_examples=20, derandomize=True)
 
 
 def test_the_paper_s_exponents_close_on_the_frontier_and_not_on_the_allocation():
@@ -23,7 +23,7 @@ def test_the_paper_s_exponents_close_on_the_frontier_and_not_on_the_allocation()
     assert json.loads(json.dumps(found.to_dict()))["closes"] is False
 
 
-@settings(**QUICK)
+@QUICK
 @given(alpha=st.floats(0.05, 2), beta=st.floats(0.05, 2), power=st.floats(0.5, 1.5))
 def test_exponents_of_one_surface_close(alpha, beta, power):
     both = alpha + power * beta
@@ -57,8 +57,8 @@ def test_approaches_agree_on_a_surface_measured_about_its_optima():
 
 def test_a_parabola_over_wide_curves_gives_no_answer_where_it_misses_the_points():
     found = agree(sweep(3, 0.01, widths=WIDE), resamples=100)
-    parabola = found.table.set_index(["approach", "quantity"]).loc[("isoflop parabola", "n")]
-    assert "the points leave the parabolas by" in parabola["why_not"]
+    why_not = found.table.set_index(["approach", "quantity"])["why_not"]
+    assert "the points leave the parabolas by" in why_not[("isoflop parabola", "n")]
     assert not any("parabola" in text for text in found.conflicts)
 
 

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from analysis import compare
 
-QUICK = {"deadline": None, "max_examples": 10, "derandomize": True}
+QUICK = settings(deadline=None, max_examples=10, derandomize=True)
 
 
 def family(name, ratio=1.0, exponent=0.3, n=20, low=1e9, high=1e13, noise=0.0, seed=0, floor=0.05):  # noqa: PLR0917
@@ -30,7 +30,7 @@ def two(ratio=0.3, other=0.3, **options):
     return pd.concat(parts, ignore_index=True)
 
 
-@settings(**QUICK)
+@QUICK
 @given(ratio=st.floats(0.05, 20), log_unit=st.floats(-9, 9), log_y=st.floats(-2, 2))
 def test_planted_ratio_is_recovered_at_every_error_in_any_unit(ratio, log_unit, log_y):
     table = two(ratio)

@@ -57,8 +57,8 @@ def test_body_params_are_converted_and_seem_to_grow_faster():
     counts = spent.counts.set_index("count")
     near = np.interp(spent.params.value, family()["params"], family()["params_body"])
     assert counts.loc["params_body", "value"] == pytest.approx(near, rel=0.1)
-    assert counts.loc["params_body", "exponent"] > 1.1 * counts.loc["params", "exponent"]
-    assert counts.loc["params_body", "low"] < counts.loc["params_body", "value"] < counts.loc["params_body", "high"]
+    assert counts["exponent"]["params_body"] > 1.1 * counts["exponent"]["params"]
+    assert counts["low"]["params_body"] < counts["value"]["params_body"] < counts["high"]["params_body"]
 
 
 def test_fitted_rows_serve_for_counts_where_there_are_no_candidates():

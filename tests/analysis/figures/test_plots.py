@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import numpy as np
 import pandas as pd
 import pytest
 
@@ -90,7 +91,8 @@ def test_drawn_axes_show_what_was_described(table, fit):
     low, high = ax.get_ylim()
     assert low < figure.points["y"].min()
     assert high > figure.points["y"].max()
-    dots = {tuple(dot) for line in ax.lines if line.get_marker() == "o" for dot in line.get_xydata()}
+    lines = [np.asarray(line.get_xydata()) for line in ax.lines if line.get_marker() == "o"]
+    dots = {tuple(dot) for line in lines for dot in line}
     assert dots == {(row.x, row.y) for row in figure.points.itertuples()}
 
 

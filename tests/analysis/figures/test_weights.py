@@ -36,9 +36,11 @@ def test_a_unit_of_zeros_is_grey():
 def test_the_sheet_holds_every_picture_once():
     figure = describe_weights(planted(), (4, 6, 3))
     [sheet] = draw_weights(figure, Figure().add_subplot()).images
-    assert sheet.get_array().shape == (2 * 5 - 1, 3 * 7 - 1, 3)
-    assert sheet.get_array()[:4, :6].tolist() == figure.pictures[0].tolist()
-    assert sheet.get_array()[5:9, 7:13].tolist() == figure.pictures[4].tolist()
+    pixels = sheet.get_array()
+    assert pixels is not None
+    assert pixels.shape == (2 * 5 - 1, 3 * 7 - 1, 3)
+    assert pixels[:4, :6].tolist() == figure.pictures[0].tolist()
+    assert pixels[5:9, 7:13].tolist() == figure.pictures[4].tolist()
 
 
 @pytest.mark.parametrize("image", [(4, 6, 1), (4, 6, 2)])

@@ -14,7 +14,7 @@ from tests.analysis.planted import law
 from tests.analysis.planted_extrapolation import KINDS, ahead
 from tests.paths import SHARED
 
-QUICK = {"deadline": None, "max_examples": 10, "derandomize": True}
+QUICK = settings(deadline=None, max_examples=10, derandomize=True)
 ADDITION = SHARED / "fits" / "four_digit_addition.csv"
 X = np.geomspace(1e2, 1e7, 40)
 
@@ -34,7 +34,7 @@ def sigmoid(noise=0.0, seed=0, gamma=0.8):
     return pd.DataFrame({"examples": x, "error": y * np.exp(noise * luck)})
 
 
-@settings(**QUICK)
+@QUICK
 @given(log_unit=st.floats(-9, 9), log_y_unit=st.floats(-3, 3))
 def test_exact_broken_law_is_recovered_in_any_unit(log_unit, log_y_unit):
     unit, y_unit = 10.0**log_unit, 10.0**log_y_unit
@@ -110,7 +110,7 @@ def test_planted_curves_are_continued_to_twice_their_range(kind, most):
     assert np.sqrt(np.mean(np.square(errors))) < most
 
 
-@settings(**QUICK)
+@QUICK
 @given(log_unit=st.floats(-9, 9), log_y_unit=st.floats(-3, 3))
 def test_weights_and_predictions_do_not_depend_on_units_or_order(log_unit, log_y_unit):
     table = law(n=15, noise=0.02).rename(columns={"flops": "examples"})
@@ -146,9 +146,11 @@ def test_bands_beyond_the_data_hold_more_held_out_points_than_those_of_one_law()
     for seed in range(6):
         table = broken(0.01, seed, np.geomspace(1e2, 1e6, 18))
         known, later = table[:12], table[12:]
-        bands = {"mixture": fit_laws(known, resamples=50), "one": fit_law(known, resamples=50)}
-        for name, fit in bands.items():
-            band = fit.predict(later["examples"])
+        bands = {
+            "mixture": fit_laws(known, resamples=50).predict(later["examples"]),
+            "one": fit_law(known, resamples=50).predict(later["examples"]),
+        }
+        for name, band in bands.items():
             error = later["error"].to_numpy()
             hits[name].append(np.mean((band["low"] <= error) & (error <= band["high"])))
     assert np.mean(hits["mixture"]) >= 0.9
@@ -159,7 +161,7 @@ def test_the_band_widens_with_the_distance_from_the_data():
     found = fit_laws(law(n=16, noise=0.02), x="flops", resamples=50)
     assert not found.rolling.empty
     band = found.predict([1e11, 1e13, 1e15, 1e17])
-    width = np.log(band["high"] / band["low"]).to_numpy()
+    width = np.log((band["high"] / band["low"]).to_numpy())
     assert np.all(np.diff(width) > 0)
     assert np.all((band["low"] < band["y"]) & (band["y"] < band["high"]))
 

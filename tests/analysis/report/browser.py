@@ -8,7 +8,8 @@ import os
 import select
 import shutil
 import subprocess
-import time
+
+from tests.polling import until
 
 CHROMIUM = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
 _OPTIONS = (
@@ -27,6 +28,7 @@ class Browser:
     """One page of one Chromium. `events` holds what it said unasked, in order: (method, params)."""
 
     def __init__(self, profile):
+        assert CHROMIUM is not None
         ours, theirs = os.pipe(), os.pipe()  # (what it reads, we write), (what we read, it writes)
         self._write, self._read = ours[1], theirs[0]
         command = [CHROMIUM, *_OPTIONS, f"--user-data-dir={profile}"]
@@ -58,10 +60,7 @@ class Browser:
 
     def wait(self, expression, seconds=30):
         """Wait until an expression is true."""
-        end = time.monotonic() + seconds
-        while not self.evaluate(f"Boolean({expression})"):
-            assert time.monotonic() < end, f"{expression} did not come true; {self.events[-5:]}"
-            time.sleep(0.05)
+        until(lambda: self.evaluate(f"Boolean({expression})"), self._process, seconds)
 
     def click(self, selector):
         """Click with the mouse on the middle of the first element that matches."""

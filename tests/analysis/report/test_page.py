@@ -38,7 +38,8 @@ def runs():
     frame["flops"] = 6 * frame["params"] * frame["dataset_size"] * frame["epochs"]
     frame["error"] = frame["flops"] ** -0.1 * np.exp(0.01 * rng.normal(size=len(frame)))
     frame = frame.assign(run_id=[f"{k:08x}" * 4 for k in range(len(frame))], state="done", seconds=1.5)
-    frame.loc[0, ["state", "error"]] = ["failed", np.nan]
+    frame.loc[0, "state"] = "failed"
+    frame.loc[0, "error"] = np.nan
     return frame
 
 
@@ -172,18 +173,15 @@ def test_the_policy_names_every_script_by_its_hash_and_nothing_else(page):
 def test_hostile_names_are_text_everywhere():
     frame = hostile_runs()
     fit = fit_frontier(frame, floor=False, resamples=100)
-    said = {
-        "question": HOSTILE,
-        "answers": (Answer(HOSTILE, caveats=(HOSTILE,)),),
-        "provenance": {HOSTILE: HOSTILE},
-    }
     charts = {HOSTILE: describe_law(frame, fit, x="flops"), "runs": describe_runs(frame, line=None)}
     page = Page(
         HOSTILE,
         fits={HOSTILE: fit},
         charts=charts,
         captions={HOSTILE: HOSTILE},
-        **said,
+        question=HOSTILE,
+        answers=(Answer(HOSTILE, caveats=(HOSTILE,)),),
+        provenance={HOSTILE: HOSTILE},
     )
     found = Elements(render(frame, page)).found
     assert [name for name, _ in found if name in ("img", "b", "iframe", "object")] == []
