@@ -270,7 +270,8 @@ def _floor_given(e: Evidence) -> str | None:
 
 
 def _floor_reaches_zero(e: Evidence) -> str | None:
-    low, high = e.fit.intervals.get("floor", (np.nan, np.nan))
+    ends = _compatible(e) if e.forms and e.fit.resamples else {}  # the interval that is printed
+    low, high = ends.get("floor", e.fit.intervals.get("floor", (np.nan, np.nan)))
     if _no_floor(e) or low > LEAST_FLOOR * e.fit.floor:
         return None
     return (

@@ -100,6 +100,14 @@ def test_a_verdict_and_its_approaches_take_the_fits_that_exist(found):
     assert tuple(rows.loc[("frontier", "y"), ["low", "high"]]) == ends
 
 
+def test_a_floor_is_judged_by_the_interval_that_is_printed(found):
+    surface = found.surface
+    low, high = surface.compatible["floor"]
+    assert f"[{low:.1g}" in surface.quoted("floor") or low < 1e-3
+    assert high >= surface.intervals["floor"][1]
+    assert surface.floor_reasons or low > 0.01 * surface["floor"]
+
+
 def test_the_exponent_of_a_zipf_sweep_is_the_same_in_fit_verdict_and_calibration(tmp_path, asked, result_of):
     def end(run, rng):
         exact = zipf.expected_error(np.array([run.dataset_size]), zipf.DEFAULT_ALPHA, zipf.DEFAULT_TOKENS)[0]
