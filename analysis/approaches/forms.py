@@ -67,6 +67,8 @@ def fit_forms(
         data, names = read_surface(frame, (n, u, d), y, name, chosen)
         if forms or has_parameters(law_entry(name)(data.logs, data.centre_x), chosen.constraints.names):
             placed[name] = (place(data, names, name, (n, d), chosen), data)
+    if not placed:
+        raise ValueError(f"no form has the parameters {', '.join(chosen.constraints.names)}")
     return _fit(compare(placed, chosen.residuals), (n, u, d), y, chosen, {})
 
 

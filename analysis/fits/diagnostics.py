@@ -15,6 +15,7 @@ import numpy as np
 from analysis.fits.evidence import Evidence, gather
 from analysis.fits.forms import QUANTITIES
 from analysis.fits.rejection import REJECTING, Rule, better_form, contradicts
+from analysis.fits.scatter import EXACT
 from analysis.fits.thresholds import (
     ALIGNED,
     AS_GOOD,
@@ -338,7 +339,7 @@ def _open_form(e: Evidence) -> str | None:
 
 def _other_forms(e: Evidence) -> str | None:
     """Forms that are as good and widen the interval of an exponent or the floor."""
-    if not e.forms or better_form(e) or _open_form(e):
+    if not e.forms or e.fit.rms < EXACT or better_form(e) or _open_form(e):
         return None
     ends = _compatible(e)
     widths = {name: np.ptp(e.fit.intervals[name]) for name in QUANTITIES if name in ends}

@@ -68,6 +68,20 @@ def test_a_smaller_law_with_fewer_parameters_refuses_none_that_fits_better():
     assert not any("better" in text for text in fit.reasons)
 
 
+def test_exact_law_needs_no_caution_about_other_forms():
+    assert not any(
+        "not ruled out" in text for text in fit_surface(table("additive"), y="error", resamples=50).warnings
+    )
+
+
+def test_constraints_hold_in_every_form_that_has_the_parameter():
+    runs = table("additive", 0.01, seed=1)
+    found = fit_forms(runs, y="error", resamples=50, fix={"floor": 0.3})
+    assert "kaplan" not in found.fits
+    assert all(fit["floor"] == 0.3 for fit in found.fits.values())
+    assert list(fit_forms(runs, y="error", resamples=0, fix={"q": 1.0}).fits) == ["coupled"]
+
+
 def test_overfitting_counts_only_where_larger_models_do_worse():
     flat = fit_forms(table("additive", 0.01, seed=1), y="error", resamples=0)
     assert "overfitted" not in flat.fits
@@ -107,10 +121,11 @@ def test_mixture_predicts_between_its_forms_inside_their_bands():
         ({"forms": ["chinchila"]}, "unknown law 'chinchila'; did you mean 'chinchilla'?"),
         ({"forms": ["power"]}, "law 'power' has the inputs x; fit it with fit_law"),
         ({"y": "loss"}, "no column 'loss'"),
+        ({"fix": {"slope": 1.0}}, "no form has the parameters slope"),
     ],
 )
 def test_senseless_comparisons_are_refused(options, message):
-    with pytest.raises(ValueError, match=r"quantile|law|column") as refusal:
+    with pytest.raises(ValueError, match=r"quantile|law|column|form") as refusal:
         fit_forms(table("additive"), **{"y": "error", **options})
     assert message in str(refusal.value)
 
