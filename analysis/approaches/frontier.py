@@ -20,7 +20,7 @@ from analysis.solver import fitting
 from analysis.table import columns, groups, seeds
 from analysis.table.data import read
 from analysis.table.options import Options
-from analysis.table.rows import measured
+from analysis.table.rows import Refusal, measured
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -69,7 +69,7 @@ def frontier(
     """The cells on the frontier, sorted by `x`, columns as from `average_seeds` and `x` averaged.
 
     Args:
-        frame: one row a run; `cell_id` tells which rows are repeats, without it every row is a cell.
+        frame: one row a run; `cell_id` tells which rows are repeats, without it a column of seeds does.
         x: the price.
         y: what it buys, the lower the better.
         kind: "running" keeps the cells that beat every cheaper one (at equal x the best); "each" keeps the
@@ -108,6 +108,7 @@ def fit_frontier(
     table, dropped, notes = measured(frame, [x, y], run=chosen.run, cell=chosen.cell)
     cells, running = _cells(table, x, y), _is_running(kind, table, x)
     points = _points(table, cells, (x, y), running=running)
+    notes += _of_records(table)
     data = read(points, (x,), y, replace(chosen, run=None, cell=None))  # a cell has the columns that its runs share
     data = replace(data, dropped=dropped, notes=(*_notes(cells), *notes))
     placed = place(data, name, chosen.constraints)
@@ -171,6 +172,13 @@ def _points(table: pd.DataFrame, cells: _Cells, names: tuple[str, str], *, runni
     chosen = select(cells.x, cells.means()[None, :], running=running)[2][0]
     frontier_cells: pd.DataFrame = best.loc[chosen].reset_index(drop=True)
     return frontier_cells
+
+
+def _of_records(table: pd.DataFrame) -> tuple[str, ...]:
+    """Why there is no law: the points of one lucky run, all below the law, are taken for independent ones."""
+    if not seeds.has_records(table) or table[columns.RUN].nunique() < 2:
+        return ()
+    return (Refusal("a frontier of records follows the luckiest run; keep the last record of each run"),)
 
 
 def _notes(cells: _Cells) -> tuple[str, ...]:

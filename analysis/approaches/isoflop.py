@@ -61,7 +61,8 @@ def fit_isoflop(
     where that noise is not known, nor by "parabola" or "joint" where the points leave it by more than the noise.
 
     Args:
-        frame: one row a run; rows that share a `cell_id` are repeats, without it every row is a cell. Cells of one
+        frame: one row a run; rows that share a `cell_id` are repeats, without it those that differ in seed and
+            measured columns only. Cells of one
             size and budget (a learning-rate grid) compete.
         n: column of sizes.
         y: column that was measured.

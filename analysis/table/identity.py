@@ -164,14 +164,15 @@ def _unclear(table: pd.DataFrame, names: Sequence[str]) -> tuple[str, ...]:
 
 
 def _with_cells(table: pd.DataFrame, names: Sequence[str]) -> tuple[pd.DataFrame, tuple[str, ...]]:
-    """The table with `cell_id` if it has runs that differ in nothing chosen but the seed, each seed once.
+    """The table with `cell_id` if it has runs that differ in nothing that was chosen but their seed.
 
-    A note, where runs of equal inputs and several seeds differ in more.
+    Without a column of seeds that needs two inputs: rows of one size may differ in examples that are not listed.
+    A note, where runs of equal inputs and several seeds differ in more, or have the same seed.
     """
     records = columns.RUN in table and table[columns.RUN].duplicated().any()
     seeds = [name for name in _called(table, (*SEEDS, *RUNS)) if name not in names and name != columns.RUN]
     seeds = [name for name in seeds if not _is_text(table[name]) and len(table[name].unique()) > 1]
-    if not seeds:
+    if not seeds and len(names) < 3:
         return table, ()
     named = [columns.RUN, columns.STEP, *seeds, *_called(table, (*RUNS, *STEPS))]
     key = [name for name in _unique(table) if name not in (*named, names[-1])]
@@ -184,10 +185,11 @@ def _with_cells(table: pd.DataFrame, names: Sequence[str]) -> tuple[pd.DataFrame
     number = _number(table, key)
     moments = [table[name] for name in (columns.STEP,) if records and name in table]
     each = pd.concat([number.rename("cell"), *(table[name] for name in seeds), *moments], axis=1)
-    if each.drop(columns=seeds).duplicated().any() and not each.duplicated().any():
+    repeats = each.drop(columns=seeds).duplicated().any()
+    if repeats and not (seeds and each.duplicated().any()):
         return table.assign(**{columns.CELL: number}), ()
     inputs = list(names[:-1])
-    if records or plain(seeds[0]) not in SEEDS or not inputs:
+    if records or not seeds or plain(seeds[0]) not in SEEDS or not inputs:
         return table, ()
     if not _vary(table.groupby(inputs, dropna=False)[seeds[0]]).any():
         return table, ()

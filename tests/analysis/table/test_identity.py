@@ -148,6 +148,27 @@ def test_every_fit_takes_the_column_of_runs(fit):
     assert any("records of 6 runs" in text for text in fit(table, *names, run="who", resamples=50).warnings)
 
 
+def test_one_input_alone_makes_no_repeats():
+    """Rows of one size may differ in examples, and the best of them counts."""
+    table = repeated().drop(columns="seed")
+    assert cells_in(table[["params", "loss"]], ("params", "loss")) is None
+    assert cells_in(repeated()[["params", "loss", "seed"]], ("params", "loss")) is None
+    best = analysis.frontier(table[["params", "loss"]], "params", "loss")
+    assert best["loss"].tolist() == table.groupby("params")["loss"].min().tolist()
+
+
+@pytest.mark.parametrize("name", ["Name", "run_id"])
+def test_a_frontier_of_records_claims_nothing(name):
+    table = history(name, runs=12)
+    found = analysis.fit_frontier(table, "tokens", "loss", resamples=100)
+    assert not found.supported
+    assert any("a frontier of records follows the luckiest run" in text for text in found.reasons)
+    last = table.loc[table.groupby(name)["tokens"].idxmax()]
+    assert not any("records" in t for t in analysis.fit_frontier(last, "params", "loss", resamples=100).warnings)
+    one = table[table[name] == "run 3"]
+    assert not any("luckiest" in t for t in analysis.fit_frontier(one, "tokens", "loss", resamples=100).warnings)
+
+
 # repeats
 
 
@@ -174,7 +195,8 @@ def cells_in(table, names=NAMES, **options):
         (lambda t: pd.concat([t.assign(lr=k, loss=t["loss"] * (1 + k)) for k in (0.1, 0.2)]), 40),
         (lambda t: t.assign(family=np.tile(np.repeat(["a", "b"], 10), 3)), 20),
         (lambda t: t[t["seed"] == 0], None),
-        (lambda t: t.drop(columns="seed"), None),
+        (lambda t: t.drop(columns="seed"), 20),
+        (lambda t: t.drop(columns="seed").assign(lr=np.repeat([0.1, 0.2, 0.3], 20)), None),
         (lambda t: t.assign(sparsity=np.arange(60.0)), None),  # may have been chosen
         (lambda t: pd.concat([t, t.assign(loss=1.1 * t["loss"])]), None),  # each seed twice: more was varied
     ],
