@@ -23,6 +23,10 @@ Array = NDArray[np.float64]
 
 PLACES = 16
 """Parameter values (the estimate, then replicates) at which a design is evaluated: the best depends on them."""
+OPEN_ENDED = ("floor", "ceiling")
+"""Parameters whose bound, a floor of 0 and no ceiling, is a surface like any other."""
+_FLAT = 1e-12
+"""Gradient relative to the largest below which a parameter counts as without effect."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -86,11 +90,11 @@ class Mixture:
 def places(fit: SurfaceFit) -> Array:
     """The parameter values at which a design is evaluated, [K, P], as the law scales them.
 
-    The estimate and replicates inside the bounds, but for a floor of 0.
+    The estimate and replicates inside the bounds, but for a floor of 0 and no ceiling.
     """
     law, drawn = fit.law, fit.solution.replicates
-    floors = np.array([name == "floor" for name in law.theta_names])
-    inside = np.all(floors | ((drawn > law.low + 1e-6) & (drawn < law.high - 1e-6)), axis=1)
+    open_ended = np.array([name in OPEN_ENDED for name in law.theta_names])
+    inside = np.all(open_ended | ((drawn > law.low + 1e-6) & (drawn < law.high - 1e-6)), axis=1)
     return np.concatenate([fit.solution.theta[None], drawn[inside][: PLACES - 1]])
 
 
@@ -140,7 +144,8 @@ def condition(slopes: Array) -> float:
 
 def _inverse(matrix: Array) -> Array:
     """Inverses of information [K, P, P], regularised where a combination of the parameters has none."""
-    size = np.sqrt(np.einsum("kpp->kp", matrix)) + 1e-300
+    size = np.sqrt(np.einsum("kpp->kp", matrix))
+    size = np.where(size > _FLAT * size.max(axis=1, keepdims=True), size, 1.0)
     both = size[:, :, None] * size[:, None, :]
     return np.asarray(np.linalg.inv(matrix / both + 1e-10 * np.eye(matrix.shape[1])) / both)
 

@@ -199,7 +199,7 @@ def _aims(fit: SurfaceFit, target: Target, at: float | None, flops: str) -> list
         for name, form in sorted(fit.alternatives.items(), key=lambda pair: -shares[pair[0]])
     ]
     best = aims[0]
-    if set(best.fit.at_bounds) - {"floor"}:
+    if set(best.fit.at_bounds) - set(information.OPEN_ENDED):
         raise FitError(f"{fit.y!r} does not fall with both {n!r} and {d!r}: {'; '.join(best.fit.warnings)}")
     if not np.isfinite(best.values(best.fit.solution.theta[None])[0]):
         raise FitError(f"{best.words} is not determined by the runs so far")

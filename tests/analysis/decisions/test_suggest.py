@@ -142,6 +142,18 @@ def test_forms_that_are_not_ruled_out_are_averaged_and_none_that_is():
     assert sharp.now.covers(truth("sharp")["params_exponent"])
 
 
+def test_a_form_without_a_ceiling_is_learnt_from_all_the_same():
+    runs = table("overfitted", seed=1)
+    p = truth("overfitted") | {"ceiling": 1e9}
+    n, d = runs["params"] / 1e6, runs["examples"] / 1e7
+    rising = 0.05 * n ** p["gamma"] * d ** -p["delta"]
+    error = p["floor"] + 0.5 * n ** -p["alpha"] + 0.4 * d ** -p["beta"] + rising
+    luck = np.exp(0.003 * np.random.default_rng(1).normal(size=len(runs)))
+    told = suggest(runs.assign(error=error * luck), 1e17)
+    assert next(iter(told.forms)) == "overfitted"
+    assert 0 < told.narrows < 1
+
+
 def test_a_mixture_gains_what_its_parts_gain_on_average():
     fit = fit_surface(first(), y="error", resamples=20)
     known = inform(fit, lambda theta: theta[:, 0])
