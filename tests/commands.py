@@ -28,6 +28,11 @@ def command(*arguments: str) -> list[str]:
     return [sys.executable, "-m", "orchestrator", *arguments]
 
 
+def on_ray(*arguments: str, folder: Path | None = None) -> subprocess.CompletedProcess[str]:
+    """Run the command as users start it, for what trains on Ray."""
+    return subprocess.run(command(*arguments), cwd=folder, text=True, capture_output=True, timeout=240, check=False)
+
+
 def isoflop(*arguments: str, folder: Path | None = None, **environment: str) -> subprocess.CompletedProcess[str]:
     """Run the isoflop command in a folder, by default the current one."""
     return _finished("", arguments, folder, environment)

@@ -7,7 +7,7 @@ import signal
 import pytest
 
 import orchestrator
-from tests.commands import isoflop
+from tests.commands import isoflop, on_ray
 from tests.line.alone import assert_as_trained_alone
 from trainer.checkpoints.checkpoints import storage_of
 
@@ -67,7 +67,7 @@ def test_a_killed_sweep_of_modules_ends_with_the_numbers_of_runs_alone_and_a_law
 
 @pytest.mark.slow
 def test_a_worker_of_ray_that_dies_with_a_module_changes_no_number(folder):
-    ended = isoflop("run", "sweep.yaml", "--store", "t.db", "--slots", "2", "--checkpoint-every", "0")
+    ended = on_ray("run", "sweep.yaml", "--store", "t.db", "--slots", "2", "--checkpoint-every", "0")
     assert ended.returncode == 0, ended.stderr
     assert (folder / "died").exists()
     assert_as_trained_alone("t.db", "sweep.yaml")

@@ -8,7 +8,7 @@ import pytest
 
 import orchestrator
 from orchestrator.store.table import Table
-from tests.commands import command, isoflop
+from tests.commands import command, isoflop, on_ray
 from tests.polling import table_shows
 
 SWEEP = """\
@@ -35,7 +35,8 @@ def folder(tmp_path_factory):
 
 
 def finish(folder, *arguments):
-    ended = isoflop("search", *arguments, folder=folder)
+    run = isoflop if "inline" in arguments else on_ray
+    ended = run("search", *arguments, folder=folder)
     assert ended.returncode == 0, ended.stderr
     return ended.stdout
 
