@@ -24,7 +24,7 @@ END = End("flops", smallest=True, at=3e9, rows=4, off=0.7, chance=1e-5, others_h
 
 def evidence(rules=REJECTING, **changes) -> list[str]:
     """What the rules say of a power law with floor without any fault, but for the changes."""
-    constraints = Some(bounds={}, names=("floor",))
+    constraints = Some(bounds={}, fix={}, names=("floor",))
     shown = Some(
         name="power-floor", x=("flops",), y="error", floor=0.05, n=40, estimates={"exponent": 0.3, "floor": 0.05}
     )
