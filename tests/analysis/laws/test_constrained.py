@@ -7,7 +7,7 @@ import pandas as pd
 import pytest
 
 import analysis
-from analysis import describe_law, fit_frontier, fit_law, fit_power_law, fit_surface
+from analysis import describe_law, fit_frontier, fit_law, fit_power_law, fit_surface, profile
 from analysis.laws import LAWS, newton
 from analysis.laws.base import Constraints, Law, differences
 from analysis.laws.constrained import Constrained
@@ -194,6 +194,9 @@ def test_what_was_set_is_not_claimed_as_measured():
     fixed = fit_surface(table, resamples=100, fix={"floor": 1.7})
     assert fixed.floor_reasons == ("the floor was set, not measured",)
     assert fixed.to_dict()["constraints"]["fix"] == {"floor": 1.7}
+    assert profile(fixed, "alpha").low < 0.34 < profile(fixed, "alpha").high
+    with pytest.raises(ValueError, match=r"'floor' was fixed at 1.7: it has no profile"):
+        profile(fixed, "floor")
     noise = surface(20, noise=0.5)
     bounded = fit_surface(noise, resamples=100, bounds={"alpha": (0.3, 0.4)})
     assert bounded.intervals["alpha"] == (0.3, 0.4)
