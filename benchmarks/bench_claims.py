@@ -57,9 +57,10 @@ def main() -> None:
     parser.add_argument("--show", action="store_true", help="print what the verbs say")
     parser.add_argument("--csv", type=Path, help="append the outcomes to this file")
     parser.add_argument("--summary", type=Path, help="only print the table of this file")
+    parser.add_argument("--matrix", type=Path, help="only print a line a kind of this file")
     chosen = parser.parse_args()
-    if chosen.summary:
-        report(pd.read_csv(chosen.summary))
+    if chosen.summary or chosen.matrix:
+        (report if chosen.summary else matrix)(pd.read_csv(chosen.summary or chosen.matrix))
         return
     count, rows = 1 if chosen.quick else chosen.tables, []
     for kind in chosen.only:
@@ -98,6 +99,20 @@ def report(rows: pd.DataFrame) -> None:
             print(f"| {where} | {line.wrong:.2f} | {line.miss:.1f} | {line.example:.0f} |")
 
 
+def matrix(rows: pd.DataFrame) -> None:
+    """A line a kind: tables, and the percentages wrong / refused by verb; both kinds of table apart."""
+    lines, tables = summary(rows, ["kind", "verb"]), rows.groupby("kind")["seed"].nunique()
+    cells = {(x.kind, x.verb): f"{100 * x.wrong:.0f} / {100 * x.refused:.0f}" for x in lines.itertuples()}
+    for own in ("fit", "approach 3"):
+        kinds = [kind for kind in KINDS if (kind, own) in cells]
+        verbs = [verb for verb in dict.fromkeys(rows["verb"]) if any((kind, verb) in cells for kind in kinds)]
+        print(f"| kind | n | {' | '.join(verbs)} |\n{'|---' * (len(verbs) + 2)}|")
+        for kind in kinds:
+            name = f"**{kind}**" if kind in HEALTHY else kind
+            print(f"| {name} | {tables[kind]} | {' | '.join(cells.get((kind, verb), '') for verb in verbs)} |")
+        print()
+
+
 def summary(rows: pd.DataFrame, by: list[str]) -> pd.DataFrame:
     """Shares of the outcomes, the largest miss of a wrong claim and its seed; the kinds with most wrong first."""
     lines = []
@@ -121,7 +136,7 @@ def judged(kind: str, seed: int, *, show: bool = False) -> list[dict]:
     for verb in (*verbs, *((grouped, compared) if made.by else ())):
         for (name, claim), (outcome, miss) in verb(made, show).items():
             rows.append({"verb": name, "claim": claim, "outcome": outcome, "miss": miss})
-    return [row for row in rows if row["verb"] not in made.without]
+    return [row for row in rows if row["verb"] not in made.without and row["outcome"] != "unknown"]
 
 
 def attempt(run, show, claims):
@@ -142,6 +157,8 @@ def holds(ends, truths, value=None):
     low, high = ends
     if not np.isfinite(high - low):
         low, high = (0.99 * value, 1.01 * value) if value is not None else (np.inf, np.inf)
+    if np.isnan(truths).any():
+        return ("unknown", np.nan)
     half = max((high - low) / 2, 1e-12)
     miss = max(abs(truth - (low + high) / 2) / half for truth in truths)
     return ("right" if miss <= 1 else "wrong", float(miss))
@@ -233,7 +250,7 @@ def beyond(made, reach):
     if len(made.x) == 1:
         return pd.DataFrame({made.x[0]: [reach * table[made.x[0]].max()]})
     last = table[table["flops"] > 0.9 * table["flops"].max()]
-    share = made.truth["params_exponent"][0]
+    share = np.nan_to_num(made.truth["params_exponent"][0], nan=0.5)
     return last.assign(params=last["params"] * reach**share, examples=last["examples"] * reach ** (1 - share))
 
 

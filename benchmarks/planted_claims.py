@@ -239,6 +239,13 @@ def confounded(rng):
     return _surface(rng, surface_law(), n, 20 * n * np.exp(0.03 * rng.normal(size=30)), 0.005)
 
 
+def overfitting(rng):
+    """Large models overfit few examples; the optimum is no power law, so that its exponents have no true value."""
+    made = grid(rng, surface_law(over=30.0))
+    nobody = dict.fromkeys(("params_exponent", "frontier_exponent"), (np.nan,))
+    return replace(made, truth=made.truth | nobody)
+
+
 BOUNDED = {"ceiling": 3.0}
 HEALTHY: dict[str, Callable[..., Planted]] = {
     "curve with floor": curve,
@@ -275,7 +282,7 @@ FAULTY: dict[str, Callable[..., Planted]] = {
     "coupled below one, grid": lambda rng: grid(rng, surface_law(0.7)),
     "bounded, isoflop": lambda rng: isoflop(rng, surface_law(**BOUNDED), noise=0.003),
     "bounded, grid": lambda rng: grid(rng, surface_law(**BOUNDED)),
-    "overfitting, grid": lambda rng: grid(rng, surface_law(over=30.0)),
+    "overfitting, grid": overfitting,
     "two families": lambda rng: families(rng, "other exponents"),
     "two levels": lambda rng: families(rng, "other level"),
     "five influential rows": influential,
