@@ -219,7 +219,7 @@ def test_digits_printed_are_those_the_interval_justifies():
     [
         (lambda t: t.rename(columns={"flops": "flop"}), "no column 'flops'; did you mean 'flop'?"),
         (lambda t: t.assign(error="high"), "column 'error' holds text such as 'high'"),
-        (lambda t: t.assign(error=0.0), "column 'error' is 0 in 20 of 20 rows"),
+        (lambda t: t.assign(error=0.0), "error is 0 in 20 of 20 rows, and 0 has no logarithm"),
         (lambda t: t.assign(flops=-1.0), "column 'flops' is -1 in 20 of 20 rows"),
         (lambda t: t.assign(flops=np.nan), "column 'flops' has no finite value in 20 of 20 rows"),
         (lambda t: t.assign(error=t["error"] > 1), "column 'error' holds booleans"),
