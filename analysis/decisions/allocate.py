@@ -15,6 +15,7 @@ from analysis.approaches.isoflop_fit import IsoflopFit
 from analysis.approaches.optimum import SIX_N_D, Optimum, Price, fit_price, inputs, optima, optimum
 from analysis.fits.forms import Forms, union
 from analysis.fits.quantity import Quantity, quantity
+from analysis.fits.rejection import require_answerable
 from analysis.fits.summary import Summary
 from analysis.solver.fitting import FitError
 from analysis.table import columns
@@ -115,10 +116,11 @@ def allocate(
     Raises:
         ValueError: the budget is not positive, or `candidates` lack a column, or `dataset_size` is missing or
             does not apply.
-        FitError: the fit has no optimum.
+        FitError: the fit has no optimum, or is of populations that do not share a law.
     """
     if not (np.isfinite(budget) and budget > 0):
         raise ValueError(f"budget is {budget!r}; expected positive FLOPs")
+    require_answerable(fit.reasons)
     if isinstance(fit, IsoflopFit):
         return _from_isoflop(fit, budget, candidates)
     fit = cast("SurfaceFit", fit.best) if isinstance(fit, Forms) else fit

@@ -15,6 +15,7 @@ from analysis.decisions import information
 from analysis.decisions.information import Mixture
 from analysis.fits.forms import union
 from analysis.fits.quantity import Quantity, quantity
+from analysis.fits.rejection import require_answerable
 from analysis.fits.summary import Summary
 from analysis.solver.fitting import FitError
 from analysis.table import columns
@@ -133,13 +134,15 @@ def suggest(  # noqa: PLR0913 - the columns, the question and its limits
 
     Raises:
         ValueError: a column or an option is unfit, or no candidate is affordable.
-        FitError: the runs so far have no law, or do not determine the target.
+        FitError: the runs so far have no law, are of populations that do not share one, or do not determine the
+            target.
     """
     if target not in TARGETS:
         raise ValueError(f"target is {target!r}; expected 'error', 'exponent' or 'optimum'")
     if not (np.isfinite(budget) and budget > 0 and min(most, repeats) > 0):
         raise ValueError(f"budget {budget!r}, most {most!r}, repeats {repeats!r}: expected positive numbers")
     fit = fit_surface(runs, n, d, y, resamples=200, level=level, seed=seed, pool=pool)
+    require_answerable(fit.reasons)
     aims = _aims(fit, target, at, flops)
     grid = _grid(aims[0]) if candidates is None else columns.check(candidates, [n, d, flops])[0]
     grid = grid[grid[flops] <= budget].reset_index(drop=True)

@@ -5,12 +5,13 @@ Each rule looks at the evidence and returns a sentence or None. None of them nee
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING
 
 import numpy as np
 
 from analysis.fits.thresholds import BETTER, CHANCE, MOST_SCATTER
+from analysis.solver.fitting import FitError
 from analysis.table import groups
 from analysis.table.rows import Refusal
 
@@ -19,6 +20,12 @@ if TYPE_CHECKING:
     from analysis.fits.stability import End
 
 Rule = Callable[["Evidence"], "str | None"]
+
+
+def require_answerable(reasons: Sequence[str]) -> None:
+    """Raise a FitError where the rows of a table, rather than the law, forbid an answer from them."""
+    if refused := [text for text in reasons if isinstance(text, Refusal)]:
+        raise FitError(refused[0])
 
 
 def contradicts(e: Evidence, exponent: float) -> bool:

@@ -10,6 +10,8 @@ import pandas as pd
 from numpy.typing import NDArray
 from scipy.special import fdtrc
 
+from analysis.table.rows import Refusal
+
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
 
@@ -104,9 +106,8 @@ def refusal(tests: Mapping[str, float], *, pool: bool) -> tuple[str, ...]:
     if pool or not apart:
         return ()
     names = " and ".join(f"{name}, p = {p:.1g}" for name, p in apart.items())
-    return (
-        f"the rows are of populations that do not share the law, by {names}: use analysis.fit_by, or pool=True",
-    )
+    text = f"the rows are of populations that do not share the law, by {names}: use analysis.fit_by, or pool=True"
+    return (Refusal(text),)
 
 
 def pooled(tests: Mapping[str, float], *, pool: bool) -> tuple[str, ...]:

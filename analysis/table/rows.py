@@ -31,7 +31,7 @@ FEW_ZEROS = 0.05
 
 
 class Refusal(str):
-    """A note on rows that forbids claims about the others."""
+    """A note on the rows of a table that forbids claims from them."""
 
     __slots__ = ()
 

@@ -137,6 +137,17 @@ def test_families_that_differ_are_pooled_by_no_approach(fit):
     assert not any("family" in text for text in fit(table[table["family"] == "a"], resamples=100).reasons)
 
 
+def test_no_budget_is_spent_by_a_law_of_populations_that_do_not_share_it():
+    table = sweep(np.random.default_rng(1), better=1.5)
+    for fit in (analysis.fit_surface(table, y="error", resamples=100), analysis.fit_isoflop(table, resamples=100)):
+        with pytest.raises(analysis.FitError, match=r"family \(a, b\).* use analysis.fit_by, or pool=True"):
+            analysis.allocate(fit, 1e17)
+    with pytest.raises(analysis.FitError, match=r"family \(a, b\)"):
+        analysis.suggest(table, 1e17)
+    pooled = analysis.fit_surface(table, y="error", resamples=100, pool=True)
+    assert any("their laws differ" in text for text in analysis.allocate(pooled, 1e17).warnings)
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("approach", ["surface", "isoflop", "frontier"])
 def test_one_population_under_two_names_is_refused_in_at_most_5_percent(approach):
