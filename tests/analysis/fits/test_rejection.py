@@ -88,6 +88,22 @@ def test_contradicted_constraints_reject(gain, said):
     assert evidence(unconstrained=gain) == [text] * said
 
 
+def forms(loss, **changes) -> Any:
+    """Forms of a surface of which "coupled" is the best, with a loss of 1, and the law in question has `loss`."""
+    names = {"coupled": 1.0, "power-floor": loss}
+    shown: dict[str, Any] = {"open": ("coupled",), "best": Some(name="coupled"), "fits": names, "losses": names}
+    return Some(**(shown | {"aicc": {"coupled": 0.0, "power-floor": 9.0}} | changes))
+
+
+def test_a_form_that_describes_better_rejects_and_one_with_fewer_parameters_does_not():
+    better = "the form 'coupled' describes the points better (AICc 9.0 lower): fit law='coupled' in its place"
+    assert evidence(forms=forms(2.0)) == [better]
+    assert evidence(forms=forms(1.0)) == []
+    assert evidence(forms=forms(2.0, open=("coupled", "power-floor"))) == []
+    absent = evidence(forms=forms(2.0, fits={"coupled": 1.0}))
+    assert absent == ["error rises with flops at none of the points: nothing shows overfitting; fit law='coupled'"]
+
+
 def test_rows_at_an_end_are_named_and_offered_for_exclusion():
     first = "the 4 rows with flops below 3e+09 lie up to 1e+02 % above the law of the others"
     offer = 'leave them out with --where "flops > 3e+09" or frame.query("flops > 3e+09")'
