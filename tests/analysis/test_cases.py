@@ -57,7 +57,7 @@ def test_a_run_of_two_sweeps_is_one_seed():
 
 def test_a_run_of_two_sweeps_does_not_change_the_verdict():
     once, twice = (
-        analysis.verdict(t, ("params", "examples"), "loss", order="budget", resamples=100)
+        analysis.verdict(t, ("params", "examples"), "loss", order="budget", resamples=30)
         for t in (isoflop(), two_sweeps(isoflop()))
     )
     assert once.exponent.supported
@@ -132,7 +132,16 @@ def test_one_error_of_zero_leaves_the_laws_of_the_others():
         found, expected = (fit(t, y="error", resamples=100) for t in (zero, others))
         assert found.supported
         assert str(found).startswith(str(expected).splitlines()[0])
-        assert any("0 in 1 of 45 rows" in text for text in found.warnings)
+        assert any("error is 0 in 1 of 45 rows" in text for text in found.warnings)
+
+
+def test_many_errors_of_zero_refuse_the_law_and_name_another_measure():
+    table = isoflop().rename(columns={"loss": "error", "budget": "flops"})
+    zeros = table.assign(error=table["error"].where(table.index > 5, 0.0))
+    for fit in (analysis.fit_surface, analysis.fit_isoflop):
+        found = fit(zeros, y="error", resamples=50)
+        assert not found.supported
+        assert any("6 of 45 rows" in text and "loss" in text for text in found.reasons)
 
 
 @pytest.mark.parametrize("seed", [0, 1, 2])
@@ -144,6 +153,6 @@ def test_a_smooth_maximum_of_the_terms_has_no_false_floor(seed):
         loss = 1.7 + ((406 * n**-0.34) ** 1.6 + (411 * d**-0.28) ** 1.6) ** (1 / 1.6)
         loss *= np.exp(rng.normal(0, 0.002, n.size))
         rows.append(pd.DataFrame({"params": n, "tokens": d, "budget": budget, "loss": loss}))
-    found = analysis.verdict(pd.concat(rows), ("params", "tokens"), "loss", order="budget", resamples=100)
+    found = analysis.verdict(pd.concat(rows), ("params", "tokens"), "loss", order="budget", resamples=30)
     low, high = found.fit.intervals["floor"]
     assert not found.floor.supported or low <= 1.7 <= high
