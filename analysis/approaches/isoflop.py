@@ -62,8 +62,7 @@ def fit_isoflop(
 
     Args:
         frame: one row a run; rows that share a `cell_id` are repeats, without it those that differ in seed and
-            measured columns only. Cells of one
-            size and budget (a learning-rate grid) compete.
+            measured columns only. Cells of one size and budget (a learning-rate grid) compete.
         n: column of sizes.
         y: column that was measured.
         d: column of examples; if absent, C / (6 n).
