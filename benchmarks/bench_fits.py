@@ -25,7 +25,7 @@ import pandas as pd
 
 from analysis import fit_laws, fit_surface
 from analysis.laws import newton
-from analysis.laws.chinchilla import Chinchilla
+from analysis.laws.surfaces.chinchilla import Chinchilla
 from analysis.solver import fitting
 from analysis.table.data import read
 from analysis.table.options import Options

@@ -13,8 +13,8 @@ from analysis.fits.forms import Forms, compare
 from analysis.fits.law import law_entry
 from analysis.fits.result import build
 from analysis.fits.thresholds import RULED_OUT
-from analysis.laws.chinchilla import FORMS
 from analysis.laws.constrained import has_parameters
+from analysis.laws.surfaces.chinchilla import FORMS
 from analysis.solver import bootstrap, fitting
 from analysis.table.options import Options
 

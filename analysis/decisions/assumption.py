@@ -11,8 +11,8 @@ from numpy.typing import NDArray
 from analysis.decisions.information import condition
 from analysis.fits.thresholds import FEW_REPEATS, ILL, LEAST_VALUES
 from analysis.laws import newton
-from analysis.laws.chinchilla import Chinchilla
 from analysis.laws.newton import Loss, Problem
+from analysis.laws.surfaces.chinchilla import Chinchilla
 
 if TYPE_CHECKING:
     from collections.abc import Mapping

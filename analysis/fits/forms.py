@@ -14,8 +14,8 @@ from numpy.typing import NDArray
 from analysis.fits.quantity import Quantity
 from analysis.fits.summary import Summary, as_json
 from analysis.laws import newton
-from analysis.laws.bounded import Overfitted
 from analysis.laws.constrained import Constrained
+from analysis.laws.surfaces.bounded import Overfitted
 from analysis.solver import fitting
 from analysis.table.options import Options
 

@@ -1,6 +1,7 @@
 """Laws: formula, derivatives, starting points and parameter names, one law per file.
 
-Read `base.py` first: it says what a law must have. To add a law, write a subclass of `Law`, then name it
+Read `base.py` first: it says what a law must have. `surfaces/` has the laws of params and examples, `curves/` those
+that `fit_laws` extrapolates with. To add a law, write a subclass of `Law`, then name it
 `module:name` where a law is asked for, register it with `analysis.register_law(name, law)`, or offer it to others
 as an entry point of the group `isoflop.laws`. The laws of this package are listed below.
 """
@@ -30,13 +31,13 @@ LAWS: Registry[type[Law]] = Registry(
         "curve-tail": "analysis.laws.curves.tail:TailCurve",
         "growth": "analysis.laws.product:Growth",
         "product": "analysis.laws.product:Product",
-        "chinchilla": "analysis.laws.chinchilla:Chinchilla",
-        "coupled": "analysis.laws.coupled:Coupled",
-        "bounded": "analysis.laws.bounded:Bounded",
-        "overfitted": "analysis.laws.bounded:Overfitted",
-        "kaplan": "analysis.laws.kaplan:Kaplan",
-        "repeated": "analysis.laws.repeated:Repeated",
-        "repeated-examples": "analysis.laws.repeated:RepeatedExamples",
+        "chinchilla": "analysis.laws.surfaces.chinchilla:Chinchilla",
+        "coupled": "analysis.laws.surfaces.coupled:Coupled",
+        "bounded": "analysis.laws.surfaces.bounded:Bounded",
+        "overfitted": "analysis.laws.surfaces.bounded:Overfitted",
+        "kaplan": "analysis.laws.surfaces.kaplan:Kaplan",
+        "repeated": "analysis.laws.surfaces.repeated:Repeated",
+        "repeated-examples": "analysis.laws.surfaces.repeated:RepeatedExamples",
     },
 )
 register_law = LAWS.add

@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 
 from analysis import fit_surface
 from analysis.laws import LAWS
-from analysis.laws.chinchilla import FORMS
+from analysis.laws.surfaces.chinchilla import FORMS
 from tests.analysis.laws.test_laws import placed
 from tests.analysis.planted_forms import EXACT, table, truth
 

@@ -8,8 +8,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from analysis.laws.base import Law
-from analysis.laws.chinchilla import Chinchilla, exponent_grid, optimum_exponents, other_forms
 from analysis.laws.nonnegative import nonnegative
+from analysis.laws.surfaces.chinchilla import Chinchilla, exponent_grid, optimum_exponents, other_forms
 
 if TYPE_CHECKING:
     from analysis.laws.newton import Problem

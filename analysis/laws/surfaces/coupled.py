@@ -8,8 +8,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from analysis.laws.base import LOG_EXPONENT
-from analysis.laws.chinchilla import Chinchilla
 from analysis.laws.newton import choose
+from analysis.laws.surfaces.chinchilla import Chinchilla
 
 if TYPE_CHECKING:
     from analysis.laws.newton import Problem
