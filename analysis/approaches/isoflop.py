@@ -85,15 +85,11 @@ def fit_isoflop(
     find = _finder(method, curves, drawn, chosen)
     optima, log_n = _locate(curves, find, level)
     lines, scatter = _draw_lines(curves, optima, log_n, find.wider)
-    tests = _populations(table, group, n, y)
-    saturated = tuple(note for note in notes if isinstance(note, Refusal))
-    reasons = (*saturated, *groups.refusal(tests, pool=chosen.pool), *_reasons(optima, find.misfit, method))
-    if resamples and not drawn.noise > 0:
-        reasons += ("the noise of a run is not known, so there are no intervals",)
+    notes = (*notes, *drawn.notes, *_merged_sizes(drawn, curves), *_cautions(optima, method, scatter))
+    pooled = _populations(table, group, n, y)
+    reasons = _reasons(optima, find.misfit, method, unknown=resamples > 0 and not drawn.noise > 0)
+    reasons, warnings = _with_rows(reasons, notes, pooled, pool=chosen.pool)
     exponents = {name: quantity(line.slope, line.slopes, level, wider=line.wider) for name, line in lines.items()}
-    together = groups.pooled(tests, pool=chosen.pool)
-    others = (*together, *notes, *drawn.notes, *_merged_sizes(drawn, curves), *_cautions(optima, method, scatter))
-    warnings = tuple(dict.fromkeys((*reasons, *others)))
     return IsoflopFit(
         *(n, d, y, budget, method, exponents["n"], exponents["d"], optima, level, resamples, drawn.noise, scatter),
         curves=curves,
@@ -101,6 +97,15 @@ def fit_isoflop(
         warnings=warnings,
         reasons=reasons,
     )
+
+
+def _with_rows(
+    reasons: tuple[str, ...], notes: tuple[str, ...], pooled: dict[str, float], *, pool: bool
+) -> tuple[tuple[str, ...], tuple[str, ...]]:
+    """Reasons and warnings with those that lie in the rows themselves: saturated values, several populations."""
+    saturated = tuple(note for note in notes if isinstance(note, Refusal))
+    reasons = (*saturated, *groups.refusal(pooled, pool=pool), *reasons)
+    return reasons, tuple(dict.fromkeys((*reasons, *groups.pooled(pooled, pool=pool), *notes)))
 
 
 def _populations(table: pd.DataFrame, budget: NDArray[np.intp], n: str, y: str) -> dict[str, float]:
@@ -306,13 +311,15 @@ def _birge(log_c: Array, at: Array, drawn: Array) -> float:
     return float(np.sqrt(squares / (used.sum() - 2)))
 
 
-def _reasons(optima: pd.DataFrame, misfit: float, method: Method) -> tuple[str, ...]:
+def _reasons(optima: pd.DataFrame, misfit: float, method: Method, *, unknown: bool) -> tuple[str, ...]:
     used, reasons = int(np.sum(optima["refused"] == "")), []
     if used < LEAST_BUDGETS:
         reasons.append(f"{used} of {len(optima)} budgets have a minimum; a law needs {LEAST_BUDGETS}")
     if misfit > 1:
         form = "the surface" if method == "joint" else "the parabolas"
         reasons.append(f"the points leave {form} by {misfit:.1f} x the noise of a run: the minima are biased")
+    if unknown:
+        reasons.append("the noise of a run is not known, so there are no intervals")
     return tuple(reasons)
 
 

@@ -11,8 +11,8 @@ from numpy.typing import NDArray
 from scipy.special import ndtri, stdtrit
 
 from analysis.approaches.surface import fit_surface
+from analysis.fits.diagnosis.scatter import EXACT, flexible, polynomials
 from analysis.fits.law import fit_law, fit_power_law
-from analysis.fits.scatter import EXACT, flexible, polynomials
 from analysis.fits.thresholds import CHANCE
 from analysis.solver.fitting import FitError
 

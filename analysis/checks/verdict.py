@@ -56,9 +56,15 @@ class Verdict(Summary):
     warnings: tuple[str, ...]
 
     def summary(self) -> str:
-        """The claims that hold, those that do not with the reasons against them, then the cautions."""
-        claims = sorted((self.exponent, self.floor, self.extrapolation), key=lambda claim: not claim.supported)
-        return "\n".join([*map(str, claims), *(f"caution: {text}" for text in self.warnings)])
+        """The claims that hold, those that do not with their reasons, each told once, then the cautions."""
+        told: set[str] = set()
+        lines = []
+        for claim in sorted((self.exponent, self.floor, self.extrapolation), key=lambda claim: not claim.supported):
+            new = tuple(text for text in claim.reasons if text not in told)
+            lines.append(str(replace(claim, reasons=new)))
+            lines += ["  because of reasons above"] * (len(new) < len(claim.reasons))
+            told.update(new)
+        return "\n".join([*lines, *(f"caution: {text}" for text in self.warnings)])
 
 
 def verdict(  # noqa: PLR0913 - the columns, the resampling and what is known
@@ -107,28 +113,35 @@ def verdict(  # noqa: PLR0913 - the columns, the resampling and what is known
     if len(names) == 1:
         fit: LawFit = fitted.law or fit_power_law(frame, names[0], y, pool=pool, **options)
     else:
-        n, d = names
-        fit = surface = fitted.surface or fit_surface(frame, n, d, y, pool=pool, **options)
-        known = replace(fitted, surface=surface)
-        both = _check("the approaches", lambda: agree(table, n, d, y, budget=order, fitted=known, **options), notes)
-        bias = _check(
-            "the bias of the design", lambda: design_bias(table, n, d, y, budget=order, fit=surface), notes
-        )
-    moved = _check(
-        "the fitted range", lambda: sensitivity(table, names, y, order=order, whole=fit, **options), notes
-    )
+        fit = surface = fitted.surface or fit_surface(frame, names[0], names[1], y, pool=pool, **options)
+        both, bias = _approaches(table, order, surface, fitted, options, notes)
+    moved = _check("the range", lambda: sensitivity(table, names, y, order=order, whole=fit, **options), notes)
     held_out = _check("held-out budgets", lambda: validate(table, names, y, order=order, **options), notes)
     if fit.noise is None:
         notes.append("no repeats: the noise of a run is unknown, and the law was tested by its own residuals only")
-    refused = tuple(text for text in rows if isinstance(text, Refusal))
     claims = (
         claim_exponent(fit, moved, both, bias, held_out),
         claim_floor(fit, moved, held_out),
-        claim_extrapolation(held_out, float(table[order].max()), order, refused),
+        claim_extrapolation(held_out, float(table[order].max()), order, _refusals(rows)),
     )
     cautions = [text for text in fit.warnings if text not in fit.reasons]
     warnings = tuple(dict.fromkeys((*notes, *(bias.warnings if bias else ()), *cautions)))
     return Verdict(*claims, fit, moved, held_out, both, bias, warnings)
+
+
+def _refusals(notes: Sequence[str]) -> tuple[str, ...]:
+    """The notes on rows that forbid every claim."""
+    return tuple(text for text in notes if isinstance(text, Refusal))
+
+
+def _approaches(
+    table: pd.DataFrame, order: str, surface: SurfaceFit, fitted: Fitted, options: Draws, notes: list[str]
+) -> tuple[Agreement | None, DesignBias | None]:
+    """The three approaches compared, and the bias of the design of the first two."""
+    (n, d), y, known = surface.x, surface.y, replace(fitted, surface=surface)
+    both = _check("the approaches", lambda: agree(table, n, d, y, budget=order, fitted=known, **options), notes)
+    bias = _check("the bias of the design", lambda: design_bias(table, n, d, y, budget=order, fit=surface), notes)
+    return both, bias
 
 
 def _check(what: str, run: Callable[[], T], notes: list[str]) -> T | None:

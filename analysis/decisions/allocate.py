@@ -13,9 +13,9 @@ from numpy.typing import NDArray
 
 from analysis.approaches.isoflop_fit import IsoflopFit
 from analysis.approaches.optimum import SIX_N_D, Optimum, Price, fit_price, inputs, optima, optimum
+from analysis.fits.diagnosis.rejection import require_answerable
 from analysis.fits.forms import Forms, union
 from analysis.fits.quantity import Quantity, quantity
-from analysis.fits.rejection import require_answerable
 from analysis.fits.summary import Summary
 from analysis.solver.fitting import FitError
 from analysis.table import columns

@@ -13,9 +13,9 @@ from analysis.approaches.optimum import SIX_N_D, Price, along, fit_price, growth
 from analysis.approaches.surface import fit_surface
 from analysis.decisions import information
 from analysis.decisions.information import Mixture
+from analysis.fits.diagnosis.rejection import require_answerable
 from analysis.fits.forms import union
 from analysis.fits.quantity import Quantity, quantity
-from analysis.fits.rejection import require_answerable
 from analysis.fits.summary import Summary
 from analysis.solver.fitting import FitError
 from analysis.table import columns

@@ -12,9 +12,9 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from analysis.fits.diagnostics import Diagnosis, at_bounds, diagnose
+from analysis.fits.diagnosis.diagnostics import Diagnosis, at_bounds, diagnose
+from analysis.fits.diagnosis.stability import leverage
 from analysis.fits.quantity import quote
-from analysis.fits.stability import leverage
 from analysis.fits.summary import Summary, as_json
 from analysis.solver import bootstrap
 from analysis.solver.fitting import pose

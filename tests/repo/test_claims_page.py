@@ -4,8 +4,8 @@ import re
 from dataclasses import fields
 
 from analysis.checks.verdict import Verdict
-from analysis.fits import diagnostics
-from analysis.fits.rejection import REJECTING
+from analysis.fits.diagnosis import cautions, floors, identification
+from analysis.fits.diagnosis.rejection import REJECTING
 from tests.paths import ROOT
 
 TEXT = (ROOT / "docs/explanation/what-is-claimed.md").read_text(encoding="utf-8")
@@ -18,7 +18,7 @@ def listed(heading):
 
 
 def test_every_rule_of_a_fit_is_listed_once():
-    rules = (*REJECTING, *diagnostics.BLOCKING, *diagnostics.FLOOR, *diagnostics.CAUTIONS)
+    rules = (*REJECTING, *identification.BLOCKING, *floors.FLOOR, *cautions.CAUTIONS)
     assert sorted(listed("A law fitted to a table")) == sorted(rule.__name__.lstrip("_") for rule in rules)
 
 

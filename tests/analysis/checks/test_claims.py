@@ -135,10 +135,10 @@ def test_without_the_bias_of_the_design_approaches_are_compared_as_they_are():
     assert claim_exponent(surface(), None, unknown, None, None).supported
 
 
-@pytest.mark.parametrize(("log_linear", "supported"), [(0.05, True), (0.02, False), (0.0149, False)])
+@pytest.mark.parametrize(("log_linear", "supported"), [(0.05, True), (0.0203, False), (0.0149, False)])
 def test_a_log_linear_law_that_predicts_as_well_refuses_the_exponent(log_linear, supported):
     found = claim_exponent(
-        surface(), None, None, None, held_out((0.02, log_linear), laws=("chinchilla", "log-linear"))
+        surface(), None, None, None, held_out((0.0203, log_linear), laws=("chinchilla", "log-linear"))
     )
     assert found.supported is supported
     better = f"({100 * log_linear:.2g} % against 2 % rms)"
@@ -168,18 +168,18 @@ def test_each_kind_of_evidence_refuses_a_floor():
     assert none.reasons == ("the law power-floor was fitted, which has none",)
 
 
-@pytest.mark.parametrize(("bare", "supported"), [(0.0200, False), (0.0210, False), (0.0211, True), (0.01, False)])
+@pytest.mark.parametrize(("bare", "supported"), [(0.0203, False), (0.0213, False), (0.0214, True), (0.01, False)])
 def test_a_floor_must_predict_better_than_none_by_more_than_5_percent(bare, supported):
-    found = claim_floor(fit(), None, held_out((bare, 0.02)))
+    found = claim_floor(fit(), None, held_out((bare, 0.0203)))
     assert found.supported is supported
     text = f"a law without a floor predicts as well ({100 * bare:.2g} % against 2 % rms)"
     assert found.reasons == (() if supported else (text,))
-    assert claim_floor(fit(), None, held_out((bare, 0.02), laws=("power law", "other"))).supported
-    assert claim_floor(fit(), None, held_out((bare, 0.02), laws=("other", "power law with floor"))).supported
+    assert claim_floor(fit(), None, held_out((bare, 0.0203), laws=("power law", "other"))).supported
+    assert claim_floor(fit(), None, held_out((bare, 0.0203), laws=("other", "power law with floor"))).supported
 
 
 def test_an_extrapolation_goes_as_far_as_held_out_runs_were_predicted():
-    found = claim_extrapolation(held_out((0.02, 0.05)), 1e20, "flops")
+    found = claim_extrapolation(held_out((0.0203, 0.05)), 1e20, "flops")
     assert (found.name, found.supported, found.reasons) == ("extrapolation", True, ())
     what = "an extrapolation to 4 x the largest flops (1e+20) by the law power law"
     assert found.statement == f"{what}: held-out runs were within 2 % rms"
@@ -212,7 +212,7 @@ def test_runs_outside_the_band_of_the_nearest_cut_refuse_an_extrapolation():
 
 
 def test_laws_that_part_beyond_the_data_refuse_an_extrapolation():
-    found = claim_extrapolation(held_out((0.02, 0.05), covered=(0.8, 0.9), apart=(0.3, 0.01)), 1e20, "flops")
+    found = claim_extrapolation(held_out((0.0202, 0.05), covered=(0.8, 0.9), apart=(0.3, 0.01)), 1e20, "flops")
     assert not found.supported
     apart = "2 x beyond the data, the laws that are not ruled out reach 35 % from power law"
     assert found.reasons == (f"{apart}, which was off by 2 % rms on held-out runs",)
@@ -228,4 +228,20 @@ def test_a_verdict_prints_first_what_holds():
         "this table does not support an exponent",
         "  because it bends",
         "caution: few points",
+    ]
+
+
+def test_a_verdict_gives_a_reason_of_several_claims_once():
+    exponent = Claim("exponent", False, "an exponent", ("it bends", "few decide"))
+    floor = Claim("floor", False, "a floor", ("it bends", "no floor"))
+    third = Claim("extrapolation", False, "an extrapolation", ("it bends",))
+    assert str(Verdict(exponent, floor, third, fit(), None, None, None, None, ())).splitlines() == [
+        "this table does not support an exponent",
+        "  because it bends",
+        "  because few decide",
+        "this table does not support a floor",
+        "  because no floor",
+        "  because of reasons above",
+        "this table does not support an extrapolation",
+        "  because of reasons above",
     ]

@@ -11,11 +11,12 @@ import pandas as pd
 import pytest
 
 from analysis import fit_power_law, fit_surface
-from analysis.fits.diagnostics import BLOCKING, FLOOR
-from analysis.fits.evidence import Evidence
-from analysis.fits.rejection import REJECTING, contradicts
-from analysis.fits.scatter import Scatter, flexible, neighbours
-from analysis.fits.stability import End, Few
+from analysis.fits.diagnosis.evidence import Evidence
+from analysis.fits.diagnosis.floors import FLOOR
+from analysis.fits.diagnosis.identification import BLOCKING
+from analysis.fits.diagnosis.rejection import REJECTING, contradicts
+from analysis.fits.diagnosis.scatter import Scatter, flexible, neighbours
+from analysis.fits.diagnosis.stability import End, Few
 from tests.analysis.planted import law
 from tests.analysis.planted_curves import isoflop
 

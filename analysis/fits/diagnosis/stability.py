@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.special import fdtrc
 
-from analysis.fits.scatter import EXACT, flexible, polynomials
+from analysis.fits.diagnosis.scatter import EXACT, flexible, polynomials
 from analysis.laws import newton
 from analysis.laws.base import differences
 
