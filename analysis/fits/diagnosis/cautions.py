@@ -13,12 +13,12 @@ from analysis.fits.diagnosis.identification import (
     compatible,
     moved,
     moves_with_range,
-    not_identified,
     open_form,
     outside,
     signed,
     too_few_x,
     too_short,
+    too_wide,
 )
 from analysis.fits.diagnosis.rejection import Rule, better_form
 from analysis.fits.diagnosis.scatter import EXACT
@@ -90,7 +90,7 @@ def _floor_correlated(e: Evidence) -> str | None:
 
 
 def _wide_rate(e: Evidence) -> str | None:
-    return not_identified(e, e.fit.law.rates)
+    return too_wide(e, e.fit.law.rates)
 
 
 def _not_needed(e: Evidence) -> str | None:

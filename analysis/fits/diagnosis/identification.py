@@ -96,14 +96,25 @@ def _absent(e: Evidence) -> str | None:
 
 
 def _wide(e: Evidence) -> str | None:
-    return not_identified(e, e.fit.law.exponents)
+    return too_wide(e, e.fit.law.exponents)
 
 
-def not_identified(e: Evidence, names: tuple[str, ...]) -> str | None:
+def too_wide(e: Evidence, names: tuple[str, ...]) -> str | None:
     """Those of the named parameters whose interval is too wide."""
     wide = [name for name in names if is_wide(e, name) and name not in loose(e)]
-    texts = [f"{name} [{e.fit.intervals[name][0]:.2g}, {e.fit.intervals[name][1]:.2g}]" for name in wide]
-    return f"not identified: {', '.join(texts)}" if wide else None
+    return "; ".join(f"the interval of {name} {_width(e, name)}" for name in wide) or None
+
+
+def _width(e: Evidence, name: str) -> str:
+    (low, high), given = e.fit.intervals[name], e.fit.law.constraints.bounds.get(name)
+    if (low, high) == given:
+        return "is the whole range that was given"
+    if signed(e):
+        return f"is {high - low:.2g} wide; a claim needs at most {MAX_WIDTH:g}"
+    if high <= MAX_FACTOR * low:
+        return f"ends at {high:g}, the end of the search range"
+    factor = f"spans a factor of {high / low:.2g}" if low > 0 else "reaches 0"
+    return f"{factor}; a claim needs at most a factor of {MAX_FACTOR:g}"
 
 
 def moves_with_range(e: Evidence) -> str | None:
@@ -164,10 +175,10 @@ def open_form(e: Evidence) -> str | None:
 
 
 def by_forms(e: Evidence, names: list[str]) -> str:
-    """The forms that are not ruled out, and the intervals that they leave open."""
-    ends, others = compatible(e), [name for name in (e.forms.open if e.forms else {}) if name != e.fit.name]
-    texts = [f"{name} [{ends[name][0]:.3g}, {ends[name][1]:.3g}]" for name in names]
-    return f"{' and '.join(others)} not ruled out; with that, {', '.join(texts)}"
+    """The other forms that are not ruled out, and the values that they leave open."""
+    ends, others = compatible(e), [repr(name) for name in (e.forms.open if e.forms else {}) if name != e.fit.name]
+    texts = [f"{name} may be {ends[name][0]:.3g} to {ends[name][1]:.3g}" for name in names]
+    return f"the points do not rule out the form {' or '.join(others)}: {', '.join(texts)}"
 
 
 BLOCKING: tuple[Rule, ...] = (
