@@ -97,20 +97,8 @@ class IsoflopFit(Summary):
     def to_dict(self) -> dict[str, Any]:
         """Everything but the replicates, as JSON can hold it."""
         names = (
-            *(
-                "n",
-                "d",
-                "y",
-                "budget",
-                "method",
-                "level",
-                "resamples",
-                "noise",
-                "scatter",
-                "n_exponent",
-                "d_exponent",
-            ),
-            *("supported", "optima", "warnings", "reasons"),
+            *("n", "d", "y", "budget", "method", "level", "resamples", "noise", "scatter"),
+            *("n_exponent", "d_exponent", "supported", "optima", "warnings", "reasons"),
         )
         return {name: as_json(getattr(self, name)) for name in names}
 

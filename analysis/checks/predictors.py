@@ -59,7 +59,7 @@ def surface(law: str) -> Law:
 
 
 @dataclass(frozen=True)
-class Fitted:
+class FittedLaw:
     """A law that was fitted, as a predictor of runs."""
 
     fit: LawFit
@@ -77,7 +77,7 @@ class Fitted:
 
 
 def _fitted(fit: Callable[[pd.DataFrame, Question], LawFit]) -> Law:
-    return lambda train, q: Fitted(fit(train, q))
+    return lambda train, q: FittedLaw(fit(train, q))
 
 
 class LogLinear:

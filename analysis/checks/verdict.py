@@ -62,7 +62,7 @@ class Verdict(Summary):
         for claim in sorted((self.exponent, self.floor, self.extrapolation), key=lambda claim: not claim.supported):
             new = tuple(text for text in claim.reasons if text not in told)
             lines.append(str(replace(claim, reasons=new)))
-            lines += ["  because of reasons above"] * (len(new) < len(claim.reasons))
+            lines += ["  because of the reasons above"] * (len(new) < len(claim.reasons))
             told.update(new)
         return "\n".join([*lines, *(f"caution: {text}" for text in self.warnings)])
 

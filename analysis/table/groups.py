@@ -26,20 +26,8 @@ STEPS = ("step", "_step", "iteration")
 NEVER = {
     *("id", "uuid", "run", "name", "run_name", "display_name", "trial", "search_cell", "parent", "parent_cell"),
     *("sweep", "sweeps", "seed", "state", "status", "reason", "asked", "notes", "comment", "tags", "fingerprint"),
-    *(
-        "host",
-        "hostname",
-        "machine",
-        "node",
-        "device",
-        "gpu",
-        "engine",
-        "loader",
-        "path",
-        "file",
-        "filename",
-        "url",
-    ),
+    *("host", "hostname", "machine", "node", "device", "gpu", "engine", "loader"),
+    *("path", "file", "filename", "url"),
     *("date", "time", "timestamp", "created", "started", "ended", "user", "commit", "version", "flops_rule"),
 }
 """Columns that identify runs or say where and when they were trained, as do those that end in _id, _at, _time."""
@@ -106,8 +94,8 @@ def refusal(tests: Mapping[str, float], *, pool: bool) -> tuple[str, ...]:
     if pool or not apart:
         return ()
     names = " and ".join(f"{name}, p = {p:.1g}" for name, p in apart.items())
-    text = f"the rows are of populations that do not share the law, by {names}: use analysis.fit_by, or pool=True"
-    return (Refusal(text),)
+    text = f"the rows are of populations that do not share the law, by {names}"
+    return (Refusal(f"{text}: fit each (analysis.fit_by, --by), or all together (pool=True, --pool)"),)
 
 
 def pooled(tests: Mapping[str, float], *, pool: bool) -> tuple[str, ...]:

@@ -13,10 +13,10 @@ from analysis.checks.compare import compared
 from analysis.checks.parts import attempt
 from analysis.figures import registry
 from analysis.figures.registry import FIGURES, FigureError
+from analysis.fits.thresholds import LEAST_VALUES
 from analysis.table import columns
 from analysis.table import groups as populations
 from orchestrator.reporting.laws import (
-    LEAST,
     AxisLaw,
     AxisLaws,
     answered,
@@ -186,11 +186,10 @@ class Findings:
         """What the table supports of the laws above, which are not fitted again."""
         zipf = on_zipf(self.done)
         runs = self.done if zipf else self.best
-        varied = (
-            ["examples"] if zipf else [name for name in ("params", "examples") if runs[name].nunique() >= LEAST]
-        )
+        names = ("examples",) if zipf else ("params", "examples")
+        varied = [name for name in names if runs[name].nunique() >= LEAST_VALUES]
         if not varied:
-            raise FigureError(f"a verdict needs {LEAST} values of params or examples")
+            raise FigureError(f"a verdict needs {LEAST_VALUES} values of params or examples")
         fits: dict[str, Any] = {"law": attempt(lambda: self.law("flops" if len(varied) == 2 else varied[0]))[0]}
         if len(varied) == 2:
             fits |= {"isoflop": attempt(lambda: self.isoflop)[0], "surface": attempt(lambda: self.surface)[0]}

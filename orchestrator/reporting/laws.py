@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from analysis import FitError, fit_frontier, fit_law, fit_power_law
 from analysis.checks.parts import attempt
+from analysis.fits.thresholds import LEAST_VALUES
 from analysis.table.groups import determining
 from trainer.data.sets import zipf
 from trainer.spec import SETTINGS, RunSpec
@@ -17,8 +18,6 @@ if TYPE_CHECKING:
     from analysis import LawFit
 
 AXES = ("params", "examples", "flops")
-LEAST = 3
-"""Fewest distinct values of x that can be fitted."""
 _LENGTH = ("seed", "budget", "epochs", "examples", "steps", "parent", "parent_cell")
 CATEGORIES = tuple(
     name
@@ -90,9 +89,9 @@ def laws(
 
 def _law(done: pd.DataFrame, x: str, options: dict[str, Any]) -> AxisLaw:
     distinct, y = done[x].nunique(), options["y"]
-    if distinct < LEAST:
+    if distinct < LEAST_VALUES:
         runs = f"{distinct} distinct values of {x} among {len(done)} finished runs"
-        return AxisLaw(x, None, f"{runs}; a law needs {LEAST}", y)
+        return AxisLaw(x, None, f"{runs}; a law needs {LEAST_VALUES}", y)
     shared = x == "flops" and shares_budgets(done)
     done = done.assign(flops=done["budget"]) if shared else done
     kind: Literal["running", "each"] = "each" if shared else "running"

@@ -14,6 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.special import fdtrc, ndtr
 
+from analysis.fits.thresholds import FEW_REPEATS
 from analysis.table import columns, seeds
 
 if TYPE_CHECKING:
@@ -24,8 +25,6 @@ Array = NDArray[np.float64]
 
 EXACT = 1e-8
 """Residuals of log y below this are rounding errors."""
-FEW = 5
-"""Degrees of freedom below which the scatter of repeats is not used."""
 _CUBIC_FROM = 12
 """Distinct points per input from which the flexible law is cubic (quartic with one input); else a degree less."""
 _NEIGHBOURS = 2
@@ -82,7 +81,7 @@ def _repeats(data: Data, residuals: Array, parameters: int) -> tuple[float, int,
     cell = _cells(data)
     count = np.bincount(cell)
     within, between = residuals.size - count.size, count.size - parameters
-    if within < FEW:
+    if within < FEW_REPEATS:
         return np.nan, 0, 1.0, 1.0
     mean = np.bincount(cell, residuals) / count
     noise = float(np.sqrt(np.sum((residuals - mean[cell]) ** 2) / within))

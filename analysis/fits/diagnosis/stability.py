@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 from scipy.special import fdtrc
 
 from analysis.fits.diagnosis.scatter import EXACT, flexible, polynomials
+from analysis.fits.thresholds import CHANCE
 from analysis.laws import newton
 from analysis.laws.base import differences
 
@@ -152,7 +153,7 @@ def _predicted(problem: Problem, data: Data, theta: Array, rows: Rows) -> tuple[
     bent = flexible(
         pull, left, polynomials(data.logs[:, kept]), np.unique(data.cluster[kept], return_inverse=True)[1]
     )
-    return farthest, chance, bent > 0.01
+    return farthest, chance, bent > CHANCE
 
 
 def few(fit: LawFit, problem: Problem) -> dict[str, Few]:

@@ -241,7 +241,7 @@ def test_a_verdict_gives_a_reason_of_several_claims_once():
         "  because few decide",
         "this table does not support a floor",
         "  because no floor",
-        "  because of reasons above",
+        "  because of the reasons above",
         "this table does not support an extrapolation",
-        "  because of reasons above",
+        "  because of the reasons above",
     ]

@@ -140,7 +140,7 @@ def test_families_that_differ_are_pooled_by_no_approach(fit):
 def test_no_budget_is_spent_by_a_law_of_populations_that_do_not_share_it():
     table = sweep(np.random.default_rng(1), better=1.5)
     for fit in (analysis.fit_surface(table, y="error", resamples=100), analysis.fit_isoflop(table, resamples=100)):
-        with pytest.raises(analysis.FitError, match=r"family \(a, b\).* use analysis.fit_by, or pool=True"):
+        with pytest.raises(analysis.FitError, match=r"family \(a, b\).* fit each .analysis.fit_by, --by."):
             analysis.allocate(fit, 1e17)
     with pytest.raises(analysis.FitError, match=r"family \(a, b\)"):
         analysis.suggest(table, 1e17)
