@@ -110,13 +110,9 @@ def _main(cells: Cells, assumed: Assumption, *, floor: bool, level: float) -> Ex
 
 def _has_minima(cells: Cells, assumed: Assumption) -> bool:
     """Whether, without noise, enough budgets have enough sizes and the lowest inside."""
-    good = 0
-    for budget in np.unique(cells.budget):
-        own = np.flatnonzero(cells.budget == budget)
-        own = own[np.argsort(cells.n[own])]
-        lowest = int(np.argmin(assumed.y(cells.n[own], cells.d[own])))
-        good += own.size >= LEAST_SIZES and 0 < lowest < own.size - 1
-    return good >= LEAST_BUDGETS
+    curves = expected.isoflop_curves(cells, assumed)
+    good = [u.size >= LEAST_SIZES and 0 < log_y.argmin() < u.size - 1 for u, log_y, _ in curves]
+    return bool(sum(good) >= LEAST_BUDGETS)
 
 
 def larger_designs(space: Space) -> Iterator[Larger]:
@@ -176,16 +172,11 @@ def space_of(cells: Cells) -> Space | None:
     sizes = np.unique(cells.n)
     if sizes.size * lengths.size != cells.n.size or np.ptp(cells.runs):
         return None
-    log_n = np.log(cells.n)
-    power, scale = (
-        np.polyfit(log_n, np.log(cells.flops / cells.d), 1)
-        if sizes.size > 1
-        else (1.0, np.log(cells.flops[0] / cells.d[0] / cells.n[0]))
-    )
+    scale, power = cells.price()
 
     def build(sizes: Sequence[float], lengths: Sequence[float], seeds: int) -> Cells:
         n, length = (part.ravel() for part in np.meshgrid(sizes, lengths, indexing="ij"))
-        price = np.exp(scale) * n**power
+        price = scale * n**power
         d = length / price if shared else length
         runs = np.full(n.size, seeds)
         return Cells(n, d, price * d, runs, length if shared else np.full(n.size, np.nan))

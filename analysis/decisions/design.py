@@ -202,16 +202,14 @@ def edges(cells: Cells, assumed: Assumption) -> list[str]:
     if not cells.shares_budgets:
         return []
     ends: dict[str, list[float]] = {"smallest": [], "largest": []}
-    for budget in np.unique(cells.budget):
-        own = cells.budget == budget
-        sizes, y = cells.n[own], assumed.y(cells.n[own], cells.d[own])
-        best = sizes[np.argmin(y)]
-        if sizes.size > 1 and best in (sizes.min(), sizes.max()):
-            ends["smallest" if best == sizes.min() else "largest"].append(float(budget))
-    total = np.unique(cells.budget).size
+    every, curves = np.unique(cells.budget), expected.isoflop_curves(cells, assumed)
+    for budget, (u, log_y, _) in zip(every, curves, strict=True):
+        best = int(log_y.argmin())
+        if u.size > 1 and best in (0, u.size - 1):
+            ends["smallest" if best == 0 else "largest"].append(float(budget))
     return [
-        f"at {len(budgets)} of {total} budgets ({_listed(budgets)}) the {end} model is expected to be the best: "
-        f"add {'smaller' if end == 'smallest' else 'larger'} ones"
+        f"at {len(budgets)} of {every.size} budgets ({_listed(budgets)}) the {end} model is expected to be the "
+        f"best: add {'smaller' if end == 'smallest' else 'larger'} ones"
         for end, budgets in ends.items()
         if budgets
     ]

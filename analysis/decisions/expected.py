@@ -70,6 +70,12 @@ class Cells:
         """FLOPs of all runs."""
         return float(self.flops @ self.runs)
 
+    def price(self) -> tuple[float, float]:
+        """Scale and power of the FLOPs of an example, scale n^power; of one size the power is 1."""
+        log_n, log_price = np.log(self.n), np.log(self.flops / self.d)
+        power = float(np.polyfit(log_n - log_n.mean(), log_price, 1)[0]) if self.distinct("n") > 1 else 1.0
+        return float(np.exp(np.mean(log_price - power * log_n))), power
+
 
 @dataclass(frozen=True)
 class Expected:
@@ -198,8 +204,8 @@ def _short(at: Array, name: str, parameters: int) -> str:
 def optimum(cells: Cells, assumed: Assumption, level: float = 0.95) -> Expected:
     """The exponent of the best params in FLOPs, from the minima of isoFLOP curves (Akima's, as `fit_isoflop`)."""
     name, rng = "best params", np.random.default_rng(0)
-    curves = list(_curves(cells, assumed))
-    value = assumed.beta / (assumed.alpha + _power(cells) * assumed.beta)
+    curves = list(isoflop_curves(cells, assumed))
+    value = assumed.beta / (assumed.alpha + cells.price()[1] * assumed.beta)
     log_c = np.log(np.unique(cells.budget))
     logs = np.full((TABLES, 1 + RESAMPLES, len(curves)), np.nan)
     estimated = _estimated_noise(cells, assumed, curves)
@@ -235,8 +241,8 @@ def _estimated_noise(cells: Cells, assumed: Assumption, curves: list[tuple[Array
     return float(np.sqrt(assumed.sigma**2 + np.mean(left**2))) if left.size else float("nan")
 
 
-def _curves(cells: Cells, assumed: Assumption) -> Iterator[tuple[Array, Array, Array]]:
-    """Of each budget, log sizes [P] rising, log y there, and the noise of the mean of its runs."""
+def isoflop_curves(cells: Cells, assumed: Assumption) -> Iterator[tuple[Array, Array, Array]]:
+    """Of each budget, rising, log sizes [P] rising, log y there, and the noise of the mean of its runs."""
     for budget in np.unique(cells.budget):
         own = np.flatnonzero(cells.budget == budget)
         own = own[np.argsort(cells.n[own])]
@@ -245,12 +251,6 @@ def _curves(cells: Cells, assumed: Assumption) -> Iterator[tuple[Array, Array, A
             np.log(assumed.y(cells.n[own], cells.d[own])),
             assumed.sigma / np.sqrt(cells.runs[own]),
         )
-
-
-def _power(cells: Cells) -> float:
-    """The exponent of the FLOPs of an example in params."""
-    log_n = np.log(cells.n)
-    return float(np.polyfit(log_n - log_n.mean(), np.log(cells.flops / cells.d), 1)[0])
 
 
 def _minima(u: Array, log_y: Array) -> Array:
