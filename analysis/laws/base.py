@@ -119,7 +119,11 @@ class Law(Smooth):
         return law
 
     def rivals(self) -> dict[str, Law]:
-        """Variants of the law with one part switched on or off, by the name of that part; none by default."""
+        """Laws that could describe the same points; none by default.
+
+        Of one input, variants with one part switched on or off, by the name of the part; of params and examples,
+        other forms, by their names.
+        """
         return {}
 
     def candidates(self, problem: Problem) -> Array:
