@@ -13,6 +13,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
+from analysis.approaches.forms import fit_forms
 from analysis.approaches.selection import draw_points, select
 from analysis.fits.law import place, power_law_name, require_distinct, require_fall
 from analysis.fits.result import LawFit, build
@@ -108,7 +109,7 @@ def fit_frontier(
     table, dropped, notes = measured(frame, [x, y], run=chosen.run, cell=chosen.cell)
     cells, running = _cells(table, x, y), _is_running(kind, table, x)
     points = _points(table, cells, (x, y), running=running)
-    notes += _of_records(table)
+    notes += (*_of_records(table), *_under_a_ceiling(table, y))
     data = read(points, (x,), y, replace(chosen, run=None, cell=None))  # a cell has the columns that its runs share
     data = replace(data, dropped=dropped, notes=(*_notes(cells), *notes))
     placed = place(data, name, chosen.constraints)
@@ -179,6 +180,20 @@ def _of_records(table: pd.DataFrame) -> tuple[str, ...]:
     if not seeds.has_records(table) or table[columns.RUN].nunique() < 2:
         return ()
     return (Refusal("a frontier of records follows the luckiest run; keep the last record of each run"),)
+
+
+def _under_a_ceiling(table: pd.DataFrame, y: str) -> tuple[str, ...]:
+    """Why there is no law: the surface of the runs has a ceiling, whose bend a few frontier points do not show."""
+    try:
+        forms = fit_forms(table, "params", "examples", y, resamples=0)
+    except (ValueError, np.linalg.LinAlgError):  # no surface can be fitted to these columns
+        return ()
+    if "chinchilla" in forms.open or forms.best.name not in ("bounded", "overfitted"):
+        return ()
+    best = (
+        f"the form {forms.best.name!r} describes the surface of these runs best, and the additive one is ruled out"
+    )
+    return (Refusal(f"{best}: the frontier bends as {y} leaves the ceiling, and a power law does not"),)
 
 
 def _notes(cells: _Cells) -> tuple[str, ...]:

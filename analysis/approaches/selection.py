@@ -6,13 +6,17 @@ import numpy as np
 from numpy.typing import NDArray
 
 Array = NDArray[np.float64]
+NEAR = 0.1
+"""Cells whose log compute differs by less are at one price, up to the exponent of the fastest frontier, 1."""
 _DRAWS = 50
 
 
 def select(cell_x: Array, means: Array, *, running: bool) -> tuple[Array, Array, NDArray[np.bool_]]:
     """Distinct x [X], the lowest mean at each [B, X], and whether it is on the frontier [B, X].
 
-    Cells are at `cell_x` [C] with `means` [B, C]. A running frontier keeps the cells that beat all cheaper ones.
+    Cells are at `cell_x` [C] with `means` [B, C]. A running frontier keeps the cells that beat all cheaper ones,
+    except those that a better cell follows at almost the same price: whole steps put the cells of a budget a little
+    apart, and the cheapest of them is no optimum.
     """
     order = np.argsort(cell_x, kind="stable")
     at, starts = np.unique(cell_x[order], return_index=True)
@@ -20,7 +24,12 @@ def select(cell_x: Array, means: Array, *, running: bool) -> tuple[Array, Array,
     if not running:
         return at, lowest, np.ones(lowest.shape, dtype=bool)
     before = np.minimum.accumulate(lowest, axis=1)[:, :-1]
-    return at, lowest, np.concatenate([np.ones((len(means), 1), bool), lowest[:, 1:] < before], axis=1)
+    chosen = np.concatenate([np.ones((len(means), 1), bool), lowest[:, 1:] < before], axis=1)
+    ends = np.searchsorted(at, at * np.exp(NEAR), side="right")
+    worth = lowest * at
+    for place in np.flatnonzero(ends > np.arange(at.size) + 1):
+        chosen[:, place] &= worth[:, place] <= worth[:, place + 1 : ends[place]].min(axis=1)
+    return at, lowest, chosen
 
 
 def draw_points(chosen: NDArray[np.bool_], rng: np.random.Generator, least: int) -> Array:

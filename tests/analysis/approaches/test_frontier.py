@@ -5,6 +5,7 @@ import pandas as pd
 import pytest
 
 from analysis import average_seeds, fit_frontier, fit_power_law, frontier
+from tests.analysis import planted_forms
 from tests.analysis.planted import sweep
 
 
@@ -137,3 +138,20 @@ def test_every_resample_selects_its_own_frontier(kind):
     low, high = fit.predict(x[10])[["low", "high"]].to_numpy()[0] / law[10]
     assert low < 0.97  # runs are drawn inside cells: the means as they are lie on the law itself
     assert high < 1.03  # without luck a resample takes the rival: a frontier chosen once reaches 1.09
+
+
+def test_the_cheapest_cell_of_a_budget_is_no_frontier_unless_it_is_the_best():
+    table = pd.DataFrame({"flops": [1.00, 1.01, 1.02, 2.0, 2.3], "error": [0.9, 0.5, 0.7, 0.4, 0.36]})
+    assert frontier(table)["error"].tolist() == [0.5, 0.4, 0.36]  # 2.0: 15 % dearer is another price
+    steep = pd.DataFrame({"flops": [1.00, 1.05, 1.09], "error": [0.5, 0.47, 0.45]})
+    assert frontier(steep)["error"].tolist() == [0.45]  # 6 % less for 5 % more
+    gentle = pd.DataFrame({"flops": [1.00, 1.05, 1.10], "error": [0.5, 0.49, 0.48]})
+    assert frontier(gentle)["error"].tolist() == [0.5, 0.49, 0.48]
+
+
+@pytest.mark.parametrize(("form", "refused"), [("bounded", True), ("additive", False), ("coupled", False)])
+def test_a_frontier_under_a_ceiling_is_no_power_law(form, refused):
+    table = planted_forms.table(form, noise=0.003)
+    fit = fit_frontier(table.assign(flops=6 * table["params"] * table["examples"]), resamples=0)
+    said = [text for text in fit.rejected if "the frontier bends as error leaves the ceiling" in text]
+    assert len(said) == refused
