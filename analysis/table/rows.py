@@ -155,7 +155,9 @@ def _single(table: pd.DataFrame, names: Sequence[str]) -> tuple[pd.DataFrame, tu
         return table, ()
     what = f"{copies.sum()} of {len(table)} rows"
     if runs:
-        return table[~copies], (f"{what} repeat a run that is there already, as of two sweeps: counted once",)
+        return table[~copies], (
+            f"{what} repeat a run that has a row already (a run of two sweeps, say): counted once",
+        )
     if _are_rounded(table, names[-1]):
         return table, (f"{what} are equal in every column, as often as rounding makes runs equal: kept",)
     keep = "to keep runs of equal numbers, tell them apart by a column such as 'seed'"

@@ -102,7 +102,12 @@ def _wide(e: Evidence) -> str | None:
 def too_wide(e: Evidence, names: tuple[str, ...]) -> str | None:
     """Those of the named parameters whose interval is too wide."""
     wide = [name for name in names if is_wide(e, name) and name not in loose(e)]
-    return "; ".join(f"the interval of {name} {_width(e, name)}" for name in wide) or None
+    return "; ".join(f"the interval of {_called(name)} {_width(e, name)}" for name in wide) or None
+
+
+def _called(name: str) -> str:
+    """A parameter in a sentence."""
+    return f"the {name}" if name in ("exponent", "floor") else name
 
 
 def _width(e: Evidence, name: str) -> str:
@@ -162,8 +167,8 @@ def decided(e: Evidence, names: list[str]) -> str | None:
     for name in names:
         (low, high), value, rows = e.fit.intervals[name], e.few[name].value, e.few[name].rows.to_dict("records")
         which = "; ".join(", ".join(f"{key} {number:.3g}" for key, number in row.items()) for row in rows)
-        text = f"without {len(rows)} of {e.fit.n} rows {name} is {value:.3g}, outside [{low:.3g}, {high:.3g}]"
-        texts.append(f"{text} (the rows with {which})")
+        moved_to = f"{_called(name)} is {value:.3g}, outside [{low:.3g}, {high:.3g}]"
+        texts.append(f"without {len(rows)} of {e.fit.n} rows {moved_to} (the rows with {which})")
     return "; ".join(texts) or None
 
 
@@ -177,7 +182,7 @@ def open_form(e: Evidence) -> str | None:
 def by_forms(e: Evidence, names: list[str]) -> str:
     """The other forms that are not ruled out, and the values that they leave open."""
     ends, others = compatible(e), [repr(name) for name in (e.forms.open if e.forms else {}) if name != e.fit.name]
-    texts = [f"{name} may be {ends[name][0]:.3g} to {ends[name][1]:.3g}" for name in names]
+    texts = [f"{_called(name)} may be {ends[name][0]:.3g} to {ends[name][1]:.3g}" for name in names]
     return f"the points do not rule out the form {' or '.join(others)}: {', '.join(texts)}"
 
 

@@ -47,7 +47,7 @@ def test_short_ranges_are_told(high, words):
 def test_noise_that_hides_the_exponent_forbids_a_claim():
     fit = fit_power_law(law(n=10, high=1e10, noise=0.3, seed=3), resamples=200)
     assert not fit.supported
-    assert told(fit, "the interval of exponent spans a factor of")
+    assert told(fit, "the interval of the exponent spans a factor of")
     text = fit.summary()
     low, high = fit.intervals["exponent"]
     assert f"exponent not identified (95 % interval {low:.2g} to {high:.2g}" in text

@@ -173,8 +173,8 @@ def test_a_few_rows_that_decide_are_named():
     which = "(the rows with flops 1e+09, error 0.5; flops 2e+09, error 0.4)"
     few = {name: Few(0.4, rows) for name in ("exponent", "floor")}
     said = evidence([rule for rule in BLOCKING if rule.__name__ == "_few_decide"], few=few)
-    assert said == [f"without 2 of 40 rows exponent is 0.4, outside [0.28, 0.32] {which}"]
-    assert evidence(FLOOR, few=few) == [f"without 2 of 40 rows floor is 0.4, outside [0.04, 0.06] {which}"]
+    assert said == [f"without 2 of 40 rows the exponent is 0.4, outside [0.28, 0.32] {which}"]
+    assert evidence(FLOOR, few=few) == [f"without 2 of 40 rows the floor is 0.4, outside [0.04, 0.06] {which}"]
     assert evidence(FLOOR, few={"exponent": few["exponent"]}) == []
 
 

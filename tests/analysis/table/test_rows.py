@@ -94,7 +94,7 @@ def test_a_run_that_is_there_several_times_counts_once(name, times):
     rows = rows_of(table)
     pd.testing.assert_frame_equal(rows.table[list(NAMES)], once[list(NAMES)])
     copies = f"{20 * (times - 1)} of {20 * times} rows"
-    assert rows.notes == (f"{copies} repeat a run that is there already, as of two sweeps: counted once",)
+    assert rows.notes == (f"{copies} repeat a run that has a row already (a run of two sweeps, say): counted once",)
 
 
 def test_runs_of_one_name_with_other_values_are_all_kept():
