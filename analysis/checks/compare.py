@@ -14,6 +14,7 @@ from analysis.fits.law import fit_power_law
 from analysis.fits.quantity import Quantity, quantity
 from analysis.fits.summary import Summary
 from analysis.table import columns
+from analysis.table.groups import plain
 from analysis.table.options import Options
 from analysis.table.rows import as_frame
 
@@ -119,6 +120,8 @@ def compare(  # noqa: PLR0913 - the columns, the question and the resampling
     """
     Options(resamples=resamples, level=level, seed=seed)
     table = as_frame(frame)
+    if np.sum(table.columns == by) == 1:
+        table = table.assign(**{by: plain(table[by])})
     names = _pair(table, by, pair)
     fit = fit_frontier if best else fit_power_law
     a, b = (

@@ -202,8 +202,9 @@ def _aims(fit: SurfaceFit, target: Target, at: float | None, flops: str) -> list
         for name, form in sorted(fit.alternatives.items(), key=lambda pair: -shares[pair[0]])
     ]
     best = aims[0]
-    if set(best.fit.at_bounds) - set(information.OPEN_ENDED):
-        raise FitError(f"{fit.y!r} does not fall with both {n!r} and {d!r}: {'; '.join(best.fit.warnings)}")
+    if ended := [name for name in best.fit.at_bounds if name not in information.OPEN_ENDED]:
+        law = f"{', '.join(ended)} of the law {best.fit.name!r} of {fit.y!r} in {n!r} and {d!r}"
+        raise FitError(f"the runs do not determine {law}: {'; '.join(best.fit.warnings)}")
     if not np.isfinite(best.values(best.fit.solution.theta[None])[0]):
         raise FitError(f"{best.words} is not determined by the runs so far")
     return [aim for aim in aims if aim is best or _counts(aim)]

@@ -111,8 +111,13 @@ def require(frame: pd.DataFrame, name: str) -> None:
 def _numbers(frame: pd.DataFrame, name: str) -> NDArray[np.float64]:
     require(frame, name)
     column = frame[name]
-    if pd.api.types.is_bool_dtype(column):
+    plain = pd.api.types.is_object_dtype(column)
+    if pd.api.types.is_bool_dtype(column) or (
+        plain and any(isinstance(value, bool | np.bool_) for value in column)
+    ):
         raise ValueError(f"column {name!r} holds booleans; expected numbers")
+    if getattr(column.dtype, "kind", "") in "mMc":
+        raise ValueError(f"column {name!r} has type {column.dtype}; expected numbers")
     if not pd.api.types.is_numeric_dtype(column):
         texts = [value for value in column if isinstance(value, str)]
         if texts:

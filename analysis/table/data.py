@@ -86,8 +86,7 @@ def read(frame: pd.DataFrame | Mapping[str, Any], x: Sequence[str], y: str, opti
     """
     extra = [name for name in (options.weights,) if name]
     table, dropped, notes = measured(frame, [*x, *extra, y], run=options.run, cell=options.cell)
-    if table.empty:
-        raise ValueError(f"found 0 distinct {x[0]!r} in 0 rows ({dropped} rows without a finite value left out)")
+    _require_below(options, table[y])
     table = table.sort_values(
         [*x, y], kind="stable", ignore_index=True
     )  # the result must not depend on the order of rows
@@ -108,6 +107,14 @@ def read(frame: pd.DataFrame | Mapping[str, Any], x: Sequence[str], y: str, opti
         notes=(*cautions, *notes),
         pool=options.pool,
     )
+
+
+def _require_below(options: Options, y: pd.Series) -> None:
+    """Raise a ValueError if a floor was set above everything that was measured."""
+    constraints, largest = options.constraints, float(y.max())
+    floor = constraints.fix.get("floor", constraints.bounds.get("floor", (0.0, 0.0))[0])
+    if floor >= largest:
+        raise ValueError(f"'floor' cannot be {floor:g}; the largest {y.name!r} is {largest:g}")
 
 
 def _clusters(table: pd.DataFrame, y: str, by: str) -> tuple[NDArray[np.intp], tuple[str, ...]]:

@@ -10,7 +10,7 @@ import pandas as pd
 from numpy.typing import NDArray
 from scipy.special import fdtrc
 
-from analysis.table.rows import Refusal
+from analysis.table.rows import Refusal, hashable
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
@@ -65,12 +65,21 @@ def determining(frame: pd.DataFrame, names: Sequence[str]) -> tuple[str, ...]:
 
 def index(frame: pd.DataFrame, names: Sequence[str]) -> NDArray[np.intp]:
     """The group of each row, [rows], numbered from 0 in sorted order of the values of `names`."""
-    return np.asarray(frame.groupby(list(names), sort=True, dropna=False, observed=True).ngroup(), dtype=np.intp)
+    keys = [plain(frame[name]) for name in names]
+    return np.asarray(frame.groupby(keys, sort=True, dropna=False, observed=True).ngroup(), dtype=np.intp)
+
+
+def plain(column: pd.Series) -> pd.Series:
+    """A column that can be grouped by: lists as text, "one, two"; see `rows.hashable` for others without a hash."""
+    if not pd.api.types.is_object_dtype(column):
+        return column
+    known = column.map(hashable)
+    return known.map(lambda value: ", ".join(map(str, value)) if isinstance(value, tuple) else value)
 
 
 def split(frame: pd.DataFrame, names: Sequence[str]) -> Iterator[tuple[tuple[object, ...], pd.DataFrame]]:
     """The values of `names` and the rows of each group, in sorted order of the values."""
-    yield from frame.groupby(list(names), sort=True, dropna=False, observed=True)
+    yield from frame.groupby([plain(frame[name]) for name in names], sort=True, dropna=False, observed=True)
 
 
 def label(names: Sequence[str], values: Sequence[object]) -> str:

@@ -61,12 +61,14 @@ def measured(
     known to repeat each other: its own, the columns `run` and `cell`, or as its structure shows (`identity.py`).
 
     Raises:
-        ValueError: as for `columns.check`, there is no column `run` or `cell`, or no run is done.
+        ValueError: as for `columns.check`, there is no column `run` or `cell`, no run is done, or no y is finite.
     """
     given = as_frame(frame)
     done, waiting = of_state(given, ("done",))
     above, zeros = _above_zero(done, names[-1]) if positive else (done, ())
     clean, dropped = columns.check(above, names, positive=positive)
+    if clean.empty:
+        raise ValueError(f"no row has a finite {names[-1]!r}, of {len(given)} rows; choose another column or rows")
     known, found = identified(clean, names, run=run, cell=cell)
     single, copies = _single(known, names)
     return Rows(
@@ -75,12 +77,22 @@ def measured(
 
 
 def as_frame(frame: pd.DataFrame | Mapping[str, Any]) -> pd.DataFrame:
-    """`frame` as a DataFrame whose index is renumbered, with tuples for lists, which pandas cannot compare."""
+    """`frame` as a DataFrame whose index is renumbered, whose objects can be compared: see `hashable`."""
     table = frame.reset_index(drop=True) if isinstance(frame, pd.DataFrame) else pd.DataFrame(dict(frame))
     for name in table.columns[(table.dtypes == "object") & ~table.columns.duplicated(keep=False)]:
-        if any(isinstance(value, list) for value in table[name]):
-            table = table.assign(**{str(name): table[name].map(lambda v: tuple(v) if isinstance(v, list) else v)})
+        values = [hashable(value) for value in table[name]]
+        if any(new is not old for new, old in zip(values, table[name], strict=True)):
+            table = table.assign(**{str(name): pd.Series(values, index=table.index, dtype="object")})
     return table
+
+
+def hashable(value: Any) -> Any:
+    """The value itself if it has a hash, which comparing needs; a tuple for a list or array; others as text."""
+    try:
+        hash(value)
+    except TypeError:
+        return hashable(tuple(value)) if isinstance(value, list | np.ndarray) else str(value)
+    return value
 
 
 def of_state(frame: pd.DataFrame, states: Sequence[str]) -> tuple[pd.DataFrame, tuple[str, ...]]:

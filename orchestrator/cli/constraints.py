@@ -29,6 +29,10 @@ def constraints(
 ) -> dict[str, Any]:
     """The options of a fit; empty where none is given. Stops at a text that is none."""
     given: dict[str, Any] = {}
+    for option, texts in (("--fix", fix), ("--bounds", bounds)):
+        names = [name for _, name, _ in _pairs(option, texts or ())]
+        if twice := sorted({name for name in names if names.count(name) > 1}):
+            stop(f"{option} {twice[0]} is given {names.count(twice[0])} times; give it once")
     if fix:
         given["fix"] = {name: _number("--fix", text, value) for text, name, value in _pairs("--fix", fix)}
     if tie:

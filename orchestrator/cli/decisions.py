@@ -131,6 +131,8 @@ def suggest(  # noqa: PLR0913 - an option each
     if what not in ("exponent", "error", "optimum") or bool(compute) != (what != "exponent"):
         stop(f"--target {target!r} is unknown; it is exponent, error@C or optimum@C, as error@1e15")
     at = _numbers("--target", compute)
+    if len(at) > 1:
+        stop(f"--target {target!r} has {len(at)} values of C; give one, as error@1e15")
     asked = Asked(store, which, stage, where, by, pool, y)
     groups = asked.groups(asked.findings(1000))
     answer(
@@ -207,10 +209,12 @@ def _numbers(option: str, text: str) -> list[float]:
 
 
 def _pair(done: pd.DataFrame, by: str, pair: str) -> tuple[Any, Any]:
-    """The two values of a column that are compared, as the table holds them."""
+    """The two values of a column that are compared, as the table holds them, lists as text."""
+    from analysis.table.groups import plain
+
     if by not in done:
         stop(f"--by {by!r}: no such column in the results table")
-    values = {str(value): value for value in done[by].dropna().unique()}
+    values = {str(value): value for value in plain(done[by]).dropna().unique()}
     chosen = [part.strip() for part in pair.split(",")] if pair else sorted(values)
     if len(chosen) != 2 or not set(chosen) <= set(values):
         stop(f"--by {by}: it holds {', '.join(sorted(values)) or 'nothing'}; name two of them, as --pair a,b")

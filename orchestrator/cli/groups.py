@@ -43,6 +43,9 @@ class Asked:
         kept = filtered(frame, self.where)
         if len(frame) and not len(kept):
             stop(f"--where {self.where!r}: no row satisfies it")
+        done = kept[kept["state"] == "done"]
+        if len(done) and not done[self.y].notna().any():
+            stop(f"--y {self.y!r}: none of the {len(done)} finished runs has a value; choose another column")
         return kept
 
     def findings(self, resamples: int, *, history: bool = False) -> Findings:

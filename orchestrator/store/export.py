@@ -58,7 +58,11 @@ def filtered(frame: pd.DataFrame, where: str) -> pd.DataFrame:
         try:
             kept = [row for (row,) in memory.execute(f"SELECT _row FROM results WHERE (\n{where}\n)")]  # noqa: S608
         except (sqlite3.Error, sqlite3.Warning, MemoryError) as error:
-            why = f"it takes longer than {LONGEST:g} s" if str(error) == "interrupted" else error
+            why = (
+                f"it takes longer than {LONGEST:g} s"
+                if str(error) == "interrupted"
+                else " ".join(str(error).split())
+            )
             raise ExportError(f"--where {where!r}: {why}; columns are {', '.join(frame.columns)}") from error
     if not set(kept) <= set(range(len(frame))):
         raise ExportError(f"--where {where!r}: this is more than a condition")

@@ -129,4 +129,5 @@ def _unconstrained(fit: LawFit, problem: Problem) -> float:
     free = fit.law.base
     start = fit.law.whole(fit.solution.theta[None, :])[0]
     objective = float(newton.search(free, replace(problem, law=free), start, fitting.STARTS)[1][0])
-    return fitting.aicc(fit.law, fit.data, fit.solution.objective) - fitting.aicc(free, fit.data, objective)
+    gain = fitting.aicc(fit.law, fit.data, fit.solution.objective) - fitting.aicc(free, fit.data, objective)
+    return gain if np.isfinite(gain) else 0.0  # too few points for either

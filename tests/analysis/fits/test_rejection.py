@@ -89,6 +89,13 @@ def test_contradicted_constraints_reject(gain, said):
     assert evidence(unconstrained=gain) == [text] * said
 
 
+def test_points_too_few_for_an_aicc_contradict_no_constraint():
+    table = {"examples": [1e3, 1e4, 1e5, 1e6, 1e7], "error": [0.9, 0.52, 0.33, 0.26, 0.22]}
+    for known in ({"fix": {"exponent": 1.0}}, {"bounds": {"exponent": (0.8, 1.0)}}):
+        fit = fit_power_law(table, "examples", resamples=50, **known)
+        assert not [text for text in fit.reasons if "contradict" in text]
+
+
 def forms(loss, **changes) -> Any:
     """Forms of a surface of which "coupled" is the best, with a loss of 1, and the law in question has `loss`."""
     names = {"coupled": 1.0, "power-floor": loss}

@@ -217,6 +217,17 @@ def test_a_group_without_a_law_says_why_and_the_others_stay():
         fits["b"]
 
 
+@pytest.mark.parametrize("form", [list, tuple, np.array])
+def test_a_column_of_lists_names_groups_as_text(form):
+    frame = pd.concat([curves({"a": 0.4}), curves({"b": 0.3})], ignore_index=True)
+    frame["sweeps"] = [form(["one", "two"]) if task == "a" else form(["two"]) for task in frame["Task"]]
+    fits = analysis.fit_by(analysis.fit_power_law, frame, "sweeps", x="examples", resamples=50)
+    assert set(fits.results) == {("one, two",), ("two",)}
+    two = analysis.compare(frame, "sweeps", "examples", resamples=50)
+    assert two.names == ("one, two", "two")
+    assert two.fits[0].exponent == pytest.approx(0.4, rel=0.1)
+
+
 def test_a_mistake_in_every_group_is_raised():
     with pytest.raises(ValueError, match="no column 'Tsk'; did you mean 'Task'"):
         analysis.fit_by(analysis.fit_law, curves({"a": 0.4}), "Tsk")

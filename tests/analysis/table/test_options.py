@@ -78,6 +78,13 @@ def test_options_that_contradict_each_other_are_refused():
         Options(by="seed", bootstrap="wild")
 
 
+@pytest.mark.parametrize("known", [{"fix": {"floor": 2.0}}, {"bounds": {"floor": (2.0, 3.0)}}])
+def test_a_floor_above_all_that_was_measured_is_refused(known):
+    table = {"examples": [1e3, 1e4, 1e5, 1e6], "error": [1.9, 1.5, 1.3, 1.2]}
+    with pytest.raises(ValueError, match=r"'floor' cannot be 2; the largest 'error' is 1\.9"):
+        fit_power_law(table, "examples", resamples=0, **known)
+
+
 TAKEN: dict[str, dict[str, Any]] = {
     "loss": {"loss": "squares"},
     "delta": {"delta": 1e-3},

@@ -173,3 +173,44 @@ def test_the_rows_are_those_of_a_table_of_lists_and_of_a_dict():
     lists = grid().assign(tags=[["a", "b"]] * 20)
     assert len(rows_of(pd.concat([lists, lists])).table) == 20
     assert len(rows_of({name: grid()[name].tolist() * 2 for name in NAMES}).table) == 20
+
+
+WITHOUT_HASH = {
+    "dict": {"width": 64},
+    "array": np.array(["a", "b"]),  # a list, read back from parquet
+    "set": {"a"},
+    "nested list": [["a"], {"width": 64}],
+}
+
+
+@pytest.mark.parametrize("fit", FITS)
+def test_columns_of_any_objects_leave_every_fit_as_it_is(fit):
+    plain = repeated().assign(flops=np.tile(np.repeat(np.logspace(15, 17, 4), 5), 3), run_id=range(60))
+    others = {name: [value] * 60 for name, value in WITHOUT_HASH.items()}
+    told = FITS[fit](plain.assign(**others))
+    assert str(told) == str(FITS[fit](plain)) or fit == "average"
+
+
+@pytest.mark.parametrize("fit", sorted({*FITS} - {"average"}))
+@pytest.mark.parametrize("values", [np.nan, np.inf, None])
+def test_a_table_without_a_finite_measurement_is_refused(fit, values):
+    table = grid().assign(flops=np.repeat(np.logspace(15, 17, 4), 5), loss=values)
+    with pytest.raises(ValueError, match="no row has a finite 'loss', of 20 rows"):
+        FITS[fit](table)
+    with pytest.raises(ValueError, match="no row has a finite 'loss', of 0 rows"):
+        FITS[fit](table.iloc[:0])
+
+
+@pytest.mark.parametrize(
+    ("values", "kind"),
+    [
+        (pd.Series(pd.to_datetime(["2026-01-01"] * 20)), "has type datetime64"),
+        (pd.Series(pd.to_timedelta(range(20), unit="s")), "has type timedelta64"),
+        (np.full(20, 1 + 2j), "has type complex128"),
+        (pd.Series([True, False] * 10, dtype="object"), "holds booleans"),
+    ],
+)
+@pytest.mark.parametrize("name", ["params", "loss"])
+def test_dates_complex_numbers_and_truth_values_are_not_numbers(name, values, kind):
+    with pytest.raises(ValueError, match=f"column '{name}' {kind}.*; expected numbers"):
+        rows_of(grid().assign(**{name: values}))

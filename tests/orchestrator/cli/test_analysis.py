@@ -164,6 +164,8 @@ def test_laws_of_either_sign_are_fitted_by_name(isoflop):
         (("--tie", "alpha"), "--tie 'alpha' has no name and value; expected such as alpha=beta"),
         (("--bounds", "alpha=0.2"), "--bounds 'alpha=0.2' has no range; expected such as alpha=0.2:0.6"),
         (("--bounds", "alpha=0.6:0.2", "--surface"), "bounds is {'alpha': (0.6, 0.2)}; expected parameters"),
+        (("--fix", "floor=1", "--fix", "floor=2"), "--fix floor is given 2 times; give it once"),
+        (("--bounds", "floor=1:2", "--bounds", "floor=2:"), "--bounds floor is given 2 times; give it once"),
         (("--fix", "floor=1", "--approach", "2"), "cannot be combined with --approach 2"),
     ],
 )
@@ -500,7 +502,7 @@ def test_where_nothing_is_done_there_is_a_page_and_nothing_else(isoflop, tmp_pat
     assert "144 runs, 0 done" in (tmp_path / "report.html").read_text()
 
 
-@pytest.mark.parametrize("target", ["exponents", "error", "exponent@1e9", "error@much"])
+@pytest.mark.parametrize("target", ["exponents", "error", "exponent@1e9", "error@much", "error@1e9,2e9"])
 def test_a_target_that_is_none_is_refused(isoflop, target):
     code, said, complaint = isoflop("suggest", "--budget", "1e9", "--target", target)
     assert (code, said, complaint.startswith("--target ")) == (2, "", True)

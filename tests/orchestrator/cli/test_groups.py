@@ -119,6 +119,10 @@ def test_another_measured_column_is_fitted_everywhere(two):
     [
         (("--by", "familly"), "--by 'familly': no column 'familly'; did you mean 'family'?\n"),
         (("--by", "family", "--pool"), "--by and --pool exclude each other\n"),
+        (
+            ("--y", "val_error"),
+            "--y 'val_error': none of the 120 finished runs has a value; choose another column\n",
+        ),
     ],
 )
 def test_groups_that_cannot_be_are_one_line_and_exit_code_2(two, options, complaint):
@@ -153,6 +157,11 @@ def test_the_page_has_the_laws_of_each_group(two, tmp_path):
         assert f"<h2>family {family}</h2>" in page
     assert "do not share" not in page
     assert "needs" in page  # the comparison of the two
+
+
+def test_a_list_of_sweeps_names_groups(two):
+    groups = json.loads(two("fit", "--by", "sweeps", "--json", *QUICK).out)["groups"]
+    assert [entry["group"] for entry in groups] == [{"sweeps": "two"}]
 
 
 def test_groups_of_findings_partition_the_runs(runs):

@@ -56,6 +56,7 @@ def test_a_list_of_sweeps_is_text_in_a_condition_and_in_csv_and_a_list_in_json(t
     [
         ("widht = 32", "no such column: widht; columns are sweep, width"),
         ("width =", "syntax error"),
+        ("state = 'done", "unrecognized token"),
         ("1); drop table results; --", "one statement at a time"),
         ("1) union select 99 where (1", "more than a condition"),
         ("width in (select load_extension('x'))", "columns are"),
@@ -79,6 +80,7 @@ def test_what_is_no_condition_is_refused(where, complaint):
     with pytest.raises(ExportError) as caught:
         filtered(FRAME, where)
     assert complaint in str(caught.value)
+    assert "\n" not in str(caught.value)
 
 
 def test_a_condition_that_takes_too_long_is_given_up(monkeypatch):
