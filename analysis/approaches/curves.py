@@ -10,13 +10,12 @@ from numpy.typing import NDArray
 from scipy.special import fdtrc
 
 from analysis.approaches import minima
+from analysis.approaches.selection import NEAR
 from analysis.fits.thresholds import FEW_REPEATS
 from analysis.table import seeds
 
 Array = NDArray[np.float64]
 
-NEAR = 0.1
-"""Rows whose log compute differs by less belong to one budget: whole steps leave cells a little apart."""
 ONE_SIZE = 0.04
 """Sizes whose logs differ by less are one place of a curve."""
 MISFIT = 1.2

@@ -109,7 +109,7 @@ def fit_frontier(
     table, dropped, notes = measured(frame, [x, y], run=chosen.run, cell=chosen.cell)
     cells, running = _cells(table, x, y), _is_running(kind, table, x)
     points = _points(table, cells, (x, y), running=running)
-    notes += (*_of_records(table), *_under_a_ceiling(table, y))
+    notes += (*_of_records(table), *(_under_a_ceiling(table, y) if x in columns.COMPUTE else ()))
     data = read(points, (x,), y, replace(chosen, run=None, cell=None))  # a cell has the columns that its runs share
     data = replace(data, dropped=dropped, notes=(*_notes(cells), *notes))
     placed = place(data, name, chosen.constraints)

@@ -7,7 +7,7 @@ from numpy.typing import NDArray
 
 Array = NDArray[np.float64]
 NEAR = 0.1
-"""Cells whose log compute differs by less are at one price, up to the exponent of the fastest frontier, 1."""
+"""Cells whose log compute differs by less belong to one budget: whole steps leave them a little apart."""
 _DRAWS = 50
 
 
@@ -26,7 +26,7 @@ def select(cell_x: Array, means: Array, *, running: bool) -> tuple[Array, Array,
     before = np.minimum.accumulate(lowest, axis=1)[:, :-1]
     chosen = np.concatenate([np.ones((len(means), 1), bool), lowest[:, 1:] < before], axis=1)
     ends = np.searchsorted(at, at * np.exp(NEAR), side="right")
-    worth = lowest * at
+    worth = lowest * at  # it falls along no frontier: an error falls more slowly than as 1 / compute
     for place in np.flatnonzero(ends > np.arange(at.size) + 1):
         chosen[:, place] &= worth[:, place] <= worth[:, place + 1 : ends[place]].min(axis=1)
     return at, lowest, chosen
