@@ -115,8 +115,6 @@ def best_learning_rates(
     for name in (*names, lr):
         columns.require(given, name)
     table, _, notes = measured(of_state(given, ("done",))[0], [lr, y], run=chosen.run, cell=chosen.cell)
-    if not len(table):
-        raise ValueError(f"no row has a finite {y!r}")
     group = _groups(table, names)
     drawn = draw_curves(table, group, lr, y, resamples=resamples, seed=chosen.seed)
     firsts = table.loc[np.unique(group, return_index=True)[1], list(names)].to_dict("records")
@@ -140,7 +138,7 @@ def best_learning_rates(
 
 
 def _varied(frame: pd.DataFrame) -> list[str]:
-    return [name for name in DESIGN if name in frame and (frame[name] != frame[name].iloc[0]).any()]
+    return [name for name in DESIGN if name in frame and len(frame[name].unique()) > 1]
 
 
 def _groups(table: pd.DataFrame, names: tuple[str, ...]) -> NDArray[np.intp]:

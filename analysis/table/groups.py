@@ -181,7 +181,7 @@ def _splits(frame: pd.DataFrame, name: str, varied: Sequence[str]) -> bool:
 
 
 def _varies(column: pd.Series) -> bool:
-    return bool((column != column.iloc[0]).any())
+    return len(column) > 0 and bool((column != column.iloc[0]).any())
 
 
 def _names_sizes(frame: pd.DataFrame, group: NDArray[np.intp]) -> bool:

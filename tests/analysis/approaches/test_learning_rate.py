@@ -111,6 +111,8 @@ def test_bad_tables_are_refused():
         best_learning_rates(grid(), by=["depht"])
     with pytest.raises(ValueError, match="no row has a finite 'error'"):
         best_learning_rates(grid().assign(error=np.nan))
+    with pytest.raises(ValueError, match="no row has a finite 'error', of 0 rows"):
+        best_learning_rates(grid().iloc[:0], y="error")
 
 
 def test_a_diverged_run_with_an_error_is_a_rate_that_diverged():

@@ -228,6 +228,16 @@ def test_a_column_of_lists_names_groups_as_text(form):
     assert two.fits[0].exponent == pytest.approx(0.4, rel=0.1)
 
 
+@pytest.mark.parametrize("groups", [None, "Task"])
+def test_no_rows_are_one_group_without_a_law_or_no_group(groups):
+    none = curves({"a": 0.4}).iloc[:0]
+    if groups:
+        assert analysis.fit_by(analysis.fit_power_law, none, groups, x="examples").rows == {}
+        return
+    with pytest.raises(ValueError, match="no row has a finite 'error', of 0 rows"):
+        analysis.fit_by(analysis.fit_power_law, none, x="examples")
+
+
 def test_a_mistake_in_every_group_is_raised():
     with pytest.raises(ValueError, match="no column 'Tsk'; did you mean 'Task'"):
         analysis.fit_by(analysis.fit_law, curves({"a": 0.4}), "Tsk")
