@@ -150,12 +150,13 @@ def cells_of(frame: pd.DataFrame | Mapping[str, Any], names: tuple[str, str, str
 
 
 def earlier_runs(frame: pd.DataFrame | Mapping[str, Any], names: tuple[str, str, str]) -> dict[str, Array]:
-    """Earlier runs as `assume` takes them: those whose three numbers are positive and finite."""
-    n, d, y = (np.asarray(frame[name], dtype=float) for name in names)
-    cell = np.asarray(frame["cell_id"]).astype(str) if "cell_id" in frame else np.arange(n.size).astype(str)
-    with np.errstate(invalid="ignore"):
-        kept = (n > 0) & (d > 0) & (y > 0) & np.isfinite(n * d * y)
-    return {"n": n[kept], "d": d[kept], "y": y[kept], "cell": cell[kept]}
+    """Earlier runs as `assume` takes them: those that are done, each once."""
+    from analysis.table.rows import measured  # imports pandas, which a plan does without
+
+    table = measured(frame, names).table
+    n, d, y = (table[name].to_numpy(dtype=float) for name in names)
+    cell = table["cell_id"] if "cell_id" in table else np.arange(n.size)
+    return {"n": n, "d": d, "y": y, "cell": np.asarray(cell).astype(str)}
 
 
 def judge(

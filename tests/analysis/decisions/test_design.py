@@ -214,6 +214,17 @@ def test_earlier_runs_tell_the_noise_and_the_law():
     assert assumed.noise_from == assumed.law_from == "144 earlier runs"
 
 
+def test_of_earlier_runs_the_finished_ones_count_once():
+    runs = pd.DataFrame(earlier(Assumption(2.0, 0.4, 5.0, 0.5, 0.01, sigma=0.03), 4)).assign(state="done")
+    runs["run_id"] = [f"r{k}" for k in range(len(runs))]
+    more = pd.concat([runs, runs, runs.assign(run_id=runs["run_id"] + "x", state="diverged", error=0.9)])
+    assert expect(SQUARE, earlier=more).assumed == expect(SQUARE, earlier=runs).assumed
+    with pytest.raises(ValueError, match="no column 'error'"):
+        expect(SQUARE, earlier=runs.drop(columns="error"))
+    with pytest.raises(ValueError, match="column 'error' holds text such as 'high'"):
+        expect(SQUARE, earlier=runs.assign(error="high"))
+
+
 def test_few_earlier_runs_leave_the_defaults():
     truth = Assumption(2.0, 0.4, 5.0, 0.5, 0.01, sigma=0.03)
     cells = cells_of(SQUARE, COLUMNS)
