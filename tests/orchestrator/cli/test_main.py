@@ -160,7 +160,8 @@ def test_which_of_several_sweeps_must_be_said(isoflop, trained, sweep):
     isoflop("run", sweep("other.yaml", sweep="other", width="16"), "--executor", "inline")
     ended = isoflop("fit")
     assert (ended.code, ended.err) == (2, "isoflop.db holds 2 sweeps; name one of small, other\n")
-    assert isoflop("fit", "other.yaml").code == 0
+    assert isoflop("results", "other.yaml").code == 0
+    assert isoflop("fit", "other.yaml").err.startswith("no law: error against params: no fit: 1 distinct")
 
 
 # run
