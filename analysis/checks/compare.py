@@ -98,8 +98,9 @@ def compare(  # noqa: PLR0913 - the columns, the question and the resampling
     """Compare two values of `by`: the ratio of `x` at equal `y`, and the difference of the exponents.
 
     Each value gets its own law y = floor + coefficient x^-exponent and its own resamples. The ratio at a level of y
-    is that of the inverted laws, resample by resample. There is no ratio at a level that one of the laws reaches
-    only outside its fitted range, where it would compare two extrapolations.
+    is that of the inverted laws, resample by resample. There is no ratio where a law does not describe its runs
+    (`LawFit.rejected`), nor at a level that one of them reaches only outside its fitted range, where it would
+    compare two extrapolations.
 
     Args:
         frame: one row per run.
@@ -204,6 +205,8 @@ def _ratio(
     row = {"y": y, "ratio": np.nan, "low": np.nan, "high": np.nan, "refused": ""}
     slack = 1e-9 * y
     for name, law in zip(names, fits, strict=True):
+        if law.rejected:
+            return row | {"refused": f"the law of {name} is rejected: {law.rejected[0]}"}
         low, high = _ends(law)
         if not low - slack <= y <= high + slack:
             return row | {"refused": f"{name} was measured from {high:.3g} down to {low:.3g} only"}

@@ -107,3 +107,15 @@ def test_answer_is_strict_json():
 def test_bad_questions_are_refused(options, message):
     with pytest.raises(ValueError, match=message):
         compare(two(), **options)
+
+
+def test_no_ratio_rests_on_a_rejected_law():
+    table = two(noise=0.002)
+    warm = (table["family"] == "s-mlp") & (table["flops"] < 2e9)
+    found = compare(
+        table.assign(error=table["error"] * np.where(warm, 1.5, 1.0)), at=[0.2, 0.4], resamples=50, best=False
+    )
+    assert not found.fits[0].rejected
+    assert found.ratios["ratio"].isna().all()
+    assert found.ratios["refused"].str.startswith("the law of s-mlp is rejected: the ").all()
+    assert compare(table, at=[0.2], resamples=50, best=False).ratios["refused"].eq("").all()
