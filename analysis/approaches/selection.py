@@ -8,6 +8,8 @@ from numpy.typing import NDArray
 Array = NDArray[np.float64]
 NEAR = 0.1
 """Cells whose log compute differs by less belong to one budget: whole steps leave them a little apart."""
+STEEPEST = {NEAR: 1.0, 5 * NEAR: 2.0}
+"""Difference of log compute -> the exponent with which an error falls at most on a frontier within it."""
 _DRAWS = 50
 
 
@@ -15,8 +17,8 @@ def select(cell_x: Array, means: Array, *, running: bool) -> tuple[Array, Array,
     """Distinct x [X], the lowest mean at each [B, X], and whether it is on the frontier [B, X].
 
     Cells are at `cell_x` [C] with `means` [B, C]. A running frontier keeps the cells that beat all cheaper ones,
-    except those that a better cell follows at almost the same price: whole steps put the cells of a budget a little
-    apart, and the cheapest of them is no optimum.
+    but none that a much better cell follows at almost the same price (`STEEPEST`): whole steps put the cells of
+    a budget apart, and the cheapest of them is no optimum.
     """
     order = np.argsort(cell_x, kind="stable")
     at, starts = np.unique(cell_x[order], return_index=True)
@@ -25,10 +27,11 @@ def select(cell_x: Array, means: Array, *, running: bool) -> tuple[Array, Array,
         return at, lowest, np.ones(lowest.shape, dtype=bool)
     before = np.minimum.accumulate(lowest, axis=1)[:, :-1]
     chosen = np.concatenate([np.ones((len(means), 1), bool), lowest[:, 1:] < before], axis=1)
-    ends = np.searchsorted(at, at * np.exp(NEAR), side="right")
-    worth = lowest * at  # it falls along no frontier: an error falls more slowly than as 1 / compute
-    for place in np.flatnonzero(ends > np.arange(at.size) + 1):
-        chosen[:, place] &= worth[:, place] <= worth[:, place + 1 : ends[place]].min(axis=1)
+    for window, steepest in STEEPEST.items():
+        worth = lowest * at**steepest
+        ends = np.searchsorted(at, at * np.exp(window), side="right")
+        for place in np.flatnonzero(ends > np.arange(at.size) + 1):
+            chosen[:, place] &= worth[:, place] <= worth[:, place + 1 : ends[place]].min(axis=1)
     return at, lowest, chosen
 
 

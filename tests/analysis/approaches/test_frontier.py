@@ -145,6 +145,8 @@ def test_the_cheapest_cell_of_a_budget_is_no_frontier_unless_it_is_the_best():
     assert frontier(table)["error"].tolist() == [0.5, 0.4, 0.36]  # 2.0: 15 % dearer is another price
     steep = pd.DataFrame({"flops": [1.00, 1.05, 1.09], "error": [0.5, 0.47, 0.45]})
     assert frontier(steep)["error"].tolist() == [0.45]  # 6 % less for 5 % more
+    far = pd.DataFrame({"flops": [0.8, 1.0, 3.0], "error": [1.5, 0.5, 0.4]})
+    assert frontier(far)["error"].tolist() == [0.5, 0.4]  # one step was too long for the rest of its budget
     gentle = pd.DataFrame({"flops": [1.00, 1.05, 1.10], "error": [0.5, 0.49, 0.48]})
     assert frontier(gentle)["error"].tolist() == [0.5, 0.49, 0.48]
 

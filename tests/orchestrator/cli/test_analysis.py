@@ -420,7 +420,8 @@ def test_two_values_of_a_column_are_compared(isoflop):
 
 
 def test_two_sweeps_of_one_table_are_compared(isoflop, tmp_path, result_of):
-    budgets = GRID.replace("3e10]", "3e10, 1e11]").replace("[1e-3, 3e-3, 1e-2]", "3e-3")
+    finer = GRID.replace("[4, 8, 16, 32, 64, 128]", "[16, 24, 32, 48, 64, 96, 128]")
+    budgets = finer.replace("3e10]", "3e10, 1e11]").replace("[1e-3, 3e-3, 1e-2]", "3e-3")
     for name, worse, text in (
         ("one", 1, budgets),
         ("two", 2, budgets.replace("digits", "digits, dataset_size: 720")),
