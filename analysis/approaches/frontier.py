@@ -119,7 +119,10 @@ def fit_frontier(
     data = replace(data, populations=_populations(table, (x, y), placed, data, minimum, running=running))
     rng = np.random.default_rng(chosen.seed)
     at, lowest, on_frontier = select(cells.x, cells.drawn_means(chosen.resamples, rng), running=running)
-    weights = draw_points(on_frontier, rng, placed.free.size)
+    least = placed.free.size + (
+        data.distinct > placed.free.size + 1
+    )  # more than a resample that the law interpolates
+    weights = draw_points(on_frontier, rng, least)
     problem = fitting.pose(placed, data, minimum.loss)
     drawn = placed.at(np.log(at)[None, :] - data.centre_x[:, None])
     anew = replace(problem, law=drawn, precision=np.ones(at.size))
