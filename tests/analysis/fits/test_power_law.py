@@ -224,7 +224,7 @@ def test_digits_printed_are_those_the_interval_justifies():
         (lambda t: t.assign(flops=np.nan), "column 'flops' has no finite value in 20 of 20 rows"),
         (lambda t: t.assign(error=t["error"] > 1), "column 'error' holds booleans"),
         (lambda t: t.head(2), "found 2 distinct 'flops' in 2 rows; 'power-floor' needs at least 3"),
-        (lambda t: t.assign(error=np.nan), "in 0 rows (20 rows without a finite value left out)"),
+        (lambda t: t.assign(error=np.nan), "no row has a finite 'error', of 20 rows; choose another column"),
         (lambda t: pd.concat([t, t["flops"]], axis=1), "column 'flops' appears 2 times"),
     ],
 )
