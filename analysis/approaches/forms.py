@@ -8,14 +8,12 @@ from typing import TYPE_CHECKING, Unpack
 import numpy as np
 import pandas as pd
 
-from analysis.approaches.surface import SurfaceFit, place, read_surface
+from analysis.approaches.surface import SurfaceFit, fit_placed, place, read_surface
 from analysis.fits.forms import Forms, compare
 from analysis.fits.law import law_entry
-from analysis.fits.result import build
 from analysis.fits.thresholds import RULED_OUT
 from analysis.laws.constrained import has_parameters
 from analysis.laws.surfaces.chinchilla import FORMS
-from analysis.solver import bootstrap, fitting
 from analysis.table.options import Options
 
 if TYPE_CHECKING:
@@ -122,8 +120,6 @@ def _fit(
 
 
 def _fitted(name: str, form: Scored, columns: tuple[str, str, str], y: str, options: Options) -> SurfaceFit:
-    law, data, (n, u, d) = form.law, form.data, columns
-    names = (n, u, d) if len(law.inputs) == 3 else (n, d)
-    groups = bootstrap.required(data, law.free.size, axes=[0, len(names) - 1])
-    solution = fitting.solve(law, data, options, groups)
-    return build(SurfaceFit, name, (names, y), law, data, solution, options)
+    n, u, d = columns
+    names = (n, u, d) if len(form.law.inputs) == 3 else (n, d)
+    return fit_placed(form.data, form.law, name, (names, y), options)

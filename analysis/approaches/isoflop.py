@@ -19,7 +19,7 @@ from analysis.fits.thresholds import LEAST_BUDGETS, LEAST_SIZES, SURE
 from analysis.solver import quantiles
 from analysis.table import columns, groups, seeds
 from analysis.table.options import Options
-from analysis.table.rows import Refusal, measured
+from analysis.table.rows import measured, refusals
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -103,8 +103,7 @@ def _with_rows(
     reasons: tuple[str, ...], notes: tuple[str, ...], pooled: dict[str, float], *, pool: bool
 ) -> tuple[tuple[str, ...], tuple[str, ...]]:
     """Reasons and warnings with those that lie in the rows themselves: saturated values, several populations."""
-    saturated = tuple(note for note in notes if isinstance(note, Refusal))
-    reasons = (*saturated, *groups.refusal(pooled, pool=pool), *reasons)
+    reasons = (*refusals(notes), *groups.refusal(pooled, pool=pool), *reasons)
     return reasons, tuple(dict.fromkeys((*reasons, *groups.pooled(pooled, pool=pool), *notes)))
 
 

@@ -106,10 +106,16 @@ def fit_surface(
     """
     chosen = Options.of(options)
     data, names = read_surface(frame, (n, u, d), y, law, chosen)
-    placed = place(data, names, law, (n, d), chosen)
-    groups = bootstrap.required(data, placed.free.size, axes=[names.index(n), names.index(d)])
-    solution = fitting.solve(placed, data, chosen, groups)
-    return build(SurfaceFit, law, (names, y), placed, data, solution, chosen)
+    return fit_placed(data, place(data, names, law, (n, d), chosen), law, (names, y), chosen)
+
+
+def fit_placed(
+    data: Data, law: Law, name: str, columns: tuple[tuple[str, ...], str], options: Options
+) -> SurfaceFit:
+    """The fit of a surface that was placed at the data, and of its resamples; params first, examples last."""
+    groups = bootstrap.required(data, law.free.size, axes=[0, len(columns[0]) - 1])
+    solution = fitting.solve(law, data, options, groups)
+    return build(SurfaceFit, name, columns, law, data, solution, options)
 
 
 def read_surface(

@@ -15,7 +15,7 @@ from analysis.checks.validate import validate
 from analysis.fits.law import fit_power_law
 from analysis.fits.summary import Summary
 from analysis.table import groups
-from analysis.table.rows import Refusal
+from analysis.table.rows import refusals
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
@@ -122,16 +122,11 @@ def verdict(  # noqa: PLR0913 - the columns, the resampling and what is known
     claims = (
         claim_exponent(fit, moved, both, bias, held_out),
         claim_floor(fit, moved, held_out),
-        claim_extrapolation(held_out, float(table[order].max()), order, _refusals(rows)),
+        claim_extrapolation(held_out, float(table[order].max()), order, refusals(rows)),
     )
     cautions = [text for text in fit.warnings if text not in fit.reasons]
     warnings = tuple(dict.fromkeys((*notes, *(bias.warnings if bias else ()), *cautions)))
     return Verdict(*claims, fit, moved, held_out, both, bias, warnings)
-
-
-def _refusals(notes: Sequence[str]) -> tuple[str, ...]:
-    """The notes on rows that forbid every claim."""
-    return tuple(text for text in notes if isinstance(text, Refusal))
 
 
 def _approaches(

@@ -11,7 +11,7 @@ from analysis.table import columns
 from analysis.table.identity import identified
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Iterable, Mapping, Sequence
 
 STATES = ("state", "status")
 """Names, in lower case, of the column that says how a run ended."""
@@ -34,6 +34,11 @@ class Refusal(str):
     """A note on the rows of a table that forbids claims from them."""
 
     __slots__ = ()
+
+
+def refusals(notes: Iterable[str]) -> tuple[Refusal, ...]:
+    """The notes that forbid claims."""
+    return tuple(note for note in notes if isinstance(note, Refusal))
 
 
 class Rows(NamedTuple):

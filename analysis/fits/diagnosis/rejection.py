@@ -13,7 +13,7 @@ import numpy as np
 from analysis.fits.thresholds import BETTER, CHANCE, MOST_SCATTER
 from analysis.solver.fitting import FitError
 from analysis.table import groups
-from analysis.table.rows import Refusal
+from analysis.table.rows import refusals
 
 if TYPE_CHECKING:
     from analysis.fits.diagnosis.evidence import Evidence
@@ -24,7 +24,7 @@ Rule = Callable[["Evidence"], "str | None"]
 
 def require_answerable(reasons: Sequence[str]) -> None:
     """Raise a FitError where the rows of a table, rather than the law, forbid an answer from them."""
-    if refused := [text for text in reasons if isinstance(text, Refusal)]:
+    if refused := refusals(reasons):
         raise FitError(refused[0])
 
 
@@ -108,7 +108,7 @@ def _pooled(e: Evidence) -> str | None:
 
 
 def _saturated(e: Evidence) -> str | None:
-    return next((note for note in e.fit.data.notes if isinstance(note, Refusal)), None)
+    return next(iter(refusals(e.fit.data.notes)), None)
 
 
 REJECTING: tuple[Rule, ...] = (
