@@ -8,14 +8,15 @@ import pytest
 
 import orchestrator
 from orchestrator.store.table import Table
+from tests.line import paced
 from tests.polling import table_shows
 
-SWEEP = """\
+SWEEP = f"""\
 sweep: script
-data: {dataset: digits}
-model: {family: b-mlp, depth: 1, width: 16}
-train: {lr: 2e-3, batch_size: 32, schedule: cosine}
-budget: {epochs: 20}
+data: {{dataset: digits}}
+model: {{family: b-mlp, depth: 1, width: 16}}
+train: {{optimizer: "{paced.ADAMW}", lr: 2e-3, batch_size: 32, schedule: cosine}}
+budget: {{epochs: 20}}
 seeds: 2
 """
 OPTIONS = "slots=1, checkpoint_every=0.1, smoke_test=False"
@@ -47,6 +48,8 @@ NUMBERS = ["error", "loss", "train_loss", "steps", "flops", "state"]
 @pytest.fixture
 def folder(tmp_path, monkeypatch):
     (tmp_path / "script.yaml").write_text(SWEEP)
+    paced.write_optimizer(tmp_path)
+    monkeypatch.syspath_prepend(tmp_path)
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("HOME", str(tmp_path))  # where Ray, started by the caller, keeps a token
     return tmp_path
@@ -85,8 +88,7 @@ def ended(source):
 @pytest.mark.timeout(900)
 @pytest.mark.parametrize("executor", ["inline", pytest.param("ray", marks=pytest.mark.slow)])
 def test_a_script_that_is_interrupted_and_killed_resumes_to_the_numbers_of_an_undisturbed_run(folder, executor):
-    long = SWEEP.replace("epochs: 20", "epochs: 200")  # what remains outlasts the 5 s that Ctrl-C grants
-    (folder / "script.yaml").write_text(long)
+    paced.slow_down(folder)  # 900 steps take 90 s, which outlast the 5 s that Ctrl-C grants
     script = SCRIPT.replace("EXECUTOR", executor)
     (folder / "script.py").write_text(script)
     process = begun(folder)
@@ -100,6 +102,7 @@ def test_a_script_that_is_interrupted_and_killed_resumes_to_the_numbers_of_an_un
     process = begun(folder)
     process.kill()
     process.communicate()
+    paced.speed_up(folder)
     (line,) = ended(script)
     assert line.startswith("script  2/2 runs")
     assert rows("script.db").equals(undisturbed())
