@@ -77,15 +77,15 @@ def _resized_crop(pixels_BHWC: torch.Tensor, least: float, generator: torch.Gene
 
 
 def mix(
-    x_KBI: torch.Tensor, y_KB: torch.Tensor, specs: Sequence[RunSpec], step: int
+    x_KBI: torch.Tensor, y_KB: torch.Tensor, specs: Sequence[RunSpec], steps: Sequence[int]
 ) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor, torch.Tensor]:
     """Apply MixUp (Zhang et al. 2018): each example is mixed with another of its batch.
 
-    The share of the first example is drawn from Beta(mixup, mixup). Returns the mixed inputs [K, B, inputs], the
-    labels, the labels of the second examples [K, B], and the share of the first examples [K, B].
+    The share of the first example is drawn from Beta(mixup, mixup), for the step of each run. Returns the mixed
+    inputs [K, B, inputs], the labels, the labels of the second examples [K, B], and the shares [K, B].
     """
     mixed, seconds, shares = [], [], []
-    for k, spec in enumerate(specs):
+    for k, (spec, step) in enumerate(zip(specs, steps, strict=True)):
         draw = np.random.default_rng(stream(spec.seed, "mixup", step))
         batch = y_KB.shape[1]
         drawn = draw.beta(spec.mixup, spec.mixup, batch if spec.mixup_per == "example" else 1)
@@ -97,10 +97,11 @@ def mix(
     return torch.stack(mixed), y_KB, torch.stack(seconds), torch.stack(shares)
 
 
-def dropout(specs: Sequence[RunSpec], step: int, rows: slice = slice(None)) -> Drop | None:
+def dropout(specs: Sequence[RunSpec], steps: Sequence[int], rows: slice = slice(None)) -> Drop | None:
     """Return the dropout (Srivastava et al. 2014) of hidden activations [K, B, width] of a layer; None without it.
 
-    `rows` selects the part of the batch that is processed. The mask does not depend on the division into parts.
+    The mask is that of each run's step. `rows` selects the part of the batch that is processed; the mask does not
+    depend on the division into parts.
     """
     rate = specs[0].dropout
     if not rate:
@@ -108,7 +109,7 @@ def dropout(specs: Sequence[RunSpec], step: int, rows: slice = slice(None)) -> D
 
     def drop(hidden_KBM: torch.Tensor, layer: int) -> torch.Tensor:
         kept = torch.empty_like(hidden_KBM)
-        for k, spec in enumerate(specs):
+        for k, (spec, step) in enumerate(zip(specs, steps, strict=True)):
             generator = torch.Generator(hidden_KBM.device)
             generator.manual_seed(stream(spec.seed, "dropout", step, 0, layer))
             whole = kept[k] if rows == slice(None) else kept.new_empty(spec.batch_size, kept.shape[-1])

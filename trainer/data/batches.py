@@ -51,17 +51,18 @@ class Resident:
         """Announce the rows that will be read next."""
 
     def read(
-        self, rows_KB: torch.Tensor, augmented: Sequence[RunSpec] = (), step: int | str = 0
+        self, rows_KB: torch.Tensor, augmented: Sequence[RunSpec] = (), steps: Sequence[int | str] = ()
     ) -> tuple[torch.Tensor, torch.Tensor]:
         """Inputs [K, B, inputs] fp32, normalised, and labels [K, B] of rows [K, B].
 
-        `augmented`, if given, is the run of each K, with whose settings its images are augmented for `step`.
+        `augmented`, if given, is the run of each K, with whose settings its images are augmented for its step.
         """
         raw = self._raw(rows_KB)
         if augmented:
             assert self.info.image is not None, "resolve() lets only images be augmented"
             images = raw.view(*rows_KB.shape, *self.info.image)
-            raw = torch.stack([augment(images[k], spec, step) for k, spec in enumerate(augmented)])
+            each = zip(images, augmented, steps, strict=True)
+            raw = torch.stack([augment(*own) for own in each])
         x = raw.reshape(*rows_KB.shape, -1).float().sub_(self._mean).mul_(self._scale)
         return x, self.labels[rows_KB.to(self.device)]
 
@@ -166,37 +167,38 @@ class Order:
 
 
 class Batches:
-    """The minibatches of a stack, step by step."""
+    """The minibatches of a stack, step by step. Its runs may be at different steps, and make one step at a time."""
 
     def __init__(self, data: Resident, specs: Sequence[RunSpec], splits: Sequence[Split]) -> None:
         self._data = data
         self._orders = [Order(spec, s.train) for spec, s in zip(specs, splits, strict=True)]
         self._augmented = specs if specs[0].augment != "none" else ()
         self._block: Sequence[torch.Tensor] = ()
-        self._first = -BLOCK
+        self._first = 0
         self.plain = type(data) is Resident and not self._augmented
         """Whether a batch depends only on its rows, and is read on the device."""
         width = normalised_width(specs[0], len(data.labels) * data.info.inputs)
         whole = self.plain and width and data.device.type == "cuda"
         self._whole = data.whole(torch.bfloat16 if width == 2 else torch.float32) if whole else None
 
-    def rows(self, step: int) -> torch.Tensor:
-        """Row numbers [K, B] of a step."""
-        if not self._first <= step < self._first + BLOCK:
-            rows = np.stack([order.block(step, BLOCK) for order in self._orders], axis=1)
-            self._block, self._first = torch.from_numpy(rows).to(self._data.rows_on).unbind(), step
-        return self._block[step - self._first]
+    def rows(self, steps: Sequence[int]) -> torch.Tensor:
+        """Row numbers [K, B] of the step of each run."""
+        if not 0 <= steps[0] - self._first < len(self._block):
+            blocks = [order.block(step, BLOCK) for order, step in zip(self._orders, steps, strict=True)]
+            rows = torch.from_numpy(np.stack(blocks, axis=1))
+            self._block, self._first = rows.to(self._data.rows_on).unbind(), steps[0]
+        return self._block[steps[0] - self._first]
 
-    def read(self, rows_KB: torch.Tensor, step: int = 0) -> tuple[torch.Tensor, torch.Tensor]:
-        """Inputs [K, B, inputs] and labels [K, B] of rows, augmented for a step."""
+    def read(self, rows_KB: torch.Tensor, steps: Sequence[int] = ()) -> tuple[torch.Tensor, torch.Tensor]:
+        """Inputs [K, B, inputs] and labels [K, B] of rows, augmented for the step of each run."""
         if self._whole is None:
-            return self._data.read(rows_KB, self._augmented, step)
+            return self._data.read(rows_KB, self._augmented, steps)
         x = self._whole.index_select(0, rows_KB.flatten())
         return x.view(*rows_KB.shape, -1), self._data.labels[rows_KB]
 
-    def at(self, step: int) -> tuple[torch.Tensor, torch.Tensor]:
-        """Inputs [K, B, inputs] and labels [K, B] of a step."""
-        batch = self.read(self.rows(step), step)
-        if step + 1 < self._first + BLOCK:
-            self._data.expect(self._block[step + 1 - self._first])
+    def at(self, steps: Sequence[int]) -> tuple[torch.Tensor, torch.Tensor]:
+        """Inputs [K, B, inputs] and labels [K, B] of the step of each run."""
+        batch = self.read(self.rows(steps), steps)
+        if (after := steps[0] + 1 - self._first) < BLOCK:
+            self._data.expect(self._block[after])
         return batch

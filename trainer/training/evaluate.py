@@ -96,7 +96,8 @@ class Evaluation:
         log = first.tta_average == "logits"
         total = torch.zeros(())
         for copy in range(first.tta):
-            logits = stack.logits(self._data.read(rows, self._specs, augment_copy(number, copy))[0])
+            name = augment_copy(number, copy)
+            logits = stack.logits(self._data.read(rows, self._specs, [name] * len(self._specs))[0])
             total = total.to(logits.device) + (logits if log else torch.softmax(logits, -1))
             self._on_step()
         mean = total / first.tta

@@ -41,23 +41,23 @@ class Gradients:
         self._may_capture = device.type == "cuda" and not runs[0].dropout
         self._by_rows = batches.plain and not runs[0].mixup
 
-    def __call__(self, step: int) -> torch.Tensor:
-        """Compute the gradients of a step; returns the training losses [K]."""
-        batch = self._batch(step)
+    def __call__(self, steps: Sequence[int]) -> torch.Tensor:
+        """Compute the gradients of one step, each run at its own; returns the training losses [K]."""
+        batch = self._batch(steps)
         if not self._may_capture:
-            return self._eager(batch, step)
+            return self._eager(batch, steps)
         if self._compute is None:
             self.engine, self._compute = faster(self._eager, batch)
         return self._compute(batch)
 
-    def _batch(self, step: int) -> Batch:
+    def _batch(self, steps: Sequence[int]) -> Batch:
         """Return the input of `_eager`: only row numbers if it can read the data, so that a graph copies little."""
         if self._by_rows:
-            return (self._batches.rows(step),)
-        x, y = self._batches.at(step)
-        return mix(x, y, self._runs, step) if self._runs[0].mixup else (x, y)
+            return (self._batches.rows(steps),)
+        x, y = self._batches.at(steps)
+        return mix(x, y, self._runs, steps) if self._runs[0].mixup else (x, y)
 
-    def _eager(self, batch: Batch, step: int = 0) -> torch.Tensor:
+    def _eager(self, batch: Batch, steps: Sequence[int] = ()) -> torch.Tensor:
         """Compute losses [K] and gradients of a batch: row numbers, or inputs and labels (with MixUp, of both)."""
         x, y, *mixed = self._batches.read(batch[0]) if self._by_rows else batch
         first = self._runs[0]
@@ -66,7 +66,7 @@ class Gradients:
         with self._cast():
             for part in range(first.accumulate):
                 rows = slice(part * size, (part + 1) * size)
-                logits = self._stack.logits(x[:, rows], dropout(self._runs, step, rows))
+                logits = self._stack.logits(x[:, rows], dropout(self._runs, steps, rows))
                 loss = batch_loss(logits, y[:, rows], self._smoothing)
                 if mixed:
                     second_labels, share = mixed

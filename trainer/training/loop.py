@@ -249,8 +249,8 @@ def _train_stack(
     members.clear()
     del saved  # it holds open what is soon deleted
     for step in range(begin, steps):
-        loss_sum += gradients(step)
-        update(step, gradients.engine)
+        loss_sum += gradients([step] * len(runs))
+        update([step] * len(runs), gradients.engine)
         call.on_step()
 
         done = step + 1

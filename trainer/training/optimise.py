@@ -104,10 +104,13 @@ def in_pieces(lists: list[Tensors]) -> list[Tensors]:
     ]
 
 
-def make_optimizer(specs: Sequence[RunSpec], rows: Sequence[torch.Tensor], slots: Sequence[Slot]) -> Optimizer:
+def make_optimizer(
+    specs: Sequence[RunSpec], rows: Sequence[torch.Tensor], slots: Sequence[Slot], begins: Sequence[int] = ()
+) -> Optimizer:
     """The optimiser of a stack: each run's row has its own groups, one for each stretch of one learning rate.
 
-    A group has its `run`'s number and its `scale`, the learning rate in units of the run's. Weight decay acts on
+    `begins` are the steps from which the runs go on, 0 by default. A group has its `run`'s number and its `scale`,
+    the learning rate in units of the run's. Weight decay acts on
     all parameters, biases and norms included, as in the paper's code.
     """
     rule, groups = OPTIMIZERS.get(specs[0].optimizer), []
@@ -118,14 +121,17 @@ def make_optimizer(specs: Sequence[RunSpec], rows: Sequence[torch.Tensor], slots
             part.grad = row.grad[start:end]
             group = {"params": [part], "run": run, "scale": scale, "weight_decay": spec.weight_decay * decay}
             group |= rule.hyperparameters_of(spec)
-            alike = (*_schedule(spec), *(value for name, value in group.items() if name not in ("params", "run")))
+            own = (value for name, value in group.items() if name not in ("params", "run"))
+            alike = (*_schedule(spec, begins[run] if begins else 0), *own)
             groups.append({**group, "lr": spec.lr, "alike": alike})
     return Optimizer(groups, rule)
 
 
-def _schedule(spec: RunSpec) -> tuple[Any, ...]:
-    """What the learning rate of every step depends on."""
-    return spec.lr, spec.schedule, spec.warmup, spec.cooldown, spec.steps
+def _schedule(spec: RunSpec, begin: int) -> tuple[Any, ...]:
+    """What the learning rates of a run that goes on from step `begin` depend on."""
+    if spec.schedule == "constant" and not spec.warmup:
+        return spec.lr, spec.schedule
+    return spec.lr, spec.schedule, spec.warmup, spec.cooldown, spec.steps, begin
 
 
 class Update:
@@ -140,9 +146,11 @@ class Update:
         self._replay: Callable[[Batch], None] | None = None
         self._begun = False
 
-    def __call__(self, step: int, engine: Engine) -> None:
-        """Update the parameters at a step (from 0) whose gradients were computed by `engine`."""
-        self._optimizer.set_rates([spec.lr * lr_factor(spec, step) for spec in self._specs])
+    def __call__(self, steps: Sequence[int], engine: Engine) -> None:
+        """Update the parameters, each run at its own step (from 0), whose gradients were computed by `engine`."""
+        self._optimizer.set_rates(
+            [spec.lr * lr_factor(spec, step) for spec, step in zip(self._specs, steps, strict=True)]
+        )
         if engine == "graph" and self._begun and self._replay is None:
             self._replay = captured(lambda _: self._eager(in_pieces), ())
         if self._replay is None:
@@ -192,12 +200,13 @@ def _stretches(
 def lr_factor(spec: RunSpec, step: int) -> float:
     """The schedule at a step (from 0), in [0, 1]; the learning rate is `spec.lr` times this.
 
+    A run that has ended and whose row is still updated keeps the rate of its last step.
     Every schedule begins with a linear warm-up over `warmup` of the steps. `cosine` then falls to 0 at the end
     (Loshchilov & Hutter 2017), `wsd` stays at 1 and falls linearly to 0 over the last `cooldown` of the steps
     (Hu et al. 2024; Hägele et al. 2024), `linear` falls linearly to 0 from the warm-up on, `constant` stays.
     """
     assert spec.steps is not None
-    warm = round(spec.warmup * spec.steps)
+    warm, step = round(spec.warmup * spec.steps), min(step, spec.steps - 1)
     if step < warm:
         return (step + 1) / (warm + 1)
     if spec.schedule == "cosine":

@@ -115,7 +115,7 @@ def test_a_gpu_reads_what_a_cpu_reads(arrays, said):
         Batches(kind(arrays, torch.device(d)), [spec], [_split(np.arange(500))]) for d in ("cuda", "cpu")
     )
     for step in (0, 1, 2, BLOCK, BLOCK + 1):
-        (x, y), (x_there, y_there) = ours.at(step), theirs.at(step)
+        (x, y), (x_there, y_there) = ours.at([step]), theirs.at([step])
         torch.testing.assert_close(x.cpu(), x_there.to(x.dtype))
         assert torch.equal(y.cpu(), y_there)
 
@@ -135,10 +135,10 @@ def test_a_run_reads_the_same_batches_in_any_company(arrays, augment):
     together = Batches(data, specs, splits)
     alone = [Batches(data, [spec], [own]) for spec, own in zip(specs, splits, strict=True)]
     for step in (0, 1, BLOCK - 1, BLOCK, 3 * BLOCK + 5):
-        x, y = together.at(step)
+        x, y = together.at([step] * 3)
         assert x.shape == (3, 32, 48)
         for k, batches in enumerate(alone):
-            x_own, y_own = batches.at(step)
+            x_own, y_own = batches.at([step])
             assert torch.equal(x[k], x_own[0])
             assert torch.equal(y[k], y_own[0])
 
@@ -147,7 +147,7 @@ def test_a_step_trains_on_the_rows_that_the_order_says(arrays):
     spec, rows = resolved(seed=5, batch_size=16), np.arange(300)
     batches, order = Batches(Resident(arrays, CPU), [spec], [_split(rows)]), Order(spec, rows)
     for step in (0, 20, BLOCK + 3):
-        assert batches.at(step)[1][0].tolist() == arrays.labels[order.block(step, 1)[0]].tolist()
+        assert batches.at([step])[1][0].tolist() == arrays.labels[order.block(step, 1)[0]].tolist()
 
 
 # read from the file as needed

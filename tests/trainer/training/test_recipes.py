@@ -63,7 +63,7 @@ def test_every_recipe_changes_the_numbers_and_learns(recipe):
 
 def mixed(spec, batch=2000, step=3):
     x = torch.arange(batch, dtype=torch.float32).view(1, batch, 1) * torch.ones(1, 1, 3)
-    out, _, second, share = mix(x, torch.arange(batch)[None], [spec], step)
+    out, _, second, share = mix(x, torch.arange(batch)[None], [spec], [step])
     return x, out, second, share
 
 
@@ -131,7 +131,7 @@ def test_a_crop_of_the_whole_image_is_the_image():
 
 
 def test_dropout_drops_its_share_and_keeps_the_mean():
-    drop = dropout([resolved(dropout=0.25, seed=s) for s in (0, 1)], step=5)
+    drop = dropout([resolved(dropout=0.25, seed=s) for s in (0, 1)], steps=[5, 5])
     assert drop is not None
     out = drop(torch.ones(2, 300, 100), 0)
     assert sorted(out.unique().tolist()) == pytest.approx([0, 1 / 0.75])
@@ -139,7 +139,7 @@ def test_dropout_drops_its_share_and_keeps_the_mean():
     assert not torch.equal(out[0], out[1])
     assert torch.equal(out, drop(torch.ones(2, 300, 100), 0))
     assert not torch.equal(out, drop(torch.ones(2, 300, 100), 1))
-    assert dropout([resolved()], step=5) is None
+    assert dropout([resolved()], steps=[5]) is None
 
 
 def test_evaluation_drops_nothing():
