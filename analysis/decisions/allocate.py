@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 
 from analysis.approaches.isoflop_fit import IsoflopFit
 from analysis.approaches.optimum import SIX_N_D, Optimum, Price, fit_price, inputs, optima, optimum
+from analysis.decisions.reach import too_far
 from analysis.fits.diagnosis.rejection import require_answerable
 from analysis.fits.forms import Forms, union
 from analysis.fits.quantity import Quantity, quantity
@@ -168,8 +169,25 @@ def _from_surface(
         reach=reach,
         level=fit.level,
         warnings=(*fit.warnings, *notes, *_warnings(reach, params, fit.ranges[n], n, models)),
-        reasons=fit.reasons,
+        reasons=(*fit.reasons, *_out_of_reach(fit, compute, budget, params, examples, dataset_size)),
     )
+
+
+def _out_of_reach(
+    fit: SurfaceFit,
+    compute: pd.Series,
+    budget: float,
+    params: Quantity,
+    examples: Quantity,
+    dataset_size: float | None,
+) -> tuple[str, ...]:
+    """Why the budget, or the optimum there, is out of reach of the fitted runs."""
+    at = {fit.x[0]: params.value, fit.x[-1]: examples.value}
+    if dataset_size is not None:
+        at[fit.x[1]] = min(dataset_size, examples.value)  # of more than are seen every one is new
+    places = [(name, value, fit.points[name].to_numpy(dtype=float)) for name, value in at.items()]
+    asked = ("FLOPs", budget, compute.to_numpy(dtype=float))
+    return tuple(text for place in (asked, *places) for text in too_far(*place))
 
 
 def _optima(fit: SurfaceFit, budget: float, price: Price, dataset_size: float | None) -> dict[SurfaceFit, Optimum]:
@@ -189,9 +207,10 @@ def _from_isoflop(fit: IsoflopFit, budget: float, candidates: pd.DataFrame | Non
     )
     if not np.isfinite(params.value):
         raise FitError(f"no optimum: {'; '.join(fit.reasons)}")
-    used = fit.optima[fit.optima["refused"] == ""]
-    sizes = np.concatenate([curve.x for curve in fit.curves])
-    reach = budget / float(used["budget"].max()) if len(used) else np.nan
+    used = fit.optima.loc[fit.optima["refused"] == "", "budget"].to_numpy(dtype=float)
+    sizes, seen = (np.concatenate([getattr(curve, name) for curve in fit.curves]) for name in ("x", "d"))
+    reach = budget / float(used.max())
+    asked = ("FLOPs", budget, used), (fit.n, params.value, sizes), (fit.d, examples.value, seen)
     models = _isoflop_models(fit, params, budget, candidates)
     rows = pd.DataFrame({fit.n: sizes})
     return Allocation(
@@ -208,7 +227,7 @@ def _from_isoflop(fit: IsoflopFit, budget: float, candidates: pd.DataFrame | Non
         reach=reach,
         level=fit.level,
         warnings=(*fit.warnings, *_warnings(reach, params, (sizes.min(), sizes.max()), fit.n, models)),
-        reasons=fit.reasons,
+        reasons=(*fit.reasons, *(text for place in asked for text in too_far(*place))),
     )
 
 

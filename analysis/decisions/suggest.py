@@ -13,6 +13,7 @@ from analysis.approaches.optimum import SIX_N_D, Price, along, fit_price, growth
 from analysis.approaches.surface import fit_surface
 from analysis.decisions import information
 from analysis.decisions.information import Mixture
+from analysis.decisions.reach import limit, too_far
 from analysis.fits.diagnosis.rejection import require_answerable
 from analysis.fits.forms import union
 from analysis.fits.quantity import Quantity, quantity
@@ -50,7 +51,7 @@ class Suggestion(Summary):
         budget, spent: FLOPs allowed, and those of the suggested runs.
         sigma: noise of one run (sd of log y) assumed.
         level: of the intervals.
-        warnings, reasons: those of the best form.
+        warnings, reasons: those of the best form; a target too far beyond the runs is a reason too.
     """
 
     target: str
@@ -119,7 +120,8 @@ def suggest(  # noqa: PLR0913 - the columns, the question and its limits
         budget: FLOPs that may be spent, positive.
         target: "exponent" of the best params in compute, "optimum" (best params) or "error" (lowest) at compute
             `at`.
-        at: compute of the optimum or error; default ten times the largest of the runs.
+        at: compute of the optimum or error; default ten times the largest of the runs, or as far as these support a
+            claim (`reach.limit`). Further out the target is not supported.
         n: name of the column of sizes.
         d: name of the column of examples.
         y: name of the measured column.
@@ -153,7 +155,10 @@ def suggest(  # noqa: PLR0913 - the columns, the question and its limits
 
 @dataclass(frozen=True, eq=False)
 class _Aim:
-    """A target of one form and its weight, with the price of an example and the compute `at` which it is asked."""
+    """A target of one form and its weight, with the price of an example and the compute `at` which it is asked.
+
+    `compute` is that of the fitted runs [n].
+    """
 
     fit: SurfaceFit
     weight: float
@@ -161,6 +166,7 @@ class _Aim:
     at: float
     price: Price
     flops: str
+    compute: Array
 
     @property
     def words(self) -> str:
@@ -184,6 +190,12 @@ class _Aim:
             return quantity(value, drawn, fit.level, wider=fit.wider)
         return quantity(float(np.exp(value)), np.exp(drawn), fit.level, wider=fit.wider, log=True)
 
+    def out_of_reach(self, now: Quantity) -> tuple[str, ...]:
+        """Why the compute, or the optimum there, is out of reach of the fitted runs."""
+        n = self.fit.x[0]
+        asked = () if self.target == "exponent" else too_far(self.flops, self.at, self.compute)
+        return (*asked, *(too_far(n, now.value, self.fit.data.x[0]) if self.target == "optimum" else ()))
+
     def expected(self, now: Quantity, narrower: float) -> tuple[float, float]:
         """The interval narrowed about its value, on a log scale but for the exponent."""
         if self.target == "exponent":
@@ -195,10 +207,11 @@ def _aims(fit: SurfaceFit, target: Target, at: float | None, flops: str) -> list
     """The target of every form that counts, the best form first."""
     n, d = fit.x
     price = fit_price(fit.points, n, d, flops) if flops in fit.points else SIX_N_D
-    largest = float((price.scale * fit.data.x[0] ** price.power * fit.data.x[1]).max())
+    compute = price.scale * fit.data.x[0] ** price.power * fit.data.x[1]
+    at = at or float(compute.max()) * min(10.0, limit(compute))
     shares = fit.forms.weights if fit.forms else {fit.name: 1.0}
     aims = [
-        _Aim(form, shares[name], target, at or 10.0 * largest, price, flops)
+        _Aim(form, shares[name], target, at, price, flops, compute)
         for name, form in sorted(fit.alternatives.items(), key=lambda pair: -shares[pair[0]])
     ]
     best = aims[0]
@@ -233,7 +246,7 @@ def _suggestion(aims: list[_Aim], grid: pd.DataFrame, limits: _Limits) -> Sugges
         sigma=before.parts[0].sigma,
         level=fit.level,
         warnings=(*fit.warnings, *([] if aim.flops in fit.points else [assumed])),
-        reasons=fit.reasons,
+        reasons=(*fit.reasons, *aim.out_of_reach(now)),
     )
 
 

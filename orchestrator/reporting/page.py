@@ -131,6 +131,11 @@ def _allocations(findings: Findings) -> list[Answer]:
         best, _ = attempt(lambda budget=budget: allocate(fit, budget, candidates=models))  # type: ignore[misc]
         if best is None:
             continue
+        if best.reasons:
+            answers.append(
+                Answer(f"by {by}, {budget:.3g} FLOPs: no allocation, {'; '.join(best.reasons)}", supported=False)
+            )
+            continue
         nearest = f"; nearest model {best.models['model'].iloc[0]}" if len(best.models) else ""
         spent = f"{best.params} params and {best.examples} examples"
         sentence = f"by {by}, {budget:.3g} FLOPs are best spent on {spent}{nearest}"

@@ -5,8 +5,11 @@ import json
 import numpy as np
 import pandas as pd
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from analysis import FitError, allocate, fit_forms, fit_isoflop, fit_surface, optimum
+from analysis.decisions.reach import SAME, too_far
 from tests.analysis.planted_curves import isoflop
 from tests.analysis.planted_curves import optimum as planted
 from tests.analysis.planted_forms import table
@@ -150,3 +153,58 @@ def test_forms_that_are_not_ruled_out_share_the_interval_and_one_that_is_gives_w
     assert told.params.value == pytest.approx(allocate(coupled, 1e17).params.value)
     assert not told.reasons
     assert "the form 'chinchilla' is ruled out: 'coupled' takes its place" in told.warnings
+
+
+# out of reach
+
+
+@pytest.mark.parametrize(("budget", "side"), [(1.0, "below the smallest"), (1e300, "above the largest")])
+@pytest.mark.parametrize("by", ["surface", "isoflop"])
+def test_no_budget_far_outside_the_fitted_runs_is_allocated(budget, side, by):
+    table = isoflop(noise=0.003, seeds=2, sizes=12)
+    fit = fit_surface(table, y="error", resamples=50) if by == "surface" else fit_isoflop(table, resamples=50)
+    assert fit.supported
+    spent = allocate(fit, budget)
+    assert not spent.supported
+    assert side in spent.reasons[0]
+    assert "(6e+11 to 6e+14)" in spent.reasons[0]
+    assert f"not supported: FLOPs {budget:.3g} lies" in str(spent)
+    json.dumps(spent.to_dict(), allow_nan=False)
+
+
+@pytest.mark.parametrize("sign", [1, -1])
+@given(low=st.floats(1e-3, 1e20), span=st.floats(3.0, 1e9), share=st.floats(0.0, 3.0))
+def test_a_claim_reaches_as_far_as_the_root_of_the_range_and_the_runs_it_needs_bring_it_within(
+    low, span, share, sign
+):
+    values = low * np.array([1.0, span])
+    at = (values[1] if sign > 0 else values[0]) * span ** (sign * share)
+    reasons = too_far("flops", at, values)
+    assert bool(reasons) == (share * np.log(span) > np.log(SAME) + 0.5 * np.log(span))
+    if reasons:
+        needed = float(reasons[0].rpartition(" ")[2])
+        assert not too_far("flops", at, np.append(values, needed))
+        assert too_far("flops", at, np.append(values, needed / 1.5**sign))
+    assert not too_far("flops", low * span**0.5, values)
+
+
+def test_an_optimum_far_outside_the_fitted_sizes_is_not_claimed_within_the_fitted_compute():
+    small = isoflop(noise=0.003, off=0.003, decades=1.0)
+    fit = fit_surface(small, y="error", resamples=50)
+    spent = allocate(fit, 1e14)
+    assert spent.reach < 1
+    assert any(text.startswith("params ") and "above the largest" in text for text in spent.reasons)
+
+
+def test_distinct_examples_that_nobody_trained_on_are_out_of_reach_only_where_they_are_repeated():
+    rng, rows = np.random.default_rng(0), []
+    for n in np.geomspace(1e5, 1e7, 5):
+        for unique in np.geomspace(1e5, 1e7, 4):
+            rows += [(n, unique, unique * epochs) for epochs in (1, 4, 16)]
+    table = pd.DataFrame(rows, columns=["params", "dataset_size", "examples"])
+    worth = table["dataset_size"] * (1 + 6 * -np.expm1(-(table["examples"] / table["dataset_size"] - 1) / 6))
+    table["error"] = 0.05 + 0.2 * (table["params"] / 1e6) ** -0.34 + 0.2 * (worth / 1e6) ** -0.3
+    table["error"] *= np.exp(0.002 * rng.normal(size=len(table)))
+    fit = fit_surface(table, y="error", law="repeated-examples", resamples=20)
+    assert not [text for text in allocate(fit, 1e14, dataset_size=1e12).reasons if text.startswith("dataset_size")]
+    assert [text for text in allocate(fit, 1e14, dataset_size=1e3).reasons if text.startswith("dataset_size 1e+03")]

@@ -183,3 +183,15 @@ def test_suggested_runs_serve_a_coupled_surface_better_than_random_ones_of_equal
             found = fit_surface(pd.concat([runs, made]), y="error", law="coupled", resamples=0)
             errors[name].append(found["params_exponent"] - truth("coupled")["params_exponent"])
     assert np.sqrt(np.mean(np.square(errors["suggested"]))) < np.sqrt(np.mean(np.square(errors["random"])))
+
+
+@pytest.mark.parametrize("target", ["optimum", "error"])
+def test_a_target_far_outside_the_runs_is_not_supported(target):
+    table = first()
+    near, far = suggest(table, 2e14, target), suggest(table, 2e14, target, at=1e20)
+    assert near.supported
+    assert not far.supported
+    assert far.reasons[0].startswith(
+        "flops 1e+20 lies 1.67e+06 x above the largest of the fitted runs (6e+11 to 6e+13)"
+    )
+    assert suggest(table, 2e14).supported
