@@ -38,8 +38,9 @@ from analysis import (
     suggest,
     verdict,
 )
-from analysis.checks.predictors import Question
+from analysis.checks.predictors import Question, surface
 from analysis.checks.validate import LAWS
+from analysis.laws.surfaces.chinchilla import FORMS
 
 RESAMPLES = 200
 OUTCOMES = ("right", "wrong", "refused")
@@ -239,7 +240,8 @@ def reached(made, validation):
     reach, promised = validation.reach()
     question = Question(validation.x, made.y, {"resamples": 20, "level": 0.95, "seed": 0})
     there = beyond(made, reach)
-    middle = LAWS[len(made.x)][validation.best](made.table, question)(there)[0]
+    laws = LAWS[len(made.x)] | ({name: surface(name) for name in FORMS} if len(made.x) == 2 else {})
+    middle = laws[validation.best](made.table, question)(there)[0]
     at = [there[name].to_numpy() for name in made.x]
     off = max(float(np.sqrt(np.mean((middle - np.log(law(*at))) ** 2))) for law in made.laws)
     return ("right" if off <= 2 * promised else "wrong", off / promised)

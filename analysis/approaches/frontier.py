@@ -26,6 +26,7 @@ from analysis.table.rows import Refusal, measured
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
+    from analysis.fits.forms import Forms
     from analysis.laws.base import Law
     from analysis.solver.fitting import Minimum
     from analysis.table.data import Data
@@ -94,11 +95,13 @@ def fit_frontier(
     floor: bool = True,
     shift: bool = False,
     law: str | None = None,
+    forms: Forms | None = None,
     **options: Unpack[OptionNames],
 ) -> LawFit:
     """The power law through the frontier, with the selection inside the bootstrap.
 
-    Arguments and errors as for `fit_power_law` and `frontier`; `law` names another law, as for `fit_law`. Each
+    Arguments and errors as for `fit_power_law` and `frontier`; `law` names another law, as for `fit_law`; `forms`
+    are those of the surface of these runs, where they were compared already. Each
     resample draws the runs of every cell again, averages them, selects the frontier, draws its points, and fits:
     the intervals hold the noise of seeds, the luck of the selection and the scatter of the frontier about the law.
     Where every cell has one run, only the frontier points are drawn, and a warning says so. `points` of the result
@@ -109,7 +112,7 @@ def fit_frontier(
     table, dropped, notes = measured(frame, [x, y], run=chosen.run, cell=chosen.cell)
     cells, running = _cells(table, x, y), _is_running(kind, table, x)
     points = _points(table, cells, (x, y), running=running)
-    notes += (*_of_records(table), *(_under_a_ceiling(table, y) if x in columns.COMPUTE else ()))
+    notes += (*_of_records(table), *(_under_a_ceiling(table, y, forms) if x in columns.COMPUTE else ()))
     data = read(points, (x,), y, replace(chosen, run=None, cell=None))  # a cell has the columns that its runs share
     data = replace(data, dropped=dropped, notes=(*_notes(cells), *notes))
     placed = place(data, name, chosen.constraints)
@@ -185,10 +188,10 @@ def _of_records(table: pd.DataFrame) -> tuple[str, ...]:
     return (Refusal("a frontier of records follows the luckiest run; keep the last record of each run"),)
 
 
-def _under_a_ceiling(table: pd.DataFrame, y: str) -> tuple[str, ...]:
+def _under_a_ceiling(table: pd.DataFrame, y: str, forms: Forms | None) -> tuple[str, ...]:
     """Why there is no law: the surface of the runs has a ceiling, whose bend a few frontier points do not show."""
     try:
-        forms = fit_forms(table, "params", "examples", y, resamples=0)
+        forms = forms or fit_forms(table, "params", "examples", y, resamples=0)
     except (ValueError, np.linalg.LinAlgError):  # no surface can be fitted to these columns
         return ()
     if "chinchilla" in forms.open or forms.best.name not in ("bounded", "overfitted"):

@@ -42,6 +42,8 @@ class Price:
 SIX_N_D = Price()
 CLOSED = ("chinchilla", "coupled", "bounded")
 """Surfaces whose optimum has a closed form."""
+BENT = ("bounded", "overfitted")
+"""Surfaces whose lowest y, less the floor, is no power of compute."""
 _BEYOND, _GRID, _REFINED, _CHUNK = np.log(1e3), 400, 2, 32
 
 

@@ -7,7 +7,7 @@ D* ~ C^d with d = alpha / (alpha + beta), and y* - floor falls as C^-(alpha beta
 from __future__ import annotations
 
 import itertools
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, Unpack
 
 import numpy as np
@@ -17,9 +17,10 @@ from numpy.typing import NDArray
 from analysis.approaches.curves import by_budget
 from analysis.approaches.frontier import fit_frontier, frontier
 from analysis.approaches.isoflop import fit_isoflop, prepare
-from analysis.approaches.optimum import exponents, fit_price
+from analysis.approaches.optimum import BENT, exponents, fit_price, growth
 from analysis.approaches.surface import fit_surface
 from analysis.checks.parts import UNKNOWN, attempt
+from analysis.fits.forms import union
 from analysis.fits.law import fit_power_law
 from analysis.fits.quantity import Draws, Quantity, quantity
 from analysis.fits.summary import Summary
@@ -31,6 +32,7 @@ if TYPE_CHECKING:
 
     from analysis.approaches.isoflop_fit import IsoflopFit, Method
     from analysis.approaches.surface import SurfaceFit
+    from analysis.fits.forms import Forms
     from analysis.fits.result import LawFit
 
 Array = NDArray[np.float64]
@@ -86,7 +88,8 @@ class Agreement(Summary):
             rows = self.table[(self.table["quantity"] == name) & self.table["value"].notna()]
             values = [f"{row['approach']} {_interval(row)}" for row in rows.to_dict("records")]
             lines.append(f"  {text}: {'; '.join(values) or 'no answer'}")
-        silent = self.table[self.table["value"].isna()].drop_duplicates(["approach", "why_not"])
+        silent = self.table.groupby("approach", sort=False).filter(lambda rows: rows["value"].isna().all())
+        silent = silent.drop_duplicates("approach")
         lines += [f"  {row.approach} has no answer: {row.why_not}" for row in silent.itertuples()]
         return "\n".join([*lines, *self.cautions()])
 
@@ -110,7 +113,8 @@ def agree(  # noqa: PLR0913 - the columns and the resampling
     """Run approach 1 (frontier), 2 (isoFLOP minima, by Akima splines and by parabolas) and 3 (surface).
 
     Intervals that do not overlap are a conflict: the surface is not the law of this table, or the design biases an
-    approach (see `design_bias`). Agreement proves little, since the approaches share their data.
+    approach (see `design_bias`). Agreement proves little, since the approaches share their data. The interval of
+    the surface is the union over its forms that are not ruled out.
 
     Args:
         frame: one row per run.
@@ -127,7 +131,13 @@ def agree(  # noqa: PLR0913 - the columns and the resampling
         ValueError: a column is missing or unfit.
     """
     table, budget, notes = prepare(frame, n, y, d, budget)
-    rows = by_approach(table, (n, d, y, budget), fitted or Fitted(), resamples=resamples, level=level, seed=seed)
+    names, options = (n, d, y, budget), Draws(resamples=resamples, level=level, seed=seed)
+    fitted = fitted or Fitted()
+    surface, why_not = fitted.surface, ""
+    if surface is None:
+        surface, why_not = attempt(lambda: fit_surface(table, n, d, y, **options))
+    rows = by_approach(table, names, replace(fitted, surface=surface), **options)
+    rows += _answers("surface", lambda: _surface(table, names, surface), why_not)
     conflicts = tuple(_conflicts(rows))
     price = fit_price(table, n, d, budget)
     if abs(price.power - 1) > 0.02:
@@ -145,26 +155,36 @@ def by_approach(
     level: float,
     seed: int,
 ) -> list[dict[str, Any]]:
-    """Rows of `Agreement.table` for a table checked by `prepare`; `names` are the columns n, d, y, budget."""
+    """Rows of `Agreement.table` of approaches 1 and 2, for a table checked by `prepare`.
+
+    `names` are the columns n, d, y, budget. Of `fitted.surface` only the comparison of forms is used.
+    """
     options = Draws(resamples=resamples, level=level, seed=seed)
-    runs: dict[str, Callable[[], dict[str, Quantity]]] = {
-        "frontier": lambda: _frontier(table, names, fitted.law, **options),
-        "isoflop akima": lambda: _isoflop(table, names, "akima", fitted.isoflop, **options),
-        "isoflop parabola": lambda: _isoflop(table, names, "parabola", None, **options),
-        "surface": lambda: _surface(table, names, fitted.surface, **options),
-    }
+    forms = fitted.surface.forms if fitted.surface else None
+    return [
+        *_answers("frontier", lambda: _frontier(table, names, fitted.law, forms, **options)),
+        *_answers("isoflop akima", lambda: _isoflop(table, names, "akima", fitted.isoflop, **options)),
+        *_answers("isoflop parabola", lambda: _isoflop(table, names, "parabola", None, **options)),
+    ]
+
+
+def _answers(approach: str, run: Callable[[], dict[str, Quantity]], why_not: str = "") -> list[dict[str, Any]]:
+    """The rows of one approach; `why_not` tells why it cannot answer, where that is known before."""
+    values, refusal = attempt(run)
     rows = []
-    for approach, run in runs.items():
-        values, why_not = attempt(run)
-        for name in QUANTITIES:
-            at = (values or {}).get(name, UNKNOWN)
-            row = {"approach": approach, "quantity": name, "value": at.value, "low": at.low, "high": at.high}
-            rows.append(row | {"why_not": why_not or ("" if np.isfinite(at.value) else "not determined")})
+    for name in QUANTITIES:
+        at = (values or {}).get(name, UNKNOWN)
+        row = {"approach": approach, "quantity": name, "value": at.value, "low": at.low, "high": at.high}
+        rows.append(row | {"why_not": why_not or refusal or ("" if np.isfinite(at.value) else "not determined")})
     return rows
 
 
 def _frontier(
-    table: pd.DataFrame, names: tuple[str, str, str, str], fit: LawFit | None, **options: Unpack[Draws]
+    table: pd.DataFrame,
+    names: tuple[str, str, str, str],
+    fit: LawFit | None,
+    forms: Forms | None,
+    **options: Unpack[Draws],
 ) -> dict[str, Quantity]:
     """Approach 1: slopes of log n and log d along the frontier.
 
@@ -173,7 +193,7 @@ def _frontier(
     """
     n, d, y, budget = names
     points = frontier(table, x=budget, y=y)
-    fit = fit or fit_frontier(table, x=budget, y=y, **options)
+    fit = fit or fit_frontier(table, x=budget, y=y, forms=forms, **options)
     log_c, count = np.log(points[budget].to_numpy(dtype=float)), len(points)
     rng = np.random.default_rng(options["seed"])
     weights = bootstrap.resample(np.arange(count), log_c, options["resamples"], rng, 2)
@@ -206,17 +226,36 @@ def _isoflop(
     return values
 
 
-def _surface(
-    table: pd.DataFrame, names: tuple[str, str, str, str], fit: SurfaceFit | None, **options: Unpack[Draws]
-) -> dict[str, Quantity]:
-    n, d, y, budget = names
-    fit = fit or fit_surface(table, n, d, y, **options)
+def _surface(table: pd.DataFrame, names: tuple[str, str, str, str], fit: SurfaceFit | None) -> dict[str, Quantity]:
+    """Approach 3: the exponents of the surface, or of the best form where that is ruled out.
+
+    Intervals are unions over the forms that are not ruled out.
+
+    Raises:
+        FitError: there is no surface, or its exponents are not identified.
+    """
+    if fit is None:
+        return {}
+    n, d, _, budget = names
     power = fit_price(table, n, d, budget).power
-    if fit.reasons:
-        raise FitError("; ".join(fit.reasons))
-    values = exponents(fit["alpha"], fit["beta"], power)
-    drawn = exponents(fit.replicates["alpha"], fit.replicates["beta"], power)
-    return {k: quantity(float(values[k]), drawn[k], fit.level, wider=fit.wider, log=True) for k in QUANTITIES}
+    forms = list(fit.alternatives.values())
+    if forms[0].reasons:
+        raise FitError("; ".join(forms[0].reasons))
+    parts = [_at_optimum(form, power) for form in forms]
+    return {key: union([part[key] for part in parts if key in part]) for key in parts[0]}
+
+
+def _at_optimum(fit: SurfaceFit, power: float) -> dict[str, Quantity]:
+    """The exponents in compute at the optimum of one form; those of a form that overfits are the ones far out."""
+    both = []
+    for p in ({key: np.array([value]) for key, value in fit.estimates.items()}, fit.replicates):
+        n = growth(p, power)
+        both.append(exponents(p["alpha"], p["beta"], power) | {"n": n, "d": 1.0 - power * n})
+    values, drawn = both
+    return {
+        key: quantity(float(values[key][0]), drawn[key], fit.level, wider=fit.wider, log=True)
+        for key in (("n", "d") if fit.name in BENT else QUANTITIES)
+    }
 
 
 def _exponent(value: float, ends: tuple[float, float], replicates: Array) -> Quantity:

@@ -46,8 +46,21 @@ def claim_exponent(
     name = "exponent" if one else "params_exponent"
     best = f"an exponent of the best {fit.x[0]} in compute ~ {' x '.join((fit.x[0], fit.x[-1]))}"
     what = f"an exponent of {fit.y} in {fit.x[0]}" if one else best
-    reasons = (*fit.reasons, *_moved(moved, name), *_disputed(both, bias), *_log_linear(held_out))
-    return Claim("exponent", not reasons, f"{what}, {fit.quoted(name)}, by the law {fit.name}", reasons)
+    bent = () if one else _no_power(fit)
+    reasons = (*fit.reasons, *bent, *_moved(moved, name), *_disputed(both, bias), *_log_linear(fit, held_out))
+    return Claim("exponent", not reasons, f"{what}, {fit.quoted(name)}, {_by(fit)}", reasons)
+
+
+def _by(fit: LawFit) -> str:
+    """The laws that an interval rests on."""
+    if len(fit.alternatives) == 1:
+        return f"by the law {fit.name}"
+    return f"the union over the laws {', '.join(fit.alternatives)}, which describe the table equally well"
+
+
+def _no_power(fit: LawFit) -> tuple[str, ...]:
+    """A reason if the best size of the surface is no power of compute."""
+    return (f"the best {fit.x[0]} by the law {fit.name} is no power law of compute",) * ("gamma" in fit.estimates)
 
 
 def _moved(moved: Sensitivity | None, name: str) -> tuple[str, ...]:
@@ -72,14 +85,14 @@ def _disputed(both: Agreement | None, bias: DesignBias | None) -> tuple[str, ...
     return tuple(out)
 
 
-def _log_linear(held_out: Validation | None) -> tuple[str, ...]:
+def _log_linear(fit: LawFit, held_out: Validation | None) -> tuple[str, ...]:
     """A reason if a log-linear law predicts held-out budgets at least as well as the surface."""
     if held_out is None:
         return ()
     scores = held_out.scores.set_index("law")["log_rmse"]
-    if not {"chinchilla", "log-linear"} <= set(scores.index) or scores["log-linear"] > scores["chinchilla"]:
+    if not {fit.name, "log-linear"} <= set(scores.index) or scores["log-linear"] > scores[fit.name]:
         return ()
-    numbers = f"{100 * scores['log-linear']:.2g} % against {100 * scores['chinchilla']:.2g} %"
+    numbers = f"{100 * scores['log-linear']:.2g} % against {100 * scores[fit.name]:.2g} %"
     return (f"a log-linear law predicts the largest {held_out.order} better than the surface ({numbers} rms)",)
 
 
@@ -88,7 +101,7 @@ def claim_floor(fit: LawFit, moved: Sensitivity | None, held_out: Validation | N
     if "floor" not in fit.estimates:
         return Claim("floor", False, f"a floor of {fit.y}", (f"the law {fit.name} was fitted, which has none",))
     reasons = (*fit.floor_reasons, *_moved(moved, "floor"), *_bare(held_out))
-    statement = f"a floor of {fit.y}, {fit.quoted('floor')}, by the law {fit.name}"
+    statement = f"a floor of {fit.y}, {fit.quoted('floor')}, {_by(fit)}"
     return Claim("floor", not reasons, statement, reasons)
 
 

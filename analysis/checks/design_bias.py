@@ -10,7 +10,7 @@ import pandas as pd
 
 from analysis.approaches.frontier import fit_frontier
 from analysis.approaches.isoflop import prepare
-from analysis.approaches.optimum import exponents, fit_price
+from analysis.approaches.optimum import CLOSED, exponents, fit_price
 from analysis.approaches.surface import fit_surface
 from analysis.checks.agreement import QUANTITIES, Fitted, by_approach
 from analysis.checks.parts import attempt
@@ -30,9 +30,9 @@ class DesignBias(Summary):
     """Each approach on noiseless values of one surface at the runs of one design.
 
     Attributes:
-        table: one row per approach and quantity: `approach`, `quantity` (n, d, y of the optimum; alpha, beta of the
-            bottleneck laws), `truth` of the surface, `landed` (NaN if the approach has no answer), `bias` =
-            landed - truth, `why_not`.
+        table: one row per approach and quantity that the surface has: `approach`, `quantity` (n, d of the optimum;
+            y of it without a ceiling; of an additive surface also alpha, beta of the bottleneck laws), `truth` of
+            the surface, `landed` (NaN if the approach has no answer), `bias` = landed - truth, `why_not`.
         power: exponent of the FLOPs per example in params, C ~ N^power D, for which the truth holds.
         warnings: the biases beyond a tenth of the truth.
     """
@@ -85,25 +85,31 @@ def design_bias(
         d: name of the column of examples; if absent, C / (6 n).
         y: name of the measured column.
         budget: name of the column of compute; default `budget` if present, else `flops`.
-        fit: the surface of `n` and `d` to evaluate, e.g. the one expected before any run; default: fitted here.
+        fit: the surface of `n` and `d` to evaluate, e.g. the one expected before any run; default: the additive
+            one fitted here, or the form that describes the runs best where that is ruled out.
 
     Raises:
-        ValueError: a column is missing or unfit, or `fit` is not a surface floor + A N^-alpha + B D^-beta.
+        ValueError: a column is missing or unfit, or the optimum of `fit` is no power law of compute.
         FitError: y does not fall with both inputs, so there is no truth to compare with.
     """
     table, budget, _ = prepare(frame, n, y, d, budget)
-    fit = fit or fit_surface(table, n, d, y, resamples=0)
-    if fit.name != "chinchilla":
-        raise ValueError(f"the law is {fit.name!r}; design bias needs 'chinchilla'")
+    fit = fit or next(iter(fit_surface(table, n, d, y, resamples=0).alternatives.values()))
+    if fit.name not in (*CLOSED, "kaplan"):
+        raise ValueError(
+            f"the optimum of the law {fit.name!r} is no power law of compute: a design has no bias in it"
+        )
     if set(fit.at_bounds) - {"floor"}:
         raise FitError(f"{y!r} does not fall with both {n!r} and {d!r}: {'; '.join(fit.warnings)}")
     clean = table.assign(**{y: fit.predict(table[n].to_numpy(), table[d].to_numpy())["y"].to_numpy()})
     power = fit_price(table, n, d, budget).power
     truth = {name: float(value) for name, value in exponents(fit["alpha"], fit["beta"], power).items()}
-    truth |= {"alpha": fit["alpha"], "beta": fit["beta"]}
-    rows = by_approach(clean, (n, d, y, budget), Fitted(), resamples=0, level=0.95, seed=0)
-    rows += [_bottleneck(clean, column, y, name) for column, name in ((n, "alpha"), (d, "beta"))]
-    compared = [_compared(row, truth) for row in rows if row["approach"] != "surface"]
+    rows = by_approach(clean, (n, d, y, budget), Fitted(surface=fit), resamples=0, level=0.95, seed=0)
+    if fit.name == "bounded":
+        del truth["y"]
+    if fit.name == "chinchilla":
+        truth |= {"alpha": fit["alpha"], "beta": fit["beta"]}
+        rows += [_bottleneck(clean, column, y, name) for column, name in ((n, "alpha"), (d, "beta"))]
+    compared = [_compared(row, truth) for row in rows if row["quantity"] in truth]
     return DesignBias(pd.DataFrame(compared), power, tuple(_warnings(compared)))
 
 

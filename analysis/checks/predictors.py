@@ -19,6 +19,7 @@ from analysis.solver.fitting import FitError
 if TYPE_CHECKING:
     import pandas as pd
 
+    from analysis.approaches.surface import SurfaceFit
     from analysis.fits.quantity import Draws
     from analysis.fits.result import LawFit
 
@@ -56,6 +57,13 @@ def curve(law: str) -> Law:
 def surface(law: str) -> Law:
     """A surface of params and examples."""
     return _fitted(lambda train, q: fit_surface(train, q.x[0], q.x[1], q.y, law=law, **q.draws))
+
+
+def rivals(fit: SurfaceFit) -> dict[str, Law] | None:
+    """The forms of a fitted surface that are not ruled out, and a log-linear law; None for a law without forms."""
+    if fit.forms is None:
+        return None
+    return {name: surface(name) for name in fit.alternatives} | {"log-linear": LogLinear}
 
 
 @dataclass(frozen=True)

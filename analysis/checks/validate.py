@@ -10,7 +10,7 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from analysis.checks.parts import attempt, levels, ordered
-from analysis.checks.predictors import LogLinear, Question, power, surface
+from analysis.checks.predictors import FittedLaw, LogLinear, Question, power, surface
 from analysis.fits.summary import Summary
 from analysis.solver.fitting import FitError
 from analysis.table.options import Options
@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
     from analysis.checks.predictors import Law, Predict
+    from analysis.fits.result import LawFit
 
 Array = NDArray[np.float64]
 
@@ -101,13 +102,14 @@ class Validation(Summary):
         return "\n".join([*lines, *self.cautions()])
 
 
-def validate(
+def validate(  # noqa: PLR0913 - the columns, the laws and the resampling
     frame: pd.DataFrame | Mapping[str, Any],
     x: str | Sequence[str] = ("params", "examples"),
     y: str = "error",
     *,
     order: str | None = None,
     laws: Mapping[str, Law] | None = None,
+    whole: Mapping[str, LawFit] | None = None,
     resamples: int = 200,
     level: float = 0.95,
     seed: int = 0,
@@ -126,6 +128,7 @@ def validate(
             `flops`, or the product of the inputs. Near-equal values are one level; values spread evenly are put
             into eight bins of equal count.
         laws: name -> law to compare instead, such as `analysis.checks.predictors.curve("broken-1")`.
+        whole: fits of all rows that exist already, by the names of their laws; they are not fitted again.
         resamples: bootstrap resamples of every fit, at least 20.
         level: nominal coverage of the bands.
         seed: of the resampling.
@@ -155,7 +158,7 @@ def validate(
     if not len(scores):
         raise FitError(f"no law could be fitted: {rows[0]['why_not']}")
     cut = pd.DataFrame(rows)
-    fitted = _whole(cut, chosen, table, question)
+    fitted = _whole(cut, chosen, table, question, whole or {})
     cut["apart"] = _apart(cut, fitted, table[group == count - 1], question)
     rejected = {name: tuple(getattr(fitted.get(name), "rejected", ())) for name in chosen}
     return Validation(names, y, order, cut, scores, rejected, level, tuple(_warnings(scores, names)))
@@ -181,10 +184,19 @@ def _scored(
     return row | numbers | {"why_not": ""}
 
 
-def _whole(cuts: pd.DataFrame, laws: dict[str, Law], table: pd.DataFrame, question: Question) -> dict[str, Predict]:
+def _whole(
+    cuts: pd.DataFrame,
+    laws: dict[str, Law],
+    table: pd.DataFrame,
+    question: Question,
+    known: Mapping[str, LawFit],
+) -> dict[str, Predict]:
     """The laws that could be fitted to some part, fitted to the whole table."""
     fitted: dict[str, Predict] = {}
     for name in cuts.loc[cuts["why_not"] == "", "law"].unique():
+        if name in known:
+            fitted[name] = FittedLaw(known[name])
+            continue
         predict, _ = attempt(lambda name=name: laws[name](table, question))  # type: ignore[misc]
         if predict:
             fitted[name] = predict

@@ -10,6 +10,7 @@ from analysis.checks.agreement import Fitted, agree
 from analysis.checks.claims import Claim, claim_exponent, claim_extrapolation, claim_floor
 from analysis.checks.design_bias import design_bias
 from analysis.checks.parts import attempt, ordered
+from analysis.checks.predictors import rivals
 from analysis.checks.sensitivity import sensitivity
 from analysis.checks.validate import validate
 from analysis.fits.law import fit_power_law
@@ -81,7 +82,9 @@ def verdict(  # noqa: PLR0913 - the columns, the resampling and what is known
 ) -> Verdict:
     """Check which claims a table supports: an exponent, a floor, an extrapolation.
 
-    No claim rests on a law that does not describe the table (`LawFit.rejected`). An exponent is supported if its
+    No claim rests on a law that does not describe the table (`LawFit.rejected`). Where the points rule out the
+    surface, the claims rest on the form that describes them best; where several forms describe them equally well,
+    intervals are their union. An exponent is supported if its
     fit has no reason against it, the fitted range does not move it by a factor of 1.5 outside its interval, the
     approaches agree after the bias of the design is subtracted, and a log-linear law predicts the largest budgets
     worse. A floor is supported if the fit shows one (`LawFit.floor_reasons`), the range does not move it that far
@@ -109,14 +112,18 @@ def verdict(  # noqa: PLR0913 - the columns, the resampling and what is known
     notes, fitted = list(rows), fitted or Fitted()
     if pool:  # the law behind the claims says what is pooled; its checks need not
         table = table.drop(columns=list(groups.axes(table, names, (y,))))
-    both = bias = None
+    both = bias = laws = whole = None
     if len(names) == 1:
         fit: LawFit = fitted.law or fit_power_law(frame, names[0], y, pool=pool, **options)
     else:
-        fit = surface = fitted.surface or fit_surface(frame, names[0], names[1], y, pool=pool, **options)
+        surface = fitted.surface or fit_surface(frame, names[0], names[1], y, pool=pool, **options)
+        fit = surface = _described(surface, notes)
         both, bias = _approaches(table, order, surface, fitted, options, notes)
+        laws, whole = rivals(surface), surface.alternatives
     moved = _check("the range", lambda: sensitivity(table, names, y, order=order, whole=fit, **options), notes)
-    held_out = _check("held-out budgets", lambda: validate(table, names, y, order=order, **options), notes)
+    held_out = _check(
+        "held-out budgets", lambda: validate(table, names, y, order=order, laws=laws, whole=whole, **options), notes
+    )
     if fit.noise is None:
         notes.append("no repeats: the noise of a run is unknown, and the law was tested by its own residuals only")
     claims = (
@@ -127,6 +134,14 @@ def verdict(  # noqa: PLR0913 - the columns, the resampling and what is known
     cautions = [text for text in fit.warnings if text not in fit.reasons]
     warnings = tuple(dict.fromkeys((*notes, *(bias.warnings if bias else ()), *cautions)))
     return Verdict(*claims, fit, moved, held_out, both, bias, warnings)
+
+
+def _described(surface: SurfaceFit, notes: list[str]) -> SurfaceFit:
+    """The surface; or, with a note, the form that describes the table best where that is ruled out."""
+    form = next(iter(surface.alternatives.values()))
+    if form is not surface:
+        notes.append(f"the law {surface.name!r} is ruled out: the claims rest on {form.name!r}")
+    return form
 
 
 def _approaches(

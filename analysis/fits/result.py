@@ -20,6 +20,8 @@ from analysis.solver import bootstrap
 from analysis.solver.fitting import pose
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from analysis.fits.forms import Forms
     from analysis.laws.base import Law
     from analysis.solver.fitting import Solution
@@ -70,6 +72,11 @@ class LawFit(Summary):
     def forms(self) -> Forms | None:
         """The forms of the law on the same rows, compared; None for a law of one variable."""
         return None
+
+    @property
+    def alternatives(self) -> Mapping[str, LawFit]:
+        """The forms of the law that the points do not rule out, by name: this one, for a law of one variable."""
+        return {self.name: self}
 
     @property
     def warnings(self) -> tuple[str, ...]:  # type: ignore[override]  # computed when first asked for

@@ -28,6 +28,7 @@ def fit(**changes) -> Any:
         "floor_reasons": (),
     }
     shown |= {"estimates": {"exponent": 0.3, "floor": 0.05}, "quoted": lambda name: f"<{name}>"}
+    shown["alternatives"] = {changes.get("name", shown["name"]): None}
     return Some(**(shown | changes))
 
 
@@ -83,6 +84,20 @@ def test_a_fit_without_a_reason_supports_its_exponent_and_the_law_is_named():
     assert two.supported
     what = "an exponent of the best params in compute ~ params x tokens"
     assert two.statement == f"{what}, <params_exponent>, by the law chinchilla"
+
+
+def test_forms_that_describe_the_table_equally_well_are_named():
+    law = surface(name="coupled", alternatives=dict.fromkeys(("coupled", "chinchilla")))
+    both = "the union over the laws coupled, chinchilla, which describe the table equally well"
+    assert claim_exponent(law, None, None, None, None).statement.endswith(f"<params_exponent>, {both}")
+    assert claim_floor(law, None, None).statement == f"a floor of error, <floor>, {both}"
+
+
+def test_a_best_size_that_is_no_power_of_compute_refuses_the_exponent():
+    law = surface(name="overfitted", estimates={"gamma": 0.3, "floor": 0.05})
+    found = claim_exponent(law, None, None, None, None)
+    assert found.reasons == ("the best params by the law overfitted is no power law of compute",)
+    assert claim_floor(law, None, None).supported
 
 
 def test_reasons_of_the_fit_refuse_the_exponent():
@@ -144,6 +159,11 @@ def test_a_log_linear_law_that_predicts_as_well_refuses_the_exponent(log_linear,
     better = f"({100 * log_linear:.2g} % against 2 % rms)"
     text = f"a log-linear law predicts the largest flops better than the surface {better}"
     assert found.reasons == (() if supported else (text,))
+
+
+def test_the_law_of_the_claim_is_the_one_that_must_beat_a_log_linear_law():
+    better = held_out((0.02, 0.01), laws=("coupled", "log-linear"))
+    assert not claim_exponent(surface(name="coupled"), None, None, None, better).supported
 
 
 @pytest.mark.parametrize("laws", [("kaplan", "log-linear"), ("chinchilla", "kaplan"), LAWS])

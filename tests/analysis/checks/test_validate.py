@@ -6,8 +6,10 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from analysis import FitError, sensitivity, validate, verdict
+from analysis import FitError, fit_surface, sensitivity, validate, verdict
 from analysis.checks import predictors
+from analysis.checks.agreement import Fitted
+from tests.analysis import planted_forms
 from tests.analysis.planted import law, sweep
 from tests.analysis.planted_curves import isoflop
 
@@ -148,14 +150,25 @@ def test_the_bias_of_a_design_is_told_and_does_not_dispute_the_exponent():
     assert any("design alone moves bottleneck" in text for text in found.warnings)
 
 
-def test_a_surface_that_is_not_the_law_is_not_claimed():
-    table = isoflop(noise=0.003, decades=3, sizes=13)
-    u, v = table["params"] / 1e6, table["examples"] / 1e6
-    luck = table["error"] / isoflop(decades=3, sizes=13)["error"]
-    table["error"] = luck / (1 + 1 / (0.15 * u**-0.34 + 0.15 * v**-0.3))
-    found = verdict(table, resamples=60)
-    assert not found.exponent.supported
-    assert any("it is not the law of this table" in text for text in found.exponent.reasons)
+@pytest.mark.parametrize("form", ["coupled", "soft", "kaplan", "bounded"])
+def test_claims_rest_on_the_form_that_describes_the_table(form):
+    found = verdict(planted_forms.table(form, noise=0.003), resamples=60)
+    assert found.fit.name == planted_forms.EXACT[form]
+    assert found.exponent.supported
+    low, high = found.fit.compatible["params_exponent"]
+    assert low <= planted_forms.truth(form)["params_exponent"] <= high
+    assert f"the law 'chinchilla' is ruled out: the claims rest on {found.fit.name!r}" in found.warnings
+    assert "chinchilla" not in found.validation.rejected
+    answered = found.agreement.table.query("approach == 'surface' and quantity == 'n'")
+    assert answered["low"].notna().all()
+    assert np.isfinite(found.bias.of("frontier", "n"))
+
+
+def test_an_optimum_that_is_no_power_law_is_not_claimed():
+    found = verdict(planted_forms.table("overfitted", noise=0.003, levels=6), resamples=40)
+    assert found.fit.name == "overfitted"
+    assert "the best params by the law overfitted is no power law of compute" in found.exponent.reasons
+    assert found.bias is None
 
 
 @pytest.mark.parametrize(("floor", "supported"), [(0.05, True), (0.0, False)])
@@ -177,16 +190,20 @@ def test_a_table_too_small_to_hold_out_supports_no_extrapolation():
 @pytest.mark.parametrize(
     ("alpha", "beta", "exponent", "side"), [(0.5, 0.2, 2 / 7, "below"), (0.2, 0.5, 5 / 7, "above")]
 )
-def test_a_wrong_surface_supports_neither_exponent_nor_floor(alpha, beta, exponent, side):
+def test_a_wrong_surface_gives_way_to_the_law_of_the_table(alpha, beta, exponent, side):
     table = isoflop(alpha=alpha, beta=beta, budgets=8, decades=2)
     luck = np.exp(0.001 * np.random.default_rng(0).normal(size=len(table)))
     kaplan = 0.3 * (table["params"] / 1e6) ** (-alpha / beta) + 0.3 / (table["examples"] / 1e6)
-    found = verdict(table.assign(error=kaplan**beta * luck), resamples=40)
-    low, high = found.fit.intervals["params_exponent"]
+    table = table.assign(error=kaplan**beta * luck)
+    additive = fit_surface(table, y="error", resamples=40)
+    low, high = additive.intervals["params_exponent"]
     assert (high < exponent) if side == "below" else (low > exponent)  # the surface is not the law, and is wrong
-    assert not found.exponent.supported
-    assert any("it is not the law of this table" in text for text in found.fit.rejected)
-    assert set(found.fit.rejected) <= set(found.exponent.reasons) & set(found.floor.reasons)
+    assert any("it is not the law of this table" in text for text in additive.rejected)
+    found = verdict(table, resamples=40, fitted=Fitted(surface=additive))
+    assert found.fit.name == "kaplan"
+    assert found.exponent.supported
+    low, high = found.fit.compatible["params_exponent"]
+    assert low <= exponent <= high
     assert not found.floor.supported
 
 
@@ -195,7 +212,7 @@ def test_a_log_linear_law_that_predicts_better_refuses_the_exponent():
     log_linear = 0.5 * (table["params"] / 1e6) ** -0.1 * (table["examples"] / 1e6) ** -0.15
     found = verdict(table.assign(error=log_linear * table["error"] / exact["error"]), resamples=40)
     scores = found.validation.scores.set_index("law")["log_rmse"]
-    assert scores["log-linear"] < scores["chinchilla"]
+    assert scores["log-linear"] < scores[found.fit.name]
     assert any("a log-linear law predicts the largest flops better" in text for text in found.exponent.reasons)
     assert not found.exponent.supported
 
