@@ -48,6 +48,7 @@ class RunResult:
     spec asks for it; `val_error` and `val_loss` refer to the validation split and are NaN if there is none. A run
     that is not `done` has the metrics of its last record, or NaN without a record. `loader` is resident, mmap or
     ffcv. `engine` is eager, or graph if CUDA graphs were faster. `accumulate` is the number of parts of a batch.
+    `seconds` and `eval_seconds` are the run's shares of its stack's training and evaluation time.
     """
 
     run_id: str
@@ -73,3 +74,4 @@ class RunResult:
     stack: int
     history: tuple[Record, ...]
     engine: str = "eager"
+    eval_seconds: float = 0.0

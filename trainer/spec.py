@@ -170,6 +170,8 @@ class RunSpec:
     fingerprint: str = setting("", TEXT, "hash of the data set's content")
     inputs: int | None = setting(None, RESOLVED, "length of one flattened example")
     classes: int | None = setting(None, RESOLVED, "number of classes")
+    test_examples: int | None = setting(None, RESOLVED, "in the test split", identity=False, stacked=True)
+    validation_examples: int | None = setting(None, RESOLVED, "held out of training", identity=False, stacked=True)
     steps: int | None = setting(None, RESOLVED, "updates of the parameters", stacked=True, planned=False)
 
     def __post_init__(self) -> None:

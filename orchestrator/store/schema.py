@@ -11,10 +11,10 @@ from orchestrator.sweep.planner import run_flops
 from trainer import cost
 from trainer.spec import SETTINGS, RunSpec, model_name
 
-VERSION = 8
+VERSION = 9
 """Version of the schema, kept in `meta`. 2: columns of the later recipes and of checkpoints; 3: of chains;
 4: of the queue: priorities, limits, pauses, the workers of attempts and what they used; 5: of searches;
-6: of devices; 7 and 8: of what several coordinators are told."""
+6: of devices; 7 and 8: of what several coordinators are told; 9: of evaluation."""
 
 QUEUED, RUNNING, DONE, FAILED = "queued", "running", "done", "failed"
 DIVERGED, PRUNED, CANCELLED, BLOCKED = "diverged", "pruned", "cancelled", "blocked"
@@ -60,7 +60,7 @@ runs = sa.Table(
     *(sa.Column(name, sa.BigInteger) for name in ("steps", "examples", "flops", "flops_paper", "flops_6nd")),
     sa.Column("charged_flops", sa.BigInteger),
     sa.Column("flops_rule", sa.Text),
-    *(sa.Column(name, sa.Float) for name in ("epochs", *_METRICS, "seconds")),
+    *(sa.Column(name, sa.Float) for name in ("epochs", *_METRICS, "seconds", "eval_seconds")),
     *(sa.Column(name, sa.Text) for name in ("device", "engine")),
     *(sa.Column(name, sa.Integer) for name in ("threads", "stack")),
     sa.Column("reason", sa.Text),
@@ -127,7 +127,7 @@ attempts = sa.Table(
 )
 RESULT_COLUMNS = (
     *(*_METRICS, "steps", "examples", "flops", "flops_paper", "flops_6nd"),
-    *("seconds", "device", "loader", "engine", "accumulate", "threads", "stack"),
+    *("seconds", "eval_seconds", "device", "loader", "engine", "accumulate", "threads", "stack"),
 )
 
 

@@ -116,7 +116,7 @@ def resolved(info=PICTURES, **fields):
 def numbers(result):
     """All that a result holds but time and company, to the last bit."""
     history = tuple(replace(record, seconds=0.0) for record in result.history)
-    return repr(replace(result, seconds=0.0, stack=0, history=history))
+    return repr(replace(result, seconds=0.0, eval_seconds=0.0, stack=0, history=history))
 
 
 def running(run, place, steps):

@@ -95,6 +95,8 @@ WORDING: dict[str, Any] = {
     "start": "there",
     "stage": "probe",
     "parent_cell": "b" * 32,
+    "test_examples": 360,
+    "validation_examples": 100,
 }
 
 
@@ -363,7 +365,7 @@ def test_what_is_no_model_name_is_refused(name):
 def test_runs_share_a_stack_where_only_row_settings_differ():
     rows = {"seed", "lr", "weight_decay", "momentum", "dataset_size", "schedule", "warmup", "cooldown"}
     rows |= {"beta1", "beta2", "clip", "label_smoothing", "parent", "parent_cell", "start", "stage"}
-    free = rows | {"budget", "epochs", "examples", "steps"}
+    free = rows | {"budget", "epochs", "examples", "steps", "test_examples", "validation_examples"}
     for name, value in {**OTHER, **WORDING}.items():
         same = stack_key(RunSpec(**BASE)) == stack_key(RunSpec(**{**BASE, name: value}))
         assert same == (name in free), name

@@ -46,7 +46,8 @@ class State:
     """A run after `step` steps: everything that its next step depends on, and its records so far.
 
     `tensors` holds `row`, the parameters [n]; `loss_sum` [], the training loss summed since step `since`, that of
-    the last record; and `optimizer.<i>.<name>`, the optimiser's state of the run's i-th tensor.
+    the last record; and `optimizer.<i>.<name>`, the optimiser's state of the run's i-th tensor. `seconds` and
+    `eval_seconds` are the time spent on training and on evaluation.
     """
 
     step: int
@@ -54,6 +55,7 @@ class State:
     seconds: float
     history: tuple[Record, ...]
     tensors: dict[str, torch.Tensor]
+    eval_seconds: float = 0.0
 
 
 class Checkpoints:
@@ -89,7 +91,8 @@ class Checkpoints:
                 metadata, tensors = self.storage.read(run.run_id, step)
                 _check_complete(run, tensors)
                 history = tuple(Record(**record) for record in metadata["history"])
-                state = State(metadata["step"], metadata["since"], metadata["seconds"], history, tensors)
+                times = metadata["seconds"], metadata.get("eval_seconds", 0.0)
+                state = State(metadata["step"], metadata["since"], times[0], history, tensors, times[1])
                 saved_on = (metadata["device"], metadata["threads"])
             except (OSError, SafetensorError, ValueError, TypeError) as error:
                 name = self.storage.name(run.run_id, step)
@@ -132,6 +135,7 @@ class Checkpoints:
             "step": state.step,
             "since": state.since,
             "seconds": state.seconds,
+            "eval_seconds": state.eval_seconds,
             "history": [asdict(record) for record in state.history],
             "device": self._here[0],
             "threads": self._here[1],

@@ -16,7 +16,8 @@ class DatasetInfo:
     """What planning needs of a data set.
 
     `train_examples` is the most that a run may train on, `inputs` the length of one flattened example,
-    `image` its (side, side, channels) or None, `fingerprint` a hash of the content.
+    `image` its (side, side, channels) or None, `fingerprint` a hash of the content, `test_examples` the size of the
+    test split, None if it is not known.
     """
 
     name: str
@@ -25,6 +26,7 @@ class DatasetInfo:
     classes: int
     image: tuple[int, int, int] | None
     fingerprint: str
+    test_examples: int | None = None
 
 
 @dataclass(frozen=True, eq=False)

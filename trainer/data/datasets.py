@@ -47,7 +47,7 @@ def describe(spec: RunSpec, *, decode: bool = True) -> DatasetInfo:
     if files is not None and not decode and not is_ready(spec):
         side = spec.resolution or files.side
         image = (side, side, files.channels)
-        return DatasetInfo(spec.dataset, files.train, math.prod(image), files.classes, image, UNSEEN)
+        return DatasetInfo(spec.dataset, files.train, math.prod(image), files.classes, image, UNSEEN, files.test)
     return load(spec).info
 
 
@@ -120,6 +120,8 @@ def resolve(spec: RunSpec, info: DatasetInfo) -> RunSpec:
         inputs=info.inputs,
         classes=info.classes,
         fingerprint=info.fingerprint,
+        test_examples=info.test_examples,
+        validation_examples=info.train_examples - most,
         parent=_digest(local_copy(spec.start, "start")) if spec.start else spec.parent,
     )
     if spec.steps is not None:
@@ -220,8 +222,9 @@ def _load_files(name: str, path: str, resolution: int | None, *, stream: bool) -
 
 def _arrays(name: str, decoded: DecodedSet) -> Arrays:
     length = math.prod(decoded.inputs.shape[1:])
-    info = DatasetInfo(name, decoded.train, length, decoded.classes, decoded.image, decoded.fingerprint)
-    return Arrays(info, decoded.inputs, decoded.labels, decoded.train, decoded.mean, decoded.std, decoded.real)
+    train, test = decoded.train, len(decoded.labels) - decoded.train
+    info = DatasetInfo(name, train, length, decoded.classes, decoded.image, decoded.fingerprint, test)
+    return Arrays(info, decoded.inputs, decoded.labels, train, decoded.mean, decoded.std, decoded.real)
 
 
 def normalised_width(spec: RunSpec, values: int) -> Literal[0, 2, 4]:

@@ -271,7 +271,8 @@ def _train_stack(
 
     rest = tracker.states(done)
     if tracker.finished and (first.validation or first.tta or not steps):
-        tracker.test(Evaluation(data, splits, runs if first.tta else (), call.on_step)(stack))
+        test = Evaluation(data, splits, runs if first.tta else (), call.on_step)
+        tracker.test(lambda: test(stack))
     results = tracker.results(gradients.engine)
     _keep([run if run.run_id in call.keep else None for run in runs], results, call.files, stack)
     return call.enter(results), rest

@@ -56,8 +56,8 @@ class Tracker:
         self._watched: Metrics | None = None
         self._tested: Metrics | None = None
         self._since_step = np.zeros(len(runs), int)
-        self._before = [0.0] * len(runs)  # seconds of each run before the checkpoint that it resumes from
-        self._seconds, self._started = 0.0, time.perf_counter()
+        self._before = [(0.0, 0.0)] * len(runs)  # seconds of each run before the checkpoint that it resumes from
+        self._eval_seconds, self._seconds, self._started = 0.0, 0.0, time.perf_counter()
         self._looked = self._started
 
     @property
@@ -69,7 +69,7 @@ class Tracker:
         """Yield the records of an evaluation after `step`; ends runs that diverged or are at their last step."""
         train_loss = self._loss_sum.cpu().double().numpy() / (step - self._since_step)  # waits for the device
         self._seconds += time.perf_counter() - self._started
-        self._watched = evaluate()
+        self._watched = self._evaluated(evaluate)
         error, loss, _, _ = self._watched
         for k in self.running:
             if not np.isfinite([train_loss[k], loss[k]]).all():
@@ -101,9 +101,15 @@ class Tracker:
         """Whether any run is done."""
         return any(ended is not None and ended[0] == "done" for ended in self._ended)
 
-    def test(self, metrics: Metrics) -> None:
-        """Set the metrics on the test split, if the records are from another split."""
-        self._tested = metrics
+    def test(self, evaluate: Callable[[], Metrics]) -> None:
+        """Take the metrics on the test split, if the records are from another split."""
+        self._tested = self._evaluated(evaluate)
+
+    def _evaluated(self, evaluate: Callable[[], Metrics]) -> Metrics:
+        began = time.perf_counter()
+        metrics = evaluate()
+        self._eval_seconds += time.perf_counter() - began
+        return metrics
 
     def look(self, step: int) -> None:
         """End runs that diverged, save checkpoints that are due, and stop if requested."""
@@ -129,7 +135,7 @@ class Tracker:
         for k, state in enumerate(states):
             if state is not None:
                 self._history[k], self._since_step[k] = list(state.history), state.since
-                self._before[k] = state.seconds
+                self._before[k] = state.seconds, state.eval_seconds
         self._started = time.perf_counter()
 
     def _save(self, which: Sequence[int], step: int) -> None:
@@ -159,10 +165,13 @@ class Tracker:
     def _state(self, k: int, step: int) -> State:
         since, history = int(self._since_step[k]), tuple(self._history[k])
         tensors = tensors_of(self._rows[k], self._optimizer, self._loss_sum[k])
-        return State(step, since, self._seconds_of(k), history, tensors)
+        return State(step, since, self._seconds_of(k), history, tensors, self._eval_seconds_of(k))
 
     def _seconds_of(self, k: int) -> float:
-        return self._before[k] + self._seconds / len(self._runs)
+        return self._before[k][0] + self._seconds / len(self._runs)
+
+    def _eval_seconds_of(self, k: int) -> float:
+        return self._before[k][1] + self._eval_seconds / len(self._runs)
 
     def results(self, engine: Engine, besides: Collection[str] = ()) -> list[RunResult]:
         """Return the results of all runs that have ended, except the run_ids in `besides`."""
@@ -186,6 +195,7 @@ class Tracker:
             flops_6nd=examples * cost.flops_6nd_per_example(shape),
             params=cost.params(shape).total,
             seconds=self._seconds_of(k),
+            eval_seconds=self._eval_seconds_of(k),
             device=device_name(self._rows[0].device),
             loader=self._loader,
             engine=engine,

@@ -78,7 +78,7 @@ def _parameters(spec: RunSpec) -> tuple[float, int]:
 def info(spec: RunSpec) -> DatasetInfo:
     """Sizes and fingerprint."""
     alpha, tokens = _parameters(spec)
-    return DatasetInfo("zipf", MOST_EXAMPLES, INPUTS, CLASSES, None, f"zipf-1-{alpha!r}-{tokens}")
+    return DatasetInfo("zipf", MOST_EXAMPLES, INPUTS, CLASSES, None, f"zipf-1-{alpha!r}-{tokens}", tokens)
 
 
 def load(spec: RunSpec) -> Arrays:
