@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from analysis.checks.validate import COVERED
+from analysis.fits.thresholds import LEAST_HELD, MOST_SCATTER
 
 if TYPE_CHECKING:
     from analysis.checks.agreement import Agreement
@@ -126,14 +127,27 @@ def claim_extrapolation(
     if held_out is None:
         return Claim("extrapolation", False, "any extrapolation", ("too few levels to hold any out",))
     best, (reach, off) = held_out.best, held_out.reach()
-    reasons = (*refused, *held_out.rejected[best])
+    reasons = (*refused, *held_out.rejected[best], *_few_held(held_out))
     if reach <= 1.0 or not np.isfinite(off):
         reasons = (*reasons, _why_no_reach(held_out))
+    elif off > MOST_SCATTER:
+        most = f"a claim needs at most {100 * MOST_SCATTER:g} %"
+        reasons = (*reasons, f"held-out runs were off by {100 * off:.0f} % rms; {most}")
     if reasons:
         statement = f"an extrapolation beyond {largest:.3g} {order} by the law {best}"
         return Claim("extrapolation", False, statement, reasons)
     statement = f"an extrapolation to {reach:.2g} x the largest {order} ({largest:.3g}) by the law {best}"
     return Claim("extrapolation", True, f"{statement}: held-out runs were within {100 * off:.2g} % rms", ())
+
+
+def _few_held(held_out: Validation) -> tuple[str, ...]:
+    """A reason if too few runs were held out for their error to tell that of the law."""
+    if held_out.held >= LEAST_HELD:
+        return ()
+    runs = "run was" if held_out.held == 1 else "runs were"
+    return (
+        f"only {held_out.held} {runs} held out; a claim needs {LEAST_HELD}: add runs, or repeats of the largest",
+    )
 
 
 def _why_no_reach(held_out: Validation) -> str:

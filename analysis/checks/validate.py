@@ -74,6 +74,12 @@ class Validation(Summary):
         """The law that predicted best among those that were fitted at every cut."""
         return str(self.scores["law"].iloc[0])
 
+    @property
+    def held(self) -> int:
+        """The runs that the best law predicted without having seen them."""
+        own = self.table[(self.table["law"] == self.best) & (self.table["why_not"] == "")]
+        return int(own["test"].max())
+
     def reach(self, law: str | None = None) -> tuple[float, float]:
         """How far beyond its data a law (default: the best) can be trusted, and its log RMSE up to there.
 

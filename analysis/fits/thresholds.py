@@ -36,3 +36,5 @@ LEAST_FLOOR = 0.01
 """Share of the estimated floor below which an interval reaches 0."""
 FEW_REPEATS = 5
 """Degrees of freedom below which the scatter of repeats does not tell the noise of a run."""
+LEAST_HELD = 5
+"""Held-out runs below which luck alone makes their error half of the true one in more than 6 % of tables."""

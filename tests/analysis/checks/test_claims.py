@@ -41,10 +41,18 @@ def moves(*names) -> Sensitivity:
     return Sensitivity("flops", table, dict.fromkeys(names, (0.28, 0.32)), names, names)
 
 
-def held_out(rmse, covered=(0.9, 0.9), apart=(0.01, 0.01), *, laws=LAWS, rejected=()) -> Validation:
+def held_out(rmse, covered=(0.9, 0.9), apart=(0.01, 0.01), *, laws=LAWS, rejected=(), test=(3, 5)) -> Validation:
     """Two cuts, 2 x and 4 x beyond; the errors `rmse` of each law, and what the first law covered at each cut."""
     rows = [
-        {"law": law, "held": k + 1, "train": 9, "test": 3, "reach": 2.0 * (k + 1), "log_rmse": error, "why_not": ""}
+        {
+            "law": law,
+            "held": k + 1,
+            "train": 9,
+            "test": test[k],
+            "reach": 2.0 * (k + 1),
+            "log_rmse": error,
+            "why_not": "",
+        }
         | {"bias": 0.0, "covered": covered[k] if law == laws[0] else 0.5, "apart": apart[k]}
         for law, error in zip(laws, rmse, strict=True)
         for k in range(2)
@@ -214,6 +222,31 @@ def test_an_extrapolation_rests_on_a_law_that_describes_the_table():
     assert found.statement == "an extrapolation beyond 1e+20 flops by the law power law"
     table = claim_extrapolation(held_out((0.02, 0.05)), 1e20, "flops", ("error is 0 in half of the rows",))
     assert (table.supported, table.reasons) == (False, ("error is 0 in half of the rows",))
+
+
+@pytest.mark.parametrize(
+    ("runs", "text"), [((1, 1), "only 1 run was held out"), ((2, 4), "only 4 runs were held out")]
+)
+def test_fewer_than_five_held_out_runs_support_no_extrapolation(runs, text):
+    found = claim_extrapolation(held_out((0.02, 0.05), test=runs), 1e20, "flops")
+    assert (found.supported, found.reasons) == (
+        False,
+        (f"{text}; a claim needs 5: add runs, or repeats of the largest",),
+    )
+    assert claim_extrapolation(held_out((0.02, 0.05), test=(2, 5)), 1e20, "flops").supported
+
+
+def test_an_error_of_a_third_on_held_out_runs_supports_no_extrapolation():
+    found = claim_extrapolation(held_out((0.31, 0.5), apart=(0.4, 0.4)), 1e20, "flops")
+    assert found.reasons == ("held-out runs were off by 31 % rms; a claim needs at most 30 %",)
+    assert claim_extrapolation(held_out((0.3, 0.5), apart=(0.4, 0.4)), 1e20, "flops").supported
+
+
+def test_runs_of_cuts_that_the_best_law_could_not_be_fitted_to_do_not_count():
+    checked = held_out((0.02, 0.05), test=(3, 9))
+    last = (checked.table["law"] == LAWS[0]) & (checked.table["held"] == 2)
+    checked.table.loc[last, "why_not"] = "too few rows"
+    assert (checked.held, held_out((0.02, 0.05), test=(3, 9)).held) == (3, 9)
 
 
 def test_without_held_out_levels_there_is_no_extrapolation():

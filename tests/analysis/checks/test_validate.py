@@ -9,6 +9,7 @@ import pytest
 from analysis import FitError, fit_surface, sensitivity, validate, verdict
 from analysis.checks import predictors
 from analysis.checks.agreement import Fitted
+from analysis.checks.claims import claim_extrapolation
 from tests.analysis import planted_forms
 from tests.analysis.planted import law, sweep
 from tests.analysis.planted_curves import isoflop
@@ -185,6 +186,18 @@ def test_a_table_too_small_to_hold_out_supports_no_extrapolation():
     assert not found.exponent.supported
     assert any("held-out budgets not checked" in text for text in found.warnings)
     assert "does not support any extrapolation" in str(found)
+
+
+@pytest.mark.parametrize("seed", [5, 10])
+def test_seven_noisy_single_runs_support_no_extrapolation_although_their_bands_hold_what_was_held_out(seed):
+    rng, flops = np.random.default_rng(seed), np.geomspace(1e9, 1e12, 7)
+    params = np.sqrt(flops / 6) * np.exp(rng.uniform(-1, 1, 7))
+    error = ((300 / params) ** (0.34 / 0.3) + 200 * params * 6 / flops) ** 0.3 * np.exp(0.15 * rng.normal(size=7))
+    table = pd.DataFrame({"params": params, "examples": flops / 6 / params, "flops": flops, "error": error})
+    checked = validate(table, resamples=20)
+    assert checked.reach()[0] > 3
+    claim = claim_extrapolation(checked, 1e12, "flops")
+    assert claim.reasons[0] == "only 3 runs were held out; a claim needs 5: add runs, or repeats of the largest"
 
 
 @pytest.mark.parametrize(
