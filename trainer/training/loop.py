@@ -13,6 +13,7 @@ from trainer import cost
 from trainer.checkpoints.checkpoints import Checkpoints, State, restore
 from trainer.data import datasets
 from trainer.data.batches import Batches, loader_of, on_device
+from trainer.host.allocator import keep_freed_memory
 from trainer.result import Record, Resumed, RunResult
 from trainer.spec import RunSpec, stack_key
 from trainer.training.evaluate import Evaluation
@@ -142,6 +143,8 @@ def training(  # noqa: PLR0913 - what `train` takes, and two signals
     if keep and checkpoints is None:
         raise ValueError("keep needs a folder or a URL for checkpoints")
     where = pick_device(device)
+    if where.type == "cpu":
+        keep_freed_memory()
     every_run = [datasets.resolve(spec, datasets.describe(spec)) for spec in specs]
     if len({stack_key(run) for run in every_run}) != 1:
         raise ValueError(
