@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     Group = dict[str, Any]
     Arrange = Callable[[list[Tensors]], list[Tensors]]
     Update = Callable[[Tensors, Tensors, list[State], Group, Arrange], None]
+    StackedUpdate = Callable[[Any, Any, State, Group], None]
 
 Start = Literal["zeros", "copy", "scalar"]
 
@@ -61,6 +62,9 @@ class UpdateRule:
             decay is added to the gradient. Under muP the decay of a decoupled rule grows as its rate shrinks.
         lr_scale: under muP, a parameter's learning rate in units of the run's, from its role ("head.weight", see
             trainer.families.Slot) and width / base_width.
+        stacked: called as `stacked(params, grads, state, group)` to update all runs of a stack at once, where one
+            launch for each run would take longer than their updates. `params`, `grads` and the state are tensors
+            [K, n], scalars of the state and the values of `group` tensors [K, 1]. None: runs go one by one.
     """
 
     update: Update
@@ -68,6 +72,7 @@ class UpdateRule:
     hyperparameters: Mapping[str, float]
     decoupled_decay: bool = True
     lr_scale: Callable[[str, float], float]
+    stacked: StackedUpdate | None = None
 
     @property
     def bytes_per_parameter(self) -> int:
@@ -114,9 +119,12 @@ def _check(name: str, rule: Any) -> None:
     try:
         inspect.signature(rule.update).bind(*range(5))
         inspect.signature(rule.lr_scale).bind(*range(2))
+        if rule.stacked is not None:
+            inspect.signature(rule.stacked).bind(*range(4))
     except TypeError as error:
         raise TypeError(
-            f"{where}: update takes (params, grads, states, group, arrange), lr_scale (role, wider): {error}"
+            f"{where}: update takes (params, grads, states, group, arrange), stacked (params, grads, state, "
+            f"group), lr_scale (role, wider): {error}"
         ) from error
     if unknown := set(rule.hyperparameters) - set(HYPERPARAMETERS):
         raise TypeError(

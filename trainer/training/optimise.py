@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import torch
 
@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
     from trainer.families import Slot
-    from trainer.optimizers import Arrange, StateTensor, Tensors, UpdateRule
+    from trainer.optimizers import Arrange, Group, State, StateTensor, Tensors, UpdateRule
     from trainer.spec import RunSpec
     from trainer.training.cuda_graphs import Batch, Engine
 
@@ -23,6 +23,9 @@ if TYPE_CHECKING:
 PIECES = 36
 """Tensors in one launch of a fused kernel. The kernel gives every 65,536 numbers of a tensor to one multiprocessor,
 which leaves most of a GPU idle with a small model; a captured step cuts small tensors into so many pieces."""
+FLAT = 2**18
+"""Parameters of a run up to which runs of unlike rates are updated at once on CUDA (`UpdateRule.stacked`). A fused
+kernel for each run moves a third of the bytes; by calculation its launch takes an H200 as long as about so many."""
 
 
 class Optimizer:
@@ -30,23 +33,29 @@ class Optimizer:
 
     Not a torch.optim class: the first of those imports torch's compiler (a second per process), and they spend more
     Python on a small group than its update takes. Groups whose rates are the same at every step are updated
-    together. On CUDA the learning rates are on the device, where a captured step reads them.
+    together. If `flat`, the same group of every run is updated at once, each run with its own rates: by default on
+    CUDA where there are several launches otherwise and runs are small. On a CPU one run after the other, which a
+    cache holds, is faster (docs/log.md). On CUDA the learning rates are on the device, where a captured step reads
+    them.
     """
 
-    def __init__(self, groups: Sequence[dict[str, Any]], rule: UpdateRule) -> None:
+    def __init__(self, groups: Sequence[dict[str, Any]], rule: UpdateRule, *, flat: bool | None = None) -> None:
         self.param_groups, self._rule = list(groups), rule
         self.state: dict[torch.Tensor, dict[str, torch.Tensor]] = {}
         self._checked = False
         (first,) = self.param_groups[0]["params"]
-        self._rates: torch.Tensor | None = None
-        if first.device.type == "cuda":
-            self._rates = torch.zeros(len(self.param_groups), device=first.device)
-            for group, rate in zip(self.param_groups, self._rates.unbind(), strict=True):
-                group["lr"] = rate
         alike: dict[Any, list[dict[str, Any]]] = {}
         for number, group in enumerate(self.param_groups):
             alike.setdefault(group.get("alike", number), []).append(group)
         self._together = [([p for group in some for p in group["params"]], some[0]) for some in alike.values()]
+        small = first.device.type == "cuda" and len(alike) > 1 and len(first) <= FLAT
+        self._flat = self._is_stackable() and (small if flat is None else flat)
+        self._stretches: list[_Stretch] = []
+        self._rates: torch.Tensor | None = None
+        if first.device.type == "cuda" or self._flat:
+            self._rates = torch.zeros(len(self.param_groups), device=first.device)
+            for group, rate in zip(self.param_groups, self._rates.unbind(), strict=True):
+                group["lr"] = rate
 
     def set_rates(self, rates: Sequence[float]) -> None:
         """Set the learning rate of every run; a group's is its `scale` times that of its run."""
@@ -60,10 +69,46 @@ class Optimizer:
     @torch.no_grad()
     def step(self, arrange: Arrange = list) -> None:
         """Update every parameter from its gradient; `arrange` may cut the tensors into pieces (`in_pieces`)."""
+        if self._flat:
+            self._step_flat()
+            return
         for params, group in self._together:
             states = [self._state_of(p, group) for p in params]
             self._rule.update(params, [p.grad for p in params], states, group, arrange)
             self._check(states, group)
+
+    def _step_flat(self) -> None:
+        """Update all runs at once. The first step moves their state, new or restored, into buffers of all runs."""
+        if not self._stretches:
+            runs = len({group["run"] for group in self.param_groups})
+            each = len(self.param_groups) // runs
+            self._stretches = [self._stretch(self.param_groups[i::each], i, each) for i in range(each)]
+        assert self._rule.stacked is not None
+        for stretch in self._stretches:
+            self._rule.stacked(stretch.values, stretch.gradients, stretch.state, stretch.group)
+
+    def _is_stackable(self) -> bool:
+        """Whether the rule can update all runs at once, and these keep the same state."""
+        kept = {tuple(tensor.name for tensor in self._rule.state_with(group)) for group in self.param_groups}
+        return self._rule.stacked is not None and len(kept) == 1
+
+    def _stretch(self, groups: Sequence[dict[str, Any]], number: int, each: int) -> _Stretch:
+        """The group of this number of every run; a run has `each`."""
+        params = [p for group in groups for p in group["params"]]
+        states = [self._state_of(p, group) for p, group in zip(params, groups, strict=True)]
+        state = {name: torch.stack([own[name] for own in states]) for name in states[0]}
+        for k, p in enumerate(params):
+            self.state[p] = {name: value[k] for name, value in state.items()}
+        names = groups[0].keys() - {"params", "run", "scale", "alike"}
+        columns = {name: torch.stack([_scalar(group[name], params[0]) for group in groups]) for name in names}
+        assert self._rates is not None
+        columns["lr"] = self._rates[number::each]
+        return _Stretch(
+            _buffer(params),
+            _buffer([p.grad for p in params if p.grad is not None]),
+            {name: value if value.dim() > 1 else value.unsqueeze(1) for name, value in state.items()},
+            {name: value.unsqueeze(1) for name, value in columns.items()},
+        )
 
     def _state_of(self, p: torch.Tensor, group: dict[str, Any]) -> dict[str, torch.Tensor]:
         """The state of a parameter tensor, created at its first update."""
@@ -80,6 +125,28 @@ class Optimizer:
         if undeclared := {name for state in states for name in state.keys() ^ declared}:
             names = ", ".join(sorted(undeclared))
             raise TypeError(f"an optimizer must keep the state that it declares; update differs in {names}")
+
+
+class _Stretch(NamedTuple):
+    """The parameters [K, n] of one learning rate in every run, their gradients, state and rates [K, 1]."""
+
+    values: torch.Tensor
+    gradients: torch.Tensor
+    state: State
+    group: Group
+
+
+def _buffer(rows: Sequence[torch.Tensor]) -> torch.Tensor:
+    """The tensor [K, n] whose rows these are: views of one memory, at equal distances."""
+    first = rows[0]
+    step = (rows[1].data_ptr() - first.data_ptr()) // first.itemsize if len(rows) > 1 else len(first)
+    buffer = first.as_strided((len(rows), len(first)), (step, 1))
+    assert all(row.data_ptr() == own.data_ptr() for row, own in zip(rows, buffer, strict=True))
+    return buffer
+
+
+def _scalar(value: torch.Tensor | float, like: torch.Tensor) -> torch.Tensor:
+    return torch.as_tensor(value, dtype=torch.float32, device=like.device)
 
 
 def _new(tensor: StateTensor, p: torch.Tensor) -> torch.Tensor:
@@ -105,13 +172,18 @@ def in_pieces(lists: list[Tensors]) -> list[Tensors]:
 
 
 def make_optimizer(
-    specs: Sequence[RunSpec], rows: Sequence[torch.Tensor], slots: Sequence[Slot], begins: Sequence[int] = ()
+    specs: Sequence[RunSpec],
+    rows: Sequence[torch.Tensor],
+    slots: Sequence[Slot],
+    begins: Sequence[int] = (),
+    *,
+    flat: bool | None = None,
 ) -> Optimizer:
     """The optimiser of a stack: each run's row has its own groups, one for each stretch of one learning rate.
 
     `begins` are the steps from which the runs go on, 0 by default. A group has its `run`'s number and its `scale`,
-    the learning rate in units of the run's. Weight decay acts on
-    all parameters, biases and norms included, as in the paper's code.
+    the learning rate in units of the run's. Weight decay acts on all parameters, biases and norms included, as in
+    the paper's code. `flat`: see Optimizer.
     """
     rule, groups = OPTIMIZERS.get(specs[0].optimizer), []
     for run, (spec, row) in enumerate(zip(specs, rows, strict=True)):
@@ -124,7 +196,7 @@ def make_optimizer(
             own = (value for name, value in group.items() if name not in ("params", "run"))
             alike = (*_schedule(spec, begins[run] if begins else 0), *own)
             groups.append({**group, "lr": spec.lr, "alike": alike})
-    return Optimizer(groups, rule)
+    return Optimizer(groups, rule, flat=flat)
 
 
 def _schedule(spec: RunSpec, begin: int) -> tuple[Any, ...]:

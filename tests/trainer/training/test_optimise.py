@@ -11,6 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tests.trainer.reference import resolved
+from trainer.checkpoints.checkpoints import State, restore, tensors_of
 from trainer.families import Slot
 from trainer.training.optimise import PIECES, Optimizer, Update, in_pieces, lr_factor, make_optimizer
 from trainer.training.optimizers.lion import LION
@@ -24,13 +25,20 @@ def _gradients(rows, steps=10):
     return torch.randn(steps, rows, 37, generator=generator)
 
 
-def _stacked(name, gradients, *how):
+def _rows(count, size):
+    """Rows of ones over one memory, with gradients likewise, as those of a stack."""
+    rows = list(torch.ones(count, size).unbind())
+    for row, gradient in zip(rows, torch.zeros(count, size).unbind(), strict=True):
+        row.grad = gradient
+    return rows
+
+
+def _stacked(name, gradients, *how, flat=None, members=MEMBERS):
     """The rows of a stack after one update a gradient."""
-    specs = [resolved(optimizer=name, **member) for member in MEMBERS]
-    rows = list(torch.ones(len(specs), gradients.shape[-1]).unbind())
-    for row in rows:
-        row.grad = torch.zeros_like(row)
-    optimizer = make_optimizer(specs, rows, [Slot("embed.weight", rows[0].shape, 0, 1)])
+    specs = [resolved(optimizer=name, **member) for member in members]
+    rows = _rows(len(specs), gradients.shape[-1])
+    optimizer = make_optimizer(specs, rows, [Slot("embed.weight", rows[0].shape, 0, 1)], flat=flat)
+    optimizer.set_rates([spec.lr for spec in specs])
     for step in gradients:
         for row, gradient in zip(rows, step, strict=True):
             row.grad.copy_(gradient)
@@ -70,6 +78,46 @@ def test_rows_are_those_of_torchs_fused_optimiser_to_the_last_bit(name):
         said = {"lr": member["lr"], "weight_decay": member.get("weight_decay", 0.0)}
         said |= {"momentum": member.get("momentum", 0.9)} if name == "sgd" else {}
         assert torch.equal(row, _alone(gradients[:, k], lambda p, said=said: make([p], **said, fused=True)))
+
+
+@pytest.mark.parametrize("name", ["adamw", "sgd", "lion"])
+@pytest.mark.parametrize("own", [{}, {"momentum": 0.0}, {"beta1": 0.8, "beta2": 0.95}], ids=str)
+def test_runs_updated_at_once_are_updated_as_one_by_one(name, own):
+    members = [{**member, **own} for member in MEMBERS]
+    gradients = torch.cat([_gradients(len(members)), torch.zeros(1, len(members), 37)])
+    at_once, apart = (_stacked(name, gradients, flat=flat, members=members) for flat in (True, False))
+    torch.testing.assert_close(torch.stack(at_once), torch.stack(apart), rtol=1e-5, atol=1e-6)
+
+
+@pytest.mark.parametrize("name", ["adamw", "sgd", "lion"])
+def test_the_state_of_runs_updated_at_once_can_be_restored(name):
+    """Of two learning rates in a run, whose state lies in buffers of all runs and is read by run."""
+    specs = [resolved(optimizer=name, lr=lr, lr_head=0.5) for lr in (1e-3, 1e-2, 1e-1)]
+    slots = [Slot("embed.weight", (20,), 0, 1, "embed"), Slot("head.weight", (12,), 20, 1, "head")]
+    gradients = torch.randn(6, len(specs), 32, generator=torch.Generator().manual_seed(0))
+    found = []
+    for at in (None, 3):
+        rows = _rows(len(specs), 32)
+        optimizer = make_optimizer(specs, rows, slots, flat=True)
+        for step, gradient in enumerate(gradients):
+            if step == at:
+                saved = [tensors_of(row, optimizer, torch.zeros(())) for row in rows]
+                states = [State(step=3, since=0, seconds=0.0, history=(), tensors=tensors) for tensors in saved]
+                rows = _rows(len(specs), 32)
+                optimizer = make_optimizer(specs, rows, slots, flat=True)
+                restore(states, rows, optimizer, torch.zeros(len(specs)))
+            for row, own in zip(rows, gradient, strict=True):
+                row.grad.copy_(own)
+            optimizer.set_rates([spec.lr for spec in specs])
+            optimizer.step()
+        found.append(torch.stack(rows))
+    assert torch.equal(*found)
+
+
+def test_runs_that_keep_unlike_states_are_updated_one_by_one():
+    members = [{"momentum": 0.0}, {"momentum": 0.9, "lr": 1e-2}]
+    gradients = _gradients(len(members))
+    assert all(map(torch.equal, *(_stacked("sgd", gradients, flat=f, members=members) for f in (True, False))))
 
 
 def test_training_does_without_torchs_compiler():

@@ -10,6 +10,8 @@ from typing import TYPE_CHECKING
 from trainer.optimizers import StateTensor, UpdateRule, adam_lr_scale
 
 if TYPE_CHECKING:
+    from typing import Any
+
     from trainer.optimizers import Arrange, Group, State, Tensors
 
 
@@ -25,8 +27,17 @@ def update(params: Tensors, grads: Tensors, states: list[State], group: Group, _
         state["momentum"].mul_(beta2).add_(grad, alpha=1 - beta2)
 
 
+def stacked(params: Any, grads: Any, state: State, group: Group) -> None:
+    """Update the runs of a stack at once, each with its own rates."""
+    lr, momentum = group["lr"], state["momentum"]
+    direction = momentum.mul(group["beta1"]).addcmul_(grads, 1 - group["beta1"]).sign_()
+    params.mul_(1 - lr * group["weight_decay"]).addcmul_(direction, lr, value=-1)
+    momentum.mul_(group["beta2"]).addcmul_(grads, 1 - group["beta2"])
+
+
 LION = UpdateRule(
     update=update,
+    stacked=stacked,
     state=(StateTensor("momentum"),),
     hyperparameters={"beta1": 0.9, "beta2": 0.99},  # as in the paper's recipes
     lr_scale=adam_lr_scale,

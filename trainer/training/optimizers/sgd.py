@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING
 from trainer.optimizers import StateTensor, UpdateRule, sgd_lr_scale
 
 if TYPE_CHECKING:
+    from typing import Any
+
     from trainer.optimizers import Arrange, Group, State, Tensors
 
 
@@ -28,8 +30,17 @@ def update(params: Tensors, grads: Tensors, states: list[State], group: Group, a
     )
 
 
+def stacked(params: Any, grads: Any, state: State, group: Group) -> None:
+    """Update the runs of a stack at once, each with its own rates."""
+    direction = (params * group["weight_decay"]).add_(grads)
+    if "momentum_buffer" in state:
+        direction = state["momentum_buffer"].mul_(group["momentum"]).add_(direction)
+    params.addcmul_(direction, group["lr"], value=-1)
+
+
 SGD = UpdateRule(
     update=update,
+    stacked=stacked,
     state=(StateTensor("momentum_buffer", needs="momentum"),),
     hyperparameters={"momentum": 0.9},
     decoupled_decay=False,
