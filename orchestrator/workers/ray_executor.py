@@ -216,18 +216,23 @@ class RayExecutor:
         ready, _ = self._ray.wait(list(waits), num_returns=len(waits), timeout=0, fetch_local=False)
         if not ready:
             ready, _ = self._ray.wait(list(waits), num_returns=1, timeout=timeout, fetch_local=False)
-        return [event for ref in ready for event in waits[ref]()]
+        events = []
+        for ref in ready:
+            slot, take = waits[ref]
+            if ref in (slot.stream, slot.warming, slot.heartbeat):  # not of a worker that was replaced just now
+                events += take(slot)
+        return events
 
-    def _waits(self) -> dict[Any, Callable[[], list[Event]]]:
-        """The references that may be ready, each with what to do then."""
-        waits: dict[Any, Callable[[], list[Event]]] = {}
+    def _waits(self) -> dict[Any, tuple[_Slot, Callable[[_Slot], list[Event]]]]:
+        """The references that may be ready, each with its slot and what to do then."""
+        waits: dict[Any, tuple[_Slot, Callable[[_Slot], list[Event]]]] = {}
         for slot in self._slots:
             if slot.stack is not None:
-                waits[slot.stream] = lambda slot=slot: self._next(slot)  # type: ignore[misc]
+                waits[slot.stream] = slot, self._next
             if slot.place is None:
-                waits[slot.warming] = lambda slot=slot: self._warmed(slot)  # type: ignore[misc]
+                waits[slot.warming] = slot, self._warmed
             if slot.heartbeat is not None:
-                waits[slot.heartbeat] = lambda slot=slot: self._felt(slot)  # type: ignore[misc]
+                waits[slot.heartbeat] = slot, self._felt
         return waits
 
     def _next(self, slot: _Slot) -> list[Event]:
