@@ -8,11 +8,13 @@ from __future__ import annotations
 
 import os
 import runpy
+import signal
 import subprocess
 import sys
 import tempfile
 from multiprocessing import get_context
 from pathlib import Path
+from typing import Self
 
 CONTEXT = get_context("forkserver")
 CONTEXT.set_forkserver_preload(
@@ -29,7 +31,7 @@ def command(*arguments: str) -> list[str]:
 
 
 def on_ray(*arguments: str, folder: Path | None = None) -> subprocess.CompletedProcess[str]:
-    """Run the command as users start it, for what trains on Ray."""
+    """Run the command as users start it."""
     return subprocess.run(command(*arguments), cwd=folder, text=True, capture_output=True, timeout=240, check=False)
 
 
@@ -41,6 +43,53 @@ def isoflop(*arguments: str, folder: Path | None = None, **environment: str) -> 
 def script(path: str, folder: Path | None = None, **environment: str) -> subprocess.CompletedProcess[str]:
     """Run a Python script of a folder, by default the current one."""
     return _finished(path, (), folder, environment)
+
+
+class Started:
+    """The command, or the script at `path`, in training: what tests use of a subprocess.Popen. Killed on exit."""
+
+    def __init__(self, *arguments: str, folder: Path, path: str = "") -> None:
+        self._outputs = tempfile.TemporaryDirectory()
+        file = Path(self._outputs.name, "out")
+        file.touch()
+        self.stdout = file.open()
+        what = (path, [path or "isoflop", *arguments], str(folder), dict(os.environ), [file, file])
+        self._process = CONTEXT.Process(target=_run, args=what)
+        self._process.start()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.kill()
+        self._process.join()
+        self.stdout.close()
+        self._outputs.cleanup()
+
+    @property
+    def pid(self) -> int:
+        assert self._process.pid is not None
+        return self._process.pid
+
+    @property
+    def returncode(self) -> int | None:
+        return self._process.exitcode
+
+    def poll(self) -> int | None:
+        return self._process.exitcode
+
+    def kill(self) -> None:
+        self._process.kill()
+
+    def interrupt(self) -> None:
+        """Send Ctrl-C."""
+        os.kill(self.pid, signal.SIGINT)
+
+    def ended(self, seconds: float = 240) -> str:
+        """Wait for the end; returns what was printed and not read before, to stdout and stderr."""
+        self._process.join(seconds)
+        assert self.returncode is not None, f"no end after {seconds:g} s: {self.stdout.read()}"
+        return self.stdout.read()
 
 
 def _finished(
@@ -67,7 +116,7 @@ def _run(path: str, words: list[str], folder: str, environment: dict[str, str], 
     os.environ.clear()
     os.environ.update(environment)
     for number, file in enumerate(files, 1):
-        os.dup2(os.open(file, os.O_WRONLY | os.O_CREAT), number)
+        os.dup2(os.open(file, os.O_WRONLY | os.O_CREAT | os.O_APPEND), number)
     sys.path.insert(0, folder)
     sys.argv = words
     if path:

@@ -15,10 +15,12 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from subprocess import Popen
 
+    from tests.commands import Started
+
 T = TypeVar("T")
 
 
-def until(condition: Callable[[], T], process: Popen[Any] | None = None, seconds: float = 240) -> T:
+def until(condition: Callable[[], T], process: Popen[Any] | Started | None = None, seconds: float = 240) -> T:
     """The first true value of a condition; fails when the process ends before, or after so many seconds."""
     deadline = time.monotonic() + seconds
     while time.monotonic() < deadline:
@@ -31,7 +33,10 @@ def until(condition: Callable[[], T], process: Popen[Any] | None = None, seconds
 
 
 def table_shows(
-    store: Path, condition: Callable[[Table], Any], process: Popen[Any] | None = None, seconds: float = 240
+    store: Path,
+    condition: Callable[[Table], Any],
+    process: Popen[Any] | Started | None = None,
+    seconds: float = 240,
 ) -> Any:
     """The first true value of a condition on a table that another process creates and writes."""
 
@@ -52,6 +57,17 @@ def line_with(process: Popen[Any], words: str) -> str:
         if words in line:
             return line
     pytest.fail(f"the process ended without saying {words!r}")
+
+
+def says(process: Started, words: str) -> None:
+    """Returns when a process has printed these words; fails when it ends without."""
+    said = [""]
+
+    def heard() -> bool:
+        said.append(said.pop() + process.stdout.read())
+        return words in said[0]
+
+    until(heard, process)
 
 
 def delivered(process: Popen[Any], number: int) -> None:

@@ -23,6 +23,8 @@ from orchestrator.host.process import this_process
 from orchestrator.workers.executor import Began, Failed, Finished, Left, Lost, Measured, Recorded, StackEnd
 from orchestrator.workers.worker import OUT_OF_MEMORY
 from trainer import train
+from trainer.result import Record
+from trainer.training.loop import training
 
 SWEEP = """\
 sweep: contract
@@ -33,8 +35,8 @@ budget: {{epochs: {epochs}}}
 seeds: {seeds}
 """
 
-LONG = {"width": 64, "epochs": 5000}
-"""Minutes of training, which no test waits for."""
+LONG = {"width": 64, "epochs": 5_000_000}
+"""Hours of training on any machine, which no test waits for."""
 
 NUMBERS = count(1)
 """Numbers of stacks, each used once."""
@@ -172,22 +174,30 @@ class ExecutorContract:
     # requests
 
     def test_a_run_leaves_its_stack_and_the_other_trains_on(self, executor, trained):
-        stays, leaves = runs(seeds=2, epochs=400)  # a second of training
+        stays, leaves = runs(seeds=2, **LONG)
+        left, later = [], []
 
-        def leave(event):
+        def leave_then_stop(event):
             if isinstance(event, Began):
                 executor.leave(event.stack + 1000, [stays.run_id])  # a stack that is not there
                 executor.leave(event.stack, [leaves.run_id, "a run that is not there"])
+            if isinstance(event, Left):
+                left.append(event.result)
+            elif isinstance(event, Recorded) and left and event.record.step > left[0].steps:
+                later.append(event.record)
+                executor.stop()
 
-        events = trained([stays, leaves], leave)
-        ends = {result.run_id: result for result in events[-1].results}
-        (left,) = [event.result for event in events if isinstance(event, Left)]
-        assert (left.run_id, left.state) == (leaves.run_id, "cancelled")
-        assert left.history == ends[leaves.run_id].history
-        assert (ends[stays.run_id].state, ends[leaves.run_id].state) == ("done", "cancelled")
-        assert ends[leaves.run_id].steps < leaves.steps
-        alone = train(stays, device="cpu")
-        assert (ends[stays.run_id].error, ends[stays.run_id].loss) == (alone.error, alone.loss)
+        *_, end = trained([stays, leaves], leave_then_stop)
+        ends = {result.run_id: result for result in end.results}
+        assert [(result.run_id, result.state) for result in left] == [(leaves.run_id, "cancelled")]
+        assert left[0].history == ends[leaves.run_id].history
+        assert ends[leaves.run_id].steps == left[0].steps < ends[stays.run_id].steps
+        last = later[-1]
+        assert last.run_id == stays.run_id
+        alone = training([stays], device="cpu")
+        same = next(item for item in alone if isinstance(item, Record) and item.step == last.step)
+        alone.close()
+        assert (last.error, last.loss) == (same.error, same.loss)
 
     def test_stop_ends_what_trains_as_cancelled_and_new_stacks_train(self, executor, trained):
         (spec,) = runs(**LONG)

@@ -1,13 +1,12 @@
 """A script that calls orchestrator.run, with Ray and without a guard of its main module: Ctrl-C, kill -9, again."""
 
-import signal
 import subprocess
 import sys
 
 import pytest
 
 import orchestrator
-from orchestrator.store.table import Table
+from tests.commands import Started
 from tests.line import paced
 from tests.polling import table_shows
 
@@ -64,17 +63,13 @@ def undisturbed():
     return rows("whole.db")
 
 
-def begun(folder):
-    """The script, once a run is in training and has made records."""
-    process = subprocess.Popen(
-        [sys.executable, "script.py"], cwd=folder, text=True, stdout=subprocess.PIPE, stderr=subprocess.STDOUT
-    )
+def started(folder):
+    return Started(path="script.py", folder=folder)
 
-    def trains(table: Table) -> bool:
-        return any(run["step"] for run in table.running())
 
-    table_shows(folder / "script.db", trains, process)
-    return process
+def wait_for_a_record(folder, process):
+    """Returns once a run is in training and has made records."""
+    table_shows(folder / "script.db", lambda table: any(run["step"] for run in table.running()), process)
 
 
 def ended(source):
@@ -88,20 +83,21 @@ def ended(source):
 @pytest.mark.timeout(900)
 @pytest.mark.parametrize("executor", ["inline", pytest.param("ray", marks=pytest.mark.slow)])
 def test_a_script_that_is_interrupted_and_killed_resumes_to_the_numbers_of_an_undisturbed_run(folder, executor):
-    paced.slow_down(folder)  # 900 steps take 90 s, which outlast the 5 s that Ctrl-C grants
+    paced.slow_down(folder)  # 900 steps outlast the 5 s that Ctrl-C grants
     script = SCRIPT.replace("EXECUTOR", executor)
     (folder / "script.py").write_text(script)
-    process = begun(folder)
-    process.send_signal(signal.SIGINT)
-    output, _ = process.communicate(timeout=120)
+    with started(folder) as process:
+        wait_for_a_record(folder, process)
+        process.interrupt()
+        output = process.ended()
     assert process.returncode != 0
     assert "Interrupted: interrupted; the same call resumes" in output
     halted = orchestrator.progress(folder / "script.db")
     assert halted.running == 0
     assert halted.ended < halted.runs
-    process = begun(folder)
-    process.kill()
-    process.communicate()
+    with started(folder) as process:
+        wait_for_a_record(folder, process)
+        process.kill()
     paced.speed_up(folder)
     (line,) = ended(script)
     assert line.startswith("script  2/2 runs")

@@ -1,30 +1,37 @@
 """`isoflop search` through the real command: Ray, kill -9, its output."""
 
 import json
-import subprocess
 
 import pandas as pd
 import pytest
 
 import orchestrator
 from orchestrator.store.table import Table
-from tests.commands import command, isoflop, on_ray
+from tests.commands import Started, isoflop, on_ray
+from tests.line import paced
 from tests.polling import table_shows
 
-SWEEP = """\
+SWEEP = f"""\
 sweep: searched
-data: {dataset: digits, validation: 0.2}
-model: {family: b-mlp, depth: 1, width: [16, 32]}
-train: {batch_size: 32, lr: {search: {min: 1e-4, max: 3e-2, distribution: log_uniform}}}
-budget: {epochs: 10}
-search: {trials: 8, batch: 4}
+data: {{dataset: digits, validation: 0.2}}
+model: {{family: b-mlp, depth: 1, width: [16, 32]}}
+train:
+  optimizer: "{paced.ADAMW}"
+  batch_size: 32
+  lr: {{search: {{min: 1e-4, max: 3e-2, distribution: log_uniform}}}}
+budget: {{epochs: 10}}
+search: {{trials: 8, batch: 4}}
 """
+WIDE = 10_000
+"""Parameters that only models of width 32 have."""
+
 NUMBERS = ["search_cell", "trial", "state", "lr", "error", "val_error", "val_loss", "steps", "flops"]
 
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory):
     folder = tmp_path_factory.mktemp("search")
+    paced.write_optimizer(folder)
     (folder / "s.yaml").write_text(SWEEP)
     (folder / "p.yaml").write_text(
         SWEEP.replace("trials: 8, batch: 4", "trials: 12, batch: 6, pruner: median")
@@ -46,19 +53,10 @@ def rows(folder, store):
     return frame[NUMBERS].reset_index(drop=True)
 
 
-def kill_in_the_middle(folder, store, least):
-    """Kills a search, but not its workers, once some trials are done and others running; returns the counts."""
-    words = command("search", "s.yaml", "--store", store, "--slots", "2")
-    process = subprocess.Popen(words, cwd=folder, stderr=subprocess.DEVNULL)
-
-    def middle(table):
-        counts = table.counts()
-        return counts if counts.get("done", 0) >= least and counts.get("running", 0) else None
-
-    counts = table_shows(folder / store, middle, process)
-    process.kill()
-    process.wait()
-    return counts
+def in_the_middle(table):
+    """The number of trials that are done, once others are in training."""
+    counts = table.counts()
+    return counts.get("running") and counts.get("done")
 
 
 def test_a_killed_search_comes_to_the_trials_and_numbers_of_an_undisturbed_one(folder):
@@ -66,8 +64,12 @@ def test_a_killed_search_comes_to_the_trials_and_numbers_of_an_undisturbed_one(f
     assert [(one["cell"], one["trials"], one["states"]) for one in answer["best"]] == [
         ({"width": width}, 8, {"done": 8}) for width in (16, 32)
     ]
-    done = kill_in_the_middle(folder, "killed.db", 2)["done"]
-    assert done < 16
+    paced.slow_down(folder, parameters=WIDE)
+    with Started("search", "s.yaml", "--store", "killed.db", "--executor", "inline", folder=folder) as process:
+        done = table_shows(folder / "killed.db", in_the_middle, process)
+        process.kill()
+    paced.speed_up(folder)
+    assert done >= 4
     finish(folder, "s.yaml", "--store", "killed.db", "--executor", "inline")
     pd.testing.assert_frame_equal(rows(folder, "killed.db"), rows(folder, "whole.db"))
     with Table(folder / "killed.db") as table:
