@@ -136,11 +136,11 @@ def test_a_killed_worker_changes_no_number_of_a_chain_and_its_run_goes_on_from_i
     assert step <= attempts["resumed_step"].iloc[-1] < killed.loc[wide["run_id"], "steps"]
     assert 0 < attempts["flops"].iloc[-1] < killed.loc[wide["run_id"], "flops"]
     columns = ["run_id", "step", "train_loss", "loss", "error", "flops"]
-    histories = [
+    one, other = (
         orchestrator.history(folder / store)[columns].sort_values(["run_id", "step"], ignore_index=True)
         for store in ("worker.db", "peace.db")
-    ]
-    pd.testing.assert_frame_equal(*histories, check_exact=True)
+    )
+    pd.testing.assert_frame_equal(one, other, check_exact=True)
     assert saved.begun() == {}
 
 
