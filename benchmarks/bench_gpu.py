@@ -25,7 +25,7 @@ import torch
 from bench_throughput import plain
 from torch import nn
 
-from orchestrator.host.speed import measure
+from orchestrator.host.calibration import measure
 from orchestrator.host.usage import UsageMeter
 from orchestrator.scheduling.memory import DeviceMemory, data_bytes, form
 from orchestrator.workers import ray_cluster as cluster

@@ -231,6 +231,7 @@ class _Reporter:
         from orchestrator.scheduling.progress import progress_of
 
         self._on_progress, self._last = on_progress, progress_of([])
+        self.began = time.monotonic()
 
     def __call__(self, progress: Progress) -> None:
         self._last = replace(progress)
@@ -320,6 +321,10 @@ def _train(
         scheduler.drain()
     finally:
         executor.close()
+    if not scheduler.interrupted:
+        how = "inline" if settings.executor == "inline" else "cold"
+        slots = executor.slots if executor.gpus else None
+        scheduler.lessons.timings(how, reporter.began, slots).keep()
     return scheduler.interrupted
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, TypedDict
 
 from trainer.errors import UserError
@@ -21,8 +21,8 @@ if TYPE_CHECKING:
 
     Say = Callable[[str], None]
 
-WORTH_MEASURING = 120.0
-"""Predicted seconds of training above which this machine's speed is measured first, which takes ten."""
+WORTH_MEASURING = 60.0
+"""Predicted seconds of training above which this machine's speed is measured first, which takes three."""
 
 
 class OptionError(UserError, ValueError):
@@ -133,19 +133,20 @@ def executor_of(settings: Settings, files: Files, runs: Sequence[RunSpec], table
     return executor
 
 
-def speed_of(table: Table, runs: Sequence[RunSpec], device: str, say: Say) -> Speed | None:
-    """The speed kept with the table, else this machine's, measured where training takes long; None: not known."""
-    from orchestrator.host.speed import TYPICAL, Speed, keep, known_speed, measure
-    from orchestrator.scheduling.stacks import predicted_seconds
+def speed_of(table: Table, runs: Sequence[RunSpec], device: str, say: Say) -> Speed:
+    """This machine's speed, else the one kept with the table; measured where training takes long, else typical."""
+    from orchestrator.host.speed import TYPICAL, Speed, keep, known_speed
+    from orchestrator.scheduling.forecast import forecast
     from trainer.host.limits import cores
 
-    if table.speed is not None:
-        return Speed(**table.speed)
-    speed = known_speed()
-    if speed is None and predicted_seconds(runs, TYPICAL, cores()) > WORTH_MEASURING:
-        say("measuring the speed of this machine, once (about ten seconds)")
+    if (speed := known_speed()) is None and table.speed is not None:
+        speed = Speed(**table.speed)
+    if speed is None and forecast(runs, TYPICAL, cores()).training > WORTH_MEASURING:
+        from orchestrator.host.calibration import measure
+
+        say("measuring the speed of this machine, once (about three seconds)")
         speed = measure(device)  # type: ignore[arg-type]
         keep(speed)
     if speed is not None:
-        table.speed = asdict(speed)
-    return speed
+        table.speed = speed.to_dict()
+    return speed or TYPICAL

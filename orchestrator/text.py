@@ -73,7 +73,7 @@ def flops(value: float) -> str:
 
 
 def duration(seconds: float | None) -> str:
-    """Return `8 s`, `3 min 20 s` or `2 h 5 min`; `?` where it is not known."""
+    """Return `8 s`, `3 min 20 s`, `2 h 5 min` or `12 days`; `?` where it is not known."""
     if seconds is None:
         return "?"
     if seconds < 1:
@@ -83,7 +83,9 @@ def duration(seconds: float | None) -> str:
         return f"{whole} s"
     if whole < 3600:
         return f"{whole // 60} min {whole % 60} s"
-    return f"{whole // 3600} h {whole % 3600 // 60} min"
+    if whole < 3 * 86400:
+        return f"{whole // 3600} h {whole % 3600 // 60} min"
+    return f"{whole / 86400:,.0f} days"
 
 
 def size(count: float) -> str:

@@ -190,18 +190,6 @@ def memory_bytes(shape: Shape, batch_size: int, optimizer: str) -> int:
     return per_parameter * params(shape).total + 4 * batch_size * costs(shape).kept
 
 
-def stack_size(shape: Shape, batch_size: int, wanted: int) -> int:
-    """How many runs of this shape to train as one stack, at most `wanted`.
-
-    Small models leave a device idle between kernels. On two CPU cores stacks of 16 gain 2.7 - 4.8 x at width
-    64 and batch 32 and nothing at width 256 (shared/measured.md), so a stack is filled up to 2^16 activations
-    a layer, and never beyond 16: the rule where this machine has not been measured (orchestrator.host.speed).
-    """
-    if not stackable(shape, batch_size):
-        return 1
-    return max(1, min(wanted, 16, 2**16 // (batch_size * shape.width)))
-
-
 def stackable(shape: Shape, batch_size: int) -> bool:
     """Whether a run's last bit does not depend on its company: on CPU only of aligned shapes.
 

@@ -11,7 +11,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Literal, NamedTuple
 
 from orchestrator import text
-from orchestrator.host.speed import keep, measure
+from orchestrator.host.calibration import measure
+from orchestrator.host.speed import keep
 from orchestrator.host.usage import joules
 from trainer.data.cache_entries import cache_root
 from trainer.host.limits import cores, memory

@@ -35,6 +35,7 @@ from orchestrator.cli.search import search
 
 if TYPE_CHECKING:
     from analysis.decisions.design import Design
+    from orchestrator.scheduling.forecast import Forecast
     from orchestrator.sweep.planner import Plan
     from trainer.errors import UserError
 
@@ -52,17 +53,21 @@ def plan(file: File, *, store: Store = STORE, as_json: AsJson = False) -> None:
     set in the table tell the noise and the law; without any, both are defaults.
     """
     from orchestrator import text
-    from orchestrator.host.speed import known_speed
-    from orchestrator.scheduling.stacks import plan_rows, predicted_seconds
+    from orchestrator.host.speed import TYPICAL, known_speed
+    from orchestrator.scheduling.forecast import planned_forecast
+    from orchestrator.scheduling.stacks import plan_rows
     from orchestrator.sweep import planner
     from orchestrator.sweep.reader import load_sweep
-    from trainer.host.limits import cores
 
     planned, speed = planner.plan(load_sweep(file), decode=False), known_speed()
-    rows, design = plan_rows(planned, speed, cores()), _design(planned, store)
-    seconds = None if speed is None else predicted_seconds(planned.runs, speed, cores())
+    time = None if speed is None else planned_forecast(planned, speed)
+    rows, design = plan_rows(planned, speed or TYPICAL, time.shares if time else None), _design(planned, store)
     if as_json:
-        whole = {"runs": len(planned.runs), "flops": planned.flops, "seconds": seconds}
+        whole = {
+            "runs": len(planned.runs),
+            "flops": planned.flops,
+            **(time.to_dict() if time else {"seconds": None}),
+        }
         answer = {"sweep": planned.sweep, "total": whole, "notes": planned.notes, "cells": rows}
         print(json.dumps({**answer, "design": design.to_dict() if design else None}, indent=1))
         return
@@ -71,12 +76,12 @@ def plan(file: File, *, store: Store = STORE, as_json: AsJson = False) -> None:
         "model": f"{len(rows)} cells",
         "runs": len(planned.runs),
         "flops": text.flops(planned.flops),
-        "seconds": text.duration(seconds),
+        "seconds": text.duration(time.training if time else None),
     }
     print(text.table(shown, total))
     if len(rows) > MOST_ROWS:
         print(f"({len(rows) - MOST_ROWS} more cells; --json prints all)")
-    print(f"{planned.sweep}: {summary(planned, seconds)}")
+    print(f"{planned.sweep}: {summary(planned, time)}")
     if design is not None:
         print(design)
     if speed is None:
@@ -103,17 +108,15 @@ def _design(planned: Plan, store: str) -> Design | None:
     return design_of(planned, earlier, f"earlier runs in {name_of(store)}")
 
 
-def summary(planned: Plan, seconds: float | None) -> str:
-    """Return `240 runs, 1.11e11 FLOPs, about 12 s on 2 CPU cores`, as in the first line of a sweep file."""
+def summary(planned: Plan, time: Forecast | None) -> str:
+    """Return `240 runs, 1.11e11 FLOPs, about 18 s (...) on 2 CPU cores`, as in the first line of a sweep file."""
     from orchestrator import text
     from trainer.host.limits import cores
 
     trials = planned.trials or 1
     cost = f"{len(planned.runs) * trials} runs, {text.flops(planned.flops * trials)} FLOPs"
     cost = f"at most {cost}" if planned.trials else cost
-    if seconds is None:
-        return cost
-    return f"{cost}, about {text.duration(seconds * trials)} on {cores()} CPU cores"
+    return cost if time is None else f"{cost}, about {time} on {cores()} CPU cores"
 
 
 def _readable(row: dict[str, Any]) -> dict[str, Any]:

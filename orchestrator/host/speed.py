@@ -1,24 +1,20 @@
-"""The measured speed of this machine: seconds of a step, runs per stack, slots per GPU. Kept in the cache."""
+"""The speed of this machine: what a stack does, what that costs, the runs per stack and slots per GPU that pay."""
 
 from __future__ import annotations
 
-import json
-import os
-import platform
 from dataclasses import asdict, dataclass, field, replace
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
+from orchestrator.host.machine_cache import code_version, remember, remembered
+from orchestrator.host.timings import Correction, Corrections, Timings, kind_of, known_timings
 from trainer import cost
-from trainer.data.cache_entries import cache_root
-from trainer.host.limits import cores
-from trainer.spec import RunSpec
+from trainer.evaluations import evaluated_examples
 from trainer.trunk import segments
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping, Sequence
-    from pathlib import Path
+    from collections.abc import Callable, Iterator, Mapping, Sequence
 
-    from trainer.spec import Device, Precision
+    from trainer.spec import RunSpec
 
 SLOTS_PER_GPU, MOST_SLOTS_PER_GPU = 4, 8
 """Slots of a GPU where nothing was measured, and the most that are tried (slots_that_pay)."""
@@ -28,16 +24,44 @@ GROWTH = 1.1
 """Factor by which twice the slots must raise the aggregate FLOP/s."""
 NEARLY = 1.1
 """A stack's size is the smallest whose cost per run is within this factor of the best."""
+OLDER = 0.5
+"""Least uncertainty of a speed that was measured with other code."""
+
+
+class Work(NamedTuple):
+    """What is done, counted; each count has a price in Speed.
+
+    layer: passes through a layer, whatever its size; run: steps of single runs; value: activations; weight:
+    parameters that the optimiser updates; read: values of examples that are read and normalised; moved, resampled,
+    mixed: those that are flipped or cropped, resized, mixed up; start: runs that begin; drawn: their parameters;
+    flop: FLOPs in fp32.
+    """
+
+    layer: float = 0.0
+    run: float = 0.0
+    value: float = 0.0
+    weight: float = 0.0
+    read: float = 0.0
+    moved: float = 0.0
+    resampled: float = 0.0
+    mixed: float = 0.0
+    start: float = 0.0
+    drawn: float = 0.0
+    flop: float = 0.0
+
+    def plus(self, other: Work, times: float = 1.0) -> Work:
+        """Return the sum of this and `times` another."""
+        return Work(*(a + times * b for a, b in zip(self, other, strict=True)))
 
 
 @dataclass(frozen=True)
 class Speed:
-    """Seconds of a training step on one worker, as a sum of what it does.
+    """Prices of Work on one worker of a machine, in seconds.
 
-    layer: seconds for every layer of a model, whatever its size (kernel starts); value: for every activation;
-    weight: for every parameter (the optimiser); flop: for every FLOP in fp32, of which one in another precision
-    takes the share `flop_share`. Fitted by non-negative least squares of relative errors to the steps that
-    `measure` timed; `spread` is the largest relative error left.
+    A FLOP in another precision than fp32 takes the share `flop_share` of one. Fitted by non-negative least squares
+    of relative errors to the steps that `orchestrator.host.calibration` timed; `spread` is the relative error left
+    of a step. Seconds of stacks are corrected by those of stacks that finished on this machine, if any are
+    `learned`.
     """
 
     device: str
@@ -47,18 +71,39 @@ class Speed:
     flop: float
     spread: float
     flop_share: Mapping[str, float] = field(default_factory=dict)
+    run: float = 0.0
+    read: float = 0.0
+    moved: float = 0.0
+    resampled: float = 0.0
+    mixed: float = 0.0
+    start: float = 0.0
+    drawn: float = 0.0
+    code: str = ""
+    learned: Corrections | None = field(default=None, compare=False, repr=False)
 
-    def _step_seconds(self, run: RunSpec, runs: int) -> float:
-        """Seconds of one step of a stack of `runs` runs of this shape."""
-        costs = self.layer, self.value, self.weight, self.flop * self.flop_share.get(run.precision, 1.0)
-        return sum(price * count for price, count in zip(costs, step_counts(run, runs), strict=True))
+    def modelled(self, work: Sequence[float]) -> float:
+        """Return the seconds of this work."""
+        prices: Iterator[float] = (getattr(self, name) for name in Work._fields)
+        return sum(price * count for price, count in zip(prices, work, strict=True))
+
+    def work(self, stack: Sequence[RunSpec]) -> Work:
+        """Return what training a stack does, evaluations included; what its runs share counts once.
+
+        FLOPs in a faster precision count as fewer.
+        """
+        return stack_work(stack, self.flop_share.get(stack[0].precision, 1.0))
 
     def seconds(self, stack: Sequence[RunSpec]) -> float:
-        """Return the seconds of training a stack, without evaluation; what its runs share counts once."""
-        return sum(
-            ((segment.runs[0].steps or 0) - segment.begin) * self._step_seconds(segment.runs[0], len(segment.runs))
-            for segment in segments(stack)
-        )
+        """Return the seconds of a stack, evaluations included."""
+        return self.modelled(self.work(stack)) * self.correction(stack).factor
+
+    def correction(self, stack: Sequence[RunSpec]) -> Correction:
+        """Return the factor on the modelled seconds of such a stack, and the uncertainty of the product."""
+        return Correction(1.0, self.spread) if self.learned is None else self.learned.at(kind_of(stack))
+
+    def after(self, timings: Timings) -> Speed:
+        """Return this, corrected by stacks that finished on this machine."""
+        return replace(self, learned=Corrections(timings.ratios(self.modelled), self.spread))
 
     def stack_size(self, run: RunSpec, wanted: int) -> int:
         """Return how many runs of this shape to train as one stack: `wanted`, MOST or a power of two.
@@ -70,7 +115,8 @@ class Speed:
         sizes = [*(size for size in (1, 2, 4, 8, 16, 32) if size < most), most]
         if not cost.stackable(cost.shape_of(run), run.batch_size) or wanted < 2:
             return 1
-        each = [self._step_seconds(run, size) / size for size in sizes]
+        share = self.flop_share.get(run.precision, 1.0)
+        each = [self.modelled(step_work(run, size, share)) / size for size in sizes]
         best: float = min(each)
         return sizes[next(i for i, price in enumerate(each) if price <= NEARLY * best)]
 
@@ -79,76 +125,30 @@ class Speed:
         """FLOP/s of a model so wide that its products take all the time."""
         return 1 / self.flop if self.flop else float("inf")
 
+    def to_dict(self) -> dict[str, Any]:
+        """Return the prices as plain data, without what was learned."""
+        return asdict(replace(self, learned=None))
+
 
 TYPICAL = Speed("cpu", layer=4e-4, value=6e-9, weight=8e-9, flop=2e-11, spread=1.0)
 """Proportions of a step's costs for a machine that was not measured: good for ratios of times, not for times."""
 
 
-def step_counts(spec: RunSpec, runs: int) -> tuple[float, float, float, float]:
-    """What one step of a stack does: layers, activations, parameters, FLOPs."""
-    shape = cost.shape_of(spec)
-    price, examples = cost.costs(shape), float(runs * spec.batch_size)
-    return float(price.layers), examples * price.values, float(runs * price.params.total), examples * price.flops
-
-
-def measure(device: Device = "auto") -> Speed:
-    """Time a few steps of small and large models on one worker's share of this machine; about ten seconds."""
-    import numpy as np
-    import torch
-    from scipy.optimize import nnls
-
-    from trainer.training.loop import pick_device
-    from trainer.training.tracker import device_name
-
-    where = pick_device(device)
-    probes = _GPU_PROBES if where.type == "cuda" else _PROBES
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
+def known_speed() -> Speed | None:
+    """Return the speed of this machine, as measured and corrected by stacks that finished; None if neither is."""
+    timings = known_timings()
     try:
-        timed = [time_step(probe, device) for probe in probes]
-        wide = max(range(len(probes)), key=lambda i: timed[i][0][-1])
-        others = {other: time_step(probes[wide], device, other)[1] for other in _PRECISIONS.get(where.type, ())}
-    finally:
-        torch.set_num_threads(threads)
-    design, seconds = np.array([row for row, _ in timed]), np.array([step for _, step in timed])
-    scale = design.max(axis=0)
-    solution, _ = nnls(design / scale / seconds[:, None], np.ones(len(seconds)))
-    left = design / scale @ solution / seconds - 1
-    layer, value, weight, flop = map(float, solution / scale)
-    products = flop * design[wide, -1]  # seconds that the widest probe's took
-    saved = {str(other): (seconds[wide] - step) / products for other, step in others.items() if products}
-    shares = {other: max(0.01, float(1 - share)) for other, share in saved.items()}
-    return Speed(device_name(where), layer, value, weight, flop, float(np.abs(left).max()), shares)
+        measured = Speed(**remembered("speed"))
+    except TypeError:
+        return TYPICAL.after(timings) if timings.stacks else None
+    if measured.code != code_version():
+        measured = replace(measured, spread=max(measured.spread, OLDER))
+    return measured.after(timings)
 
 
-def time_step(
-    probe: Sequence[int], device: Device, precision: Precision = "fp32"
-) -> tuple[tuple[float, ...], float]:
-    """What a step of a stack does, and its seconds from the fifth step on: by then all is warm, and captured."""
-    from trainer.data.datasets import describe, resolve
-    from trainer.training.loop import pick_device, train
-
-    width, batch, depth, runs = probe
-    steps = 40 if pick_device(device).type == "cpu" else 240
-    spec = RunSpec(width=width, batch_size=batch, depth=depth, examples=steps * batch, precision=precision)
-    results = train([replace(spec, seed=seed) for seed in range(runs)], device=device, evaluations=6)
-    begun = [next(record for record in result.history if record.step >= _WARM) for result in results]
-    last = [result.history[-1] for result in results]
-    seconds = sum(end.seconds - begin.seconds for begin, end in zip(begun, last, strict=True))
-    return step_counts(resolve(spec, describe(spec)), runs), seconds / (last[0].step - begun[0].step)
-
-
-_WARM = 5
-_PRECISIONS: dict[str, tuple[Precision, ...]] = {"cpu": ("bf16",), "cuda": ("bf16", "tf32")}
-_PROBES = [
-    *((16, 32, 2, 1), (64, 64, 2, 1), (256, 64, 2, 1), (512, 256, 1, 1), (1024, 64, 1, 1)),
-    *((16, 32, 6, 1), (64, 32, 2, 8), (32, 512, 2, 1), (256, 512, 2, 1)),
-]
-_GPU_PROBES = [
-    *((16, 32, 2, 1), (64, 512, 2, 1), (64, 512, 6, 1), (1024, 512, 2, 1), (4096, 512, 2, 1), (2048, 4096, 1, 1)),
-    *((16, 32, 2, 64), (64, 512, 2, 16), (256, 512, 2, 8)),
-]
-"""Width, batch size, depth and number of runs."""
+def keep(speed: Speed) -> None:
+    """Save a measured speed of this machine in the cache."""
+    remember("speed", speed.to_dict())
 
 
 def slots_that_pay(rate: Callable[[int], float], most: int) -> int:
@@ -163,31 +163,52 @@ def slots_that_pay(rate: Callable[[int], float], most: int) -> int:
     return slots
 
 
-def known_speed() -> Speed | None:
-    """Return the speed that was measured on this machine, None where none was."""
-    try:
-        speeds: dict[str, Any] = json.loads(_file().read_text())
-        return Speed(**speeds[_machine()])
-    except (OSError, ValueError, KeyError, TypeError):
-        return None
+def step_work(run: RunSpec, runs: int, share: float = 1.0) -> Work:
+    """Return what one step of a stack of `runs` runs does; a FLOP counts as `share` of one."""
+    price = cost.costs(cost.shape_of(run))
+    examples = float(runs * run.batch_size)
+    read = examples * (run.inputs or 0)
+    return Work(
+        layer=float(price.layers),
+        run=float(runs),
+        value=examples * price.values,
+        weight=float(runs * price.params.total),
+        read=read,
+        moved=read if run.augment in MOVED else 0.0,
+        resampled=read if run.augment in RESAMPLED else 0.0,
+        mixed=read if run.mixup else 0.0,
+        flop=examples * price.flops * share,
+    )
 
 
-def keep(speed: Speed) -> None:
-    """Save a measured speed of this machine in the cache."""
-    file = _file()
-    try:
-        speeds = json.loads(file.read_text())
-    except (OSError, ValueError):
-        speeds = {}
-    file.parent.mkdir(parents=True, exist_ok=True)
-    aside = file.with_suffix(f".{os.getpid()}")
-    aside.write_text(json.dumps({**speeds, _machine(): asdict(speed)}, indent=1))
-    aside.replace(file)
+MOVED, RESAMPLED = ("flip", "crop", "flip+crop"), ("resized-crop", "flip+resized-crop")
+"""Augmentations that move pixels, and those that interpolate between them."""
 
 
-def _file() -> Path:
-    return cache_root() / "speed.json"
+def evaluation_work(run: RunSpec, examples: float, passes: float) -> Work:
+    """Return what evaluations on so many examples of all runs do, in so many forward passes, in fp32."""
+    price = cost.costs(cost.shape_of(run))
+    return Work(
+        layer=passes * price.layers / 3,
+        value=examples * price.values / 2,
+        read=examples * (run.inputs or 0),
+        flop=examples * 2 * price.macs,
+    )
 
 
-def _machine() -> str:
-    return f"{platform.node()} {platform.machine()} {cores()} cores"
+CHUNK = 1024  # trainer.training.evaluate.CHUNK, which imports torch
+
+
+def start_work(run: RunSpec, runs: int) -> Work:
+    """Return what the start of a stack does."""
+    return Work(start=float(runs), drawn=float(runs * cost.params(cost.shape_of(run)).total))
+
+
+def stack_work(stack: Sequence[RunSpec], share: float = 1.0) -> Work:
+    """Return what training a stack does, its evaluations included; a FLOP of a step counts as `share` of one."""
+    total = start_work(stack[0], len(stack))
+    for segment in segments(stack):
+        steps = (segment.runs[0].steps or 0) - segment.begin
+        total = total.plus(step_work(segment.runs[0], len(segment.runs), share), steps)
+    evaluated = [evaluated_examples(run) for run in stack]
+    return total.plus(evaluation_work(stack[0], float(sum(evaluated)), max(evaluated) / CHUNK))

@@ -5,12 +5,12 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Protocol
 
+from orchestrator.host.speed import TYPICAL, Speed
 from orchestrator.workers.worker import NO_FILES, Files
 
 if TYPE_CHECKING:
     from collections.abc import Collection
 
-    from orchestrator.host.speed import Speed
     from trainer.result import Record
 
 
@@ -19,12 +19,12 @@ class SchedulerOptions:
     """How runs are trained.
 
     `files` says where checkpoints lie: runs go on from them, and stages of a chain begin with them. Stacks are as
-    large as pays by the measured `speed`. `keep_all` keeps the final parameters of every run. With `smoke_test`, a
-    sweep of which nothing has trained yet must first beat chance on a tiny budget.
+    large as pays by the `speed` of the machine. `keep_all` keeps the final parameters of every run. With
+    `smoke_test`, a sweep of which nothing has trained yet must first beat chance on a tiny budget.
     """
 
     files: Files = NO_FILES
-    speed: Speed | None = None
+    speed: Speed = TYPICAL
     keep_all: bool = False
     smoke_test: bool = False
 

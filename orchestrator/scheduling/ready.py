@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from orchestrator.host.speed import TYPICAL
 from orchestrator.scheduling.stacks import group_into_stacks
 from orchestrator.scheduling.write_buffer import Move
 
@@ -124,9 +123,8 @@ class ReadyQueue:
 
     def predicted(self) -> dict[str, float]:
         """Return the predicted seconds of every run that waits, by run_id."""
-        speed = self._options.speed or TYPICAL
         behind = self.in_stacks([run for children in self._children.values() for run in children])
-        return {run.run_id: speed.seconds(b) / len(b) for b in [*self.waiting, *behind] for run in b}
+        return {run.run_id: self._options.speed.seconds(b) / len(b) for b in [*self.waiting, *behind] for run in b}
 
     def again(self, run: RunSpec) -> None:
         """Have a run wait once more, alone from now on: nobody knows whose fault it was."""

@@ -9,6 +9,7 @@ from orchestrator.host.clock import CLOCK, Clock
 from orchestrator.host.interrupts import Interrupts
 from orchestrator.scheduling.budget import Budget
 from orchestrator.scheduling.failures import Failures
+from orchestrator.scheduling.forecast import Lessons
 from orchestrator.scheduling.memory import DeviceMemory
 from orchestrator.scheduling.options import DEFAULTS, RunSource, SchedulerOptions
 from orchestrator.scheduling.progress import Progress, Tally
@@ -20,7 +21,7 @@ from orchestrator.scheduling.write_buffer import WriteBuffer
 from orchestrator.store.queue import LEASE
 from orchestrator.store.requests import BY_HAND
 from orchestrator.store.retry import Retry
-from orchestrator.workers.executor import StackEnd
+from orchestrator.workers.executor import Finished, StackEnd
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -68,6 +69,7 @@ class Scheduler:
         stopping = f"stopping: what ends within {GRACE:g} s is kept; Ctrl-C again to leave now"
         self._interrupts = Interrupts(clock, lambda: self._tally.say(stopping))
         self._retry = Retry(self._tally.say, clock.sleep, lambda: self.interrupted)
+        self.lessons = Lessons(options.speed)
         self._asks = source is not None
         self._written = self._renewed = clock()
 
@@ -158,6 +160,7 @@ class Scheduler:
             tokens = self._retry(lambda: buffer.write(self._table, claims))
         self._written = self._clock()
         for stack in chosen:
+            self.lessons.begin()
             for run in self._running.start(stack, tokens, self._ready.kept):
                 self._budget.settle(run.run_id, 0)
 
@@ -169,6 +172,8 @@ class Scheduler:
             self._buffer.take(event, stack.tokens)
             self._tally.take(event, stack)
             self._asks |= isinstance(event, StackEnd)
+            if isinstance(event, Finished):
+                self.lessons.take(stack, event)
             self._settle(ended)
         elif isinstance(event, StackEnd):
             self._ready.stale = True

@@ -7,13 +7,14 @@ import heapq
 import itertools
 from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
 
+from orchestrator.host.speed import TYPICAL
 from orchestrator.sweep.planner import run_flops
 from trainer import cost
 from trainer.spec import RunSpec, model_name, stack_key
 from trainer.trunk import by_recipe, charged_flops
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Iterator, Sequence, Sized
+    from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence, Sized
 
     from orchestrator.host.speed import Speed
     from orchestrator.scheduling.budget import Budget
@@ -37,13 +38,13 @@ WITHIN = 1.05
 def group_into_stacks(
     runs: Sequence[RunSpec],
     begun: Callable[[RunSpec], int] = lambda _: 0,
-    speed: Speed | None = None,
+    speed: Speed = TYPICAL,
     slots: int = 1,
 ) -> list[list[RunSpec]]:
     """Group runs into stacks, each trained as one model, in the order in which they start (`start_order`).
 
     Runs of different lengths that share their beginning (trainer.trunk) stay in one stack. Stacks are as large as
-    pays by the measured `speed`, or by a rule of thumb without one, and small enough that each of `slots` workers
+    pays by the `speed` of the machine, and small enough that each of `slots` workers
     has one. `begun` returns the step at which a run goes on; only runs with the same step share a stack.
     """
     groups: dict[Any, list[list[RunSpec]]] = {}
@@ -53,30 +54,23 @@ def group_into_stacks(
     stacks: list[list[RunSpec]] = []
     for group in groups.values():
         first = group[0][0]
-        if speed is None:
-            size = cost.stack_size(cost.shape_of(first), first.batch_size, len(group))
-        else:
-            size = speed.stack_size(first, len(group))
+        size = speed.stack_size(first, len(group))
         parts = max(-(-len(group) // size), min(len(group), slots // len(groups)))  # 20 as 10 + 10, not 16 + 4
         stacks += [[run for recipe in group[i::parts] for run in recipe] for i in range(parts)]
-    return start_order(stacks, _price, _price if speed is None else speed.seconds, slots)
+    return start_order(stacks, _price, speed.seconds, slots)
 
 
 def _price(stack: Sequence[RunSpec]) -> int:
     return sum(charged_flops(stack).values())
 
 
-def predicted_seconds(runs: Sequence[RunSpec], speed: Speed, slots: int) -> float:
-    """Return the seconds that the runs will take on `slots` workers of the measured speed, without start-up.
+def plan_rows(
+    planned: Plan, speed: Speed = TYPICAL, seconds: Mapping[str, float] | None = None
+) -> list[dict[str, Any]]:
+    """Return the plan as rows, one per cell, in the order of the file.
 
-    They are the larger of the mean load and the longest stack, which longest-first scheduling comes close to.
+    `seconds` are those that each run adds, by run_id (forecast.Forecast.shares); without them times are None.
     """
-    times = [speed.seconds(stack) for stack in group_into_stacks(runs, speed=speed, slots=slots)]
-    return max(sum(times) / slots, max(times, default=0.0))
-
-
-def plan_rows(planned: Plan, speed: Speed | None, slots: int) -> list[dict[str, Any]]:
-    """Return the plan as rows, one per cell, in the order of the file; times are None without a speed."""
     rows, stages = [], {run.stage for run in planned.runs}
     for runs in planned.cells.values():
         first = runs[0]
@@ -96,7 +90,7 @@ def plan_rows(planned: Plan, speed: Speed | None, slots: int) -> list[dict[str, 
                 "flops": run_flops(first),
                 "runs": len(runs),
                 "memory": cost.memory_bytes(shape, first.batch_size, first.optimizer) * len(stacks[0]),
-                "seconds": None if speed is None else sum(map(speed.seconds, stacks)) / slots,
+                "seconds": None if seconds is None else sum(seconds[run.run_id] for run in runs),
             }
         )
     return rows

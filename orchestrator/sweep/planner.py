@@ -38,7 +38,10 @@ _MOST_RUNS = 100_000  # a mistyped `seeds: 100000000` would take the machine's m
 
 @dataclass(frozen=True)
 class Plan:
-    """The runs of a sweep, resolved and in a fixed order, with their limits. Nothing has run yet."""
+    """The runs of a sweep, resolved and in a fixed order, with their limits. Nothing has run yet.
+
+    Of a search, `trials` is the number of trials in each cell, `batch` how many are proposed at once.
+    """
 
     sweep: str
     runs: tuple[RunSpec, ...]
@@ -46,6 +49,7 @@ class Plan:
     text: str = ""
     notes: tuple[str, ...] = ()
     trials: int | None = None
+    batch: int | None = None
 
     @property
     def flops(self) -> int:
@@ -137,8 +141,10 @@ def plan(sweep: Sweep, *, decode: bool = True) -> Plan:
             runs |= {run.run_id: run for run in stages[stage.stage]}
     if complaints:
         raise SweepError(sweep.source, list(complaints.items()))
-    trials = None if sweep.search is None else trials_of(sweep.search)
-    planned = Plan(sweep.sweep, tuple(runs.values()), sweep.limits, sweep.source.text, trials=trials)
+    search = sweep.search
+    planned = Plan(sweep.sweep, tuple(runs.values()), sweep.limits, sweep.source.text)
+    if search is not None:
+        planned = replace(planned, trials=trials_of(search), batch=search.batch)
     return replace(planned, notes=tuple(_notes(planned, twice)))
 
 

@@ -120,19 +120,4 @@ def test_memory_is_within_the_factor_it_promises(optimizer, family, depth, width
 
 @pytest.mark.parametrize(("batch", "width"), [(33, 64), (16, 64), (64, 40), (64, 8)])
 def test_shapes_that_vector_instructions_would_misalign_are_trained_alone(batch, width):
-    assert cost.stack_size(Shape("b-mlp", 2, width, 64, 10), batch, 16) == 1
-
-
-@QUICK
-@given(batch=st.integers(1, 64), width=st.integers(1, 64), wanted=st.integers(1, 40))
-def test_a_stack_is_filled_up_to_its_limits_and_no_further(batch, width, wanted):
-    shape = Shape("s-mlp", 2, 16 * width, 64, 10)
-    size = cost.stack_size(shape, 32 * batch, wanted)
-    activations = 32 * batch * 16 * width
-
-    def fits(runs):
-        return runs == 1 or (runs <= 16 and runs <= wanted and runs * activations <= 2**16)
-
-    assert size >= 1
-    assert fits(size)
-    assert not fits(size + 1)
+    assert not cost.stackable(Shape("b-mlp", 2, width, 64, 10), batch)

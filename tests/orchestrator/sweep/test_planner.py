@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from orchestrator import SweepError, load_sweep, plan, read_sweep
 from orchestrator.cli.main import summary
 from orchestrator.host.speed import Speed
-from orchestrator.scheduling.stacks import group_into_stacks, plan_rows, predicted_seconds
+from orchestrator.scheduling.stacks import group_into_stacks, plan_rows
 from orchestrator.sweep.planner import run_flops
 from tests.paths import ROOT
 from trainer import cost, trunk
@@ -118,7 +118,7 @@ def test_a_budget_is_met_to_within_one_step_and_never_exceeded(budget, batch, wi
 def test_the_total_is_the_sum_over_runs_of_the_closed_form(planned):
     made = planned(width="[16, 32]", epochs="[1, 4]")
     by_hand = sum(r.steps * r.batch_size * cost.flops_per_example(cost.shape_of(r)) for r in made.runs)
-    rows = plan_rows(made, None, 2)
+    rows = plan_rows(made)
     assert made.flops < by_hand == sum(row["flops"] * row["runs"] for row in rows)  # one epoch begins the four
     assert made.flops == sum(run_flops(run) for run in made.runs if run.epochs > 2)
     assert made.notes == (
@@ -165,8 +165,8 @@ def test_bundles_partition_the_runs_into_stacks_of_one_shape(planned):
 
 
 def test_stacks_of_one_shape_are_even(planned):
-    runs = planned(width="16", seeds=20).runs
-    assert [len(stack) for stack in group_into_stacks(runs)] == [10, 10]
+    runs = planned(width="16", seeds=100).runs
+    assert [len(stack) for stack in group_into_stacks(runs)] == [50, 50]
 
 
 def test_a_cheap_scout_goes_first_then_the_longest(planned):
@@ -193,20 +193,6 @@ def test_nothing_is_bundled_of_nothing():
 # time and axes
 
 SPEED = Speed("cpu", layer=1e-5, value=0.0, weight=0.0, flop=1e-9, spread=0.0)
-
-
-def test_predicted_time_is_steps_times_what_a_step_costs(planned):
-    (run,) = planned(width="24", seeds=1).runs
-    layers = cost.costs(cost.shape_of(run)).layers
-    assert predicted_seconds([run], SPEED, 1) == pytest.approx(run.steps * layers * 1e-5 + run_flops(run) * 1e-9)
-
-
-def test_more_workers_help_until_the_longest_bundle_is_left(planned):
-    runs = planned(width="[24, 40]", epochs="[1, 8]", seeds=3).runs
-    alone, many = predicted_seconds(runs, SPEED, 1), predicted_seconds(runs, SPEED, 1000)
-    assert predicted_seconds(runs, SPEED, 2) == pytest.approx(alone / 2)
-    assert many == max(SPEED.seconds(stack) for stack in group_into_stacks(runs))
-    assert predicted_seconds([], SPEED, 2) == 0
 
 
 def test_every_worker_has_a_stack(planned):

@@ -5,7 +5,7 @@ import torch
 
 import orchestrator
 from orchestrator import plan, read_sweep
-from orchestrator.host.speed import measure
+from orchestrator.host.calibration import measure
 from orchestrator.scheduling.options import SchedulerOptions
 from orchestrator.scheduling.scheduler import Scheduler
 from orchestrator.store.table import Table
