@@ -14,7 +14,7 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from analysis.approaches.forms import fit_forms
-from analysis.approaches.selection import draw_points, select
+from analysis.approaches.selection import beyond, draw_points, select
 from analysis.fits.law import place, power_law_name, require_distinct, require_fall
 from analysis.fits.result import LawFit, build
 from analysis.solver import fitting
@@ -122,10 +122,7 @@ def fit_frontier(
     data = replace(data, populations=_populations(table, (x, y), placed, data, minimum, running=running))
     rng = np.random.default_rng(chosen.seed)
     at, lowest, on_frontier = select(cells.x, cells.drawn_means(chosen.resamples, rng), running=running)
-    least = placed.free.size + (
-        data.distinct > placed.free.size + 1
-    )  # more than a resample that the law interpolates
-    weights = draw_points(on_frontier, rng, least)
+    weights = draw_points(on_frontier, rng, beyond(placed.free.size, data.distinct))
     problem = fitting.pose(placed, data, minimum.loss)
     drawn = placed.at(np.log(at)[None, :] - data.centre_x[:, None])
     anew = replace(problem, law=drawn, precision=np.ones(at.size))

@@ -35,8 +35,16 @@ def select(cell_x: Array, means: Array, *, running: bool) -> tuple[Array, Array,
     return at, lowest, chosen
 
 
+def beyond(parameters: int, points: int) -> int:
+    """How many different points a resample of a frontier of `points` must hold for a law of so many parameters.
+
+    One more than parameters, so that the law does not interpolate it; as many where the frontier has none to spare.
+    """
+    return parameters + (points > parameters + 1)
+
+
 def draw_points(chosen: NDArray[np.bool_], rng: np.random.Generator, least: int) -> Array:
-    """How often each frontier point [B, X] is drawn with replacement; at least `least` different ones."""
+    """How often each point [B, X] is drawn with replacement of those chosen; at least `least` different ones."""
     if not len(chosen):
         return np.empty(chosen.shape)
     count = chosen.sum(axis=1)

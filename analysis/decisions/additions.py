@@ -80,21 +80,20 @@ class Larger(NamedTuple):
 def cheapest(
     cells: Cells, assumed: Assumption, space: Space, *, floor: bool = True, level: float = 0.95
 ) -> Addition | None:
-    """The cheapest addition after which both the surface and the isoFLOP optimum answer, or None."""
+    """The cheapest addition after which both the surface and the isoFLOP optimum, or one law, answer; or None."""
     rehearsed = 0
     for larger in sorted(larger_designs(space), key=lambda one: one.cells.cost):
         best = _main(larger.cells, assumed, floor=floor, level=level)
         if best is None or not best.answers:
             continue
-        if larger.cells.shares_budgets:
-            if rehearsed == MOST_REHEARSED:
-                return None
-            if not _has_minima(larger.cells, assumed):
-                continue
-            rehearsed += 1
-            best = expected.optimum(larger.cells, assumed, level)
-            if not best.answers:
-                continue
+        if larger.cells.shares_budgets and not _has_minima(larger.cells, assumed):
+            continue
+        if rehearsed == MOST_REHEARSED:
+            return None
+        rehearsed += 1
+        best = _rehearsed(larger.cells, assumed, best, floor=floor, level=level)
+        if not best.answers:
+            continue
         cost = space.price * (larger.cells.cost - cells.cost)
         return Addition(_words(space, larger), *larger[:3], cost, best)
     return None
@@ -102,10 +101,24 @@ def cheapest(
 
 def _main(cells: Cells, assumed: Assumption, *, floor: bool, level: float) -> Expected | None:
     """The exponent that the design is for, by information alone: cheap to compute."""
-    varied = [x for x in ("n", "d") if cells.distinct(x) > 1]
+    varied = _varied(cells)
     if len(varied) == 2 and floor:
         return expected.surface(cells, assumed, level)[-1]
-    return expected.line(cells, assumed, varied[-1], floor=floor, level=level) if varied else None
+    return expected.line(cells, assumed, varied[-1], floor=floor, level=level, rehearse=False) if varied else None
+
+
+def _rehearsed(cells: Cells, assumed: Assumption, best: Expected, *, floor: bool, level: float) -> Expected:
+    """The exponent that the design is for, where information alone gives `best`."""
+    if cells.shares_budgets:
+        return expected.optimum(cells, assumed, level)
+    varied = _varied(cells)
+    return (
+        best if len(varied) == 2 and floor else expected.line(cells, assumed, varied[-1], floor=floor, level=level)
+    )
+
+
+def _varied(cells: Cells) -> list[str]:
+    return [x for x in ("n", "d") if cells.distinct(x) > 1]
 
 
 def _has_minima(cells: Cells, assumed: Assumption) -> bool:

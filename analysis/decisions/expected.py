@@ -1,7 +1,8 @@
 """What the fits of a design will say: expected intervals of its exponents under an assumed law. numpy alone.
 
-A surface's interval follows from the Fisher information of the runs (`information.py`). A frontier and isoFLOP
-minima select points before they fit, which no information describes: their fits are rehearsed on planted tables.
+A surface's interval follows from the Fisher information of the runs (`information.py`), and that of one law through
+many. No information describes that a frontier and isoFLOP minima select points before they fit, and that resamples
+of a few single runs lack points that decide: these fits are rehearsed on planted tables.
 """
 
 from __future__ import annotations
@@ -14,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from analysis.approaches import minima
-from analysis.approaches.selection import draw_points, select
+from analysis.approaches.selection import beyond, draw_points, select
 from analysis.decisions.information import condition, covariance
 from analysis.fits import thresholds
 from analysis.laws import newton
@@ -30,7 +31,11 @@ if TYPE_CHECKING:
 
 Array = NDArray[np.float64]
 TABLES, RESAMPLES = 6, 50
-"""Planted tables of a rehearsal, and resamples of each."""
+"""Planted tables that the law of a frontier is rehearsed on, and resamples of each."""
+FEW_TABLES, FEW_RESAMPLES = 18, 100
+"""The same of isoFLOP curves and of a few single runs, whose widths vary more from table to table."""
+FEW_RUNS = 12
+"""Single runs below which the fit of one law is rehearsed."""
 NAMES = {"n": "params", "d": "examples", "flops": "FLOPs"}
 
 
@@ -148,13 +153,21 @@ def _not_identified(value: float, half: float) -> str:
     return f"not identified ({low:.2g} to {high:.2g})"
 
 
-def line(cells: Cells, assumed: Assumption, x: str, *, floor: bool = True, level: float = 0.95) -> Expected:
-    """The exponent of y against `n` or `d`, the other being the same in all runs: one law through all of them."""
+def line(
+    cells: Cells, assumed: Assumption, x: str, *, floor: bool = True, level: float = 0.95, rehearse: bool = True
+) -> Expected:
+    """The exponent of y against `n` or `d`, the other being the same in all runs: one law through all of them.
+
+    Without `rehearse` that of a few single runs too follows from information alone: quicker, and too narrow.
+    """
     name, at = NAMES[x], cells.column(x)
     exponent, coefficient = (assumed.alpha, assumed.A) if x == "n" else (assumed.beta, assumed.B)
     if why_not := _short(at, name, 2 + floor):
         return Expected(name, exponent, np.nan, why_not)
     logs, y = np.log(at), assumed.y(cells.n, cells.d)
+    if rehearse and at.size < FEW_RUNS and cells.runs.max() == 1:
+        half = _rehearsed(at, y, assumed.sigma, floor=floor, level=level)
+        return Expected(name, exponent, exponent * float(np.sinh(half)), _not_identified(exponent, half))
     term, scale = coefficient * np.exp(-exponent * logs.mean()), np.median(y)
     rest = float(np.mean(y - coefficient * at**-exponent)) if floor else 0.0
     law = POWER_LAWS[floor, False]((logs - logs.mean())[None], np.array([logs.mean()]))
@@ -162,6 +175,16 @@ def line(cells: Cells, assumed: Assumption, x: str, *, floor: bool = True, level
     spread = covariance(law.gradient(theta)[1][0][law.free].T, cells.runs, assumed.sigma)
     half = float(_reach(cells, 1, 2 + floor, level) * np.sqrt(spread[0, 0]))
     return Expected(name, exponent, exponent * half, _not_identified(exponent, half))
+
+
+def _rehearsed(at: Array, y: Array, sigma: float, *, floor: bool, level: float) -> float:
+    """Half-width of the log exponent of a law through single runs y at places `at` [X], of noise `sigma`."""
+    rng, count, parameters = np.random.default_rng(0), at.size, 2 + floor
+    tables = np.repeat(y * np.exp(sigma * rng.normal(size=(FEW_TABLES, count))), FEW_RESAMPLES, axis=0)
+    weights = draw_points(np.ones(tables.shape, dtype=bool), rng, parameters)
+    logs = _log_exponents(at, tables, weights, floor=floor).reshape(FEW_TABLES, FEW_RESAMPLES)
+    ends = np.quantile(logs, [0.5 - level / 2, 0.5 + level / 2], axis=1)
+    return float(np.median(ends[1] - ends[0]) / 2 * quantiles.widening(count, parameters, level))
 
 
 def frontier(cells: Cells, assumed: Assumption, x: str, level: float = 0.95) -> Expected:
@@ -177,16 +200,17 @@ def frontier(cells: Cells, assumed: Assumption, x: str, level: float = 0.95) -> 
     drawn = tables * np.exp(np.where(cells.runs > 1, noise, 0.0) * rng.normal(size=tables.shape))
     _, values, on = select(at, drawn, running=running)
     value = float(np.exp(_log_exponents(places, lowest, chosen.astype(float))[0]))
-    logs = _log_exponents(places, values, draw_points(on, rng, 3)).reshape(TABLES, RESAMPLES)
+    weights = draw_points(on, rng, beyond(3, int(chosen.sum())))
+    logs = _log_exponents(places, values, weights).reshape(TABLES, RESAMPLES)
     ends = np.quantile(logs, [0.5 - level / 2, 0.5 + level / 2], axis=1)
     half = float(np.median(ends[1] - ends[0]) / 2 * quantiles.widening(int(chosen.sum()), 3, level))
     return Expected(name, value, value * float(np.sinh(half)), why_not or _not_identified(value, half))
 
 
-def _log_exponents(at: Array, y: Array, weights: Array) -> Array:
-    """Log exponents [B] of laws with a floor through y [B, X] at places `at` [X], points counting `weights`."""
+def _log_exponents(at: Array, y: Array, weights: Array, *, floor: bool = True) -> Array:
+    """Log exponents [B] of laws through y [B, X] at places `at` [X], points counting `weights`."""
     logs, centre = np.log(at), np.median(np.log(y))
-    law = POWER_LAWS[True, False]((logs - logs.mean())[None], np.array([logs.mean()]))
+    law = POWER_LAWS[floor, False]((logs - logs.mean())[None], np.array([logs.mean()]))
     problem = Problem(law, np.log(y) - centre, weights, np.ones(at.size), Loss())
     return np.asarray(newton.refine(problem, law.starts(problem, 1)[:, 0], rough=True)[0][:, 0])
 
@@ -207,15 +231,16 @@ def optimum(cells: Cells, assumed: Assumption, level: float = 0.95) -> Expected:
     curves = list(isoflop_curves(cells, assumed))
     value = assumed.beta / (assumed.alpha + cells.price()[1] * assumed.beta)
     log_c = np.log(np.unique(cells.budget))
-    logs = np.full((TABLES, 1 + RESAMPLES, len(curves)), np.nan)
-    estimated = _estimated_noise(cells, assumed, curves)
+    logs = np.full((FEW_TABLES, 1 + FEW_RESAMPLES, len(curves)), np.nan)
+    tables = [log_y + noise * rng.normal(size=(FEW_TABLES, log_y.size)) for _, log_y, noise in curves]
+    estimated = _estimated_noise(cells, assumed, [u for u, *_ in curves], tables)
     if why_not := _no_minima(max(u.size for u, *_ in curves), estimated):
         return Expected(name, value, np.nan, why_not)
-    for g, (u, log_y, noise) in enumerate(curves):
+    for g, (u, _, noise) in enumerate(curves):
         if u.size >= thresholds.LEAST_SIZES:
-            tables = log_y + noise * rng.normal(size=(TABLES, 1, u.size))
-            drawn = tables + estimated / assumed.sigma * noise * rng.normal(size=(TABLES, RESAMPLES, u.size))
-            logs[:, :, g] = _minima(u, np.concatenate([tables, drawn], axis=1))
+            sd = (estimated / assumed.sigma)[:, None, None] * noise
+            drawn = tables[g][:, None] + sd * rng.normal(size=(FEW_TABLES, FEW_RESAMPLES, u.size))
+            logs[:, :, g] = _minima(u, np.concatenate([tables[g][:, None], drawn], axis=1))
     reach = log_c - log_c.mean()
     halves = [_half_width(reach, table, level) for table in logs]
     refused = ""
@@ -226,19 +251,27 @@ def optimum(cells: Cells, assumed: Assumption, level: float = 0.95) -> Expected:
     return Expected(name, value, half, refused)
 
 
-def _no_minima(most: int, noise: float) -> str:
-    """Why curves of at most that many sizes, whose noise a fit would find to be this, have no minima to report."""
+def _no_minima(most: int, noise: Array) -> str:
+    """Why curves of at most that many sizes, whose noise fits would find to be this, have no minima to report."""
     if most < thresholds.LEAST_SIZES:
         return f"at most {most} sizes a budget; a minimum needs {thresholds.LEAST_SIZES}"
-    return "" if np.isfinite(noise) else f"no repeats and at most {most} sizes a budget: the noise is not known"
+    return (
+        "" if np.isfinite(noise).all() else f"no repeats and at most {most} sizes a budget: the noise is not known"
+    )
 
 
-def _estimated_noise(cells: Cells, assumed: Assumption, curves: list[tuple[Array, Array, Array]]) -> float:
-    """The noise of a run that a fit would find, from repeats or from the scatter about the curves, or NaN."""
+def _estimated_noise(cells: Cells, assumed: Assumption, places: list[Array], tables: list[Array]) -> Array:
+    """The noise of a run that a fit of each table finds, [T]: from repeats, or from the scatter about its curves.
+
+    `tables` are log y [T, P] at the log sizes `places` [P] of each budget. NaN where nothing tells the noise.
+    """
     if np.sum(cells.runs - 1) >= thresholds.FEW_REPEATS:
-        return assumed.sigma
-    left = np.concatenate([minima.neighbours(u, log_y) for u, log_y, _ in curves])
-    return float(np.sqrt(assumed.sigma**2 + np.mean(left**2))) if left.size else float("nan")
+        return np.full(len(tables[0]), assumed.sigma)
+    left = [
+        np.concatenate([minima.neighbours(u, log_y[k]) for u, log_y in zip(places, tables, strict=True)])
+        for k in range(len(tables[0]))
+    ]
+    return np.array([np.sqrt(np.mean(one**2)) if one.size else np.nan for one in left])
 
 
 def isoflop_curves(cells: Cells, assumed: Assumption) -> Iterator[tuple[Array, Array, Array]]:
@@ -254,7 +287,7 @@ def isoflop_curves(cells: Cells, assumed: Assumption) -> Iterator[tuple[Array, A
 
 
 def _minima(u: Array, log_y: Array) -> Array:
-    """Log sizes of the minima of curves [TABLES, 1 + B, P], of each table's own curve first; NaN where refused."""
+    """Log sizes of the minima of curves [T, 1 + B, P], of each table's own curve first; NaN where refused."""
     at = minima.akima(u, log_y.reshape(-1, u.size))[0].reshape(log_y.shape[:2])
     outer = np.isin(log_y[:, 0].argmin(axis=1), [0, u.size - 1])
     sure = np.isfinite(at[:, 1:]).mean(axis=1) >= thresholds.SURE

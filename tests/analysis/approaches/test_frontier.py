@@ -5,6 +5,7 @@ import pandas as pd
 import pytest
 
 from analysis import average_seeds, fit_frontier, fit_power_law, frontier
+from analysis.approaches.selection import beyond, draw_points
 from tests.analysis import planted_forms
 from tests.analysis.planted import sweep
 
@@ -157,3 +158,12 @@ def test_a_frontier_under_a_ceiling_is_no_power_law(form, refused):
     fit = fit_frontier(table.assign(flops=6 * table["params"] * table["examples"]), resamples=0)
     said = [text for text in fit.rejected if "the frontier bends as error leaves the ceiling" in text]
     assert len(said) == refused
+
+
+@pytest.mark.parametrize(("points", "least"), [(3, 3), (4, 3), (5, 4), (9, 4)])
+def test_a_resample_has_a_point_more_than_the_law_has_parameters_where_the_frontier_can_spare_one(points, least):
+    assert beyond(3, points) == least
+    chosen = np.ones((200, points), dtype=bool)
+    drawn = draw_points(chosen, np.random.default_rng(0), least)
+    assert np.all(drawn.sum(axis=1) == points)
+    assert (drawn > 0).sum(axis=1).min() >= least

@@ -7,7 +7,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from analysis import expect, fit_isoflop, fit_power_law, fit_surface
+from analysis import expect, fit_frontier, fit_isoflop, fit_power_law, fit_surface
 from analysis.decisions import additions, expected
 from analysis.decisions.assumption import Assumption, assume, default
 from analysis.decisions.design import cells_of, judge, undertrained
@@ -63,6 +63,42 @@ def test_the_interval_of_isoflop_minima_is_as_wide_as_expected():
     e = expected.optimum(cells, assumed)
     assert 1 / 1.5 < e.half / np.median([half((q.low, q.high)) for q in fits]) < 1.5
     assert e.value == pytest.approx(0.5)
+
+
+def test_the_interval_of_a_short_frontier_is_as_wide_as_expected():
+    design = curves(np.geomspace(3e3, 3e6, 9), np.geomspace(3e9, 1e13, 5))
+    cells = cells_of(design, COLUMNS)
+    assumed = replace(default(cells.n, cells.d), sigma=0.005)
+    tables = [planted(design, assumed, seed) for seed in range(5)]
+    fits = [fit_frontier(table, kind="each", resamples=100, seed=k) for k, table in enumerate(tables)]
+    e = expected.frontier(cells, assumed, "flops")
+    assert 1 / 1.5 < e.half / np.median([half(fit.intervals["exponent"]) for fit in fits]) < 1.5
+
+
+@pytest.mark.parametrize("design", [grid([1e5], np.geomspace(1e4, 1e6, 6)), grid(np.geomspace(1e4, 1e6, 8), [1e6])])
+def test_the_interval_of_a_law_of_a_few_single_runs_is_as_wide_as_expected(design):
+    cells = cells_of(design, COLUMNS)
+    assumed = replace(default(cells.n, cells.d), sigma=0.005)
+    x, name = ("d", "examples") if cells.distinct("n") == 1 else ("n", "params")
+    tables = [planted(design, assumed, seed) for seed in range(15)]
+    halves = [half(fit_power_law(table, name, resamples=100).intervals["exponent"]) for table in tables]
+    assert 1 / 1.5 < expected.line(cells, assumed, x).half / np.median(halves) < 1.5
+
+
+def test_an_addition_to_a_few_single_runs_still_answers_where_its_fit_is_rehearsed():
+    cells = cells_of(grid([1e5], np.geomspace(3e4, 3e5, 5)), COLUMNS)
+    assumed = replace(default(cells.n, cells.d), sigma=0.02)
+    space = additions.space_of(cells)
+    assert space is not None
+    added = judge(cells, assumed, space=space).addition
+    assert added is not None
+    whole = next(
+        one.cells
+        for one in additions.larger_designs(space)
+        if (one.sizes, one.lengths, one.seeds) == (added.sizes, added.lengths, added.seeds)
+    )
+    assert expected.line(whole, assumed, "d") == added.expected
+    assert added.expected.answers
 
 
 @pytest.mark.parametrize("floor", [True, False])
