@@ -10,8 +10,8 @@ import numpy as np
 import pytest
 
 from orchestrator.store.table import Table
+from tests import paced
 from tests.commands import command
-from tests.line import paced
 from tests.line.test_line import NUMBERS, finish, rows
 from tests.line.test_tune_line import SWEEP as TUNED
 from tests.line.test_tune_line import check

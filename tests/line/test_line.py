@@ -14,8 +14,8 @@ import pytest
 import orchestrator
 from orchestrator.store.table import Table
 from orchestrator.sweep.planner import run_flops
+from tests import paced
 from tests.commands import Started, isoflop
-from tests.line import paced
 from tests.polling import says, table_shows, until
 from trainer.checkpoints.checkpoints import storage_of
 

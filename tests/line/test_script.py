@@ -6,8 +6,8 @@ import sys
 import pytest
 
 import orchestrator
+from tests import paced
 from tests.commands import Started
-from tests.line import paced
 from tests.polling import table_shows
 
 SWEEP = f"""\

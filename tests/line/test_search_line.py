@@ -7,8 +7,8 @@ import pytest
 
 import orchestrator
 from orchestrator.store.table import Table
+from tests import paced
 from tests.commands import Started, isoflop, on_ray
-from tests.line import paced
 from tests.polling import table_shows
 
 SWEEP = f"""\

@@ -63,9 +63,9 @@ def test_eight_starts_of_a_surface_end_at_one_optimum(quantile):
     fit = fit_surface(surface(0), quantile=quantile, delta=1e-9, resamples=0)
     problem = fitting.pose(fit.law, fit.data, fit.solution.loss)
     starts = fit.law.starts(problem, 8)[0] + np.random.default_rng(0).normal(0, 0.05, (8, 5)) * [1, 1, 1, 1, 0]
-    began = time.perf_counter()
+    began = time.process_time()
     _, ends, converged = newton.refine(problem.rows(np.zeros(8, dtype=np.intp)), starts)
-    assert time.perf_counter() - began < 3.0
+    assert time.process_time() - began < 3.0
     assert converged.all()
     assert ends == pytest.approx(fit.objective, rel=1e-8)
 

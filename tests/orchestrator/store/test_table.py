@@ -46,7 +46,7 @@ def states(table, sweep="small"):
 
 def test_a_worker_that_outlived_its_coordinator_is_ended_before_its_run_is_queued_again(store, planned):
     made = planned(width="16", seeds=2)
-    with subprocess.Popen(["sleep", "60"]) as orphan, subprocess.Popen(["sleep", "60"]) as bystander:
+    with subprocess.Popen(["sleep", "240"]) as orphan, subprocess.Popen(["sleep", "240"]) as bystander:
         with Table(store, writable=True) as table:
             table.queue.enqueue(made)
             tokens = table.queue.claim([run.run_id for run in made.runs])
@@ -58,7 +58,7 @@ def test_a_worker_that_outlived_its_coordinator_is_ended_before_its_run_is_queue
                 table.queue.began({run_id: token}, process)
         with Table(store, writable=True) as table:
             assert table.queue.recover() == 2
-        assert orphan.wait(10) == -signal.SIGKILL
+        assert orphan.wait() == -signal.SIGKILL
         assert bystander.poll() is None
         bystander.kill()
 

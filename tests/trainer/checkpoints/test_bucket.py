@@ -78,7 +78,7 @@ def stop_after(looks, upload=lambda: None):
 
 def uploaded(server, place, n):
     """Wait until the server has so many checkpoints."""
-    until(lambda: len(server.names(place)) >= n, seconds=60)
+    until(lambda: len(server.names(place)) >= n)
 
 
 def steps_of(server, place):
@@ -140,7 +140,7 @@ def test_a_worker_killed_in_the_middle_of_an_upload_leaves_the_one_before(
 ):
     run_id, url = stopped
     server.stop()
-    server.start(limit=20_000)  # an upload takes about three seconds
+    server.start(limit=2_000)  # an upload takes about half a minute
     with running(RUN, url, LOOK) as process:
         let_look(process, looks=2)
         uploaded(server, place, 3)
@@ -212,7 +212,7 @@ def test_ten_thousand_runs_are_looked_at_by_one_listing(server, place):
 def test_checkpoints_of_runs_that_will_not_go_on_are_dropped(stopped, server, place):
     run_id, url = stopped
     Files(url).drop([run_id, "f" * 32])
-    until(lambda: not server.names(place), seconds=5)
+    until(lambda: not server.names(place))
 
 
 # a net that fails, or is slow
@@ -272,14 +272,15 @@ def test_training_does_not_wait_for_an_upload(stopped, server, place, undisturbe
     server.start(limit=30_000)  # an upload takes about two seconds, all of the run a third of one
     before = len(set(server.heard("STOR")))
     assert numbers(go(RUN, url, every=0)) == undisturbed[0]
-    assert len(set(server.heard("STOR"))) - before in (1, 2)  # of the five that were due
+    assert 1 <= len(set(server.heard("STOR"))) - before < 5  # all five that were due, had it waited
     assert server.names(place) == []
 
 
 # kept parameters
 
 
-def test_parameters_are_kept_where_the_server_is_away_for_a_moment(server, place, caplog):
+def test_parameters_are_kept_where_the_server_is_away_for_a_moment(server, place, caplog, monkeypatch):
+    monkeypatch.setattr("trainer.host.urls.PATIENT", (0.0, 0.0, *[0.5] * 400))
     url = server.url(place)
     Remote(url).check()
     server.stop()
