@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
-from typing import Literal
+from typing import TYPE_CHECKING, Any, Literal
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
 
 Outcome = Literal["done", "diverged", "cancelled", "pruned"]
 
@@ -13,8 +17,9 @@ class Record:
     """Metrics of one run at one step; a row of `history`.
 
     `error` is 1 - top-1 accuracy in [0, 1] and `loss` the cross-entropy in nats without label smoothing, both on
-    the validation split, or on the test split if there is none. `train_loss` is the mean training loss since the
-    previous record, in nats, as optimised. `seconds` is the run's share of its stack's training time.
+    the validation split, or on the test split if there is none; they are NaN where the run was not evaluated
+    (trainer.evaluations). `train_loss` is the mean training loss since the previous record, in nats, as optimised.
+    `seconds` is the run's share of its stack's training time.
     """
 
     run_id: str
@@ -25,6 +30,17 @@ class Record:
     train_loss: float
     loss: float
     error: float
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return the columns by name, with None for NaN, for JSON and SQL."""
+        unknown = {name: None for name in ("loss", "error") if math.isnan(getattr(self, name))}
+        return vars(self) | unknown
+
+    @classmethod
+    def from_dict(cls, columns: Mapping[str, Any]) -> Record:
+        """The inverse of `to_dict`."""
+        unknown = {name: math.nan for name in ("loss", "error") if columns.get(name, "") is None}
+        return cls(**{**columns, **unknown})
 
 
 @dataclass(frozen=True)
@@ -46,7 +62,7 @@ class RunResult:
     `leaving`). A search's coordinator cancels unpromising runs and records them as `pruned`. `error`, `loss`,
     `top5_error` and `real_error` (`evaluate.Metrics`) refer to the test split, with test-time augmentation if the
     spec asks for it; `val_error` and `val_loss` refer to the validation split and are NaN if there is none. A run
-    that is not `done` has the metrics of its last record, or NaN without a record. `loader` is resident, mmap or
+    that is not `done` has the metrics of its last evaluation, or NaN without one. `loader` is resident, mmap or
     ffcv. `engine` is eager, or graph if CUDA graphs were faster. `accumulate` is the number of parts of a batch.
     `seconds` and `eval_seconds` are the run's shares of its stack's training and evaluation time.
     """

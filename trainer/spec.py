@@ -225,6 +225,9 @@ LENGTHS = [name for name, field in SETTINGS.items() if field.section == "budget"
 _IDENTITY = [name for name, field in SETTINGS.items() if field.identity]
 _OFF = {name: field.off for name, field in SETTINGS.items() if field.off is not NEVER}
 _REAL = {name for name, field in SETTINGS.items() if field.kind.number is float}
+STACKED = [name for name, field in SETTINGS.items() if field.stacked and field.section and field.axis]
+"""What the runs of a stack may differ in, in the words of a sweep file."""
+
 _SHARED = [name for name, field in SETTINGS.items() if not field.stacked]
 _OPTIONAL = {name for name in SETTINGS if getattr(RunSpec, name) is None}
 _REGISTRIES = {name: field.kind.registry for name, field in SETTINGS.items() if field.kind.registry is not None}

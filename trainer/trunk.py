@@ -8,8 +8,8 @@ the steps here), share nothing.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import TYPE_CHECKING
+import itertools
+from typing import TYPE_CHECKING, NamedTuple
 
 from trainer import cost
 
@@ -19,12 +19,15 @@ if TYPE_CHECKING:
     from trainer.spec import RunSpec
 
 
-@dataclass(frozen=True)
-class Segment:
-    """Runs that train together as one stack from step `begin` on, where the segment before hands over its state."""
+FEWEST = 64
+"""Steps for which it pays to make a stack smaller."""
 
-    runs: tuple[RunSpec, ...]
-    begin: int
+
+class Phase(NamedTuple):
+    """So many steps of a stack of so many runs."""
+
+    rows: int
+    steps: int
 
 
 def shared_steps(spec: RunSpec) -> int:
@@ -51,23 +54,44 @@ def by_recipe(runs: Iterable[RunSpec]) -> list[list[RunSpec]]:
     return [sorted(recipe, key=_steps) for recipe in found.values()]
 
 
-def segments(runs: Iterable[RunSpec]) -> list[Segment]:
-    """The order of training: runs of one length and one beginning together, each after its shorter ones."""
-    groups: dict[tuple[int, int], list[RunSpec]] = {}
+def begins(recipe: Iterable[RunSpec]) -> list[int]:
+    """The step from which each run of a recipe, shortest first, trains itself: those before are a shorter one's."""
+    shared = [shared_steps(run) for run in recipe]
+    return [0, *shared[:-1]]
+
+
+def shrinks(rows: int, running: int, steps: int) -> bool:
+    """Whether a stack of so many rows goes on as a smaller one, where the longest run still has so many steps."""
+    return 2 * running <= rows and (steps >= FEWEST or not running)
+
+
+def phases(runs: Iterable[RunSpec]) -> list[Phase]:
+    """How runs of one shape train as one stack, whatever their lengths: a recipe of several lengths in one row.
+
+    A stack of which half has ended goes on as a smaller one, and so does one in which a longer run of a recipe
+    follows a shorter one.
+    """
+    events: dict[int, list[bool]] = {0: []}  # by step: whether each run that ends there is followed by another
     for recipe in by_recipe(runs):
-        begin = 0
-        for run in recipe:
-            groups.setdefault((_steps(run), begin), []).append(run)
-            begin = shared_steps(run)
-    return [Segment(tuple(group), begin) for (_, begin), group in sorted(groups.items(), key=lambda item: item[0])]
+        trained = [_steps(run) - begin for run, begin in zip(recipe, begins(recipe), strict=True)]
+        for number, step in enumerate(itertools.accumulate(trained), 1):
+            events.setdefault(step, []).append(number < len(recipe))
+    running = rows = sum(not followed for ends in events.values() for followed in ends)
+    found, done, last = list[Phase](), 0, max(events)
+    for step, ends in sorted(events.items()):
+        running -= ends.count(False)
+        if any(ends) or shrinks(rows, running, last - step):
+            found.append(Phase(rows, step - done))
+            done, rows = step, running
+    return [phase for phase in found if phase.steps]
 
 
 def charged_flops(runs: Sequence[RunSpec]) -> dict[str, int]:
     """Training FLOPs that each run adds when all are trained together, by run_id; rule `exact`."""
     return {
-        run.run_id: (_steps(run) - segment.begin) * run.batch_size * cost.flops_per_example(cost.shape_of(run))
-        for segment in segments(runs)
-        for run in segment.runs
+        run.run_id: (_steps(run) - begin) * run.batch_size * cost.flops_per_example(cost.shape_of(run))
+        for recipe in by_recipe(runs)
+        for run, begin in zip(recipe, begins(recipe), strict=True)
     }
 
 

@@ -9,7 +9,7 @@ from orchestrator.host.machine_cache import code_version, remember, remembered
 from orchestrator.host.timings import Correction, Corrections, Timings, kind_of, known_timings
 from trainer import cost
 from trainer.evaluations import evaluated_examples
-from trainer.trunk import segments
+from trainer.trunk import phases
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -207,8 +207,7 @@ def start_work(run: RunSpec, runs: int) -> Work:
 def stack_work(stack: Sequence[RunSpec], share: float = 1.0) -> Work:
     """Return what training a stack does, its evaluations included; a FLOP of a step counts as `share` of one."""
     total = start_work(stack[0], len(stack))
-    for segment in segments(stack):
-        steps = (segment.runs[0].steps or 0) - segment.begin
-        total = total.plus(step_work(segment.runs[0], len(segment.runs), share), steps)
+    for phase in phases(stack):
+        total = total.plus(step_work(stack[0], phase.rows, share), phase.steps)
     evaluated = [evaluated_examples(run) for run in stack]
     return total.plus(evaluation_work(stack[0], float(sum(evaluated)), max(evaluated) / CHUNK))

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from trainer import cost
 from trainer.data import datasets
-from trainer.trunk import segments
+from trainer.trunk import phases
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
@@ -62,7 +62,7 @@ class Learned:
 
 def form(runs: Sequence[RunSpec]) -> int:
     """Return the bytes of a stack by closed form, in training or evaluation, with most of its runs at once."""
-    return max(len(segment.runs) * _form(segment.runs[0]) for segment in segments(runs))
+    return max(phase.rows for phase in phases(runs)) * _form(runs[0])
 
 
 def _form(run: RunSpec) -> int:

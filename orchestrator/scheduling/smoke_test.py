@@ -67,7 +67,7 @@ def verdict(runs: Sequence[RunSpec], event: Finished | Failed | Lost) -> str | N
     records = [record for result in event.results for record in result.history]
     if beats_chance(records, classes):
         return None
-    best = min((record.loss for record in records), default=math.nan)
+    best = min((record.loss for record in records if not math.isnan(record.loss)), default=math.nan)
     recipes = f"{len(runs)} recipes of the smallest cell, {runs[0].steps} steps"
     losses = f"best loss {best:.3g}, a guess has {math.log(classes):.3g}"
     return f"the smoke test ({recipes}) does not beat chance: {losses}; {anyway}"

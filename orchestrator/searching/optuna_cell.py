@@ -231,6 +231,8 @@ class CellSearch:
         if asked is None or self.search.pruner == "none":
             return ()
         value = record.error if self.search.metric == "val_error" else record.loss
+        if math.isnan(value):  # not evaluated
+            return ()
         seen = asked.seen.setdefault(record.step, {})
         seen[record.run_id] = value
         if len(seen) < len(asked.trial.runs):

@@ -86,8 +86,11 @@ class TuneTrial(tune.Trainable):
                     self._points.append((self._steps, FINITE_WORST[self._metric]))
 
     def _note(self, record: Record) -> None:
+        value = record.error if self._metric == "val_error" else record.loss
+        if math.isnan(value):  # not evaluated
+            return
         seen = self._seen.setdefault(record.step, {})
-        seen[record.run_id] = record.error if self._metric == "val_error" else record.loss
+        seen[record.run_id] = value
         if len(seen) == len(self._task.runs) and record.step > self._reported:
             self._points.append((record.step, math.fsum(seen.values()) / len(seen)))
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import datetime as dt
 import math
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 import sqlalchemy as sa
@@ -202,7 +202,7 @@ class Queue:
             this = (attempts.c.run_id == resumed.run_id) & (attempts.c.attempt == attempt)
             connection.execute(attempts.update().where(this).values(**begun))
             if resumed.history:
-                _append(connection, [{**vars(record)} for record in resumed.history])
+                _append(connection, [record.to_dict() for record in resumed.history])
 
     def record(self, records: Sequence[Record], claimed: dict[str, int]) -> None:
         """Append records of claimed runs, in one transaction; those of attempts that are over are ignored."""
@@ -211,7 +211,7 @@ class Queue:
         tokens = {record.run_id: claimed[record.run_id] for record in records}
         with self._store.transaction() as connection:
             mine = _standing(connection, tokens)
-            if rows := [{**vars(record)} for record in records if record.run_id in mine]:
+            if rows := [record.to_dict() for record in records if record.run_id in mine]:
                 _append(connection, rows)
 
     def settle(self, ends: Sequence[End]) -> set[str]:
@@ -224,7 +224,7 @@ class Queue:
             last = _last_records(connection, [end.run_id for end in mine if end.result is None])
             for end in mine:
                 assert end.state in MOVES[RUNNING]
-                run, attempt = _ended(end, standing[end.run_id], last.get(end.run_id))
+                run, attempt = _ended(end, standing[end.run_id], *last.get(end.run_id, (None, None)))
                 this = (attempts.c.run_id == end.run_id) & (attempts.c.attempt == end.attempt)
                 connection.execute(attempts.update().where(this).values(**attempt))
                 connection.execute(runs.update().where(runs.c.run_id == end.run_id).values(**run))
@@ -232,7 +232,7 @@ class Queue:
             if whole:
                 gone = records.c.run_id.in_([result.run_id for result in whole])
                 connection.execute(records.delete().where(gone))
-                if rows := [asdict(record) for result in whole for record in result.history]:
+                if rows := [record.to_dict() for result in whole for record in result.history]:
                     connection.execute(records.insert(), rows)
         return {end.run_id for end in mine}
 
@@ -355,13 +355,17 @@ def _current() -> sa.ColumnElement[bool]:
     return (attempts.c.run_id == runs.c.run_id) & (attempts.c.attempt == runs.c.attempt)
 
 
-def _last_records(connection: sa.Connection, run_ids: Sequence[str]) -> dict[str, Any]:
-    """The last record of runs that have any, by run_id."""
+def _last_records(connection: sa.Connection, run_ids: Sequence[str]) -> dict[str, tuple[Any, Any]]:
+    """The last record of runs that have any, and the last with an error (else that with none), by run_id."""
     query = sa.select(records).where(records.c.run_id.in_(run_ids)).order_by(records.c.step)
-    return {row.run_id: row for row in connection.execute(query)}
+    last: dict[str, tuple[Any, Any]] = {}
+    for row in connection.execute(query):
+        evaluated = row if row.error is not None or row.run_id not in last else last[row.run_id][1]
+        last[row.run_id] = row, evaluated
+    return last
 
 
-def _ended(end: End, begun: Any, last: Any) -> tuple[dict[str, Any], dict[str, Any]]:
+def _ended(end: End, begun: Any, last: Any, evaluated: Any) -> tuple[dict[str, Any], dict[str, Any]]:
     """Columns of the run and of its attempt. What was spent is counted from the attempt's first step."""
     step, flops, seconds = (0, 0, 0.0) if last is None else (last.step, last.flops, last.seconds)
     if end.result is not None:
@@ -377,8 +381,8 @@ def _ended(end: End, begun: Any, last: Any) -> tuple[dict[str, Any], dict[str, A
     if end.result is not None and end.state in KEPT:
         run |= {name: _finite(getattr(end.result, name)) for name in RESULT_COLUMNS}
         run["epochs"] = end.result.examples / begun.dataset_size if begun.dataset_size else None
-    elif end.state == PRUNED and last is not None:  # stopped from outside: its last record is what there is
-        kept = {"val_error": last.error, "val_loss": last.loss, "steps": last.step}
+    elif end.state == PRUNED and last is not None:  # stopped from outside: its last records are what there is
+        kept = {"val_error": evaluated.error, "val_loss": evaluated.loss, "steps": last.step}
         run |= kept | {name: getattr(last, name) for name in ("examples", "flops", "seconds", "train_loss")}
         run["epochs"] = last.examples / begun.dataset_size if begun.dataset_size else None
     run["charged_flops"] = (begun.charged_flops or 0) + spent["flops"]

@@ -124,7 +124,9 @@ class Trials:
     def curves(self, run_ids: Iterable[str], metric: str) -> dict[str, dict[int, float]]:
         """The metric of each run on its validation split, by run_id and step."""
         value = {"val_error": records.c.error, "val_loss": records.c.loss}[metric]
-        query = sa.select(records.c.run_id, records.c.step, value).order_by(records.c.step)
+        query = (
+            sa.select(records.c.run_id, records.c.step, value).where(value.is_not(None)).order_by(records.c.step)
+        )
         curves: dict[str, dict[int, float]] = {}
         with self._store.reading() as connection:
             for some in in_parts(run_ids):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from itertools import pairwise
 from typing import Any
 
 import numpy as np
@@ -12,6 +13,7 @@ from hypothesis import strategies as st
 from tests.trainer.reference import numbers, resolved
 from trainer import RunSpec, train, trunk
 from trainer.data import datasets
+from trainer.evaluations import record_steps
 from trainer.result import Resumed
 from trainer.training.loop import training
 from trainer.training.optimise import lr_factor
@@ -47,17 +49,28 @@ def test_what_depends_on_the_length_from_the_start_shares_nothing(said):
     runs = of_lengths(10, 20, **said)
     assert [trunk.shared_steps(run) for run in runs] == [0, 0]
     assert trunk.by_recipe(runs) == [[run] for run in runs]
-    assert [segment.begin for segment in trunk.segments(runs)] == [0, 0]
+    assert all(trunk.begins(recipe) == [0] for recipe in trunk.by_recipe(runs))
 
 
-def test_rungs_are_runs_of_one_length_each_after_its_shorter_ones():
+def test_a_recipe_is_trained_shortest_first_each_from_where_it_parts_from_the_one_before():
     runs = [run for seed in (0, 1) for run in of_lengths(100, 25, 50, schedule="wsd", seed=seed)]
-    made = trunk.segments(runs)
-    assert [(segment.begin, segment.runs[0].steps, len(segment.runs)) for segment in made] == [
-        (0, 25, 2),
-        (20, 50, 2),
-        (40, 100, 2),
-    ]
+    recipes = trunk.by_recipe(runs)
+    assert [[run.steps for run in recipe] for recipe in recipes] == [[25, 50, 100]] * 2
+    assert [trunk.begins(recipe) for recipe in recipes] == [[0, 20, 40]] * 2
+    assert trunk.phases(runs) == [trunk.Phase(2, 25), trunk.Phase(2, 30), trunk.Phase(2, 60)]
+
+
+@given(lengths=st.lists(st.integers(1, 2000), min_size=1, max_size=20))
+@settings(deadline=None, max_examples=60)
+def test_a_stack_trains_all_steps_of_its_runs_and_shrinks_where_half_have_ended(lengths):
+    runs = [run for seed, n in enumerate(lengths) for run in of_lengths(n, schedule="cosine", seed=seed)]
+    phases = trunk.phases(runs)
+    assert phases[0].rows == len(lengths)
+    assert sum(phase.steps for phase in phases) == max(lengths)
+    assert all(2 * after.rows <= before.rows for before, after in pairwise(phases))
+    # rows of runs that have ended are at most half of a stack, but at its end
+    trained = sum(phase.rows * phase.steps for phase in phases)
+    assert sum(lengths) <= trained <= 2 * sum(lengths) + trunk.FEWEST * len(lengths)
 
 
 def test_doubling_budgets_save_what_the_arithmetic_says():
@@ -85,9 +98,7 @@ def test_families_of_unlike_schedules_may_share_a_stack():
 
 def test_a_length_that_is_a_step_of_the_grid_changes_no_number():
     """The shared record stands in both histories; one past it does not."""
-    from trainer.training.loop import evaluation_steps
-
-    grid = [step for step in evaluation_steps(200, 12) if 20 < step < 150]
+    grid = [step for step in record_steps(200) if 20 < step < 150]
     specs = [quick(steps) for steps in (grid[0], grid[1] - 1, grid[-1] + 1, 200)]
     alone = [numbers(train(spec, device="cpu")) for spec in specs]
     assert [numbers(result) for result in train(specs, device="cpu")] == alone

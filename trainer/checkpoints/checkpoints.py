@@ -90,7 +90,7 @@ class Checkpoints:
             try:
                 metadata, tensors = self.storage.read(run.run_id, step)
                 _check_complete(run, tensors)
-                history = tuple(Record(**record) for record in metadata["history"])
+                history = tuple(map(Record.from_dict, metadata["history"]))
                 times = metadata["seconds"], metadata.get("eval_seconds", 0.0)
                 state = State(metadata["step"], metadata["since"], times[0], history, tensors, times[1])
                 saved_on = (metadata["device"], metadata["threads"])
@@ -136,7 +136,7 @@ class Checkpoints:
             "since": state.since,
             "seconds": state.seconds,
             "eval_seconds": state.eval_seconds,
-            "history": [asdict(record) for record in state.history],
+            "history": [record.to_dict() for record in state.history],
             "device": self._here[0],
             "threads": self._here[1],
         }
@@ -184,14 +184,14 @@ def restore(
     rows: Sequence[torch.Tensor],
     optimizer: OptimizerState,
     loss_sum: torch.Tensor,
-) -> int:
-    """Restore the states of a stack's runs, the inverse of `tensors_of`; returns the step that they have in common.
+) -> list[int]:
+    """Restore the states of a stack's runs, the inverse of `tensors_of`; returns the step of each.
 
-    If a state is None, nothing is restored and the step is 0.
+    If a state is None, nothing of the run is restored and its step is 0.
     """
     for k, (state, row) in enumerate(zip(states, rows, strict=True)):
         if state is None:
-            return 0
+            continue
         row.copy_(state.tensors["row"])
         loss_sum[k] = state.tensors["loss_sum"]
         for i, parameter in enumerate(_of(row, optimizer)):
@@ -200,8 +200,7 @@ def restore(
                 optimizer.state[parameter] = {
                     name.split(".", 2)[2]: value.clone().to(row.device) for name, value in own.items()
                 }
-    (step,) = {state.step for state in states if state is not None}
-    return step
+    return [state.step if state else 0 for state in states]
 
 
 def _of(row: torch.Tensor, optimizer: OptimizerState) -> Iterator[torch.Tensor]:

@@ -48,7 +48,7 @@ class Evaluation:
         specs: Sequence[RunSpec] = (),
         on_step: Callable[[], None] = lambda: None,
     ) -> None:
-        self._data, self._specs, self._on_step = data, specs, on_step
+        self._data, self._splits, self._specs, self._on_step = data, splits, specs, on_step
         longest = max(len(split.test) for split in splits)
         padded = longest + -longest % 32 if longest < CHUNK else longest + -longest % CHUNK
         rows = np.zeros((len(splits), padded), np.int64)
@@ -62,8 +62,11 @@ class Evaluation:
         self._total = weight.sum(1)
 
     @torch.no_grad()
-    def __call__(self, stack: Stack) -> Metrics:
-        """Return the metrics of each run on its own split."""
+    def __call__(self, stack: Stack, which: Sequence[int] | None = None) -> Metrics:
+        """Return the metrics of each run on its own split, or of those in `which` only."""
+        if which is not None and len(which) < len(self._total):
+            splits, specs = [self._splits[k] for k in which], [self._specs[k] for k in which if self._specs]
+            return Evaluation(self._data, splits, specs, self._on_step)(stack.some(which))
         sums = np.zeros((5, len(self._total)))
         chunks = zip(torch.split(self._rows, CHUNK, 1), torch.split(self._weight, CHUNK, 1), strict=True)
         for number, (rows, weight) in enumerate(chunks):

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from dataclasses import dataclass, field
 from itertools import pairwise
 from typing import TYPE_CHECKING, overload
@@ -15,21 +14,20 @@ from trainer.data import datasets
 from trainer.data.batches import Batches, loader_of, on_device
 from trainer.host.allocator import keep_freed_memory
 from trainer.result import Record, Resumed, RunResult
-from trainer.spec import RunSpec, stack_key
-from trainer.training.evaluate import Evaluation
+from trainer.spec import STACKED, RunSpec, stack_key
+from trainer.training.agenda import NOTHING, Agenda
+from trainer.training.evaluate import Evaluation, Metrics
 from trainer.training.gradients import Gradients, precision
 from trainer.training.initial import start_row
 from trainer.training.optimise import Update, make_optimizer
 from trainer.training.stack import Stack
 from trainer.training.tracker import Stops, Tracker, device_name
-from trainer.trunk import by_recipe, segments, shared_steps
+from trainer.trunk import by_recipe, shrinks
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Generator, Iterable, Iterator, Mapping, Sequence
     from pathlib import Path
 
-    from trainer.data.arrays import Split
-    from trainer.data.batches import Resident
     from trainer.spec import Device
 
 LOOK, SOON = 64, 0.005
@@ -47,7 +45,7 @@ def train(
     *,
     device: Device = "auto",
     should_stop: Callable[[], bool] | None = None,
-    evaluations: int = 12,
+    evaluations: int | None = None,
     checkpoints: Path | str | None = None,
     every: float = EVERY,
     keep: bool | Collection[str] = False,
@@ -59,7 +57,7 @@ def train(
     *,
     device: Device = "auto",
     should_stop: Callable[[], bool] | None = None,
-    evaluations: int = 12,
+    evaluations: int | None = None,
     checkpoints: Path | str | None = None,
     every: float = EVERY,
     keep: bool | Collection[str] = False,
@@ -70,24 +68,27 @@ def train(
     *,
     device: Device = "auto",
     should_stop: Callable[[], bool] | None = None,
-    evaluations: int = 12,
+    evaluations: int | None = None,
     checkpoints: Path | str | None = None,
     every: float = EVERY,
     keep: bool | Collection[str] = False,
 ) -> RunResult | list[RunResult]:
     """Train one run, or a stack of runs of one shape as one batched model, to the end of its budget.
 
-    Runs of different lengths train one length after the other. The steps that they share (trainer.trunk) are
-    trained once; the numbers are those of runs trained from scratch. They depend on the spec, the device and the
-    number of threads only. A run whose loss is not finite ends as `diverged` and leaves the others alone.
+    Runs of any lengths train together; shorter ones leave early. The steps that runs of one recipe share
+    (trainer.trunk) are trained once. The numbers are those of runs trained alone from scratch: they depend on the
+    spec, the device and the number of threads only. A run whose loss is not finite ends as `diverged` and leaves
+    the others alone.
 
     Args:
         specs: one run, or runs that may differ in what `trainer.spec.stack_key` leaves out.
         on_record: called with each Record as it is made.
         device: auto is CUDA if there is one, else MPS, else the CPU.
         should_stop: asked every few milliseconds; once it returns True, the runs end as `cancelled`.
-        evaluations: each run is evaluated at about so many log-spaced steps, and at the end. Records are of the
-            validation split if there is one; the test split is then used once, at the end.
+        evaluations: each run is recorded and evaluated at about so many log-spaced steps, and at the end. By
+            default it is recorded at about 12 and evaluated at those that it can afford (trainer.evaluations), so
+            that evaluation before the end takes at most a tenth of its time. Records are of the validation split if
+            there is one; the test split is then used once, at the end.
         checkpoints: a folder or an fsspec URL. Runs are saved there, also when they are cancelled, and resume from
             there in any stack: to the last bit on a CPU with as many threads. An ended run leaves none.
         every: least seconds between two checkpoints.
@@ -126,7 +127,7 @@ def training(  # noqa: PLR0913 - what `train` takes, and two signals
     *,
     device: Device = "auto",
     should_stop: Callable[[], bool] | None = None,
-    evaluations: int = 12,
+    evaluations: int | None = None,
     checkpoints: Path | str | None = None,
     every: float = EVERY,
     keep: bool | Collection[str] = False,
@@ -147,10 +148,9 @@ def training(  # noqa: PLR0913 - what `train` takes, and two signals
         keep_freed_memory()
     every_run = [datasets.resolve(spec, datasets.describe(spec)) for spec in specs]
     if len({stack_key(run) for run in every_run}) != 1:
-        raise ValueError(
-            "a stack needs runs that differ in seed, lr, weight_decay, momentum, schedule or dataset_size only"
-        )
+        raise ValueError(f"a stack needs runs that differ in {', '.join(STACKED)} only")
     runs = list({run.run_id: run for run in every_run}.values())
+    lanes = by_recipe(runs)
     call = _Call(
         device=where,
         stops=Stops(should_stop or bool, leaving),
@@ -158,16 +158,13 @@ def training(  # noqa: PLR0913 - what `train` takes, and two signals
         files=Checkpoints(checkpoints, every, (device_name(where), torch.get_num_threads())),
         keep={run.run_id for run in runs} if keep is True else set(keep or ()),
         on_step=on_step,
-        heirs={below.run_id: run for recipe in by_recipe(runs) for below, run in pairwise(recipe)},
+        heirs={below.run_id: run for lane in lanes for below, run in pairwise(lane)},
+        runs=len(runs),
     )
-    for segment in segments(runs):
-        for group in _by_step({run: call.files.newest(run) for run in segment.runs}):
-            yield from _resumed(group)
-            members = group
-            while members:
-                fresh, members = yield from _train_stack(members, call)
-                if len(call.ended) < len(runs):
-                    yield from fresh
+    members: dict[RunSpec, State | None] = {}
+    while lanes := [left for lane in lanes if (left := [run for run in lane if run.run_id not in call.ended])]:
+        yield from _join(members, [lane[0] for lane in lanes], call.files)
+        members = yield from _train_stack(members, call)
     # only now: until results are out, a kill costs the time since the last save
     call.files.end([run for run in runs if call.ended[run.run_id].state != "cancelled"], on_step)
     return [call.ended[run.run_id] for run in every_run]
@@ -177,42 +174,33 @@ def training(  # noqa: PLR0913 - what `train` takes, and two signals
 class _Call:
     """What all stacks of a call to `train` have in common.
 
-    `heirs` are the next longer runs of the same recipe, by run_id; `ended` are results so far, by run_id.
+    `heirs` are the next longer runs of the same recipe, by run_id; `ended` the results so far, by run_id; `runs`
+    the number of runs.
     """
 
     device: torch.device
     stops: Stops
-    evaluations: int
+    evaluations: int | None
     files: Checkpoints
     keep: Collection[str]
     on_step: Callable[[], None]
     heirs: Mapping[str, RunSpec]
+    runs: int
     ended: dict[str, RunResult] = field(default_factory=dict)
 
     def enter(self, results: Iterable[RunResult]) -> list[RunResult]:
-        """Enter results; returns those that are new."""
-        fresh = [result for result in results if result.run_id not in self.ended]
+        """Enter results of runs that have ended; returns those that are yielded: all but the last of a call."""
+        fresh = list(results)
         self.ended.update({result.run_id: result for result in fresh})
-        return fresh
+        return fresh if len(self.ended) < self.runs else []
 
 
-def _data_of(runs: Sequence[RunSpec], device: torch.device) -> tuple[Resident, list[Split], str]:
-    """The data set of a stack on its device, the rows of each run, and how the data is read."""
-    arrays = datasets.load(runs[0])
-    loader = loader_of(runs[0], arrays, device)
-    return on_device(arrays, device, loader), [datasets.split(arrays, run) for run in runs], loader
-
-
-def _by_step(states: dict[RunSpec, State | None]) -> list[dict[RunSpec, State | None]]:
-    """Runs and their states, grouped by the step that they go on from."""
-    groups: dict[int, dict[RunSpec, State | None]] = {}
-    for run, state in states.items():
-        groups.setdefault(state.step if state else 0, {})[run] = state
-    return list(groups.values())
-
-
-def _resumed(states: dict[RunSpec, State | None]) -> Iterator[Resumed]:
-    for run, state in states.items():
+def _join(members: dict[RunSpec, State | None], runs: Iterable[RunSpec], files: Checkpoints) -> Iterator[Resumed]:
+    """Add runs to those that go on, from their newest checkpoints; yields what resumes."""
+    for run in runs:
+        if run in members:
+            continue
+        members[run] = state = files.newest(run)
         if state is not None:
             flops = state.step * run.batch_size * cost.flops_per_example(cost.shape_of(run))
             yield Resumed(run.run_id, state.step, flops, state.seconds, state.history)
@@ -220,84 +208,81 @@ def _resumed(states: dict[RunSpec, State | None]) -> Iterator[Resumed]:
 
 def _train_stack(
     members: dict[RunSpec, State | None], call: _Call
-) -> Generator[Record | RunResult, None, tuple[list[RunResult], dict[RunSpec, State | None]]]:
-    """Train runs of one shape and length as one stack, from the one step at which they were saved, or from 0.
+) -> Generator[Record | RunResult, None, dict[RunSpec, State | None]]:
+    """Train runs of one shape as one stack, each from the step at which it was saved, or from 0.
 
-    The heir of a run is left a checkpoint at the last step that they share. Yields what leaves the stack early;
-    returns what ended with the last of them, and the states of those that are to go on as a smaller stack.
+    It ends when one with an heir ends, or half of all have; the heir is left a checkpoint at the last step that
+    they share. Yields what ends before the last run of the call; returns the states of the runs that go on.
     """
-    runs, saved = list(members), list(members.values())
-    first, steps = runs[0], runs[0].steps or 0
-    heirs = [call.heirs.get(run.run_id) for run in runs]
-    looks = set(evaluation_steps(steps, call.evaluations))
-    grid = set(evaluation_steps(2 * steps, call.evaluations))  # where heirs are evaluated too
-    partings = {shared_steps(run) for run, heir in zip(runs, heirs, strict=True) if heir}
-
-    data, splits, loader = _data_of(runs, call.device)
+    runs, saved, first = list(members), list(members.values()), next(iter(members))
+    arrays, splits = datasets.load(first), [datasets.split(datasets.load(first), run) for run in runs]
+    loader = loader_of(first, arrays, call.device)
+    data = on_device(arrays, call.device, loader)
     batches = Batches(data, runs, splits)
     watched = [split.watched if first.validation else split for split in splits]
     evaluate = Evaluation(data, watched, on_step=call.on_step)
-    stack = Stack(
-        runs, call.device, [start_row(run, call.files.storage) for run in runs] if None in saved else None
-    )
-    optimizer = make_optimizer(runs, stack.rows, stack.slots)
+
+    def test(which: Sequence[int]) -> Metrics:
+        return Evaluation(data, splits, runs if first.tta else (), call.on_step)(stack, which)
+
+    begins = [state.step if state else 0 for state in saved]
+    agenda = Agenda(runs, begins, [len(split.test) for split in watched], call.heirs, call.evaluations)
+    stack = Stack(runs, call.device, [_first_row(run, state, call) for run, state in members.items()])
+    optimizer = make_optimizer(runs, stack.rows, stack.slots, begins)
     gradients = Gradients(stack, batches, runs, precision(first, call.device))
     update = Update(runs, stack.rows, optimizer)
-
     loss_sum = torch.zeros(len(runs), device=call.device)
-    trained = (stack.rows, optimizer, loss_sum)
-    tracker = Tracker(runs, *trained, files=call.files, stops=call.stops, loader=loader)
-    done = begin = restore(saved, *trained)
-    tracker.resume(saved)
+    restore(saved, stack.rows, optimizer, loss_sum)
+    tracker = Tracker(
+        *(runs, saved, stack.rows, optimizer, loss_sum),
+        agenda=agenda,
+        files=call.files,
+        stops=call.stops,
+        loader=loader,
+    )
     members.clear()
     del saved  # it holds open what is soon deleted
-    for step in range(begin, steps):
-        loss_sum += gradients([step] * len(runs))
-        update([step] * len(runs), gradients.engine)
+
+    done, steps = 0, begins
+    while True:
+        if tracker.news:
+            ended = tracker.finish(gradients.engine, test)
+            _keep(ended, runs, stack, call)
+            yield from call.enter(ended.values())
+            left = max(((runs[k].steps or 0) - steps[k] for k in tracker.running), default=0)
+            if any(agenda.heirs[k] for k in ended) or shrinks(len(runs), len(tracker.running), left):
+                return tracker.states(steps)
+        loss_sum += gradients(steps)
+        update(steps, gradients.engine)
         call.on_step()
 
-        done = step + 1
-        due = done in looks or done % LOOK == 0 or tracker.unseen > SOON
-        if done in partings - grid:
-            tracker.leave(heirs, done)
-        if done in looks:
-            yield from tracker.record(done, lambda: evaluate(stack))
-        elif due:
-            tracker.look(done)
-        if done in partings & grid:
-            tracker.leave(heirs, done)
-        if due:
-            tracker.part(done)
-            yield from call.enter(tracker.results(gradients.engine, besides=call.ended) if tracker.running else ())
-        if 2 * len(tracker.running) <= len(runs) and (steps - done >= LOOK or not tracker.running):
-            break
-
-    rest = tracker.states(done)
-    if tracker.finished and (first.validation or first.tta or not steps):
-        test = Evaluation(data, splits, runs if first.tta else (), call.on_step)
-        tracker.test(lambda: test(stack))
-    results = tracker.results(gradients.engine)
-    _keep([run if run.run_id in call.keep else None for run in runs], results, call.files, stack)
-    return call.enter(results), rest
+        done += 1
+        steps = [begin + done for begin in begins]
+        recorded, before, after = agenda.events.get(done, NOTHING)
+        tracker.leave(before, steps)
+        look = bool(recorded) or steps[0] % LOOK == 0 or tracker.unseen > SOON
+        if recorded:
+            yield from tracker.record(steps, recorded, lambda which: evaluate(stack, which))
+        elif look:
+            tracker.look(steps)
+        tracker.leave(after, steps)
+        if look:
+            tracker.part(steps)
 
 
-def _keep(wanted: Sequence[RunSpec | None], results: Sequence[RunResult], files: Checkpoints, stack: Stack) -> None:
-    """Keep the final parameters of the wanted runs that are done; where any is, all of the stack have ended."""
-    for k, result in enumerate(results):
-        if result.state == "done" and (run := wanted[k]) is not None:
-            files.keep(run, {name: weight[k].detach().cpu() for name, weight in stack.weights.items()})
+def _first_row(run: RunSpec, state: State | None, call: _Call) -> torch.Tensor:
+    """The parameters [n] with which a run goes on."""
+    if state is None:
+        return start_row(run, call.files.storage)
+    return state.tensors["row"][: cost.params(cost.shape_of(run)).total]
 
 
-def evaluation_steps(steps: int, evaluations: int) -> list[int]:
-    """Log-spaced steps, about `evaluations` in every factor of 300, and the last step.
-
-    One grid for all lengths: what runs share, they have evaluated at the same steps.
-    """
-    if not steps:
-        return []
-    ratio = 300 ** (1 / max(1, evaluations - 1))
-    grid = {round(ratio**i) for i in range(math.ceil(math.log(steps) / math.log(ratio)) + 1)}
-    return sorted({step for step in grid if step < steps} | {steps})
+def _keep(ended: Mapping[int, RunResult], runs: Sequence[RunSpec], stack: Stack, call: _Call) -> None:
+    """Keep the final parameters of the runs of a stack that have ended, where they are done and wanted."""
+    for k, result in ended.items():
+        if result.state == "done" and result.run_id in call.keep:
+            weights = {name: weight[k].detach().cpu() for name, weight in stack.weights.items()}
+            call.files.keep(runs[k], weights)
 
 
 def pick_device(device: Device) -> torch.device:

@@ -39,7 +39,7 @@ class Stack:
     def __init__(
         self, specs: Sequence[RunSpec], device: torch.device, starts: Sequence[torch.Tensor] | None = None
     ) -> None:
-        self.shape = shape_of(specs[0])
+        self._specs, self.shape = specs, shape_of(specs[0])
         self._family = family_of(self.shape.family)
         self.slots = self._family.slots(self.shape)
         if starts is None:
@@ -58,6 +58,11 @@ class Stack:
         self.rows = list(values.unbind())
         for row, gradient in zip(self.rows, gradients.unbind(), strict=True):
             row.grad = gradient
+
+    def some(self, which: Sequence[int]) -> Stack:
+        """A copy of some of the models, for evaluation."""
+        rows = [self.rows[k].detach() for k in which]
+        return Stack([self._specs[k] for k in which], rows[0].device, rows)
 
     def logits(self, x_KBI: torch.Tensor, drop: Drop | None = None) -> torch.Tensor:
         """Logits [K, B, classes] of a batch [K, B, inputs]."""

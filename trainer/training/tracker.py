@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import time
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -13,15 +14,19 @@ from trainer import cost
 from trainer.checkpoints.checkpoints import State, tensors_of
 from trainer.result import Outcome, Record, RunResult
 from trainer.training.evaluate import Metrics
-from trainer.trunk import shared_steps
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Iterator, Sequence
 
     from trainer.checkpoints.checkpoints import Checkpoints
     from trainer.spec import RunSpec
+    from trainer.training.agenda import Agenda
     from trainer.training.cuda_graphs import Engine
     from trainer.training.optimise import Optimizer
+
+
+UNKNOWN = [math.nan] * len(Metrics._fields)
+"""Metrics of a run that was not evaluated."""
 
 
 class Stops(NamedTuple):
@@ -32,154 +37,172 @@ class Stops(NamedTuple):
 
 
 class Tracker:
-    """Tracks the records, the state and the training seconds of each run of a stack, and saves checkpoints.
+    """Tracks the records, the state and the seconds of each run of a stack, and saves checkpoints.
 
     `rows` [n] of each run, `optimizer` and `loss_sum` [K] are the tensors that the loop updates; they are saved to
-    `files`.
+    `files`. `states` are the checkpoints that runs go on from. Each run is at a step of its own.
     """
 
-    def __init__(
+    def __init__(  # noqa: PLR0913 - what the loop has
         self,
         runs: Sequence[RunSpec],
+        states: Sequence[State | None],
         rows: Sequence[torch.Tensor],
         optimizer: Optimizer,
         loss_sum: torch.Tensor,
         *,
+        agenda: Agenda,
         files: Checkpoints,
         stops: Stops,
         loader: str,
     ) -> None:
         self._runs, self._rows, self._optimizer, self._loss_sum = runs, rows, optimizer, loss_sum
-        self._files, self._stops, self._loader = files, stops, loader
-        self._history: list[list[Record]] = [[] for _ in runs]
+        self._agenda, self._files, self._stops, self._loader = agenda, files, stops, loader
+        self._history = [list(state.history) if state else [] for state in states]
+        self._since = np.array([state.since if state else 0 for state in states])
+        self._seconds = np.array([state.seconds if state else 0.0 for state in states])
+        self._eval_seconds = np.array([state.eval_seconds if state else 0.0 for state in states])
         self._ended: list[tuple[Outcome, int] | None] = [None if run.steps else ("done", 0) for run in runs]
-        self._watched: Metrics | None = None
-        self._tested: Metrics | None = None
-        self._since_step = np.zeros(len(runs), int)
-        self._before = [(0.0, 0.0)] * len(runs)  # seconds of each run before the checkpoint that it resumes from
-        self._eval_seconds, self._seconds, self._started = 0.0, 0.0, time.perf_counter()
-        self._looked = self._started
+        self._finished: set[int] = set()
+        self._final: dict[int, list[float]] = {}
+        self._looked = self._started = time.perf_counter()
 
     @property
     def running(self) -> list[int]:
         """The indices of the runs that have not ended."""
         return [k for k, ended in enumerate(self._ended) if ended is None]
 
-    def record(self, step: int, evaluate: Callable[[], Metrics]) -> Iterator[Record]:
-        """Yield the records of an evaluation after `step`; ends runs that diverged or are at their last step."""
-        train_loss = self._loss_sum.cpu().double().numpy() / (step - self._since_step)  # waits for the device
-        self._seconds += time.perf_counter() - self._started
-        self._watched = self._evaluated(evaluate)
-        error, loss, _, _ = self._watched
-        for k in self.running:
-            if not np.isfinite([train_loss[k], loss[k]]).all():
-                self._ended[k] = ("diverged", step)
-                continue
-            made = Record(
-                step=step,
-                train_loss=float(train_loss[k]),
-                loss=float(loss[k]),
-                error=float(error[k]),
-                seconds=self._seconds_of(k),
-                run_id=self._runs[k].run_id,
-                **_spent(self._runs[k], step),
-            )
-            self._history[k].append(made)
-            yield made
-            if step == self._runs[k].steps:
-                self._ended[k] = ("done", step)
-        self._loss_sum.zero_()
-        self._since_step[:], self._started = step, time.perf_counter()
+    @property
+    def news(self) -> bool:
+        """Whether runs have ended that are not finished."""
+        return len(self.running) + len(self._finished) < len(self._runs)
 
     @property
     def unseen(self) -> float:
         """Seconds since `part` was last called."""
         return time.perf_counter() - self._looked
 
-    @property
-    def finished(self) -> bool:
-        """Whether any run is done."""
-        return any(ended is not None and ended[0] == "done" for ended in self._ended)
+    def record(
+        self, steps: Sequence[int], due: Sequence[int], evaluate: Callable[[Sequence[int]], Metrics]
+    ) -> Iterator[Record]:
+        """Yield the records of the runs that are due; ends those that diverged or are at their last step."""
+        sums = self._loss_sum.cpu().double().numpy()  # waits for the device
+        due = [k for k in due if self._ended[k] is None]
+        evaluated = [k for k in due if self._agenda.evaluates(k, steps[k])]
+        found = dict(zip(evaluated, self._evaluated(evaluated, evaluate), strict=True))
+        for k in due:
+            run, step = self._runs[k], steps[k]
+            train_loss = float(sums[k] / (step - self._since[k]))
+            error, loss, *_ = metrics = found.get(k, UNKNOWN)
+            if not math.isfinite(train_loss) or (k in found and not math.isfinite(loss)):
+                self._end(k, "diverged", step)
+                continue
+            made = Record(
+                run_id=run.run_id,
+                step=step,
+                train_loss=train_loss,
+                loss=loss,
+                error=error,
+                seconds=float(self._seconds[k]),
+                **_spent(run, step),
+            )
+            self._history[k].append(made)
+            yield made
+            if step == run.steps:
+                self._final[k] = metrics
+                self._end(k, "done", step)
+        self._loss_sum[due] = 0
+        self._since[due] = [steps[k] for k in due]
 
-    def test(self, evaluate: Callable[[], Metrics]) -> None:
-        """Take the metrics on the test split, if the records are from another split."""
-        self._tested = self._evaluated(evaluate)
+    def _evaluated(self, which: Sequence[int], evaluate: Callable[[Sequence[int]], Metrics]) -> list[list[float]]:
+        """Metrics of some runs, which share the time of their evaluation."""
+        self._stop_clock()
+        if not which:
+            return []
+        metrics = evaluate(which)
+        began, self._started = self._started, time.perf_counter()
+        self._eval_seconds[list(which)] += (self._started - began) / len(which)
+        return [[float(value) for value in values] for values in zip(*metrics, strict=True)]
 
-    def _evaluated(self, evaluate: Callable[[], Metrics]) -> Metrics:
-        began = time.perf_counter()
-        metrics = evaluate()
-        self._eval_seconds += time.perf_counter() - began
-        return metrics
+    def _end(self, k: int, outcome: Outcome, step: int) -> None:
+        self._stop_clock()
+        self._ended[k] = outcome, step
 
-    def look(self, step: int) -> None:
+    def look(self, steps: Sequence[int]) -> None:
         """End runs that diverged, save checkpoints that are due, and stop if requested."""
-        for k in np.flatnonzero(~np.isfinite(self._loss_sum.cpu().numpy())):
-            self._ended[k] = self._ended[k] or ("diverged", step)
+        finite = np.isfinite(self._loss_sum.cpu().numpy())
+        for k in self.running:
+            if not finite[k]:
+                self._end(k, "diverged", steps[k])
         stop = self._stops.all()
         if stop or self._files.due:
-            self._save(self.running, step)
+            self._save(self.running, steps)
         if stop:
-            self._ended = [ended or ("cancelled", step) for ended in self._ended]
+            for k in self.running:
+                self._end(k, "cancelled", steps[k])
 
-    def part(self, step: int) -> None:
+    def part(self, steps: Sequence[int]) -> None:
         """Save and cancel the runs that are to leave the stack."""
         self._looked = time.perf_counter()
         asked = self._stops.some()
         if leaving := [k for k in self.running if self._runs[k].run_id in asked]:
-            self._save(leaving, step)
+            self._save(leaving, steps)
             for k in leaving:
-                self._ended[k] = ("cancelled", step)
+                self._end(k, "cancelled", steps[k])
 
-    def resume(self, states: Sequence[State | None]) -> None:
-        """Resume from checkpoints; None for a run that starts from scratch."""
-        for k, state in enumerate(states):
-            if state is not None:
-                self._history[k], self._since_step[k] = list(state.history), state.since
-                self._before[k] = state.seconds, state.eval_seconds
-        self._started = time.perf_counter()
-
-    def _save(self, which: Sequence[int], step: int) -> None:
+    def _save(self, which: Sequence[int], steps: Sequence[int]) -> None:
         self._stop_clock()
-        self._files.save([(self._runs[k], self._state(k, step)) for k in which])
+        self._files.save([(self._runs[k], self._state(k, steps[k])) for k in which])
         self._started = time.perf_counter()
 
     def _stop_clock(self) -> None:
+        """Give the training time since the last call to the runs that have shared it."""
         now = time.perf_counter()
-        self._seconds, self._started = self._seconds + now - self._started, now
+        if running := self.running:
+            self._seconds[running] += (now - self._started) / len(running)
+        self._started = now
 
-    def states(self, step: int) -> dict[RunSpec, State | None]:
+    def states(self, steps: Sequence[int]) -> dict[RunSpec, State | None]:
         """Return the states of the runs that have not ended, as in checkpoints."""
         self._stop_clock()
-        return {self._runs[k]: self._state(k, step) for k in self.running}
+        return {self._runs[k]: self._state(k, steps[k]) for k in self.running}
 
-    def leave(self, heirs: Sequence[RunSpec | None], step: int) -> None:
-        """Write checkpoints of longer runs that share these steps, except of runs that diverged."""
-        self._stop_clock()
-        for k, heir in enumerate(heirs):
-            if heir and shared_steps(self._runs[k]) == step and self._ended[k] in (None, ("done", step)):
+    def leave(self, parting: Sequence[int], steps: Sequence[int]) -> None:
+        """Write checkpoints of the longer runs that share these steps, except of runs that diverged."""
+        for k in parting:
+            heir, step = self._agenda.heirs[k], steps[k]
+            if heir and self._ended[k] in (None, ("done", step)):
+                self._stop_clock()
                 state = self._state(k, step)
-                history = tuple(replace(record, run_id=heir.run_id) for record in state.history)
+                history = tuple(self._of_heir(k, record) for record in state.history)
                 self._files.leave(heir, replace(state, history=history))
-        self._started = time.perf_counter()
+                self._started = time.perf_counter()
+
+    def _of_heir(self, k: int, record: Record) -> Record:
+        """A record as the longer run would have made it, which may not evaluate at the end of the shorter one."""
+        heir = self._agenda.heirs[k]
+        assert heir is not None
+        if self._agenda.heir_evaluates(k, record.step):
+            return replace(record, run_id=heir.run_id)
+        return replace(record, run_id=heir.run_id, loss=math.nan, error=math.nan)
 
     def _state(self, k: int, step: int) -> State:
-        since, history = int(self._since_step[k]), tuple(self._history[k])
         tensors = tensors_of(self._rows[k], self._optimizer, self._loss_sum[k])
-        return State(step, since, self._seconds_of(k), history, tensors, self._eval_seconds_of(k))
+        times = float(self._seconds[k]), float(self._eval_seconds[k])
+        return State(step, int(self._since[k]), times[0], tuple(self._history[k]), tensors, times[1])
 
-    def _seconds_of(self, k: int) -> float:
-        return self._before[k][0] + self._seconds / len(self._runs)
+    def finish(self, engine: Engine, test: Callable[[Sequence[int]], Metrics]) -> dict[int, RunResult]:
+        """Return the results of the runs that have ended since the last call, by index; tests them where asked."""
+        fresh = [k for k, ended in enumerate(self._ended) if ended and k not in self._finished]
+        tested = [k for k in fresh if self._tests(k)]
+        self._final |= dict(zip(tested, self._evaluated(tested, test), strict=True))
+        self._finished |= set(fresh)
+        return {k: self._result(k, engine) for k in fresh}
 
-    def _eval_seconds_of(self, k: int) -> float:
-        return self._before[k][1] + self._eval_seconds / len(self._runs)
-
-    def results(self, engine: Engine, besides: Collection[str] = ()) -> list[RunResult]:
-        """Return the results of all runs that have ended, except the run_ids in `besides`."""
-        return [
-            self._result(k, engine)
-            for k, ended in enumerate(self._ended)
-            if ended is not None and self._runs[k].run_id not in besides
-        ]
+    def _tests(self, k: int) -> bool:
+        """Whether a run that has ended is still to be evaluated on its test split."""
+        run, (state, _) = self._runs[k], self._ended[k] or ("", 0)
+        return state == "done" and bool(run.validation or run.tta or not run.steps)
 
     def _result(self, k: int, engine: Engine) -> RunResult:
         run, ended, history = self._runs[k], self._ended[k], self._history[k]
@@ -194,8 +217,8 @@ class Tracker:
             flops_paper=examples * cost.flops_paper_per_example(shape),
             flops_6nd=examples * cost.flops_6nd_per_example(shape),
             params=cost.params(shape).total,
-            seconds=self._seconds_of(k),
-            eval_seconds=self._eval_seconds_of(k),
+            seconds=float(self._seconds[k]),
+            eval_seconds=float(self._eval_seconds[k]),
             device=device_name(self._rows[0].device),
             loader=self._loader,
             engine=engine,
@@ -208,18 +231,15 @@ class Tracker:
         )
 
     def _held_out(self, k: int) -> dict[str, Any]:
-        """Return the final metrics of a run by column."""
+        """Return the final metrics of a run by column: of its last evaluation if it is not done."""
         run, ended = self._runs[k], self._ended[k]
-        done = ended is not None and ended[0] == "done"
-        last = self._history[k][-1] if self._history[k] else None
-        error, loss = (last.error, last.loss) if last else (np.nan, np.nan)
+        evaluated = [record for record in self._history[k] if not math.isnan(record.error)]
+        error, loss = (evaluated[-1].error, evaluated[-1].loss) if evaluated else (np.nan, np.nan)
         found = dict.fromkeys(("val_error", "val_loss", "top5_error", "real_error"), np.nan)
         if run.validation:
             found |= {"val_error": error, "val_loss": loss}
-        tested = self._tested or (None if run.validation else self._watched)
-        if done and tested is not None:
-            values = [float(metric[k]) for metric in tested]
-            return found | dict(zip(Metrics._fields, values, strict=True))
+        if ended and ended[0] == "done":
+            return found | dict(zip(Metrics._fields, self._final[k], strict=True))
         return found | ({"error": np.nan, "loss": np.nan} if run.validation else {"error": error, "loss": loss})
 
 

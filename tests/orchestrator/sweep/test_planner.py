@@ -157,11 +157,9 @@ def test_bundles_partition_the_runs_into_stacks_of_one_shape(planned):
     assert sorted(run.run_id for stack in made for run in stack) == sorted(run.run_id for run in runs)
     assert all(len({stack_key(run) for run in stack}) == 1 for stack in made)
     assert max(map(len, made)) > 1
-    segments = [segment for stack in made for segment in trunk.segments(stack)]
-    assert len(segments) == 2 * len(made)  # both lengths of a recipe are in one stack
-    assert all(
-        len(segment.runs) == 1 for segment in segments if segment.runs[0].width == 24
-    )  # a stack would change its last bit
+    recipes = [trunk.by_recipe(stack) for stack in made]
+    assert {len(recipe) for some in recipes for recipe in some} == {2}  # both lengths of a recipe are in one stack
+    assert {len(some) for some in recipes if some[0][0].width == 24} == {1}  # others would change its last bit
 
 
 def test_stacks_of_one_shape_are_even(planned):

@@ -124,7 +124,7 @@ def test_any_number_of_stops_changes_nothing(tmp_path, undisturbed, stops, every
     assert files(tmp_path / "c") == []
 
 
-def test_runs_saved_at_different_steps_share_a_call(tmp_path):
+def test_runs_saved_at_different_steps_go_on_as_one_stack(tmp_path):
     specs = members("adamw")
     expected = [numbers(result) for result in in_peace(specs)]
     go(specs[0], tmp_path, should_stop=stop_after(1))
@@ -141,7 +141,7 @@ def test_runs_saved_at_different_steps_share_a_call(tmp_path):
             resumed[event.run_id] = event.step
     assert [numbers(result) for result in results] == expected
     assert [resumed.get(result.run_id) for result in results] == [2 * LOOK, None, 4 * LOOK]
-    assert {result.stack for result in results} == {1}
+    assert {result.stack for result in results} == {3}
 
 
 def test_a_killed_process_loses_the_time_since_its_last_checkpoint_and_nothing_else(tmp_path, undisturbed):

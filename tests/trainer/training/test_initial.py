@@ -205,7 +205,8 @@ def test_records_are_of_the_validation_split_and_the_end_of_the_test_split():
 
 
 def test_a_stopped_run_with_a_validation_split_has_no_test_error():
-    result = train(replace(PARENT, validation=0.2, examples=64 * 300), device="cpu", should_stop=lambda: True)
+    asked = replace(PARENT, validation=0.2, examples=64 * 300)
+    result = train(asked, device="cpu", should_stop=lambda: True, evaluations=12)
     assert result.state == "cancelled"
     assert np.isnan(result.error)
     assert 0 <= result.val_error <= 1

@@ -16,6 +16,7 @@ RUN = RunSpec(width=16, batch_size=32, examples=32 * 60, weight_decay=0.01)
 @pytest.fixture(autouse=True)
 def _look_often(monkeypatch):
     monkeypatch.setattr("trainer.training.loop.LOOK", 8)
+    monkeypatch.setattr("trainer.trunk.FEWEST", 8)
 
 
 def trained(specs, gone_at, **options):

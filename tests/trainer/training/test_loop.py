@@ -15,8 +15,9 @@ from tests.trainer.reference import Reference, initial_row, numbers, slots
 from trainer import RunSpec, cost, train
 from trainer.data import datasets
 from trainer.data.batches import Order, on_device
+from trainer.evaluations import record_steps
 from trainer.training.gradients import batch_loss
-from trainer.training.loop import LOOK, evaluation_steps
+from trainer.training.loop import LOOK
 
 if TYPE_CHECKING:
     from trainer.result import Record
@@ -54,7 +55,7 @@ def test_a_run_reports_what_it_spent():
 
 def test_records_stand_at_the_evaluation_steps_and_end_with_the_result():
     result = train(SMALL, device="cpu", evaluations=7)
-    assert [record.step for record in result.history] == evaluation_steps(200, 7)
+    assert [record.step for record in result.history] == record_steps(200, 7)
     last = result.history[-1]
     assert (last.step, last.error, last.loss, last.train_loss) == (
         200,
@@ -70,8 +71,8 @@ def test_records_stand_at_the_evaluation_steps_and_end_with_the_result():
 
 @QUICK
 @given(steps=st.integers(1, 10**6), evaluations=st.integers(1, 40))
-def test_evaluation_steps_rise_to_the_end_in_even_ratios(steps, evaluations):
-    found = evaluation_steps(steps, evaluations)
+def test_record_steps_rise_to_the_end_in_even_ratios(steps, evaluations):
+    found = record_steps(steps, evaluations)
     assert found == sorted(set(found))
     assert found[0] >= 1
     assert found[-1] == steps
@@ -83,9 +84,9 @@ def test_evaluation_steps_rise_to_the_end_in_even_ratios(steps, evaluations):
 
 @QUICK
 @given(short=st.integers(1, 10**5), more=st.integers(1, 10**5), evaluations=st.integers(2, 40))
-def test_a_longer_run_is_evaluated_where_a_shorter_one_is(short, more, evaluations):
-    longer = evaluation_steps(short + more, evaluations)
-    assert set(evaluation_steps(short, evaluations)) - {short} == {step for step in longer if step < short}
+def test_a_longer_run_is_recorded_where_a_shorter_one_is(short, more, evaluations):
+    longer = record_steps(short + more, evaluations)
+    assert set(record_steps(short, evaluations)) - {short} == {step for step in longer if step < short}
 
 
 def test_a_run_that_is_told_to_stop_ends_as_cancelled(monkeypatch):
@@ -156,7 +157,7 @@ def test_training_is_that_of_a_plain_loop_over_a_plain_model(family):
             x, y = data.read(torch.from_numpy(own.test[None]))
             losses[step + 1] = nn.functional.cross_entropy(model(x[0]), y[0]).item()
     assert {r.step: r.loss for r in result.history} == pytest.approx(
-        {step: losses[step] for step in evaluation_steps(spec.steps, 5)}, rel=1e-4
+        {step: losses[step] for step in record_steps(spec.steps, 5)}, rel=1e-4
     )
 
 
