@@ -14,6 +14,7 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from analysis.approaches.forms import fit_forms
+from analysis.approaches.luck import UNKNOWN, of_frontier
 from analysis.approaches.selection import beyond, draw_points, select
 from analysis.fits.law import place, power_law_name, require_distinct, require_fall
 from analysis.fits.result import LawFit, build
@@ -51,16 +52,19 @@ class _Cells:
         """Mean of each cell's runs, [C]."""
         return seeds.cell_means(self.cell, self.y)
 
-    def drawn_means(self, resamples: int, rng: np.random.Generator) -> Array:
+    def drawn_means(self, resamples: int, rng: np.random.Generator, noise: float = 0.0) -> Array:
         """Means of runs drawn with replacement inside each cell, [B, C].
 
-        Deviations are scaled by sqrt(n / (n - 1)): the draws from n runs vary too little by that factor.
+        Deviations are scaled by sqrt(n / (n - 1)): the draws from n runs vary too little by that factor. A run
+        alone in its cell gets log-normal noise of this size.
         """
         means = np.empty((resamples, self.x.size))
         for cell in range(self.x.size):
             y = self.y[self.cell == cell]
             drawn = rng.multinomial(y.size, np.full(y.size, 1 / y.size), size=resamples) @ y / y.size
             means[:, cell] = y.mean() + np.sqrt(y.size / max(y.size - 1, 1)) * (drawn - y.mean())
+            if y.size == 1 and noise > 0:
+                means[:, cell] *= np.exp(noise * rng.normal(size=resamples))
         lifted: Array = np.maximum(means, 1e-3 * self.y.min())
         return lifted
 
@@ -101,11 +105,13 @@ def fit_frontier(
     """The power law through the frontier, with the selection inside the bootstrap.
 
     Arguments and errors as for `fit_power_law` and `frontier`; `law` names another law, as for `fit_law`; `forms`
-    are those of the surface of these runs, where they were compared already. Each
-    resample draws the runs of every cell again, averages them, selects the frontier, draws its points, and fits:
-    the intervals hold the noise of seeds, the luck of the selection and the scatter of the frontier about the law.
-    Where every cell has one run, only the frontier points are drawn, and a warning says so. `points` of the result
-    are the frontier points; `n_clusters` counts them. `weights`, `sd`, `bootstrap` and `by` have no use here.
+    are those of the surface of these runs, where they were compared already. Each resample draws the runs of every
+    cell again, averages them, selects the frontier, and fits: the intervals hold the noise of seeds and the luck
+    of the selection. Along compute the noise of a run alone in its cell is taken from the other cells or from the
+    scatter about the isoFLOP curves; replicates are higher by what the best of several cells owes to luck, and
+    intervals wider by the ratio of the scatter about the law to the noise. Where the noise is not known, the
+    points of the frontier are drawn in addition, and a warning says so. `points` of the result are the frontier
+    points; `n_clusters` counts them. `weights`, `sd`, `bootstrap` and `by` have no use here.
     """
     chosen = replace(Options.of(options, unused=_UNUSED), by="row")
     name = law or power_law_name(floor=floor, shift=shift)
@@ -114,22 +120,26 @@ def fit_frontier(
     points = _points(table, cells, (x, y), running=running)
     notes += (*_of_records(table), *(_under_a_ceiling(table, y, forms) if x in columns.COMPUTE else ()))
     data = read(points, (x,), y, replace(chosen, run=None, cell=None))  # a cell has the columns that its runs share
-    data = replace(data, dropped=dropped, notes=(*_notes(cells), *notes))
+    luck = of_frontier(table, x, y) if x in columns.COMPUTE else UNKNOWN
+    data = replace(data, dropped=dropped, notes=(*(luck.notes or _notes(cells)), *notes))
     placed = place(data, name, chosen.constraints)
     require_distinct(data, placed, name, x, "frontier points")
     minimum = fitting.minimise(placed, data, chosen)
     require_fall(placed, minimum, x, y)
     data = replace(data, populations=_populations(table, (x, y), placed, data, minimum, running=running))
     rng = np.random.default_rng(chosen.seed)
-    at, lowest, on_frontier = select(cells.x, cells.drawn_means(chosen.resamples, rng), running=running)
-    weights = draw_points(on_frontier, rng, beyond(placed.free.size, data.distinct))
+    at, lowest, on_frontier = select(cells.x, cells.drawn_means(chosen.resamples, rng, luck.sd), running=running)
+    weights = draw_points(on_frontier, rng, beyond(placed.free.size, data.distinct), every=luck.sd > 0)
     problem = fitting.pose(placed, data, minimum.loss)
     drawn = placed.at(np.log(at)[None, :] - data.centre_x[:, None])
     anew = replace(problem, law=drawn, precision=np.ones(at.size))
-    replicates = fitting.refit(drawn, anew, weights, np.log(lowest) - data.centre_y, minimum.theta)
-    return build(
-        LawFit, name, ((x,), y), placed, data, fitting.with_replicates(problem, minimum, *replicates), chosen
+    log_y = luck.corrected(
+        at, np.log(lowest), np.log(select(cells.x, cells.means()[None, :], running=running)[1][0])
     )
+    replicates = fitting.refit(drawn, anew, weights, log_y - data.centre_y, minimum.theta)
+    solution = fitting.with_replicates(problem, minimum, *replicates)
+    wider = luck.wider(placed, data, minimum.theta, chosen.level) if luck.sd > 0 else None
+    return build(LawFit, name, ((x,), y), placed, data, solution, chosen, wider=wider)
 
 
 def _populations(

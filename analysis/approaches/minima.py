@@ -105,4 +105,6 @@ def neighbours(log_x: Array, log_y: Array) -> Array:
     return np.array(residuals)
 
 
+NEIGHBOURS = 4
+"""Sizes of a curve that the cubic through their neighbours tells nothing about: two at each end."""
 METHODS = {"parabola": parabola, "akima": akima}

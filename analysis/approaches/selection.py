@@ -43,12 +43,17 @@ def beyond(parameters: int, points: int) -> int:
     return parameters + (points > parameters + 1)
 
 
-def draw_points(chosen: NDArray[np.bool_], rng: np.random.Generator, least: int) -> Array:
-    """How often each point [B, X] is drawn with replacement of those chosen; at least `least` different ones."""
+def draw_points(chosen: NDArray[np.bool_], rng: np.random.Generator, least: int, *, every: bool = False) -> Array:
+    """How often each point [B, X] is drawn with replacement of those chosen; at least `least` different ones.
+
+    With `every`, all points of each resample once; of all resamples where one has fewer than `least`.
+    """
     if not len(chosen):
         return np.empty(chosen.shape)
     count = chosen.sum(axis=1)
     weights, poor = chosen.astype(float), np.arange(len(chosen))
+    if every:
+        return np.where(count[:, None] < least, chosen.any(axis=0), weights)
     for _ in range(_DRAWS):
         drawn = rng.multinomial(count[poor], chosen[poor] / count[poor, None])
         rich = (drawn > 0).sum(axis=1) >= least

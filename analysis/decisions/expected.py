@@ -197,14 +197,25 @@ def frontier(cells: Cells, assumed: Assumption, x: str, level: float = 0.95) -> 
         return Expected(name, np.nan, np.nan, why_not)
     rng, noise = np.random.default_rng(0), assumed.sigma / np.sqrt(cells.runs)
     tables = np.repeat(y * np.exp(noise * rng.normal(size=(TABLES, y.size))), RESAMPLES, axis=0)
-    drawn = tables * np.exp(np.where(cells.runs > 1, noise, 0.0) * rng.normal(size=tables.shape))
+    spare = _spare(cells) if x == "flops" else 0
+    known = spare >= thresholds.FEW_REPEATS
+    drawn = tables * np.exp(np.where((cells.runs > 1) | known, noise, 0.0) * rng.normal(size=tables.shape))
     _, values, on = select(at, drawn, running=running)
     value = float(np.exp(_log_exponents(places, lowest, chosen.astype(float))[0]))
-    weights = draw_points(on, rng, beyond(3, int(chosen.sum())))
+    weights = draw_points(on, rng, beyond(3, int(chosen.sum())), every=known)
     logs = _log_exponents(places, values, weights).reshape(TABLES, RESAMPLES)
     ends = np.quantile(logs, [0.5 - level / 2, 0.5 + level / 2], axis=1)
-    half = float(np.median(ends[1] - ends[0]) / 2 * quantiles.widening(int(chosen.sum()), 3, level))
+    wider = quantiles.student(spare, level) if known else quantiles.widening(int(chosen.sum()), 3, level)
+    half = float(np.median(ends[1] - ends[0]) / 2 * wider)
     return Expected(name, value, value * float(np.sinh(half)), why_not or _not_identified(value, half))
+
+
+def _spare(cells: Cells) -> int:
+    """Degrees of freedom of the noise that the repeats tell, or the scatter about the isoFLOP curves."""
+    repeats = int(np.sum(cells.runs - 1))
+    if repeats >= thresholds.FEW_REPEATS or not cells.shares_budgets:
+        return repeats
+    return int(np.sum(np.maximum(np.unique(cells.budget, return_counts=True)[1] - minima.NEIGHBOURS, 0)))
 
 
 def _log_exponents(at: Array, y: Array, weights: Array, *, floor: bool = True) -> Array:

@@ -347,16 +347,18 @@ def build(
     data: Data,
     solution: Solution,
     options: Options,
+    *,
+    wider: float | None = None,
 ) -> Fit:
     """The result of a fit, with intervals.
 
-    `columns` are the names of the inputs and of y.
+    `columns` are the names of the inputs and of y; `wider` is the factor on percentiles, by default from the data.
     """
     with np.errstate(over="ignore"):
         values = law.parameters(solution.theta[None, :], data.centre_y)
         replicates = law.parameters(solution.replicates, data.centre_y)
     estimates = {key: float(value[0]) for key, value in values.items()}
-    wider = bootstrap.stretch(data, options, law.free.size)
+    wider = bootstrap.stretch(data, options, law.free.size) if wider is None else wider
     intervals = {
         key: _interval(law, key, replicates[key], value, options.level, wider) for key, value in estimates.items()
     }

@@ -160,7 +160,8 @@ def few(fit: LawFit, problem: Problem) -> dict[str, Few]:
     """Parameters that leave their own interval when the few rows or runs that pull most are taken out.
 
     Rows are chosen by their influence to first order (Belsley, Kuh and Welsch 1980), for every exponent and the
-    floor and in both directions, and the fit is repeated without them.
+    floor and in both directions, and the fit is repeated without them. The value of all rows must be outside the
+    interval of the others too, which is wider by what the rows contributed: of six points each moves the fit.
     """
     names = [name for name in (*fit.law.exponents, "params_exponent", "floor") if _bounded(fit, name)]
     if not names or fit.rms < EXACT:
@@ -168,9 +169,9 @@ def few(fit: LawFit, problem: Problem) -> dict[str, Few]:
     left_out = np.stack(_strongest(fit, problem, names))
     values = fit.law.parameters(_without(fit, problem, left_out), fit.data.centre_y)
     found = {}
-    for name in names:
-        low, high = fit.intervals[name]
-        beyond = np.maximum(low - values[name], values[name] - high)
+    for name, wider in zip(names, _wider(fit, problem, names, left_out), strict=True):
+        (low, high), at = fit.intervals[name], fit[name]
+        beyond = np.maximum(at - wider * (at - low) - values[name], values[name] - at - wider * (high - at))
         worst = int(np.argmax(beyond))
         if beyond[worst] > 0:
             found[name] = Few(float(values[name][worst]), fit.points.loc[left_out[worst], [*fit.x, fit.y]])
@@ -199,16 +200,30 @@ def _strongest(fit: LawFit, problem: Problem, names: list[str]) -> list[Rows]:
 
 def _influence(fit: LawFit, problem: Problem, names: list[str]) -> Array:
     """First-order change of each parameter when each row is taken out: [names, n]."""
-    theta, law = fit.solution.theta, fit.law
+    theta = fit.solution.theta
     residuals = problem.objective(theta[None, :])[0]
     jacobian = problem.jacobian(theta[None, :])[0]
     curved = problem.weights[0] * problem.loss.curvature(residuals, reweighted=False)[0]
     bread = np.linalg.pinv((jacobian * curved) @ jacobian.T, rcond=1e-12, hermitian=True)
     kept = 1.0 - np.einsum("pn,pq,qn->n", jacobian, bread, jacobian) * curved
     move = -bread @ jacobian * (problem.weights * problem.loss.pull(residuals))[0] / np.maximum(kept, 0.05)
+    return np.asarray(_slopes(fit, names) @ move)
+
+
+def _wider(fit: LawFit, problem: Problem, names: list[str], left_out: Rows) -> Array:
+    """Standard error of each parameter without each set of rows [B, n], over that from all rows: [names, B]."""
+    jacobian, slopes = _weighted(problem, fit.solution.theta), _slopes(fit, names)
+    kept = np.concatenate([np.ones((1, fit.n)), ~left_out])
+    bread = np.linalg.pinv(np.einsum("pn,bn,qn->bpq", jacobian, kept, jacobian), rcond=1e-12, hermitian=True)
+    variance = np.einsum("kp,bpq,kq->kb", slopes, bread, slopes)
+    return np.asarray(np.sqrt(np.maximum(variance[:, 1:] / np.maximum(variance[:, :1], 1e-300), 1.0)))
+
+
+def _slopes(fit: LawFit, names: list[str]) -> Array:
+    """Derivatives of the named parameters by the free ones: [names, free]."""
 
     def values(thetas: Array) -> Array:
-        found = law.parameters(thetas, fit.data.centre_y)
+        found = fit.law.parameters(thetas, fit.data.centre_y)
         return np.stack([found[name] for name in names], axis=1)
 
-    return np.asarray(differences(values, theta[None, :])[0][law.free].T @ move)
+    return np.asarray(differences(values, fit.solution.theta[None, :])[0][fit.law.free].T)

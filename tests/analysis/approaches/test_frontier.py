@@ -5,9 +5,11 @@ import pandas as pd
 import pytest
 
 from analysis import average_seeds, fit_frontier, fit_power_law, frontier
+from analysis.approaches.luck import of_frontier
 from analysis.approaches.selection import beyond, draw_points
 from tests.analysis import planted_forms
 from tests.analysis.planted import sweep
+from tests.analysis.planted_curves import isoflop
 
 
 def test_seeds_are_averaged_into_one_row_a_cell():
@@ -150,6 +152,40 @@ def test_the_cheapest_cell_of_a_budget_is_no_frontier_unless_it_is_the_best():
     assert frontier(far)["error"].tolist() == [0.5, 0.4]  # one step was too long for the rest of its budget
     gentle = pd.DataFrame({"flops": [1.00, 1.05, 1.10], "error": [0.5, 0.49, 0.48]})
     assert frontier(gentle)["error"].tolist() == [0.5, 0.49, 0.48]
+
+
+@pytest.mark.parametrize("noise", [0.003, 0.01])
+def test_six_budgets_of_single_runs_support_the_frontier(noise):
+    fits = [fit_frontier(isoflop(noise=noise, floor=0.0, seed=k), floor=False, resamples=60) for k in range(4)]
+    assert [fit.reasons for fit in fits] == [()] * 4
+    exact = fit_frontier(isoflop(floor=0.0), floor=False, resamples=0).exponent
+    ends = np.array([fit.intervals["exponent"] for fit in fits])
+    assert np.all((ends[:, 0] < exact) & (exact < ends[:, 1]))
+    widths = (ends[:, 1] - ends[:, 0]) / noise
+    assert np.all(
+        (widths > 0.25) & (widths < 1.4)
+    )  # a line through six points has 0.68, the best cells scatter less
+
+
+def test_a_frontier_that_leaves_its_law_has_wider_intervals():
+    table = isoflop(noise=0.003, floor=0.0)
+    budget = table["flops"].rank(method="dense").to_numpy().astype(int)
+    bumpy = table.assign(error=table["error"] * np.where(budget % 2, 1.02, 1 / 1.02))
+    smooth, off = (fit_frontier(frame, floor=False, resamples=60) for frame in (table, bumpy))
+    assert np.diff(off.intervals["exponent"])[0] > 3 * np.diff(smooth.intervals["exponent"])[0]
+
+
+def test_the_best_of_equal_cells_is_lower_by_what_chance_gives():
+    table = pd.DataFrame(
+        {"params": np.tile(np.geomspace(1e6, 2e6, 9), 5), "flops": np.repeat(10.0 ** np.arange(5), 9)}
+    )
+    table["error"] = np.exp(0.01 * np.random.default_rng(0).normal(size=45))
+    found = of_frontier(table, "flops", "error")
+    assert found.sd == pytest.approx(0.01, rel=0.3)
+    gains = np.array(list(found.gains.values())) / found.sd
+    assert gains.size == 5
+    assert np.all((gains > 0.5) & (gains < 1.6))  # 1.49 of nine equal ones, less where a curve bends
+    assert of_frontier(table.assign(flops=np.geomspace(1, 9, 45)), "flops", "error").sd == 0  # no shared budgets
 
 
 @pytest.mark.parametrize(("form", "refused"), [("bounded", True), ("additive", False), ("coupled", False)])

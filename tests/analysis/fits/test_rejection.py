@@ -243,6 +243,18 @@ def test_five_rows_that_pull_are_found_and_leverage_tells_which_points_bear_the_
     assert corner["flops"] in (table["flops"].min(), table["flops"].max())
 
 
+def test_one_of_few_rows_decides_only_if_it_also_leaves_what_the_others_allow():
+    x = np.geomspace(1e9, 1e12, 6)
+    table = pd.DataFrame({"flops": x, "error": (x / 1e9) ** -0.3})
+    bent = table.assign(error=table["error"] * np.exp([0.0, 0.004, -0.004, 0.004, -0.004, 0.02]))
+    fit = fit_power_law(bent, floor=False, bootstrap="parametric", resamples=60)
+    tight = replace(fit, intervals=fit.intervals | {"exponent": (fit.exponent - 1e-4, fit.exponent + 1e-4)})
+    assert any(text.startswith("without 1 of 6 rows the exponent is") for text in tight.reasons)
+    half = 0.9 * abs(fit.exponent - fit_power_law(bent[:5], floor=False, resamples=0).exponent)
+    near = replace(fit, intervals=fit.intervals | {"exponent": (fit.exponent - half, fit.exponent + half)})
+    assert not any(text.startswith("without 1 of 6") for text in near.reasons)
+
+
 def test_scores_of_clusters_and_of_rows_are_calibrated():
     rng = np.random.default_rng(0)
     t = np.linspace(-1, 1, 24)
