@@ -109,7 +109,8 @@ class DeviceMemory:
 
     def as_tried(self, runs: Sequence[RunSpec]) -> list[RunSpec]:
         """Return the runs as they are to be trained: those that ran out of memory in smaller parts of a batch."""
-        return [replace(run, accumulate=self._parts.get(run.run_id, run.accumulate)) for run in runs]
+        parts = self._parts
+        return [replace(run, accumulate=parts[run.run_id]) if run.run_id in parts else run for run in runs]
 
     def fits(self, runs: Sequence[RunSpec]) -> bool:
         """Return whether any place would hold the stack if empty; one of unknown size might."""

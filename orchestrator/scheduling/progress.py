@@ -100,7 +100,7 @@ class Pace:
 
     def __init__(self) -> None:
         self._left: dict[str, float] = {}
-        self._work = self._given = 0.0
+        self._work = self._given = self._sum = 0.0
 
     def expect(self, seconds: Mapping[str, float], training: Collection[str]) -> None:
         """Take in the predicted seconds of what waits, by run_id; what neither waits nor trains is dropped."""
@@ -109,10 +109,13 @@ class Pace:
         for run_id in seconds.keys() - self._left.keys():
             self._left[run_id] = seconds[run_id]
             self._work += seconds[run_id]
+        self._sum = sum(self._left.values())
 
     def ended(self, run_id: str) -> None:
         """Note that a run has ended in any way."""
-        self._left.pop(run_id, None)
+        self._sum -= self._left.pop(run_id, 0.0)
+        if not self._left:
+            self._sum = 0.0  # not a rounding error of many differences
 
     def went_on(self, run_id: str, share: float) -> None:
         """Note that a run came with a share of its work done, which is no work of this session."""
@@ -123,7 +126,7 @@ class Pace:
 
         `shares` are the shares done of runs in training.
         """
-        left = sum(self._left.values()) - sum(self._left.get(r, 0.0) * share for r, share in shares.items())
+        left = max(0.0, self._sum - sum(self._left.get(r, 0.0) * share for r, share in shares.items()))
         done = self._work - left - self._given
         return seconds * left / done if done > 0 else None
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import bisect
+import itertools
 from typing import TYPE_CHECKING, Any
 
 from orchestrator.scheduling.stacks import group_into_stacks
@@ -18,9 +20,9 @@ if TYPE_CHECKING:
 class ReadyQueue:
     """Queued runs of some sweeps, read from the table whenever somebody has changed the queue.
 
-    `waiting` are the stacks in the order in which they start, `kept` the runs whose final parameters are kept,
-    `standing` the state, parent, priority and sweeps of every run. `stale` asks for a new reading.
-    Sweeps go in the order given, each in that of `group_into_stacks`; a higher priority goes before all of it.
+    `kept` are the runs whose final parameters are kept, `standing` the state, parent, priority and sweeps of every
+    run. `stale` asks for a new reading. Sweeps go in the order given, each in that of `group_into_stacks`; a higher
+    priority goes before all of it. What an end costs does not grow with the number of runs that wait.
     """
 
     def __init__(self, table: Table, sweeps: Iterable[str], options: SchedulerOptions, slots: int) -> None:
@@ -31,8 +33,9 @@ class ReadyQueue:
         self.paused: dict[str, str] = {}
         self.standing: dict[str, dict[str, Any]] = {}
         self.kept: set[str] = set()
-        self.waiting: list[list[RunSpec]] = []
         self.stale = True
+        self._waiting: list[list[RunSpec]] = []
+        self._released: dict[int, list[RunSpec]] = {}
 
     def add(self, sweeps: Iterable[str]) -> None:
         """Have the queue read anew, with further sweeps."""
@@ -59,12 +62,15 @@ class ReadyQueue:
         parents = {row["parent"] for row in self.standing.values()}
         self.kept = set(self.standing) if self._options.keep_all else parents
         self._begun = self._options.files.begun()
-        self._children, self.waiting, self.stale = {}, [], False
+        self._children, self._waiting, self._released, self.stale = {}, [], {}, False
         orphans, seen = list[Move](), set[str]()
         for runs in queued:
             new = [run for run in runs if run.run_id not in seen]
             seen |= {run.run_id for run in new}
-            self._wait([run for run in new if self._is_ready(run, orphans)])
+            ready = [run for run in new if self._is_ready(run, orphans)]
+            self._waiting += self._in_stacks([run for run in ready if run.run_id not in self._alone])
+            self._waiting += [[run] for run in ready if run.run_id in self._alone]
+        self._waiting.sort(key=self._rank)  # stable
         return [move for orphan in orphans for move in (orphan, *self.ended(orphan.run_id, "failed"))]
 
     @property
@@ -95,14 +101,28 @@ class ReadyQueue:
             orphans.append(_orphan(run, state))
         return bool(state == "done")
 
-    def _wait(self, runs: Iterable[RunSpec]) -> None:
-        runs = list(runs)
-        alone = [[run] for run in runs if run.run_id in self._alone]
-        together = [run for run in runs if run.run_id not in self._alone]
-        self.waiting += self.in_stacks(together) + alone
-        self.waiting.sort(key=lambda stack: -self._priority(stack[0]))  # stable
+    def __bool__(self) -> bool:
+        """Whether any run waits that could start."""
+        return bool(self._waiting or self._released)
 
-    def in_stacks(self, runs: Sequence[RunSpec]) -> list[list[RunSpec]]:
+    @property
+    def waiting(self) -> list[list[RunSpec]]:
+        """The stacks in the order in which they start; whoever starts one takes it out.
+
+        Runs that ends of their parents have released are put into stacks only when it is their turn, or no more
+        stacks wait than there are slots: with others by then, where alone each would be a stack of its own.
+        """
+        for priority in sorted(self._released, reverse=True):
+            if len(self._waiting) < max(1, self._slots) or priority > -self._rank(self._waiting[0]):
+                self._insert(self._in_stacks(self._released.pop(priority)))
+        return self._waiting
+
+    def _insert(self, stacks: Iterable[list[RunSpec]]) -> None:
+        """Have stacks wait behind those of their priority."""
+        for stack in stacks:
+            bisect.insort(self._waiting, stack, key=self._rank)
+
+    def _in_stacks(self, runs: Iterable[RunSpec]) -> list[list[RunSpec]]:
         """Return runs in stacks of one priority, in the order in which they start."""
         by_priority: dict[int, list[RunSpec]] = {}
         for run in runs:
@@ -112,6 +132,9 @@ class ReadyQueue:
             for some in by_priority.values()
             for stack in group_into_stacks(some, self._step, self._options.speed, self._slots)
         ]
+
+    def _rank(self, stack: Sequence[RunSpec]) -> int:
+        return -self._priority(stack[0])
 
     def _step(self, run: RunSpec) -> int:
         """The step after which a run goes on, as of the last reading: a run that ended since goes on alone."""
@@ -123,19 +146,27 @@ class ReadyQueue:
 
     def predicted(self) -> dict[str, float]:
         """Return the predicted seconds of every run that waits, by run_id."""
-        behind = self.in_stacks([run for children in self._children.values() for run in children])
-        return {run.run_id: self._options.speed.seconds(b) / len(b) for b in [*self.waiting, *behind] for run in b}
+        speed = self._options.speed
+        later = itertools.chain(*self._children.values(), *self._released.values())
+        stacks = [*self._waiting, *self._in_stacks(later)]
+        return {
+            run.run_id: seconds
+            for stack in stacks
+            for seconds in [speed.seconds(stack) / len(stack)]
+            for run in stack
+        }
 
     def again(self, run: RunSpec) -> None:
         """Have a run wait once more, alone from now on: nobody knows whose fault it was."""
         self._alone.add(run.run_id)
-        self._wait([run])
+        self._insert([[run]])
 
     def ended(self, run_id: str, state: str) -> list[Move]:
         """Release what waited for a run that is done; where it is not, returns who waited in vain, failed."""
         children = self._children.pop(run_id, [])
         if state == "done":
-            self._wait(children)
+            for run in children:
+                self._released.setdefault(self._priority(run), []).append(run)
             return []
         orphans = [_orphan(run, state) for run in children]
         return orphans + [move for run in children for move in self.ended(run.run_id, "failed")]

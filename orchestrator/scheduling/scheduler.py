@@ -124,7 +124,7 @@ class Scheduler:
     @property
     def _has_work(self) -> bool:
         """Whether anything trains or waits for a worker: if no worker is ready, or no machine is left."""
-        return bool(self._running.stacks or self._ready.waiting or self._smoke_tests.waiting)
+        return bool(self._running.stacks or self._ready or self._smoke_tests.waiting)
 
     def _poll(self) -> list[Event]:
         if self._has_work:  # polled, or no worker would ever be ready

@@ -7,6 +7,7 @@ token; writes with an outdated token, or for a run that no longer runs, are igno
 from __future__ import annotations
 
 import datetime as dt
+import functools
 import math
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
@@ -154,17 +155,20 @@ class Queue:
         brings them along from its checkpoint.
         """
         who = {"coordinator": "/".join(map(str, this_process())), "started": _now(), "lease": _lease()}
-        there = sa.select(runs.c.run_id).where(runs.c.run_id.in_(run_ids), runs.c.state == QUEUED)
+        there = runs.c.run_id.in_(run_ids) & (_STATE == QUEUED)
+        if self._store.shared:
+            there &= runs.c.run_id.in_(sa.select(runs.c.run_id).where(there).with_for_update(skip_locked=True))
         taking = (
             runs.update()
-            .where(runs.c.run_id.in_(there.with_for_update(skip_locked=True)), runs.c.state == QUEUED)
+            .where(there)
             .values(state=RUNNING, attempt=runs.c.attempt + 1, reason=None, asked=None)
             .returning(runs.c.run_id, runs.c.attempt)
         )
         with self._store.transaction() as connection:
             claimed = {run_id: attempt for run_id, attempt in connection.execute(taking)}  # noqa: C416 - rows, not pairs
+            if again := [run_id for run_id, attempt in claimed.items() if attempt > 1]:
+                connection.execute(records.delete().where(records.c.run_id.in_(again)))
             if claimed:
-                connection.execute(records.delete().where(records.c.run_id.in_(claimed)))
                 price, stack, alike = reserved or {}, stacks or {}, len(claimed)
                 rows = [
                     {**who, "run_id": run, "attempt": n, "reserved": price.get(run), "stack": stack.get(run, alike)}
@@ -183,11 +187,9 @@ class Queue:
         self._note(claimed, {"host": host, "boot_id": boot_id, "pid": pid, "pid_started": started})
 
     def _note(self, claimed: dict[str, int], values: dict[str, Any]) -> None:
-        this = (attempts.c.run_id == sa.bindparam("_run")) & (attempts.c.attempt == sa.bindparam("_attempt"))
-        rows = [{"_run": run_id, "_attempt": attempt, **values} for run_id, attempt in claimed.items()]
-        if rows:
-            with self._store.transaction() as connection:
-                connection.execute(attempts.update().where(this), rows)
+        rows = [{"run_id": run_id, "attempt": attempt, **values} for run_id, attempt in claimed.items()]
+        with self._store.transaction() as connection:
+            _update_all(connection, attempts, rows)
 
     def resume(self, resumed: Resumed, attempt: int) -> None:
         """Note that a claimed run continues from a checkpoint, with the records made before it."""
@@ -222,12 +224,9 @@ class Queue:
             standing = _standing(connection, {end.run_id: end.attempt for end in ends})
             mine = [end for end in ends if end.run_id in standing]
             last = _last_records(connection, [end.run_id for end in mine if end.result is None])
-            for end in mine:
-                assert end.state in MOVES[RUNNING]
-                run, attempt = _ended(end, standing[end.run_id], *last.get(end.run_id, (None, None)))
-                this = (attempts.c.run_id == end.run_id) & (attempts.c.attempt == end.attempt)
-                connection.execute(attempts.update().where(this).values(**attempt))
-                connection.execute(runs.update().where(runs.c.run_id == end.run_id).values(**run))
+            changes = [_ended(end, standing[end.run_id], *last.get(end.run_id, (None, None))) for end in mine]
+            _update_all(connection, runs, [run for run, _ in changes])
+            _update_all(connection, attempts, [attempt for _, attempt in changes])
             whole = [end.result for end in mine if end.result is not None and end.state in KEPT]
             if whole:
                 gone = records.c.run_id.in_([result.run_id for result in whole])
@@ -321,6 +320,27 @@ def _locked(
         yield there
 
 
+_STATE = sa.cast(runs.c.state, sa.Text)
+"""The state of runs that are named by their ids, hidden from SQLite, which else reads all runs in that state."""
+
+
+def _update_all(connection: sa.Connection, table: sa.Table, rows: Iterable[Mapping[str, Any]]) -> None:
+    """Update rows by their primary key and new values, those with the same columns in one statement."""
+    key, alike = table.primary_key.columns.keys(), dict[tuple[str, ...], list[dict[str, Any]]]()
+    for row in rows:
+        alike.setdefault(tuple(row), []).append({f"_{name}" if name in key else name: row[name] for name in row})
+    for some in alike.values():
+        connection.execute(_updating(table), some)
+
+
+@functools.cache
+def _updating(table: sa.Table) -> sa.Update:
+    """The statement, since building it takes as long as a row."""
+    return table.update().where(
+        sa.and_(*(column == sa.bindparam(f"_{column.name}") for column in table.primary_key))
+    )
+
+
 def _append(connection: sa.Connection, rows: list[dict[str, Any]]) -> None:
     """Insert records. Those that are present are skipped: a commit may have succeeded and its answer been lost."""
     insert: Any = records.insert()
@@ -357,6 +377,8 @@ def _current() -> sa.ColumnElement[bool]:
 
 def _last_records(connection: sa.Connection, run_ids: Sequence[str]) -> dict[str, tuple[Any, Any]]:
     """The last record of runs that have any, and the last with an error (else that with none), by run_id."""
+    if not run_ids:
+        return {}
     query = sa.select(records).where(records.c.run_id.in_(run_ids)).order_by(records.c.step)
     last: dict[str, tuple[Any, Any]] = {}
     for row in connection.execute(query):
@@ -366,7 +388,7 @@ def _last_records(connection: sa.Connection, run_ids: Sequence[str]) -> dict[str
 
 
 def _ended(end: End, begun: Any, last: Any, evaluated: Any) -> tuple[dict[str, Any], dict[str, Any]]:
-    """Columns of the run and of its attempt. What was spent is counted from the attempt's first step."""
+    """Rows of the run and of its attempt. What was spent is counted from the attempt's first step."""
     step, flops, seconds = (0, 0, 0.0) if last is None else (last.step, last.flops, last.seconds)
     if end.result is not None:
         step, flops, seconds = end.result.steps, end.result.flops, end.result.seconds
@@ -375,7 +397,8 @@ def _ended(end: End, begun: Any, last: Any, evaluated: Any) -> tuple[dict[str, A
         "flops": flops - begun.resumed_flops if own else 0,
         "seconds": seconds - begun.resumed_seconds if own else 0.0,
     }
-    run: dict[str, Any] = {"state": end.state, "reason": end.reason, "asked": None}
+    assert end.state in MOVES[RUNNING]
+    run: dict[str, Any] = {"run_id": end.run_id, "state": end.state, "reason": end.reason, "asked": None}
     if end.state == QUEUED and begun.asked:
         run |= {"state": begun.asked, "reason": CANCELLED_BY_HAND}
     if end.result is not None and end.state in KEPT:
@@ -386,8 +409,15 @@ def _ended(end: End, begun: Any, last: Any, evaluated: Any) -> tuple[dict[str, A
         run |= kept | {name: getattr(last, name) for name in ("examples", "flops", "seconds", "train_loss")}
         run["epochs"] = last.examples / begun.dataset_size if begun.dataset_size else None
     run["charged_flops"] = (begun.charged_flops or 0) + spent["flops"]
-    how = {"ended": _now(), "outcome": end.outcome, "reason": end.reason}
-    return run, {**how, "exception": end.exception, "traceback": end.traceback, **spent, **end.used}
+    how = {"run_id": end.run_id, "attempt": end.attempt, "ended": _now(), "outcome": end.outcome}
+    return run, {
+        **how,
+        "reason": end.reason,
+        "exception": end.exception,
+        "traceback": end.traceback,
+        **spent,
+        **end.used,
+    }
 
 
 def _finite(value: Any) -> Any:

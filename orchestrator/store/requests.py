@@ -15,7 +15,7 @@ import json
 import os
 import secrets
 import time
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import sqlalchemy as sa
@@ -29,13 +29,14 @@ from orchestrator.store.engine import (
     serialise,
     temporary_failure,
 )
+from orchestrator.store.schema import spec_of
 from orchestrator.store.table import Table
 from orchestrator.sweep.planner import Plan
 from orchestrator.sweep.sweep import Limits
 from trainer.spec import RunSpec
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Mapping
     from pathlib import Path
 
 BY_HAND = "by hand"
@@ -57,7 +58,28 @@ class Request:
     verb: str
     what: tuple[str, ...] = ()
     priority: int = 0
-    plan: dict[str, Any] | None = None
+    plan: Plan | None = None
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return it as plain data, for a file."""
+        fields = {"verb": self.verb, "what": self.what, "priority": self.priority}
+        if (planned := self.plan) is None:
+            return fields
+        plan = {
+            "sweep": planned.sweep,
+            "text": planned.text,
+            "limits": planned.limits.model_dump(exclude_none=True),
+        }
+        return {**fields, "plan": {**plan, "runs": [spec_of(run) for run in planned.runs]}}
+
+
+def request_of(fields: Mapping[str, Any]) -> Request:
+    """Return the request that `to_dict` has written; raises ValueError, TypeError or KeyError for anything else."""
+    verb, what, priority = fields["verb"], tuple(fields["what"]), fields["priority"]
+    if (plan := fields.get("plan")) is None:
+        return Request(verb, what, priority)
+    runs, limits = tuple(RunSpec(**run) for run in plan["runs"]), Limits(**plan["limits"])
+    return Request(verb, what, priority, Plan(plan["sweep"], runs, limits, plan["text"]))
 
 
 class Done(NamedTuple):
@@ -70,8 +92,7 @@ class Done(NamedTuple):
 
 def add(planned: Plan) -> Request:
     """The request to enqueue a plan."""
-    plan = {"sweep": planned.sweep, "text": planned.text, "limits": planned.limits.model_dump(exclude_none=True)}
-    return Request("add", plan={**plan, "runs": [asdict(run) for run in planned.runs]})
+    return Request("add", plan=planned)
 
 
 def obey(table: Table, request: Request) -> Done:
@@ -90,11 +111,9 @@ def obey(table: Table, request: Request) -> Done:
 def _act(table: Table, request: Request, standing: dict[str, dict[str, Any]]) -> Done:
     if request.verb == "add":
         assert request.plan is not None
-        plan, name = dict(request.plan), request.plan["sweep"]
-        runs, limits = tuple(RunSpec(**run) for run in plan.pop("runs")), Limits(**plan.pop("limits"))
-        new = table.queue.enqueue(Plan(runs=runs, limits=limits, **plan))
+        name, new = request.plan.sweep, table.queue.enqueue(request.plan)
         table.queue.tell(name, paused=None)
-        return Done(f"{name}: {len(runs)} runs, {new} new", (name,), (name,))
+        return Done(f"{name}: {len(request.plan.runs)} runs, {new} new", (name,), (name,))
     sweeps = {name for row in standing.values() for name in row["sweeps"]}
     if request.verb in ("pause", "resume"):
         names = tuple(request.what) or tuple(sorted(sweeps))
@@ -154,8 +173,7 @@ class Inbox:
         for file in self._files():
             answer: dict[str, Any]
             try:
-                fields = json.loads(file.read_bytes())
-                done = obey(table, Request(**{**fields, "what": tuple(fields["what"])}))
+                done = obey(table, request_of(json.loads(file.read_bytes())))
                 answer = {"said": done.said}
                 self._done.append(done)
             except (TableError, ValueError, TypeError, KeyError) as error:
@@ -169,7 +187,7 @@ class Inbox:
         """Leave a request; returns the path of its answer."""
         self._folder.mkdir(exist_ok=True)
         file = self._folder / f"{time.time_ns()}-{secrets.token_hex(4)}.json"
-        _write(file, asdict(request))
+        _write(file, request.to_dict())
         return file.with_suffix(".answer")
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict
 from typing import Any
 
 import sqlalchemy as sa
@@ -135,7 +134,7 @@ def row_of(run: RunSpec) -> dict[str, Any]:
     """The row of a queued run, for INSERT."""
     shape = cost.shape_of(run)
     params = cost.params(shape)
-    spec = asdict(run)
+    spec = spec_of(run)
     return {
         **{name: spec[name] for name in PLANNED},
         "run_id": run.run_id,
@@ -151,3 +150,8 @@ def row_of(run: RunSpec) -> dict[str, Any]:
         "flops_rule": cost.FLOPS_RULE,
         "spec": spec,
     }
+
+
+def spec_of(run: RunSpec) -> dict[str, Any]:
+    """The fields of a run; `dataclasses.asdict` copies them deep, which took half of the time of adding runs."""
+    return {name: getattr(run, name) for name in SETTINGS}

@@ -8,6 +8,7 @@ import sys
 from pathlib import Path
 
 import pytest
+import sqlalchemy as sa
 
 import orchestrator
 from orchestrator import Table, TableError
@@ -39,6 +40,20 @@ def states(table, sweep="small"):
 
 
 # the queue
+
+
+def test_a_claim_looks_at_the_runs_that_it_names_alone(table, planned):
+    """SQLite would rather read all queued runs by the index on states."""
+    made, plans = planned(seeds=4), []
+    table.queue.enqueue(made)
+
+    def explain(_, cursor, statement, parameters, *__):
+        if statement.startswith("UPDATE runs"):
+            plans.append([row[3] for row in cursor.execute(f"EXPLAIN QUERY PLAN {statement}", parameters)])
+
+    sa.event.listen(table.engine, "before_cursor_execute", explain)
+    assert len(table.queue.claim([run.run_id for run in made.runs])) == 8
+    assert plans == [["SEARCH runs USING INDEX sqlite_autoindex_runs_1 (run_id=?)"]]
 
 
 # the fence
