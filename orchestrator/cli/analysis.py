@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from orchestrator.cli.constraints import Bounds, Fix, Tie, constraints
+from orchestrator.cli.constraints import Bounds, Fix, Tie, check, constraints
 from orchestrator.cli.groups import Asked, answer
 from orchestrator.cli.options import (
     STORE,
@@ -72,6 +72,8 @@ def fit(  # noqa: PLR0913 - an option each
         stop("--fix, --tie and --bounds cannot be combined with --approach 2, which fits no law")
     asked = Asked(store, which, stage, where, by, pool, y)
     groups = asked.groups(replace(asked.findings(resamples), form=law, shift=shift, constraints=known))
+    if known:
+        check(known, groups, approach)
     if table:
         _print_table(groups, approach, table)
         return

@@ -6,13 +6,20 @@ from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any, Literal
 
 from analysis import FitError, fit_frontier, fit_law, fit_power_law
+from analysis.approaches.surface import read_surface
 from analysis.checks.parts import attempt
+from analysis.fits.law import law_entry, power_law_name
 from analysis.fits.thresholds import LEAST_VALUES
+from analysis.laws.constrained import constrain
+from analysis.table.data import read
 from analysis.table.groups import determining
+from analysis.table.options import Options
 from trainer.data.sets import zipf
 from trainer.spec import SETTINGS, RunSpec
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     import pandas as pd
 
     from analysis import LawFit
@@ -82,9 +89,37 @@ def laws(
     """
     done = results[results["state"] == "done"]
     zipf = on_zipf(done)
-    options = {"law": law} if law else {"floor": not (zipf and y == "error"), "shift": shift}
+    options = {"law": law} if law else {"floor": _has_floor(done, y), "shift": shift}
     shared = {"y": y, "resamples": resamples, "pool": pool, **constraints}
     return [_law(done, x, {**options, **shared}) for x in (("examples",) if zipf else AXES)]
+
+
+def _has_floor(done: pd.DataFrame, y: str) -> bool:
+    return not (on_zipf(done) and y == "error")
+
+
+def require_held(
+    runs: pd.DataFrame,
+    given: Mapping[str, Any],
+    *,
+    y: str,
+    law: str = "",
+    shift: bool = False,
+    surface: bool = False,
+) -> None:
+    """Raise a ValueError where the law that is fitted to the runs cannot be held to `fix`, `tie` and `bounds`.
+
+    Rows that cannot be fitted at all are left to the fit.
+    """
+    chosen, done = Options.of(given), runs[runs["state"] == "done"]
+    name = law or ("chinchilla" if surface else power_law_name(floor=_has_floor(done, y), shift=shift))
+    columns = ("params", "dataset_size", "examples")
+    if surface:
+        data = attempt(lambda: read_surface(done, columns, y, name, chosen)[0])[0]
+    else:
+        data = attempt(lambda: read(done, ("examples",), y, chosen))[0]
+    if data is not None:
+        constrain(law_entry(name)(data.logs, data.centre_x), chosen.constraints, data.centre_y)
 
 
 def _law(done: pd.DataFrame, x: str, options: dict[str, Any]) -> AxisLaw:
@@ -189,7 +224,10 @@ class AxisLaws:
 def answered(results: pd.DataFrame, fitted: list[AxisLaw]) -> AxisLaws:
     """The laws of a table. Raises FitError if there is none against any axis."""
     if not any(law.fit for law in fitted):
-        raise FitError("; ".join(f"{law.name}: no fit: {law.why_not}" for law in fitted))
+        axes: dict[str, list[str]] = {}
+        for law in fitted:
+            axes.setdefault(law.why_not, []).append(law.x)
+        raise FitError("; ".join(f"{fitted[0].y} against {', '.join(x)}: no fit: {why}" for why, x in axes.items()))
     return AxisLaws(fitted, calibration(results, fitted))
 
 

@@ -160,10 +160,26 @@ def test_laws_of_either_sign_are_fitted_by_name(isoflop):
     [
         (("--fix", "floor"), "--fix 'floor' has no name and value; expected such as floor=1.6"),
         (("--fix", "floor=low"), "--fix 'floor=low' has no number 'low'; expected such as floor=1.6"),
-        (("--fix", "flor=1"), "the law has no parameter 'flor'; did you mean 'floor'?"),
+        (("--fix", "floor=nan"), "--fix 'floor=nan' has no number 'nan'; expected such as floor=1.6"),
+        (("--fix", "flor=1"), "--fix flor=1: the law has no parameter 'flor'; did you mean 'floor'?"),
+        (("--fix", "floor=-1"), "--fix floor=-1: 'floor' cannot be -1; expected"),
+        (("--tie", "floor=floor"), "--tie floor=floor names one parameter; expected such as alpha=beta"),
+        (
+            ("--tie", "exponent=coefficient"),
+            "--tie exponent=coefficient: 'exponent' and 'coefficient' are not of one",
+        ),
+        (("--bounds", "exponent=20:30"), "--bounds exponent=20:30: 'exponent' cannot be 20; expected"),
+        (
+            ("--tie", "alpha=beta", "--fix", "alpha=0.3", "--fix", "beta=0.2", "--surface"),
+            "--fix alpha=0.3, --fix beta",
+        ),
+        (("--fix", "floor=1", "--bounds", "floor=0:2"), "floor is in --fix and in --bounds; give one of them"),
         (("--tie", "alpha"), "--tie 'alpha' has no name and value; expected such as alpha=beta"),
         (("--bounds", "alpha=0.2"), "--bounds 'alpha=0.2' has no range; expected such as alpha=0.2:0.6"),
-        (("--bounds", "alpha=0.6:0.2", "--surface"), "bounds is {'alpha': (0.6, 0.2)}; expected parameters"),
+        (
+            ("--bounds", "alpha=0.6:0.2", "--surface"),
+            "--bounds 'alpha=0.6:0.2' does not rise from 0.6 to 0.2; expected",
+        ),
         (("--fix", "floor=1", "--fix", "floor=2"), "--fix floor is given 2 times; give it once"),
         (("--bounds", "floor=1:2", "--bounds", "floor=2:"), "--bounds floor is given 2 times; give it once"),
         (("--fix", "floor=1", "--approach", "2"), "cannot be combined with --approach 2"),
@@ -173,6 +189,8 @@ def test_a_constraint_that_cannot_be_read_is_one_line_and_exit_code_2(isoflop, o
     code, said, told = isoflop("fit", *options, *QUICK)
     assert (code, said, len(told.splitlines())) == (2, "", 1)
     assert message in told
+    assert told.count(message) == 1
+    assert not set("{}()") & set(told)
 
 
 def test_fits_leave_as_tables(isoflop):
