@@ -113,7 +113,7 @@ def render(
     Raises:
         ReportError: plotly is not installed.
     """
-    code = (_plotly(), resources.files("analysis.report").joinpath("page.js").read_text())
+    code = (plotly_code(), resources.files("analysis.report").joinpath("page.js").read_text())
     scripts = [script(source) for source in code]
     policy = (
         f"default-src 'none'; script-src {' '.join(digest for _, digest in scripts)}; style-src 'unsafe-inline'; "
@@ -140,7 +140,8 @@ def render(
     return f"<!doctype html>\n{document}\n"
 
 
-def _plotly() -> str:
+def plotly_code() -> str:
+    """Return plotly's JavaScript. Raises ReportError where plotly is not installed."""
     try:
         from plotly.offline import get_plotlyjs
     except ImportError as error:

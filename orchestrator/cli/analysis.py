@@ -186,21 +186,22 @@ def report(  # noqa: PLR0913 - an option each
 
     It is self-contained: the question, the answer, interactive figures, runs, cost, provenance.
     """
-    from analysis.report.page import ReportError, render
+    from analysis.report.page import ReportError, plotly_code, render
     from orchestrator.reporting.page import page_of
     from orchestrator.store.table import Table
 
+    try:
+        plotly_code()
+    except ReportError as error:  # before the fits, which take a minute
+        stop(str(error))
     asked = Asked(store, which, stage, where, by, pool, y)
     findings = asked.findings(resamples, history=True)
     sweep = str(findings.frame["sweep"].iloc[0])
     with Table(store) as results:
         declared, question = results.declaration(sweep)
     page = page_of(sweep, question, declared, store, findings, asked.groups(findings))
-    try:
-        paid = frame_of(store, which)  # every stage of a chain was paid for
-        document = render(findings.frame, page, y=y, paid=paid)
-    except ReportError as error:
-        stop(str(error))
+    paid = frame_of(store, which)  # every stage of a chain was paid for
+    document = render(findings.frame, page, y=y, paid=paid)
     out.parent.mkdir(parents=True, exist_ok=True)
     out.write_text(document, encoding="utf-8")
     print(out)
