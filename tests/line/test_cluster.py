@@ -226,6 +226,7 @@ def test_what_the_machines_do_not_share_is_refused_in_a_line(folder, server, env
 @pytest.mark.slow
 def test_a_scheduler_of_ray_tune_uses_the_machines_and_outlives_one_that_leaves(folder, server, env):
     (folder / "tuned.yaml").write_text(TUNED.replace("asha", "hyperband"))
+    paced.slow_down(folder, seconds=0.02)
     options = ["--store", "tuned.db", "--address", server.address, "--checkpoint-every", "0.2"]
     process = subprocess.Popen(
         command("search", "tuned.yaml", *options, "--json"),
@@ -238,6 +239,7 @@ def test_a_scheduler_of_ray_tune_uses_the_machines_and_outlives_one_that_leaves(
     table_shows(folder / "tuned.db", lambda table: table.frame("attempts")["pid"].nunique() == 2, process)
     server.ask("remove")
     server.ask("add")
+    paced.speed_up(folder)
     output, errors = process.communicate(timeout=240)
     assert process.returncode == 0, errors
     check(json.loads(output)["best"][0], rows(folder, "tuned.db").reset_index())

@@ -38,7 +38,7 @@ sweep: outside
 data: {dataset: digits}
 model: {family: "outside_family:Net", depth: 1, width: [16, 32]}
 train: {lr: 2e-3, batch_size: 32, schedule: cosine}
-budget: {examples: [640, 1280, 2560, 5120]}
+budget: {examples: [320, 640, 1280, 2560]}
 seeds: 2
 """
 
@@ -51,8 +51,8 @@ def folder(outside, tmp_path, monkeypatch):
 
 def test_a_killed_sweep_of_modules_ends_with_the_numbers_of_runs_alone_and_a_law(folder):
     assert "Net-1/Wi-32" in isoflop("plan", "sweep.yaml").stdout
-    options = ("run", "sweep.yaml", "--store", "t.db", "--executor", "inline", "--checkpoint-every", "0")
-    killed = isoflop(*options)
+    options = ("run", "sweep.yaml", "--store", "t.db", "--executor", "inline")
+    killed = isoflop(*options, "--checkpoint-every", "0")
     assert killed.returncode == -signal.SIGKILL, killed.stderr
     assert len(storage_of(folder / "t.db.checkpoints").begun()) > 1
     resumed = isoflop(*options)

@@ -63,8 +63,8 @@ def folder(outside):
 
 
 def test_a_killed_sweep_of_plugins_ends_with_the_numbers_of_runs_trained_alone(folder):
-    options = ("run", "sweep.yaml", "--store", "t.db", "--executor", "inline", "--checkpoint-every", "0")
-    killed = isoflop(*options, DIE="1")
+    options = ("run", "sweep.yaml", "--store", "t.db", "--executor", "inline")
+    killed = isoflop(*options, "--checkpoint-every", "0", DIE="1")
     assert killed.returncode == -signal.SIGKILL, killed.stderr
     assert len(storage_of(folder / "t.db.checkpoints").begun()) > 1
     resumed = isoflop(*options)
