@@ -36,22 +36,27 @@ class Node(NamedTuple):
 def start(slots: int, gpus: int | None) -> Any:
     """Import and start Ray on this machine: quiet, on loopback, with a token made for this session.
 
-    Raises ClusterError if the caller has started or imported Ray before.
+    Raises ClusterError if the caller has started or imported Ray before, or if it does not start.
     """
     if is_own():
         remedy = "pass address='auto' to train on it, or call ray.shutdown() first"
         raise ClusterError(f"Ray is initialised in this process already; {remedy}")
     ray = imported()
-    with _undisturbed(ray):
-        ray.init(
-            address="local",
-            num_cpus=slots,
-            num_gpus=gpus,
-            include_dashboard=False,
-            log_to_driver=False,
-            logging_level=logging.ERROR,
-            object_store_memory=128 * 2**20,
-        )
+    try:
+        with _undisturbed(ray):
+            ray.init(
+                address="local",
+                num_cpus=slots,
+                num_gpus=gpus,
+                include_dashboard=False,
+                log_to_driver=False,
+                logging_level=logging.ERROR,
+                object_store_memory=128 * 2**20,
+            )
+    except Exception as error:  # Ray waits 30 s for its own processes, then raises a bare Exception
+        why = (str(error).strip().splitlines() or [type(error).__name__])[0]
+        remedy = "try again when the machine is less busy, or train with --executor inline"
+        raise ClusterError(f"Ray does not start on this machine ({why}); {remedy}") from error
     return ray
 
 

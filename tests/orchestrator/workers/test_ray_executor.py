@@ -11,6 +11,7 @@ import pytest
 
 from orchestrator.host.heartbeat import LOADING, STEPS, Heartbeat, StepTimes
 from orchestrator.workers.executor import Began, Finished, Lost, Noted, Recorded
+from orchestrator.workers.ray_cluster import ClusterError, imported
 from orchestrator.workers.ray_executor import RayExecutor
 from orchestrator.workers.worker import Worker
 
@@ -153,6 +154,19 @@ def test_a_machine_short_of_memory_has_one_slot_less_and_never_none(executor, ru
     assert not any(isinstance(event, Lost) for event in heard)
     executor.stop()
     assert isinstance(ends(executor, 7 - event.stack), Finished)
+
+
+def test_a_ray_that_does_not_start_is_one_line(monkeypatch):
+    ray = imported()
+
+    def times_out(**_):
+        raise RuntimeError("The current node timed out during startup.\nThis could happen because ...")
+
+    monkeypatch.setattr(ray, "is_initialized", lambda: False)
+    monkeypatch.setattr(ray, "init", times_out)
+    with pytest.raises(ClusterError, match=r"^Ray does not start .*timed out.*; try again .* or .*inline$") as said:
+        RayExecutor(slots=1)
+    assert "\n" not in str(said.value)
 
 
 # the rule
