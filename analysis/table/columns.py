@@ -57,6 +57,8 @@ SYMBOLS: dict[str, str] = {
     "error": "E",
     "loss": "L",
 }
+_NAMED = 3
+"""Rows that a message names; of more it tells how many."""
 
 
 def label(column: str) -> str:
@@ -86,7 +88,7 @@ def check(
     values = {name: _numbers(table, name) for name in columns}
     finite = np.isfinite(values[columns[-1]])
     for name in columns:
-        _require_valid(name, values[name][finite], positive=positive)
+        _require_valid(table[finite], name, values[name][finite], positive=positive)
     clean = table.loc[finite].assign(**{name: column[finite] for name, column in values.items()})
     return clean.reset_index(drop=True), int(np.sum(~finite))
 
@@ -119,21 +121,35 @@ def _numbers(frame: pd.DataFrame, name: str) -> NDArray[np.float64]:
     if getattr(column.dtype, "kind", "") in "mMc":
         raise ValueError(f"column {name!r} has type {column.dtype}; expected numbers")
     if not pd.api.types.is_numeric_dtype(column):
-        texts = [value for value in column if isinstance(value, str)]
-        if texts:
-            raise ValueError(f"column {name!r} holds text such as {texts[0]!r}; expected numbers")
+        texts = np.array([isinstance(value, str) for value in column], dtype=bool)
+        if texts.any():
+            found = f"column {name!r} holds text such as {column[texts].iloc[0]!r} in {which(frame, texts)}"
+            raise ValueError(f"{found}; expected numbers")
     try:
         return np.asarray(pd.to_numeric(column).to_numpy(dtype=float, na_value=np.nan))
     except (TypeError, ValueError):
         raise ValueError(f"column {name!r} has type {column.dtype}; expected numbers") from None
 
 
-def _require_valid(name: str, values: NDArray[np.float64], *, positive: bool) -> None:
-    gaps = int(np.sum(~np.isfinite(values)))
-    if gaps:
-        raise ValueError(f"column {name!r} has no finite value in {gaps} of {values.size} rows; fill or drop them")
-    low = values[values <= 0] if positive else values[:0]
-    if low.size:
+def _require_valid(table: pd.DataFrame, name: str, values: NDArray[np.float64], *, positive: bool) -> None:
+    gaps = ~np.isfinite(values)
+    if gaps.any():
+        rows = f"{gaps.sum()} of {values.size} rows ({which(table, gaps)})"
+        raise ValueError(f"column {name!r} has no finite value in {rows}; fill or drop them")
+    low = values <= 0
+    if positive and low.any():
+        rows = f"{low.sum()} of {values.size} rows ({which(table, low)})"
+        kept = f"{name if name.isidentifier() else f'`{name}`'} > 0"
+        remedy = f"""leave them out with frame.query("{kept}") or --where "{name} > 0\""""
         raise ValueError(
-            f"column {name!r} is {low[0]:g} in {low.size} of {values.size} rows; a power law needs values > 0"
+            f"column {name!r} is {values[low][0]:g} in {rows}; a law needs values > 0: correct them or {remedy}"
         )
+
+
+def which(table: pd.DataFrame, chosen: NDArray[np.bool_]) -> str:
+    """The first rows chosen, by their run where the table names it, else by their number from 0."""
+    places = np.flatnonzero(chosen)
+    named = RUN in table and table[RUN].notna().to_numpy()[places[:_NAMED]].all()
+    names = [str(table[RUN].iloc[place]) for place in places[:_NAMED]] if named else places[:_NAMED].astype(str)
+    what = ("run" if named else "row") + "s" * (len(names) > 1)
+    return f"{what} {', '.join(names)}{f' and {places.size - _NAMED} more' if places.size > _NAMED else ''}"

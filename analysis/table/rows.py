@@ -142,15 +142,19 @@ def _above_zero(frame: pd.DataFrame, y: str) -> tuple[pd.DataFrame, tuple[str, .
     count = int(zero.sum())
     if not count:
         return frame, ()
-    which = f"{y} is 0 in {count} of {len(frame)} rows"
+    where = f"{y} is 0 in {count} of {len(frame)} rows"
     instead = "fit another measure of the runs" + (
         "" if y == "loss" else ", such as the loss: y='loss', or --y loss"
     )
     if count == len(frame):
-        raise ValueError(f"{which}, and 0 has no logarithm; {instead}")
-    saturated = f"{which}: it has saturated, and the other rows alone do not show its law; {instead}"
+        raise ValueError(f"{where}, and 0 has no logarithm; {instead}")
+    saturated = f"{where}: it has saturated, and the other rows alone do not show its law; {instead}"
     many = count > max(1, FEW_ZEROS * len(frame))
-    note = Refusal(saturated) if many else f"{which}, which has no logarithm: left out; {instead}"
+    note = (
+        Refusal(saturated)
+        if many
+        else f"{where} ({columns.which(frame, zero)}), which has no logarithm: left out; {instead}"
+    )
     return frame[~zero].reset_index(drop=True), (note,)
 
 

@@ -220,7 +220,20 @@ def test_digits_printed_are_those_the_interval_justifies():
         (lambda t: t.rename(columns={"flops": "flop"}), "no column 'flops'; did you mean 'flop'?"),
         (lambda t: t.assign(error="high"), "column 'error' holds text such as 'high'"),
         (lambda t: t.assign(error=0.0), "error is 0 in 20 of 20 rows, and 0 has no logarithm"),
-        (lambda t: t.assign(flops=-1.0), "column 'flops' is -1 in 20 of 20 rows"),
+        (lambda t: t.assign(flops=-1.0), "column 'flops' is -1 in 20 of 20 rows (rows 0, 1, 2 and 17 more); a"),
+        (
+            lambda t: t.assign(error=t["error"].where(t.index != 7, -0.1)),
+            "'error' is -0.1 in 1 of 20 rows (row 7); a",
+        ),
+        (
+            lambda t: t.assign(error=-t["error"], run_id="r" + t.index.astype(str)),
+            "(runs r0, r1, r2 and 17 more); a law needs values > 0: correct them or leave them out with",
+        ),
+        (
+            lambda t: t.assign(flops=t["flops"].where(t.index > 1), run_id="r" + t.index.astype(str)),
+            "column 'flops' has no finite value in 2 of 20 rows (runs r0, r1); fill or drop them",
+        ),
+        (lambda t: t.assign(error=t["error"].astype(object).where(t.index != 3, "x")), "such as 'x' in row 3; exp"),
         (lambda t: t.assign(flops=np.nan), "column 'flops' has no finite value in 20 of 20 rows"),
         (lambda t: t.assign(error=t["error"] > 1), "column 'error' holds booleans"),
         (lambda t: t.head(2), "found 2 distinct 'flops' in 2 rows; 'power-floor' needs at least 3"),

@@ -214,3 +214,10 @@ def test_a_table_without_a_finite_measurement_is_refused(fit, values):
 def test_dates_complex_numbers_and_truth_values_are_not_numbers(name, values, kind):
     with pytest.raises(ValueError, match=f"column '{name}' {kind}.*; expected numbers"):
         rows_of(grid().assign(**{name: values}))
+
+
+def test_a_run_whose_y_is_0_is_named_where_it_is_left_out():
+    table = grid().assign(run_id=lambda t: "r" + t.index.astype(str))
+    table.loc[4, "loss"] = 0.0
+    (note,) = [text for text in measured(table, NAMES).notes if "is 0" in text]
+    assert note.startswith("loss is 0 in 1 of 20 rows (run r4), which has no logarithm: left out")
