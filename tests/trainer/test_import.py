@@ -18,6 +18,15 @@ def test_what_is_priced_or_declared_does_not_import_torch():
     assert done.stdout.strip() == "[]"
 
 
+def test_a_worker_that_reads_digits_does_not_import_scikit_learn():
+    """It takes as long as torch, and every worker warms up on digits."""
+    asked = "import sys; from trainer import RunSpec; from trainer.data.sets import digits; "
+    asked += "digits.load(RunSpec(dataset='digits', epochs=1)); "
+    heavy = "print([m for m in ('sklearn', 'scipy', 'pandas') if m in sys.modules])"
+    done = subprocess.run([sys.executable, "-c", asked + heavy], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "[]"
+
+
 def test_every_public_name_is_there_and_in_order():
     assert trainer.__all__ == sorted(trainer.__all__)
     assert all(getattr(trainer, name) is not None for name in trainer.__all__)
