@@ -14,7 +14,7 @@ from orchestrator.store.table import Table
 from tests import paced
 from tests.commands import command
 from tests.line.test_search_line import finish
-from tests.polling import delivered, line_with, table_shows
+from tests.polling import delivered, line_with, table_shows, until
 from trainer import RunSpec, train
 
 SWEEP = f"""\
@@ -49,9 +49,9 @@ def searched(folder, name):
     return answer["best"][0], orchestrator.results(folder / "t.db")
 
 
-def check(best, frame):
+def check(best, frame, trials=12):
     """Asserts that each trial is a row and that finished ones have the numbers of runs trained alone."""
-    assert sorted(frame["trial"]) == list(range(12))
+    assert sorted(frame["trial"]) == list(range(trials))
     assert set(frame["state"]) == {"done", "pruned"}
     pruned, done = (frame[frame["state"] == state] for state in ("pruned", "done"))
     assert (pruned["steps"] < done["steps"].max()).all()
@@ -95,18 +95,19 @@ def interrupt(process, times):
 
 @pytest.mark.slow
 def test_trials_are_rows_and_a_killed_search_trains_no_finished_one_again(folder):
+    (folder / "s.yaml").write_text(SWEEP.replace("trials: 12", "trials: 24"))
     paced.slow_down(folder, seconds=0.005)  # a trial takes four seconds
     process = start(folder, "s.yaml")
     over = ["done", "pruned"]
-    table_shows(folder / "t.db", lambda table: table.frame()["state"].isin(over).sum() >= 4, process)
+    table_shows(folder / "t.db", lambda table: (table.frame()["state"] == "done").any(), process)
     process.kill()
     process.wait()
     paced.speed_up(folder)
     before = orchestrator.results(folder / "t.db").set_index("run_id")
     before = before[before["state"].isin(over)]
-    assert 4 <= len(before) < 12
+    assert len(before)
     best, frame = searched(folder, "s.yaml")
-    check(best, frame)
+    check(best, frame, trials=24)
     after = frame.set_index("run_id").loc[before.index]
     assert (after["attempt"] == before["attempt"]).all()
     assert (after["state"] == before["state"]).all()
@@ -121,7 +122,7 @@ def test_ctrl_c_leaves_at_once_and_the_same_command_goes_on_from_checkpoints(fol
     (folder / "long.yaml").write_text(LONG.replace("width: 16", "width: 768"))
     process = start(folder, "long.yaml")
     saved = folder / "t.db.checkpoints"
-    table_shows(folder / "t.db", lambda _: len({file.parent for file in saved.glob("*/*.json")}) == 2, process)
+    until(lambda: len({file.parent for file in saved.glob("*/*.json")}) == 2, process)
     with Table(folder / "t.db") as table:
         before = table.frame("history")
     interrupt(process, 1)
@@ -145,7 +146,8 @@ def test_ctrl_c_before_a_population_has_done_a_part_leaves_in_a_line(folder):
     (folder / "long.yaml").write_text(population.replace("width: 16", "width: 768"))
     process = start(folder, "long.yaml")
     line_with(process, "members")
-    table_shows(folder / "t.db", lambda table: table.frame("attempts")["pid"].notna().sum() == 2, process)
+    saved = folder / "t.db.checkpoints"  # a part is a row once it has ended
+    until(lambda: len({file.parent for file in saved.glob("*/*.json")}) == 2, process)
     interrupt(process, 1)
 
 

@@ -92,9 +92,8 @@ def test_frontier_of_cells_at_their_own_x_is_the_plain_fit():
     assert one.exponent == pytest.approx(other.exponent, rel=1e-9)
 
 
-@pytest.mark.parametrize("seeds", [1, 3])
-def test_frontier_intervals_cover_the_law_of_the_noiseless_frontier(seeds):
-    assert _coverage(seeds, sets=16, resamples=60) >= 0.85
+def test_frontier_intervals_cover_the_law_of_the_noiseless_frontier():
+    assert _coverage(seeds=1, sets=16, resamples=60) >= 0.85
 
 
 @pytest.mark.slow

@@ -82,14 +82,10 @@ def test_seeds_of_one_size_are_runs_of_their_own_and_repeats():
         assert analysis.average_seeds(known, "loss")["seeds"].tolist() == [3] * 40
 
 
-@pytest.mark.parametrize("count", [6, 12, 24])
-def test_intervals_of_a_history_cover_the_exponent(count):
-    fits = [
-        analysis.fit_surface(history(runs=count, records=12, seed=seed), *NAMES, resamples=200)
-        for seed in range(20)
-    ]
-    covered = [fit.intervals["alpha"][0] <= 0.34 <= fit.intervals["alpha"][1] for fit in fits if fit.supported]
-    assert np.sum(covered) >= len(covered) - 3  # one in twenty, and chance
+def test_intervals_of_a_history_cover_the_exponent():
+    fits = [analysis.fit_surface(history(records=12, seed=seed), *NAMES, resamples=100) for seed in range(12)]
+    covered = [fit.intervals["alpha"][0] <= 0.34 <= fit.intervals["alpha"][1] for fit in fits]
+    assert np.sum(covered) >= 10  # all; resampled by row, three
 
 
 def test_a_single_learning_curve_is_resampled_by_row_with_a_caution():
