@@ -138,15 +138,19 @@ class Simulation:
 
     def _go(self, ready: Sequence[RunSpec], children: Mapping[str, Sequence[RunSpec]]) -> None:
         waiting = list(reversed(self._stacks(ready)))
+        released: list[RunSpec] = []
         training: list[tuple[float, int, list[RunSpec]]] = []
         numbers, now = itertools.count(), 0.0
-        while waiting or training:
+        while waiting or released or training:
+            if released and len(waiting) < self._slots:
+                waiting[:0] = reversed(self._stacks(released))
+                released.clear()
             while waiting and len(training) < self._slots:
                 stack = waiting.pop()
                 heapq.heappush(training, (now + self._seconds(stack), next(numbers), stack))
             now, _, ended = heapq.heappop(training)
             for run in ended if children else ():
-                waiting[:0] = reversed(self._stacks(children.get(run.run_id, ())))
+                released += children.get(run.run_id, ())
         self.end = now
 
     def _stacks(self, runs: Sequence[RunSpec]) -> list[list[RunSpec]]:

@@ -2,20 +2,24 @@
 
 from __future__ import annotations
 
+import heapq
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from orchestrator.text import duration, escape, flops
-from orchestrator.workers.executor import Began, Noted, Recorded, WentOn
+from orchestrator.workers.executor import Left, Noted, Recorded, StackEnd, WentOn
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Collection, Iterable, Mapping
+    from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 
     from orchestrator.scheduling.running import RunningStack
     from orchestrator.scheduling.write_buffer import Move, WriteBuffer
     from orchestrator.workers.executor import Event
     from trainer.result import RunResult
+    from trainer.spec import RunSpec
 
+NEXT = 16
+"""Stacks that wait whose order is looked at for the time left; of more, the mean is good enough."""
 TOLD = 2.0
 """Seconds between two notes of progress in the table."""
 
@@ -92,15 +96,24 @@ def progress_of(rows: Iterable[Mapping[str, Any]]) -> Progress:
     )
 
 
+class Training(NamedTuple):
+    """A stack in training: the share done of each of its runs, the seconds until that was known, and since then."""
+
+    shares: Mapping[str, float]
+    known: float
+    since: float
+
+
 class Pace:
-    """Estimates the seconds left from the predicted work that is left, at the pace since the first event.
+    """Predicts the seconds left: what is left of every stack, on workers as fast as they were so far.
 
     The share of FLOPs would mislead: small models come first and train at few FLOP/s.
     """
 
     def __init__(self) -> None:
         self._left: dict[str, float] = {}
-        self._work = self._given = self._sum = 0.0
+        self._work = self._given = self._sum = self._spent = 0.0
+        self._slots = 1
 
     def expect(self, seconds: Mapping[str, float], training: Collection[str]) -> None:
         """Take in the predicted seconds of what waits, by run_id; what neither waits nor trains is dropped."""
@@ -121,14 +134,32 @@ class Pace:
         """Note that a run came with a share of its work done, which is no work of this session."""
         self._given += self._left.get(run_id, 0.0) * share
 
-    def seconds_left(self, shares: Mapping[str, float], seconds: float) -> float | None:
-        """Return the seconds left, `seconds` after the first event; None where nothing is done yet.
+    def spent(self, seconds: float) -> None:
+        """Note what a worker has spent on a stack that has ended."""
+        self._spent += seconds
 
-        `shares` are the shares done of runs in training.
+    def seconds_left(self, training: Sequence[Training], waiting: Sequence[Sequence[RunSpec]]) -> float | None:
+        """Return the seconds left; None where nothing is done yet.
+
+        The next NEXT of the stacks that wait go to the workers one by one, the others to all of them.
         """
-        left = max(0.0, self._sum - sum(self._left.get(r, 0.0) * share for r, share in shares.items()))
-        done = self._work - left - self._given
-        return seconds * left / done if done > 0 else None
+        self._slots = max(self._slots, len(training))
+        whole = [sum(self._left.get(run_id, 0.0) for run_id in stack.shares) for stack in training]
+        done = [sum(self._left.get(r, 0.0) * share for r, share in stack.shares.items()) for stack in training]
+        work = self._work - self._sum + sum(done) - self._given
+        seconds = self._spent + sum(stack.known for stack in training)
+        if work <= 0 or seconds <= 0:
+            return None
+        pace = seconds / work
+        rest = zip(training, whole, done, strict=True)
+        loads = [max(0.0, all_ - known - stack.since / pace) for stack, all_, known in rest]
+        loads += [0.0] * (self._slots - len(loads))
+        coming = [sum(self._left.get(run.run_id, 0.0) for run in stack) for stack in waiting[:NEXT]]
+        later = max(0.0, self._sum - sum(whole) - sum(coming))
+        heapq.heapify(loads)
+        for stack_seconds in coming:
+            heapq.heapreplace(loads, loads[0] + stack_seconds)
+        return pace * max(*loads, (sum(loads) + later) / self._slots)
 
 
 class Tally:
@@ -140,7 +171,6 @@ class Tally:
         self._pace = Pace()
         self._settled = 0.0
         self._started = self._told = clock()
-        self._first: float | None = None
 
     def read(self, rows: Iterable[Mapping[str, Any]]) -> None:
         """Take in where the sweeps stand, rows of `Table.sweeps`."""
@@ -152,9 +182,12 @@ class Tally:
         self._pace.expect(predicted, {run_id for stack in running for run_id in stack.runs})
 
     def take(self, event: Event, stack: RunningStack) -> None:
-        """Take in an event of a stack, after the stack itself. The pace is measured from the first on."""
-        if self._first is None and not isinstance(event, Began):
-            self._first = self._clock()
+        """Take in an event of a stack, after the stack itself."""
+        now = self._clock()
+        if isinstance(event, Recorded | Left | WentOn):
+            stack.seen = now
+        elif isinstance(event, StackEnd):
+            self._pace.spent(now - stack.since)
         match event:
             case Recorded(record=record) if record.step == stack.runs[record.run_id].steps:
                 self.progress.note_error(record.error)
@@ -182,14 +215,15 @@ class Tally:
                 if message != self.progress.message:
                     self.say(message)
 
-    def show(self, running: Iterable[RunningStack]) -> None:
-        """Bring the progress up to date with the stacks in training, and show it."""
+    def show(self, running: Iterable[RunningStack], waiting: Sequence[Sequence[RunSpec]] = ()) -> None:
+        """Bring the progress up to date with the stacks in training and those that wait, and show it."""
         now, running = self._clock(), [stack for stack in running if not stack.smoke_test]
-        shares = {run_id: stack.share(run_id) for stack in running for run_id in stack.runs}
         self.progress.spent = self._settled + sum(sum(stack.spent.values()) for stack in running)
-        self.progress.running, self.progress.seconds = len(shares), now - self._started
-        if self._first is not None:
-            self.progress.seconds_left = self._pace.seconds_left(shares, now - self._first)
+        self.progress.running, self.progress.seconds = (
+            sum(len(stack.runs) for stack in running),
+            now - self._started,
+        )
+        self.progress.seconds_left = self._pace.seconds_left([_training(stack, now) for stack in running], waiting)
         self._on_progress(self.progress)
 
     def tell(
@@ -208,3 +242,8 @@ class Tally:
         """Show a message with the progress."""
         self.progress.message = message
         self._on_progress(self.progress)
+
+
+def _training(stack: RunningStack, now: float) -> Training:
+    seen = stack.since if stack.seen is None else stack.seen
+    return Training({run_id: stack.share(run_id) for run_id in stack.runs}, seen - stack.since, now - seen)

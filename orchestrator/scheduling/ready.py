@@ -145,14 +145,14 @@ class ReadyQueue:
         return 0 if row is None else int(row["priority"])
 
     def predicted(self) -> dict[str, float]:
-        """Return the predicted seconds of every run that waits, by run_id."""
+        """Return the predicted seconds of every run that waits, by run_id: its steps' share of its stack's."""
         speed = self._options.speed
         later = itertools.chain(*self._children.values(), *self._released.values())
         stacks = [*self._waiting, *self._in_stacks(later)]
         return {
-            run.run_id: seconds
+            run.run_id: seconds * (run.steps or 0)
             for stack in stacks
-            for seconds in [speed.seconds(stack) / len(stack)]
+            for seconds in [speed.seconds(stack) / max(1, sum(run.steps or 0 for run in stack))]
             for run in stack
         }
 

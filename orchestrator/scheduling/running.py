@@ -30,8 +30,9 @@ class RunningStack:
     """A stack in training: its runs with their fencing tokens, and what its worker has reported.
 
     `runs` and `tokens` are of the runs that have not left it, `all` are those it began with, `over` those that
-    left it as done or diverged. `spent` and `began` are FLOPs, `losses` the (step, training loss) of records.
-    `smoke_test` is the sweep that the stack is the smoke test of; such a stack has no tokens.
+    left it as done or diverged. `spent` and `began` are FLOPs, `seen` is when `spent` was known, `losses` the
+    (step, training loss) of records. `smoke_test` is the sweep that the stack is the smoke
+    test of; such a stack has no tokens.
     """
 
     runs: dict[str, RunSpec]
@@ -42,6 +43,7 @@ class RunningStack:
     began: dict[str, int] = field(default_factory=dict)
     losses: dict[str, list[tuple[int, float]]] = field(default_factory=dict)
     usage: Usage = field(default_factory=Usage)
+    seen: float | None = None
     all: tuple[RunSpec, ...] = field(init=False)
     over: list[str] = field(default_factory=list)
 

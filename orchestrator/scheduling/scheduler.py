@@ -92,7 +92,7 @@ class Scheduler:
                     self._pass_time()
                     for event in events:
                         self._take(event)
-                    self._tally.show(self._running.stacks.values())
+                    self._tally.show(self._running.stacks.values(), self._ready.waiting)
                     self._obey()
                 self._tally.tell(self._buffer, self._budget.seconds(), self._running.stacks, over=True)
                 self._commit()

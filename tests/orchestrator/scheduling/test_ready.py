@@ -6,7 +6,7 @@ import pytest
 
 from orchestrator.host.speed import TYPICAL
 from orchestrator.scheduling.options import SchedulerOptions
-from orchestrator.scheduling.progress import Pace
+from orchestrator.scheduling.progress import Pace, Training
 from orchestrator.scheduling.ready import ReadyQueue
 from tests.orchestrator.fakes import Saved
 
@@ -70,6 +70,7 @@ def test_the_pace_knows_what_is_left_after_any_ends():
     pace.expect(seconds, ())
     for run_id in ("3", "5", "unknown", "3"):
         pace.ended(run_id)
-    assert pace.seconds_left({"7": 0.5}, 10.0) == pytest.approx(10 * 16.5 / 11.5)
+    assert pace.seconds_left([Training({"7": 0.5}, 10.0, 0.0)], ()) == pytest.approx(10 * 16.5 / 11.5)
     pace.expect({"1": 1.0}, ["2"])
-    assert pace.seconds_left({}, 10.0) == pytest.approx(10 * 3 / 8)
+    pace.spent(10.0)
+    assert pace.seconds_left([], ()) == pytest.approx(10 * 3 / 8)
