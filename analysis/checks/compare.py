@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from analysis.approaches.frontier import fit_frontier
 from analysis.fits.law import fit_power_law
 from analysis.fits.quantity import Quantity, quantity
-from analysis.fits.summary import Summary
+from analysis.fits.summary import Summary, shown
 from analysis.table import columns
 from analysis.table.groups import plain
 from analysis.table.options import Options
@@ -173,11 +173,11 @@ def _pair(table: pd.DataFrame, by: str, pair: tuple[Any, Any] | None) -> tuple[A
     values = sorted(table[by].dropna().unique().tolist(), key=str)
     if pair is None and len(values) == 2:
         return values[0], values[1]
-    first = ", ".join(map(repr, values[:8]))
+    first = ", ".join(map(shown, values[:8]))
     if pair is None:
         raise ValueError(f"column {by!r} has {len(values)} values ({first}); pass two of them as pair=(a, b)")
     if set(pair) - set(values) or pair[0] == pair[1]:
-        raise ValueError(f"pair is {pair!r}; expected two of the values of {by!r}: {first}")
+        raise ValueError(f"pair is {' and '.join(map(shown, pair))}; expected two of the values of {by!r}: {first}")
     return pair
 
 

@@ -50,7 +50,7 @@ class DesignBias(Summary):
         row = self.table[(self.table["approach"] == approach) & (self.table["quantity"] == quantity)]
         if not len(row):
             raise KeyError(
-                f"no row {approach!r}, {quantity!r}; there are {self.table['approach'].unique().tolist()}"
+                f"no row {approach!r}, {quantity!r}; there are {', '.join(self.table['approach'].unique())}"
             )
         return float(row["bias"].iloc[0])
 

@@ -13,7 +13,7 @@ import pandas as pd
 from scipy.special import chdtrc
 
 from analysis.fits.quantity import Quantity
-from analysis.fits.summary import Summary, as_json
+from analysis.fits.summary import Summary, as_json, shown
 from analysis.solver import quantiles
 from analysis.solver.fitting import FitError
 from analysis.table import columns, groups
@@ -63,7 +63,7 @@ class GroupFits(Summary):
         if key in self.results:
             return self.results[key]
         names = ", ".join(groups.label(self.columns, group) for group in self.rows)
-        raise KeyError(self.why_not.get(key) or f"no group {value!r}; the groups are {names}")
+        raise KeyError(self.why_not.get(key) or f"no group {shown(value)}; the groups are {names}")
 
     def summary(self) -> str:
         """A paragraph for each group, then the tests of the exponents."""

@@ -61,8 +61,26 @@ def as_json(value: Any) -> Any:
     if dataclasses.is_dataclass(value):
         return {field.name: as_json(getattr(value, field.name)) for field in dataclasses.fields(value)}
     if isinstance(value, Mapping):
-        return {str(key): as_json(item) for key, item in value.items()}
-    if isinstance(value, list | tuple):
-        return [as_json(item) for item in value]
-    plain = value.item() if isinstance(value, np.generic) else value
-    return None if (pd and value is pd.NA) or (isinstance(plain, float) and not math.isfinite(plain)) else plain
+        return {shown(key): as_json(item) for key, item in value.items()}
+    if isinstance(value, list | tuple | set | frozenset | np.ndarray):
+        items = [as_json(item) for item in (value.tolist() if isinstance(value, np.ndarray) else value)]
+        return sorted(items, key=str) if isinstance(value, set | frozenset) else items
+    return _scalar(value.item() if isinstance(value, np.generic) else value)
+
+
+def _scalar(value: Any) -> Any:
+    """A number, truth value or text as JSON can hold it; None for one that is not finite or missing."""
+    pd = sys.modules.get("pandas")
+    if (pd and (value is pd.NA or value is pd.NaT)) or (isinstance(value, float) and not math.isfinite(value)):
+        return None
+    return value if value is None or isinstance(value, bool | int | float | str) else shown(value)
+
+
+def shown(value: Any) -> str:
+    """A value in a sentence, without its type: the parts of a list by commas, a date as in ISO 8601."""
+    if isinstance(value, np.ndarray):
+        value = value.tolist()
+    if isinstance(value, tuple | list | set | frozenset):
+        parts = sorted(value, key=str) if isinstance(value, set | frozenset) else value
+        return ", ".join(map(shown, parts))
+    return str(value.isoformat()) if hasattr(value, "isoformat") else str(value)

@@ -146,10 +146,19 @@ def check_option(name: str, value: Any) -> None:
 
 def refuse(name: str, value: Any, expected: str) -> NoReturn:
     """Raise the ValueError of an argument: what was found, what would be right, on one line."""
-    shown = repr(value)
+    shown = repr(_plain(value))
     if len(shown) > _SHOWN or "\n" in shown:
         shown = f"a {type(value).__name__}"
     raise ValueError(f"{name} is {shown}; expected {expected}")
+
+
+def _plain(value: Any) -> Any:
+    """A value without numpy's types, whose repr would name them."""
+    if isinstance(value, np.generic):
+        return value.item()
+    if type(value) in {list, tuple}:
+        return type(value)(map(_plain, value))
+    return {_plain(key): _plain(item) for key, item in value.items()} if type(value) is dict else value
 
 
 def _one_of(*choices: str) -> tuple[Callable[[Any], bool], str]:

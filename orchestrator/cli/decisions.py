@@ -193,11 +193,14 @@ def _next_runs(findings: Findings, budget: float, what: str, *, at: float | None
 
 def _missing_rates(findings: Findings) -> list[dict[str, Any]]:
     """Return the learning rates that are missing: of designs whose best one is at the edge of its grid."""
+    from analysis.fits.summary import as_json
+
     try:
         missing = findings.learning_rates.missing
     except ValueError:
         return []
-    return [{str(name): value for name, value in row.items()} for row in missing.to_dict("records")]
+    rows: list[dict[str, Any]] = as_json(missing)
+    return rows
 
 
 def _numbers(option: str, text: str) -> list[float]:
@@ -214,7 +217,7 @@ def _pair(done: pd.DataFrame, by: str, pair: str) -> tuple[Any, Any]:
 
     if by not in done:
         stop(f"--by {by!r}: no such column in the results table")
-    values = {str(value): value for value in plain(done[by]).dropna().unique()}
+    values = {str(value): value for value in plain(done[by]).dropna().unique().tolist()}
     chosen = [part.strip() for part in pair.split(",")] if pair else sorted(values)
     if len(chosen) != 2 or not set(chosen) <= set(values):
         stop(f"--by {by}: it holds {', '.join(sorted(values)) or 'nothing'}; name two of them, as --pair a,b")

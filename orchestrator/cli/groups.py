@@ -87,6 +87,7 @@ def answer(groups: Sequence[Findings], lacking: str, of: Callable[[Findings], An
     Without any answer the command ends with exit code 2.
     """
     from analysis.checks.parts import attempt
+    from analysis.fits import summary
 
     answers = [(group, *attempt(lambda group=group: of(group))) for group in groups]  # type: ignore[misc]
     if all(result is None for _, result, _ in answers):
@@ -95,7 +96,10 @@ def answer(groups: Sequence[Findings], lacking: str, of: Callable[[Findings], An
         raise typer.Exit(2)
     if as_json:
         entries = [
-            {"group": group.members, **(result.to_dict() if result is not None else {"why_not": why_not})}
+            {
+                "group": summary.as_json(group.members),
+                **(result.to_dict() if result is not None else {"why_not": why_not}),
+            }
             for group, result, why_not in answers
         ]
         alone = {name: value for name, value in entries[0].items() if name != "group"}

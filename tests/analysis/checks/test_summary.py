@@ -3,7 +3,11 @@
 from __future__ import annotations
 
 import json
+import re
+from pathlib import Path
 
+import numpy as np
+import pandas as pd
 import pytest
 
 from analysis import (
@@ -12,12 +16,16 @@ from analysis import (
     closure,
     compare,
     design_bias,
+    fit_by,
+    fit_frontier,
+    fit_power_law,
     fit_surface,
     sensitivity,
     suggest,
     validate,
     verdict,
 )
+from analysis.fits.summary import as_json, shown
 from tests.analysis.planted_curves import isoflop
 
 NAME = "<b>error</b>"
@@ -63,3 +71,60 @@ def test_a_result_is_json(results, kind):
 
 def test_some_summary_names_a_column(results):
     assert sum("<b>" in result.summary() for result in results.values()) >= 4
+
+
+LEAK = re.compile(r"np\.|array\(|Timestamp|dtype|datetime|<NA>|\bNaT\b")
+
+
+def test_json_holds_no_type_of_a_library():
+    day = pd.Timestamp("2026-11-28 09:30")
+    values = {
+        ("b-mlp", np.int64(64)): np.float64(0.5),
+        "array": np.array([1.0, np.nan]),
+        "day": day,
+        "none": [pd.NA, pd.NaT, None, np.inf],
+        "set": {3, 1},
+        "path": Path("a/b"),
+        "flag": np.bool_(True),
+    }
+    found = as_json(values)
+    assert found == {
+        "b-mlp, 64": 0.5,
+        "array": [1.0, None],
+        "day": "2026-11-28T09:30:00",
+        "none": [None, None, None, None],
+        "set": [1, 3],
+        "path": "a/b",
+        "flag": True,
+    }
+    assert json.loads(json.dumps(found, allow_nan=False)) == found
+
+
+@pytest.mark.parametrize(
+    ("value", "text"),
+    [
+        (np.int64(64), "64"),
+        ((np.float64(0.5), "a"), "0.5, a"),
+        (np.array([1, 2]), "1, 2"),
+        (pd.Timestamp("2026-11-28"), "2026-11-28T00:00:00"),
+        ({"b", "a"}, "a, b"),
+    ],
+)
+def test_a_value_in_a_sentence_is_without_its_type(value, text):
+    assert shown(value) == text
+
+
+def test_no_message_names_the_type_of_a_number():
+    table = isoflop(seeds=1).assign(width=lambda t: np.tile([8, 16, 32], len(t) // 3))
+    calls = [
+        lambda: compare(table, "width", pair=(np.int64(8), np.int64(9))),
+        lambda: compare(table, "width"),
+        lambda: fit_power_law(table, "flops", level=np.float64(95)),
+        lambda: fit_power_law(table, "flops", fix={"floor": np.float64(np.nan)}),
+        lambda: allocate(fit_surface(table, y="error", resamples=0), np.float64(-1)),
+        lambda: fit_by(fit_frontier, table, "width", resamples=0)[np.int64(9)],
+    ]
+    for call in calls:
+        with pytest.raises((ValueError, KeyError)) as refusal:
+            call()
+        assert not LEAK.search(str(refusal.value)), refusal.value

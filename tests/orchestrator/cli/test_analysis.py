@@ -438,6 +438,26 @@ def test_two_values_of_a_column_are_compared(isoflop):
     assert min(told) > 1  # the small one pays more here
 
 
+@pytest.mark.parametrize(
+    "verb",
+    [
+        ("fit", "--by", "width", "--json"),
+        ("fit", "--by", "width,lr"),
+        ("compare", "--by", "width", "--pair", "16,17"),
+        ("compare", "--by", "lr"),
+        ("suggest", "--budget", "1e11", "--by", "depth", "--json"),
+        ("plot", "--by", "width", "--figure", "residuals"),
+    ],
+)
+def test_what_is_printed_names_no_type_of_a_library(isoflop, verb, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    code, said, told = isoflop(*verb)
+    assert code in {0, 2}
+    assert not re.search(r"np\.|array\(|Timestamp|dtype|<NA>", said + told)
+    if "--json" in verb and said:
+        json.loads(said, parse_constant=lambda name: pytest.fail(f"{name} is no JSON"))
+
+
 def test_two_sweeps_of_one_table_are_compared(isoflop, tmp_path, result_of):
     finer = GRID.replace("[4, 8, 16, 32, 64, 128]", "[16, 24, 32, 48, 64, 96, 128]")
     budgets = finer.replace("3e10]", "3e10, 1e11]").replace("[1e-3, 3e-3, 1e-2]", "3e-3")
