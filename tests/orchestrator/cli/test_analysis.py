@@ -317,19 +317,32 @@ def test_a_figure_that_lacks_a_part_cannot_be_registered():
     assert "mine" not in registry.names()
 
 
-def test_families_and_batch_sizes_are_drawn_where_they_vary(tmp_path, result_of):
+@pytest.fixture
+def two(tmp_path, result_of):
+    """What is found of two families, one of which has half the errors, at two batch sizes."""
     text = GRID.replace("depth: 1,", "family: [b-mlp, s-mlp], depth: 2,").replace("[1e-3, 3e-3, 1e-2]", "3e-3")
     text = text.replace("batch_size: 32", "batch_size: [32, 64]").replace("3e10]", "3e10, 1e11]")
     made, rng = plan(read_sweep(text)), np.random.default_rng(0)
     better = {"b-mlp": 0.5, "s-mlp": 1.0}
     fill(tmp_path / "two.db", made, lambda run: result_of(run, error=better[run.family] * planted(run, rng)))
     with Table(tmp_path / "two.db") as table:
-        two = Findings(table.frame("runs"), resamples=100, judged=50)
+        return Findings(table.frame("runs"), resamples=100, judged=50)
+
+
+def test_families_and_batch_sizes_are_drawn_where_they_vary(two):
     families = figure("families", two)
     assert families.shades == {1.0: "B-MLP", 2.0: "S-MLP"}
     assert any("needs" in line for line in families.annotation)
     batches = figure("batch-size", two)
     assert set(batches.points["x"]) == {32, 64}
+
+
+@pytest.mark.slow  # the figure above says the same
+def test_the_page_says_which_family_needs_more(two):
+    from orchestrator.reporting.page import page_of
+
+    said = [answer.sentence for answer in page_of("two", "", "", "two.db", two).answers]
+    assert any(line.startswith("b-mlp needs ") for line in said)
 
 
 def test_long_histories_are_thinned_to_what_a_figure_draws(stored, monkeypatch):
