@@ -29,7 +29,6 @@ from orchestrator.host.calibration import measure
 from orchestrator.host.usage import UsageMeter
 from orchestrator.scheduling.memory import DeviceMemory, data_bytes, form
 from orchestrator.workers import ray_cluster as cluster
-from orchestrator.workers.ray_executor import PACE
 from orchestrator.workers.worker import Worker
 from trainer import RunSpec, cost, train
 from trainer.data.datasets import describe, resolve
@@ -229,7 +228,7 @@ def slots(path: str, rounds: int) -> None:
         paces: dict[int, list[float]] = {}
         for _ in range(rounds):
             for count in (1, 2, 4, 8):
-                found = ray.get([one.pace.remote(runs, PACE) for one in crew[:count]])
+                found = ray.get([one.pace.remote(runs, 2.0) for one in crew[:count]])
                 paces.setdefault(count, []).append(sum(found))
         more = [said(np.divide(paces[count], paces[1]), ".2f") for count in (2, 4, 8)]
         alone = f"{np.median(paces[1]) / 1e12:.3g}"

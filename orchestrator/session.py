@@ -311,7 +311,7 @@ def _train(
         return False
     files = settings.files(table)
     speed = speed_of(table, queued, settings.device, reporter.say)  # before Ray takes the cores
-    executor = executor_of(settings, files, queued, table, reporter.say)
+    executor = executor_of(settings, files, queued, speed, reporter.say)
     if not executor.gpus and any(table.limits(sweep).gpu_hours for sweep in sweeps):
         reporter.say("limits.gpu_hours is ignored: no worker has a GPU")
     try:

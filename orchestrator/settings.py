@@ -106,30 +106,31 @@ def checkpoints_at(place: str | None, store: str) -> Path | str | None:
     return place
 
 
-def executor_of(settings: Settings, files: Files, runs: Sequence[RunSpec], table: Table, say: Say) -> Executor:
-    """Start the executor. The number of slots that pay on a GPU is measured once and kept with the table."""
+def executor_of(settings: Settings, files: Files, runs: Sequence[RunSpec], speed: Speed, say: Say) -> Executor:
+    """Start the executor. The number of slots that pay on a GPU is measured once for each kind of stack."""
     if settings.executor == "inline":
         from orchestrator.workers.inline import InlineExecutor
 
         return InlineExecutor(settings.device, files)  # type: ignore[arg-type]
+    from orchestrator.host.slots import keep_slots, known_slots, main_stack
     from orchestrator.scheduling.stacks import group_into_stacks
     from orchestrator.workers.ray_executor import RayExecutor
 
     say(f"joining Ray at {settings.address}" if settings.address else "starting Ray")
-    per_gpu = table.devices.get("per_gpu")
-    stacks = group_into_stacks([run for run in runs if not run.parent])
+    main = main_stack(group_into_stacks([run for run in runs if not run.parent], speed=speed), speed)
+    per_gpu = known_slots(main) if main else None
     executor = RayExecutor(
         settings.slots,
         settings.device,  # type: ignore[arg-type]
         files=files,
         address=settings.address,
         data=sorted({path for run in runs for path in (run.path, run.start) if path}),
-        probe=stacks[len(stacks) // 2] if stacks else [],  # of medium price
+        probe=main,
         per_gpu=None if settings.slots else per_gpu,
     )
-    if executor.gpus and settings.slots is None and per_gpu is None:
+    if executor.gpus and settings.slots is None and per_gpu is None and main:
         say(f"{executor.per_gpu} workers per GPU, measured with a stack of this sweep")
-        table.devices = {**table.devices, "per_gpu": executor.per_gpu}
+        keep_slots(main, executor.per_gpu)
     return executor
 
 

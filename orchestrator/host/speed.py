@@ -1,4 +1,4 @@
-"""The speed of this machine: what a stack does, what that costs, the runs per stack and slots per GPU that pay."""
+"""The speed of this machine: what a stack does, what that costs, the runs per stack that pay."""
 
 from __future__ import annotations
 
@@ -12,16 +12,12 @@ from trainer.evaluations import evaluated_examples
 from trainer.trunk import phases
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Mapping, Sequence
+    from collections.abc import Iterator, Mapping, Sequence
 
     from trainer.spec import RunSpec
 
-SLOTS_PER_GPU, MOST_SLOTS_PER_GPU = 4, 8
-"""Slots of a GPU where nothing was measured, and the most that are tried (slots_that_pay)."""
 MOST = 64
 """Most runs in a stack: no measurement gained from more (benchmarks/bench_stacks.py)."""
-GROWTH = 1.1
-"""Factor by which twice the slots must raise the aggregate FLOP/s."""
 NEARLY = 1.1
 """A stack's size is the smallest whose cost per run is within this factor of the best."""
 OLDER = 0.5
@@ -149,18 +145,6 @@ def known_speed() -> Speed | None:
 def keep(speed: Speed) -> None:
     """Save a measured speed of this machine in the cache."""
     remember("speed", speed.to_dict())
-
-
-def slots_that_pay(rate: Callable[[int], float], most: int) -> int:
-    """Return the number of slots of a device: doubled while the aggregate FLOP/s, `rate(slots)`, grow by GROWTH."""
-    slots, best = 1, rate(1)
-    while slots < most:
-        more = min(most, 2 * slots)
-        flops = rate(more)
-        if flops < GROWTH * best:
-            break
-        slots, best = more, flops
-    return slots
 
 
 def step_work(run: RunSpec, runs: int, share: float = 1.0) -> Work:

@@ -14,7 +14,7 @@ import time
 from typing import TYPE_CHECKING, Any
 
 from orchestrator.host.interrupts import Interrupts
-from orchestrator.host.speed import SLOTS_PER_GPU
+from orchestrator.host.slots import SLOTS_PER_GPU
 from orchestrator.searching.sweep_search import cells_of
 from orchestrator.store.trials import ENDED, FINITE_WORST, Task
 from orchestrator.sweep.search_space import drawn_beforehand, trials_of

@@ -106,7 +106,7 @@ class Table:
 
     @property
     def devices(self) -> dict[str, Any]:
-        """What was measured of devices: `memory` (orchestrator.scheduling.memory) and `per_gpu`, the best slots."""
+        """What was measured of devices: `memory` (orchestrator.scheduling.memory)."""
         return self._connection.meta(meta.c.devices) or {}
 
     @devices.setter

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from orchestrator.host.heartbeat import LOADING, LOW, STILL
 from orchestrator.host.process import Process
-from orchestrator.host.speed import MOST_SLOTS_PER_GPU, SLOTS_PER_GPU, slots_that_pay
+from orchestrator.host.slots import MOST_SLOTS_PER_GPU, SLOTS_PER_GPU, seconds_each, slots_that_pay
 from orchestrator.workers import ray_cluster
 from orchestrator.workers.executor import Event, Lost, Place, StackEnd, event_of
 from orchestrator.workers.ray_cluster import ClusterError, Node
@@ -26,8 +26,6 @@ HEARTBEAT_PERIOD = 5.0
 """Seconds between two checks of workers, memory and machines."""
 STARTS = 3
 """Times that a worker may fail to start."""
-PACE = 2.0
-"""Seconds for which each number of slots is tried."""
 
 log = logging.getLogger("isoflop")
 
@@ -95,12 +93,12 @@ class RayExecutor:
         """The number of slots of a GPU that pay, by training a stack on ever more workers at once."""
         if not probe:
             return SLOTS_PER_GPU
-        crew: list[Any] = []
+        crew, seconds = list[Any](), seconds_each(MOST_SLOTS_PER_GPU)
 
         def rate(slots: int) -> float:
             crew.extend(self._actor(MOST_SLOTS_PER_GPU) for _ in range(slots - len(crew)))
             self._ray.get([worker.warm.remote() for worker in crew])
-            paces: list[float] = self._ray.get([worker.pace.remote(list(probe), PACE) for worker in crew])
+            paces: list[float] = self._ray.get([worker.pace.remote(list(probe), seconds) for worker in crew])
             return sum(paces)
 
         best = slots_that_pay(rate, MOST_SLOTS_PER_GPU)

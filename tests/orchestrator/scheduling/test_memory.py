@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from orchestrator.host.heartbeat import available
-from orchestrator.host.speed import slots_that_pay
+from orchestrator.host.slots import slots_that_pay
 from orchestrator.scheduling.memory import (
     CONTEXT,
     CUDA,

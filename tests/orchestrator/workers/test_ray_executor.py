@@ -192,7 +192,7 @@ def test_limit_is_sixty_seconds_or_twenty_median_steps_and_longer_before_the_fir
 def test_slots_of_a_gpu_are_as_many_as_pay(executor, run):
     executor.close()
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("orchestrator.workers.ray_executor.PACE", 0.5)
+        patch.setattr("orchestrator.host.slots.SECONDS", 2.0)
         made = RayExecutor(gpus=2, probe=[run])
     try:
         assert made.per_gpu in (1, 2, 4)  # there are two cores behind these GPUs
