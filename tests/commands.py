@@ -25,6 +25,10 @@ CONTEXT.set_forkserver_preload(
 )
 
 
+LIMIT = 900
+"""Seconds after which a process is given up, on a machine with much else to do."""
+
+
 def command(*arguments: str) -> list[str]:
     """Return the words of the command for a process that imports everything, as users start it."""
     return [sys.executable, "-m", "orchestrator", *arguments]
@@ -32,7 +36,9 @@ def command(*arguments: str) -> list[str]:
 
 def on_ray(*arguments: str, folder: Path | None = None) -> subprocess.CompletedProcess[str]:
     """Run the command as users start it."""
-    return subprocess.run(command(*arguments), cwd=folder, text=True, capture_output=True, timeout=240, check=False)
+    return subprocess.run(
+        command(*arguments), cwd=folder, text=True, capture_output=True, timeout=LIMIT, check=False
+    )
 
 
 def isoflop(*arguments: str, folder: Path | None = None, **environment: str) -> subprocess.CompletedProcess[str]:
@@ -85,7 +91,7 @@ class Started:
         """Send Ctrl-C."""
         os.kill(self.pid, signal.SIGINT)
 
-    def ended(self, seconds: float = 240) -> str:
+    def ended(self, seconds: float = LIMIT) -> str:
         """Wait for the end; returns what was printed and not read before, to stdout and stderr."""
         self._process.join(seconds)
         assert self.returncode is not None, f"no end after {seconds:g} s: {self.stdout.read()}"
@@ -101,10 +107,10 @@ def _finished(
         what = (path, words, str(folder or Path.cwd()), os.environ | environment, files)
         process = CONTEXT.Process(target=_run, args=what)
         process.start()
-        process.join(240)
+        process.join(LIMIT)
         if process.exitcode is None:
             process.kill()
-            raise subprocess.TimeoutExpired(words, 240)
+            raise subprocess.TimeoutExpired(words, LIMIT)
         out, error = (file.read_text() for file in files)
         return subprocess.CompletedProcess(words, process.exitcode, out, error)
 

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 T = TypeVar("T")
 
 
-def until(condition: Callable[[], T], process: Popen[Any] | Started | None = None, seconds: float = 240) -> T:
+def until(condition: Callable[[], T], process: Popen[Any] | Started | None = None, seconds: float = 600) -> T:
     """The first true value of a condition; fails when the process ends before, or after so many seconds."""
     deadline = time.monotonic() + seconds
     while time.monotonic() < deadline:
@@ -36,7 +36,7 @@ def table_shows(
     store: Path,
     condition: Callable[[Table], Any],
     process: Popen[Any] | Started | None = None,
-    seconds: float = 240,
+    seconds: float = 600,
 ) -> Any:
     """The first true value of a condition on a table that another process creates and writes."""
 

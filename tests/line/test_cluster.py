@@ -11,11 +11,13 @@ import pytest
 
 from orchestrator.store.table import Table
 from tests import paced
-from tests.commands import command
+from tests.commands import LIMIT, command
 from tests.line.test_line import NUMBERS, finish, rows
 from tests.line.test_tune_line import SWEEP as TUNED
 from tests.line.test_tune_line import check
 from tests.polling import table_shows, until
+
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(1800)]
 
 SWEEP = f"""\
 sweep: line
@@ -106,7 +108,6 @@ def start(folder, store, env, *options):
     )
 
 
-@pytest.mark.slow
 def test_a_machine_that_leaves_and_one_that_comes_lose_no_finished_run_and_change_no_number(folder, server, env):
     paced.slow_down(folder, parameters=WIDE)
     process = start(folder, "cluster.db", env, "--address", server.address, "--checkpoint-every", "0.2")
@@ -116,7 +117,7 @@ def test_a_machine_that_leaves_and_one_that_comes_lose_no_finished_run_and_chang
     server.ask("remove")
     server.ask("add")
     paced.speed_up(folder)
-    output, _ = process.communicate(timeout=240)
+    output, _ = process.communicate(timeout=LIMIT)
     assert process.returncode == 0, output
     after = rows(folder, "cluster.db")
     assert (after["state"] == "done").all()
@@ -154,7 +155,6 @@ def pictures(ftp):
     return path
 
 
-@pytest.mark.slow
 def test_machines_that_share_no_folder_go_on_from_each_others_checkpoints(
     folder, server, env, ftp, pictures, monkeypatch
 ):
@@ -168,7 +168,7 @@ def test_machines_that_share_no_folder_go_on_from_each_others_checkpoints(
     until(lambda: len({name.split(".")[0] for name in ftp.names("ck")}) == 4, process)
     server.ask("remove")
     paced.speed_up(folder)
-    output, _ = process.communicate(timeout=240)
+    output, _ = process.communicate(timeout=LIMIT)
     server.ask("add")
     assert process.returncode == 0, output
     far = rows(folder, "far.db")
@@ -187,7 +187,6 @@ def test_machines_that_share_no_folder_go_on_from_each_others_checkpoints(
     assert far[NUMBERS].equals(rows(folder, "here.db")[NUMBERS])
 
 
-@pytest.mark.slow
 def test_a_machine_that_does_not_reach_the_url_is_named_in_a_line(folder, server, env, ftp):
     text = "from orchestrator.workers import ray_executor as r, worker as w; r.RayExecutor(address={!r}, {})"
     for argument, why in [
@@ -202,11 +201,10 @@ def test_a_machine_that_does_not_reach_the_url_is_named_in_a_line(folder, server
         assert why in last
 
 
-@pytest.mark.slow
 def test_what_the_machines_do_not_share_is_refused_in_a_line(folder, server, env):
     stranger = {**env, "RAY_AUTH_TOKEN": secrets.token_hex(32)}
     process = start(folder, "stranger.db", stranger, "--address", server.address)
-    output, _ = process.communicate(timeout=120)
+    output, _ = process.communicate(timeout=LIMIT)
     assert process.returncode == 2, output
     assert f"--address {server.address}: no Ray cluster to join there" in output
     text = "from orchestrator.workers.ray_executor import RayExecutor; "
@@ -218,12 +216,11 @@ def test_what_the_machines_do_not_share_is_refused_in_a_line(folder, server, env
         (["--address", server.address, "--checkpoints", "gs://bucket/x"], "gs:// needs gcsfs, which is missing"),
     ]:
         process = start(folder, "stranger.db", env, *options)
-        output, _ = process.communicate(timeout=120)
+        output, _ = process.communicate(timeout=LIMIT)
         assert process.returncode == 2
         assert why in output
 
 
-@pytest.mark.slow
 def test_a_scheduler_of_ray_tune_uses_the_machines_and_outlives_one_that_leaves(folder, server, env):
     (folder / "tuned.yaml").write_text(TUNED.replace("asha", "hyperband"))
     paced.slow_down(folder, seconds=0.02)
@@ -240,7 +237,7 @@ def test_a_scheduler_of_ray_tune_uses_the_machines_and_outlives_one_that_leaves(
     server.ask("remove")
     server.ask("add")
     paced.speed_up(folder)
-    output, errors = process.communicate(timeout=240)
+    output, errors = process.communicate(timeout=LIMIT)
     assert process.returncode == 0, errors
     check(json.loads(output)["best"][0], rows(folder, "tuned.db").reset_index())
     with Table(folder / "tuned.db") as table:

@@ -7,7 +7,7 @@ import pytest
 
 import orchestrator
 from tests import paced
-from tests.commands import Started
+from tests.commands import LIMIT, Started
 from tests.polling import table_shows
 
 SWEEP = f"""\
@@ -75,7 +75,7 @@ def wait_for_a_record(folder, process):
 def ended(source):
     """What a script has printed, at its end."""
     words = [sys.executable, "-c", source]
-    process = subprocess.run(words, capture_output=True, text=True, timeout=240, check=False)
+    process = subprocess.run(words, capture_output=True, text=True, timeout=LIMIT, check=False)
     assert process.returncode == 0, process.stderr
     return process.stdout.splitlines()
 

@@ -12,10 +12,12 @@ import torch
 import orchestrator
 from orchestrator.store.table import Table
 from tests import paced
-from tests.commands import command
+from tests.commands import LIMIT, command
 from tests.line.test_search_line import finish
 from tests.polling import delivered, line_with, table_shows, until
 from trainer import RunSpec, train
+
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(1800)]
 
 SWEEP = f"""\
 sweep: tuned
@@ -87,13 +89,12 @@ def interrupt(process, times):
     for _ in range(times):
         os.killpg(process.pid, signal.SIGINT)
         delivered(process, signal.SIGINT)
-    output, _ = process.communicate(timeout=240)
+    output, _ = process.communicate(timeout=LIMIT)
     assert process.returncode == 130, output
     assert "interrupted; run the same command to resume" in output
     assert "Traceback" not in output
 
 
-@pytest.mark.slow
 def test_trials_are_rows_and_a_killed_search_trains_no_finished_one_again(folder):
     (folder / "s.yaml").write_text(SWEEP.replace("trials: 12", "trials: 24"))
     paced.slow_down(folder, seconds=0.005)  # a trial takes four seconds
@@ -116,7 +117,6 @@ def test_trials_are_rows_and_a_killed_search_trains_no_finished_one_again(folder
     assert same.equals(frame)
 
 
-@pytest.mark.slow
 def test_ctrl_c_leaves_at_once_and_the_same_command_goes_on_from_checkpoints(folder):
     """The end is days away: nothing may wait for it."""
     (folder / "long.yaml").write_text(LONG.replace("width: 16", "width: 768"))
@@ -140,7 +140,6 @@ def test_ctrl_c_leaves_at_once_and_the_same_command_goes_on_from_checkpoints(fol
         assert table.counts() == {"queued": 12}
 
 
-@pytest.mark.slow
 def test_ctrl_c_before_a_population_has_done_a_part_leaves_in_a_line(folder):
     population = LONG.replace("trials: 12, scheduler: asha", "trials: 2, scheduler: pbt")
     (folder / "long.yaml").write_text(population.replace("width: 16", "width: 768"))
@@ -151,7 +150,6 @@ def test_ctrl_c_before_a_population_has_done_a_part_leaves_in_a_line(folder):
     interrupt(process, 1)
 
 
-@pytest.mark.slow
 def test_paused_trials_of_hyperband_go_on_to_the_last_bit(folder):
     best, frame = searched(folder, "h.yaml")
     check(best, frame)
@@ -162,7 +160,6 @@ def test_paused_trials_of_hyperband_go_on_to_the_last_bit(folder):
     assert not list((folder / "t.db.checkpoints").glob("*"))  # also none of pruned trials
 
 
-@pytest.mark.slow
 def test_a_killed_population_goes_on_from_its_last_common_part(folder):
     process = start(folder, "p.yaml")
     table_shows(folder / "t.db", lambda table: (table.frame()["stage"] == "part-3").sum() == 4, process)

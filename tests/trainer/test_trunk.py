@@ -80,8 +80,18 @@ def test_doubling_budgets_save_what_the_arithmetic_says():
     assert alone / sum(trunk.charged_flops(runs).values()) == pytest.approx(1.9375 / 1.1875)
 
 
-@pytest.mark.parametrize("recipe", [*SHARING, {"schedule": "cosine"}])
-@pytest.mark.parametrize("own", [{}, {"optimizer": "lion", "lr": 1e-4, "augment": "crop"}, {"mixup": 0.5}])
+SCHEDULES = [*SHARING, {"schedule": "cosine"}]
+RECIPES: list[dict[str, Any]] = [{}, {"optimizer": "lion", "lr": 1e-4, "augment": "crop"}, {"mixup": 0.5}]
+
+
+@pytest.mark.parametrize(
+    ("recipe", "own"),
+    [
+        pytest.param(schedule, recipe, marks=[] if j == i % len(RECIPES) else pytest.mark.slow)
+        for i, schedule in enumerate(SCHEDULES)
+        for j, recipe in enumerate(RECIPES)
+    ],
+)
 def test_a_ladder_changes_no_number(recipe, own):
     specs = [quick(steps, seed=seed, **recipe, **own) for seed in (0, 1) for steps in (130, 20, 65)]
     alone = [numbers(train(spec, device="cpu")) for spec in specs]
@@ -90,7 +100,7 @@ def test_a_ladder_changes_no_number(recipe, own):
 
 def test_families_of_unlike_schedules_may_share_a_stack():
     """They part at different steps."""
-    recipes = [*SHARING, {"schedule": "cosine"}]
+    recipes = SCHEDULES
     specs = [quick(steps, seed=seed, **recipe) for seed, recipe in enumerate(recipes) for steps in (40, 80)]
     alone = [numbers(train(spec, device="cpu")) for spec in specs]
     assert [numbers(result) for result in train(specs, device="cpu")] == alone
