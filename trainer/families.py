@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     Drop = Callable[[torch.Tensor, int], torch.Tensor]
 
 Group = Literal["embed", "body", "head"]
+Kind = Literal["linear", "norm", "activation", "add"]
 
 MODULE_PARAMETERS = ("inputs", "classes", "depth", "width")
 """What a function that makes a module is called with; also with `expansion` and `activation` if it takes them."""
@@ -48,6 +49,21 @@ class Slot:
     def role(self) -> str:
         """Its group and whether it is a matrix: "head.weight", "body.bias"; all that learning rates depend on."""
         return f"{self.group}.{'weight' if len(self.shape) > 1 else 'bias'}"
+
+
+@dataclass(frozen=True)
+class Operation:
+    """One operation. Value 0 is the batch, value i the result of the i-th operation.
+
+    Args:
+        kind: "linear" or "norm" with the parameters of `name`, "activation" of hidden layer `layer`, "add".
+        inputs: the numbers of the values that it reads.
+    """
+
+    kind: Kind
+    inputs: tuple[int, ...]
+    name: str = ""
+    layer: int = 0
 
 
 class Family(ABC):
@@ -84,6 +100,10 @@ class Family(ABC):
 
         `drop(hidden, b)` is applied to the activations of hidden layer b (dropout).
         """
+
+    def operations(self, shape: Shape) -> Sequence[Operation] | None:  # noqa: ARG002 - none is known
+        """The operations of `forward` in order, if they are all that it does; None leaves gradients to autograd."""
+        return None
 
     def shape_of_checkpoint(self, state: Mapping[str, torch.Tensor]) -> Shape | None:  # noqa: ARG002 - has no names
         """The shape of an official state dict; None if it is not of this family."""

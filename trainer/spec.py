@@ -46,7 +46,7 @@ Ordering = Literal["random", "quasi-random"]
 Average = Literal["logits", "probabilities"]
 Device = Literal["auto", "cpu", "cuda", "mps"]
 
-NUMERICS = 1
+NUMERICS = 2
 """Version of the trainer's arithmetic. It rises when the same spec would give other numbers; part of `run_id`."""
 
 _MODEL_NAME = r"^(?P<family>[SB])[-_](?P<depth>\d+)[/_-]Wi[-_](?P<width>\d+)(?:[-_]X[-_](?P<expansion>\d+))?$"

@@ -38,7 +38,9 @@ def checkpoints(tmp_path):
 
 
 @pytest.mark.parametrize("optimizer", RUN_IDS)
-def test_an_old_checkpoint_is_resumed(checkpoints, caplog, optimizer):
+def test_an_old_checkpoint_is_resumed_by_the_run_that_it_is_of(checkpoints, caplog, optimizer, monkeypatch):
+    """That is one of its numerics version; see the next test."""
+    monkeypatch.setattr("trainer.spec.NUMERICS", 1)
     run = RunSpec(**FIELDS, examples=32 * 60, optimizer=optimizer, lr=3e-3, weight_decay=0.01)
     events = training([run], device="cpu", evaluations=4, checkpoints=checkpoints)
     resumed = next(events)
@@ -49,6 +51,13 @@ def test_an_old_checkpoint_is_resumed(checkpoints, caplog, optimizer):
     assert result.loss == pytest.approx(whole.loss, rel=1e-4)  # other processors, other last bits
     assert [record.step for record in result.history] == [record.step for record in whole.history]
     assert not caplog.records
+
+
+def test_a_checkpoint_of_other_numerics_is_not_resumed(checkpoints):
+    run = RunSpec(**FIELDS, examples=32 * 60, optimizer="adamw", lr=3e-3, weight_decay=0.01)
+    events = list(training([run], device="cpu", evaluations=2, checkpoints=checkpoints))
+    assert {event.run_id for event in events}.isdisjoint(RUN_IDS.values())
+    assert not any(isinstance(event, Resumed) for event in events)
 
 
 def test_old_parameters_begin_a_run(checkpoints):

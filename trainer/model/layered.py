@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 from trainer.cost import costs_of_layers
 from trainer.families import Family, Slot
+from trainer.model.recorded import recorded
 from trainer.rng import stream
 
 if TYPE_CHECKING:
@@ -17,7 +18,7 @@ if TYPE_CHECKING:
     import torch
 
     from trainer.cost import Costs, Layer, Shape
-    from trainer.families import Drop, Group
+    from trainer.families import Drop, Group, Operation
     from trainer.model.operations import Act, Weights
 
 _ENDS = {"embed": "linear_in", "head": "linear_out"}
@@ -94,6 +95,10 @@ class LayeredFamily(Family):
         from trainer.model.operations import activation
 
         return self.compute(weights, x_KBI, shape, activation(shape.activation, drop))
+
+    def operations(self, shape: Shape) -> tuple[Operation, ...] | None:
+        """What `compute` calls; None if it does more than `linear`, `norm`, `act` and additions."""
+        return recorded(self.compute, shape)
 
     def shape_of_checkpoint(self, state: Mapping[str, torch.Tensor]) -> Shape | None:
         """The shape of an official state dict; None if it is not of this family."""

@@ -10,11 +10,13 @@ import torch
 from trainer.data.augment import dropout, mix
 from trainer.spec import RunSpec, SpecError
 from trainer.training.cuda_graphs import faster
+from trainer.training.target import Target
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
     from trainer.data.batches import Batches
+    from trainer.families import Drop
     from trainer.training.cuda_graphs import Batch, Compute, Engine
     from trainer.training.stack import Stack
 
@@ -22,8 +24,9 @@ if TYPE_CHECKING:
 class Gradients:
     """Computes the gradients of one training step and writes them into the stack.
 
-    On CUDA, the forward and backward pass is a CUDA graph if that is faster on the first batch; `engine` is the
-    choice. Runs with dropout stay eager, because each step draws new masks.
+    By `trainer.model.passes` if the family allows it, else by autograd. On CUDA, the forward and backward pass is a
+    CUDA graph if that is faster on the first batch; `engine` is the choice. Runs with dropout stay eager, because
+    each step draws new masks.
     """
 
     def __init__(
@@ -36,10 +39,13 @@ class Gradients:
         self._stack, self._batches, self._runs, self._cast = stack, batches, runs, cast
         device = stack.rows[0].device
         self._smoothing = torch.tensor([[run.label_smoothing] for run in runs], device=device)
+        self._smoothed = any(run.label_smoothing for run in runs)
         self._compute: Compute | None = None
         self.engine: Engine = "eager"
         self._may_capture = device.type == "cuda" and not runs[0].dropout
         self._by_rows = batches.plain and not runs[0].mixup
+        dtype = torch.bfloat16 if runs[0].precision == "bf16" else torch.float32
+        self._passes = stack.passes(runs[0].batch_size // runs[0].accumulate, dtype)
 
     def __call__(self, steps: Sequence[int]) -> torch.Tensor:
         """Compute the gradients of one step, each run at its own; returns the training losses [K]."""
@@ -60,29 +66,32 @@ class Gradients:
     def _eager(self, batch: Batch, steps: Sequence[int] = ()) -> torch.Tensor:
         """Compute losses [K] and gradients of a batch: row numbers, or inputs and labels (with MixUp, of both)."""
         x, y, *mixed = self._batches.read(batch[0]) if self._by_rows else batch
-        first = self._runs[0]
-        total = torch.zeros(len(self._runs), device=x.device)
+        first, total = self._runs[0], None
         size = first.batch_size // first.accumulate
-        with self._cast():
-            for part in range(first.accumulate):
-                rows = slice(part * size, (part + 1) * size)
-                logits = self._stack.logits(x[:, rows], dropout(self._runs, steps, rows))
-                loss = batch_loss(logits, y[:, rows], self._smoothing)
-                if mixed:
-                    second_labels, share = mixed
-                    second = batch_loss(logits, second_labels[:, rows], self._smoothing)
-                    loss = torch.lerp(second, loss, share[:, rows])
-                losses = loss.mean(1)
-                self._stack.backward(losses.sum() / first.accumulate, add=part > 0)
-                total += losses.detach()
+        for part in range(first.accumulate):
+            rows = slice(part * size, (part + 1) * size)
+            others, share = (values[:, rows] for values in mixed) if mixed else (None, None)
+            target = Target(y[:, rows], self._smoothing, others, share, self._smoothed)
+            drop = dropout(self._runs, steps, rows)
+            compute = self._by_autograd if self._passes is None else self._by_passes
+            losses = compute(x[:, rows], target, drop, add=part > 0).mean(1)
+            total = losses if total is None else total + losses
+        assert total is not None
         return total / first.accumulate
 
+    def _by_autograd(self, x: torch.Tensor, target: Target, drop: Drop | None, *, add: bool) -> torch.Tensor:
+        with self._cast():
+            loss = target.loss(self._stack.logits(x, drop))
+            self._stack.backward(loss.mean(1).sum() / self._runs[0].accumulate, add=add)
+        return loss.detach()
 
-def batch_loss(logits_KBC: torch.Tensor, y_KB: torch.Tensor, smoothing_K1: torch.Tensor) -> torch.Tensor:
-    """Return the training loss [K, B] of each example in nats, with the label smoothing of its run."""
-    log_p = torch.log_softmax(logits_KBC.float(), -1)
-    nll = -log_p.gather(-1, y_KB.unsqueeze(-1)).squeeze(-1)
-    return torch.where(smoothing_K1 > 0, torch.lerp(nll, -log_p.mean(-1), smoothing_K1), nll)
+    @torch.no_grad()
+    def _by_passes(self, x: torch.Tensor, target: Target, drop: Drop | None, *, add: bool) -> torch.Tensor:
+        assert self._passes is not None
+        logits = self._passes.forward(x, drop)
+        loss = target.loss(logits, self._passes.gradient, 1 / self._runs[0].batch_size)
+        self._passes.backward(add=add)
+        return loss
 
 
 def precision(spec: RunSpec, device: torch.device) -> Callable[[], contextlib.AbstractContextManager[Any]]:

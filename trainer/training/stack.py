@@ -15,6 +15,7 @@ import torch.nn.functional as F  # noqa: N812
 
 from trainer.cost import shape_of
 from trainer.families import family_of
+from trainer.model.passes import Passes
 from trainer.training.optimise import head_gain
 
 if TYPE_CHECKING:
@@ -48,13 +49,13 @@ class Stack:
         values = F.pad(values, (0, -values.shape[1] % ALIGNMENT)).to(device)
         gradients = torch.zeros_like(values)
         self.weights: dict[str, torch.Tensor] = {}
-        self._trained: list[tuple[torch.Tensor, torch.Tensor]] = []
+        self._trained: dict[str, torch.Tensor] = {}
         for slot in self.slots:
             columns = slice(slot.start, slot.start + math.prod(slot.shape))
             self.weights[slot.name] = values[:, columns].view(-1, *slot.shape)
             if slot.group == "head" or not self.shape.probe:
-                trained = self.weights[slot.name].requires_grad_()
-                self._trained.append((trained, gradients[:, columns].view(-1, *slot.shape)))
+                self.weights[slot.name].requires_grad_()
+                self._trained[slot.name] = gradients[:, columns].view(-1, *slot.shape)
         self.rows = list(values.unbind())
         for row, gradient in zip(self.rows, gradients.unbind(), strict=True):
             row.grad = gradient
@@ -74,6 +75,13 @@ class Stack:
         Copied there and not accumulated by autograd, which would need the buffer zeroed first and would warn
         that strided views are slow to add to.
         """
-        found = torch.autograd.grad(loss, [weight for weight, _ in self._trained])
-        for (_, held), gradient in zip(self._trained, found, strict=True):
+        found = torch.autograd.grad(loss, [self.weights[name] for name in self._trained])
+        for held, gradient in zip(self._trained.values(), found, strict=True):
             held.add_(gradient) if add else held.copy_(gradient)
+
+    def passes(self, batch: int, dtype: torch.dtype) -> Passes | None:
+        """Forward and backward pass on batches of this size without autograd, if the family allows it."""
+        operations = self._family.operations(self.shape)
+        if operations is None:
+            return None
+        return Passes(operations, self.weights, self._trained, batch, self.shape.activation, dtype)

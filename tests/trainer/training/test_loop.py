@@ -16,8 +16,8 @@ from trainer import RunSpec, cost, train
 from trainer.data import datasets
 from trainer.data.batches import Order, on_device
 from trainer.evaluations import record_steps
-from trainer.training.gradients import batch_loss
 from trainer.training.loop import LOOK
+from trainer.training.target import Target
 
 if TYPE_CHECKING:
     from trainer.result import Record
@@ -124,7 +124,7 @@ def test_training_loss_is_torchs_cross_entropy(smoothing):
     logits, labels = torch.randn(3, 20, 7), torch.randint(0, 7, (3, 20))
     criterion = nn.CrossEntropyLoss(label_smoothing=smoothing)
     expected = torch.stack([criterion(logits[k], labels[k]) for k in range(3)])
-    torch.testing.assert_close(batch_loss(logits, labels, torch.full((3, 1), smoothing)).mean(1), expected)
+    torch.testing.assert_close(Target(labels, torch.full((3, 1), smoothing)).loss(logits).mean(1), expected)
 
 
 @pytest.mark.parametrize("family", ["b-mlp", "s-mlp"])

@@ -85,15 +85,14 @@ def test_one_share_a_batch_is_one():
 
 def test_the_loss_of_a_mixed_example_is_mixed_too():
     """With all examples alike but for their labels, the loss is that of soft targets."""
-    from trainer.training.gradients import batch_loss
+    from trainer.training.target import Target
 
     logits, y = torch.randn(1, 6, 4), torch.tensor([[0, 1, 2, 3, 0, 1]])
     second, share = y.flip(1), torch.rand(1, 6)
     soft = share[..., None] * nn.functional.one_hot(y, 4) + (1 - share[..., None]) * nn.functional.one_hot(
         second, 4
     )
-    none = torch.zeros(1, 1)
-    ours = torch.lerp(batch_loss(logits, second, none), batch_loss(logits, y, none), share)
+    ours = Target(y, torch.zeros(1, 1), second, share).loss(logits)
     torch.testing.assert_close(ours.mean(), nn.functional.cross_entropy(logits[0], soft[0]))
 
 
