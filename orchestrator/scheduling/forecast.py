@@ -15,7 +15,7 @@ from orchestrator import text
 from orchestrator.host.machine_cache import code_version
 from orchestrator.host.timings import Timing, Timings, kind_of, known_timings
 from orchestrator.scheduling.smoke_test import smoke_test_of
-from orchestrator.scheduling.stacks import group_into_stacks
+from orchestrator.scheduling.stacks import group_into_stacks, shares
 from trainer.data import datasets
 from trainer.host.limits import cores
 
@@ -160,8 +160,7 @@ class Simulation:
         seconds, spread = self._speed.seconds(stack), self._speed.correction(stack).spread
         self._busy += seconds
         self._uncertain += seconds * spread
-        for run in stack:
-            self.shares[run.run_id] = seconds / len(stack)
+        self.shares |= shares(stack, seconds)
         return seconds
 
 

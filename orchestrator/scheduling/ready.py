@@ -6,7 +6,7 @@ import bisect
 import itertools
 from typing import TYPE_CHECKING, Any
 
-from orchestrator.scheduling.stacks import group_into_stacks
+from orchestrator.scheduling.stacks import group_into_stacks, shares
 from orchestrator.scheduling.write_buffer import Move
 
 if TYPE_CHECKING:
@@ -149,12 +149,7 @@ class ReadyQueue:
         speed = self._options.speed
         later = itertools.chain(*self._children.values(), *self._released.values())
         stacks = [*self._waiting, *self._in_stacks(later)]
-        return {
-            run.run_id: seconds * (run.steps or 0)
-            for stack in stacks
-            for seconds in [speed.seconds(stack) / max(1, sum(run.steps or 0 for run in stack))]
-            for run in stack
-        }
+        return {run_id: own for stack in stacks for run_id, own in shares(stack, speed.seconds(stack)).items()}
 
     def again(self, run: RunSpec) -> None:
         """Have a run wait once more, alone from now on: nobody knows whose fault it was."""

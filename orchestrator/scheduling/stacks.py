@@ -5,9 +5,9 @@ from __future__ import annotations
 import bisect
 import heapq
 import itertools
-from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
+from typing import TYPE_CHECKING, Any, NamedTuple, TypeAlias, TypeVar
 
-from orchestrator.host.speed import TYPICAL
+from orchestrator.host.speed import NEARLY, TYPICAL
 from orchestrator.sweep.planner import run_flops
 from trainer import cost
 from trainer.spec import RunSpec, model_name, stack_key
@@ -24,6 +24,8 @@ if TYPE_CHECKING:
 
 T = TypeVar("T", bound="Sized")
 U = TypeVar("U")
+Recipes: TypeAlias = "list[list[RunSpec]]"
+"""Runs of one shape, those of a recipe together (trainer.trunk.by_recipe)."""
 
 SCOUT = 0.05
 """Least share of the FLOPs that the scout takes."""
@@ -43,21 +45,73 @@ def group_into_stacks(
 ) -> list[list[RunSpec]]:
     """Group runs into stacks, each trained as one model, in the order in which they start (`start_order`).
 
-    Runs of different lengths that share their beginning (trainer.trunk) stay in one stack. Stacks are as large as
-    pays by the `speed` of the machine, and small enough that each of `slots` workers
-    has one. `begun` returns the step at which a run goes on; only runs with the same step share a stack.
+    Runs of one shape share a stack whatever their recipes and, where that pays, their lengths. Runs that share
+    their beginning (trainer.trunk) stay together. Stacks are as large as pays by the `speed` of the machine, and
+    smaller where some of `slots` workers would have nothing to do at the end. `begun` returns the step at which a
+    run goes on.
     """
     groups: dict[Any, list[list[RunSpec]]] = {}
     for recipe in by_recipe(runs):
-        key = (stack_key(recipe[0]), *((run.steps, begun(run)) for run in recipe))
-        groups.setdefault(key, []).append(recipe)
-    stacks: list[list[RunSpec]] = []
+        groups.setdefault(stack_key(recipe[0]), []).append(recipe)
+
+    def seconds(stack: Recipes) -> float:
+        return speed.seconds(_flat(stack))
+
+    stacks = list[Recipes]()
     for group in groups.values():
-        first = group[0][0]
-        size = speed.stack_size(first, len(group))
-        parts = max(-(-len(group) // size), min(len(group), slots // len(groups)))  # 20 as 10 + 10, not 16 + 4
-        stacks += [[run for recipe in group[i::parts] for run in recipe] for i in range(parts)]
-    return start_order(stacks, _price, speed.seconds, slots)
+        group.sort(key=lambda recipe: _length(recipe) - begun(recipe[0]), reverse=True)
+        size = speed.stack_size(group[0][0], len(group))
+        mixed = _even(group, size)
+        apart = [stack for _, same in itertools.groupby(group, _length) for stack in _even(list(same), size)]
+        stacks += apart if sum(map(seconds, apart)) <= NEARLY * sum(map(seconds, mixed)) else mixed
+    return start_order(list(map(_flat, _spread(stacks, seconds, slots))), _price, speed.seconds, slots)
+
+
+def _flat(recipes: Recipes) -> list[RunSpec]:
+    return [run for recipe in recipes for run in recipe]
+
+
+def _length(recipe: Sequence[RunSpec]) -> int:
+    return recipe[-1].steps or 0
+
+
+def _even(recipes: Recipes, size: int) -> list[Recipes]:
+    """Return parts of nearly equal size, at most `size`: 20 as 10 + 10, not 16 + 4."""
+    parts = -(-len(recipes) // size)
+    ends = [len(recipes) * part // parts for part in range(parts + 1)]
+    return [recipes[begin:end] for begin, end in itertools.pairwise(ends)]
+
+
+def _spread(stacks: Sequence[Recipes], seconds: Callable[[Recipes], float], slots: int) -> list[Recipes]:
+    """Return stacks of which the longest are halved for as long as all of them end sooner on so many workers."""
+    best = by_time = sorted(((seconds(stack), stack) for stack in stacks), key=_time)
+    end, least = makespan(map(_time, reversed(best)), slots), WITHIN * _total(best) / slots
+    fruitless = 0
+    while end > least and fruitless < slots and len(longest := by_time[-1][1]) > 1:
+        middle = len(longest) // 2
+        splits = (longest[0::2], longest[1::2]), (longest[:middle], longest[middle:])
+        halves = min(([(seconds(half), half) for half in split] for split in splits), key=_total)
+        by_time = sorted([*by_time[:-1], *halves], key=_time)
+        sooner = makespan(map(_time, reversed(by_time)), slots)
+        fruitless += 1
+        if sooner < end:
+            best, end, fruitless = by_time, sooner, 0
+    return [stack for _, stack in best]
+
+
+def _time(timed: tuple[float, Recipes]) -> float:
+    return timed[0]
+
+
+def _total(timed: Iterable[tuple[float, Recipes]]) -> float:
+    return sum(map(_time, timed))
+
+
+def shares(stack: Sequence[RunSpec], seconds: float) -> dict[str, float]:
+    """Return what each run of a stack has of its seconds, by run_id: as of the FLOPs."""
+    prices = charged_flops(stack)
+    total = sum(prices.values())
+    return {run_id: seconds * price / total if total else seconds / len(stack) for run_id, price in prices.items()}
 
 
 def _price(stack: Sequence[RunSpec]) -> int:
@@ -117,8 +171,9 @@ def choose(
 
     chosen, blocked = list[Chosen](), list[Move]()
     while waiting and places:
-        if len(stack := waiting[0]) > 1 and not memory.fits(stack):
-            waiting[:1] = [stack[0::2], stack[1::2]]
+        recipes = by_recipe(stack := waiting[0])
+        if len(recipes) > 1 and not memory.fits(stack):
+            waiting[:1] = [_flat(recipes[0::2]), _flat(recipes[1::2])]
             continue
         place = memory.give(number := next(numbers), stack, places)
         if place is None:

@@ -163,8 +163,8 @@ def test_bundles_partition_the_runs_into_stacks_of_one_shape(planned):
 
 
 def test_stacks_of_one_shape_are_even(planned):
-    runs = planned(width="16", seeds=100).runs
-    assert [len(stack) for stack in group_into_stacks(runs)] == [50, 50]
+    runs = planned(width="16", seeds=200).runs
+    assert [len(stack) for stack in group_into_stacks(runs)] == [100, 100]
 
 
 def test_a_cheap_scout_goes_first_then_the_longest(planned):
@@ -177,11 +177,10 @@ def test_a_cheap_scout_goes_first_then_the_longest(planned):
     assert 0.05 * sum(prices) <= sum(prices[:turn]) < 0.2 * sum(prices)
 
 
-def test_runs_that_go_on_at_different_steps_share_no_stack(planned):
+def test_runs_that_go_on_at_different_steps_share_a_stack(planned):
     runs = planned(width="16", seeds=5).runs
     steps = dict(zip(runs, (128, 0, 64, 128, 0), strict=True))
-    made = group_into_stacks(runs, steps.__getitem__)
-    assert sorted(sorted(steps[run] for run in stack) for stack in made) == [[0, 0], [64], [128, 128]]
+    assert [set(stack) for stack in group_into_stacks(runs, steps.__getitem__)] == [set(runs)]
 
 
 def test_nothing_is_bundled_of_nothing():
