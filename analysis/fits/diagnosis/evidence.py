@@ -8,8 +8,9 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from analysis.fits.diagnosis.ends import End, ends
 from analysis.fits.diagnosis.scatter import Scatter, scatter
-from analysis.fits.diagnosis.stability import End, Few, ends, few
+from analysis.fits.diagnosis.stability import Few, few
 from analysis.laws import newton
 from analysis.laws.constrained import Constrained
 from analysis.solver import fitting

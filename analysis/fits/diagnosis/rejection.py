@@ -16,8 +16,8 @@ from analysis.table import groups
 from analysis.table.rows import refusals
 
 if TYPE_CHECKING:
+    from analysis.fits.diagnosis.ends import End
     from analysis.fits.diagnosis.evidence import Evidence
-    from analysis.fits.diagnosis.stability import End
 
 Rule = Callable[["Evidence"], "str | None"]
 

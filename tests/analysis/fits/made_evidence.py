@@ -9,11 +9,12 @@ import numpy as np
 import pandas as pd
 
 from analysis.fits.diagnosis.cautions import CAUTIONS
+from analysis.fits.diagnosis.ends import End
 from analysis.fits.diagnosis.floors import FLOOR
 from analysis.fits.diagnosis.identification import BLOCKING
 from analysis.fits.diagnosis.rejection import REJECTING
 from analysis.fits.diagnosis.scatter import Scatter
-from analysis.fits.diagnosis.stability import End, Few
+from analysis.fits.diagnosis.stability import Few
 from analysis.laws.base import Constraints
 
 RULES = {rule.__name__: rule for rules in (REJECTING, BLOCKING, FLOOR, CAUTIONS) for rule in rules}

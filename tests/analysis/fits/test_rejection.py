@@ -11,12 +11,14 @@ import pandas as pd
 import pytest
 
 from analysis import fit_power_law, fit_surface
+from analysis.fits.diagnosis.ends import End, chances, cuts_of
 from analysis.fits.diagnosis.evidence import Evidence
 from analysis.fits.diagnosis.floors import FLOOR
 from analysis.fits.diagnosis.identification import BLOCKING
 from analysis.fits.diagnosis.rejection import REJECTING, contradicts
 from analysis.fits.diagnosis.scatter import Scatter, flexible, neighbours
-from analysis.fits.diagnosis.stability import End, Few
+from analysis.fits.diagnosis.stability import Few
+from analysis.solver.fitting import pose
 from tests.analysis.planted import law
 from tests.analysis.planted_curves import isoflop
 
@@ -219,6 +221,42 @@ def test_a_warm_up_of_a_surface_is_found():
     found = fit_surface(table.assign(error=table["error"] * np.where(first, 1.5, 1.0)), y="error", resamples=20)
     assert any('"examples > ' in text and "(a warm-up?)" in text for text in found.rejected)
     assert not fit_surface(table, y="error", resamples=20).rejected
+
+
+@pytest.mark.parametrize(
+    ("end", "least"),
+    [
+        ("none", 0),
+        ("warm-up, a tenth", 9),
+        ("warm-up, a fifth", 6),
+        ("plateau, a tenth", 6),
+        ("plateau, a fifth", 9),
+    ],
+)
+def test_ends_are_found_near_the_noise_and_not_without_one(end, least):
+    kind, _, share = end.partition(", a ")
+    count, found = {"tenth": 4, "fifth": 8}.get(share, 0), 0
+    for seed in range(10):
+        table = law(n=40, noise=0.03 if kind != "plateau" else 0.015, floor=0.05, seed=seed)
+        y = table["error"].to_numpy(copy=True)
+        clean = law(n=40, noise=0, floor=0.05)["error"].to_numpy()
+        if kind == "warm-up":
+            y[:count] *= 1 + 0.3 * np.linspace(1, 0, count, endpoint=False)
+        if kind == "plateau":
+            y[40 - count :] *= clean[39 - count] / clean[40 - count :]
+        fit = fit_power_law(table.assign(error=y), resamples=0)
+        found += any("of the others" in text for text in fit.rejected)
+    assert found >= least
+    assert least or found <= 1
+
+
+def test_the_chance_of_an_end_is_that_of_the_strongest_of_all():
+    least = []
+    for seed in range(80):
+        fit = fit_power_law(law(n=24, noise=0.02, seed=seed), resamples=0)
+        problem = pose(fit.law, fit.data, fit.solution.loss)
+        least.append(min(chances(fit, problem, list(cuts_of(fit)))))
+    assert 0.1 < np.mean(np.array(least) < 0.2) < 0.3
 
 
 def test_healthy_curves_and_surfaces_are_not_rejected():
