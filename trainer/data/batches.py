@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 import torch
 
-from trainer.data.augment import augment
+from trainer.data.augment.draws import BLOCK, Draws, mixing_planes, placement_planes
+from trainer.data.augment.transforms import augmented, mix, placed, planes
 from trainer.data.datasets import normalised_width
 from trainer.host.limits import memory
 from trainer.rng import stream
@@ -19,11 +20,10 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from trainer.data.arrays import Arrays, Split
+    from trainer.data.augment.transforms import Planes
     from trainer.data.formats.ffcv import Betons
     from trainer.spec import RunSpec
 
-BLOCK = 64
-"""Steps whose row numbers go to the device at once."""
 SHARE = 0.5
 """Largest share of a GPU's free memory, or of the memory of this machine or container, for a resident data set."""
 PAGE, WINDOW = 64, 256
@@ -35,7 +35,6 @@ class Resident:
 
     def __init__(self, arrays: Arrays, device: torch.device) -> None:
         self.info, self.device = arrays.info, device
-        self.rows_on = device
         self._keep(arrays.inputs)
         self.labels = torch.from_numpy(arrays.labels).to(device)
         self.real = None if arrays.real is None else torch.from_numpy(arrays.real).to(device)
@@ -47,68 +46,102 @@ class Resident:
     def _keep(self, inputs: np.ndarray | Betons) -> None:
         self._inputs = torch.from_numpy(inputs[:]).to(self.device)
 
-    def expect(self, rows_KB: torch.Tensor) -> None:
-        """Announce the rows that will be read next."""
+    def gather(self, rows_KB: np.ndarray, following: np.ndarray | None = None) -> Sequence[torch.Tensor]:  # noqa: ARG002
+        """Return what `read` needs of these rows on the device: here nothing, all is there."""
+        return ()
 
     def read(
-        self, rows_KB: torch.Tensor, augmented: Sequence[RunSpec] = (), steps: Sequence[int | str] = ()
+        self,
+        rows_KB: torch.Tensor,
+        draws: Planes | None = None,
+        dtype: torch.dtype = torch.float32,
+        gathered: Sequence[torch.Tensor] = (),
     ) -> tuple[torch.Tensor, torch.Tensor]:
-        """Inputs [K, B, inputs] fp32, normalised, and labels [K, B] of rows [K, B].
+        """Inputs [K, B, inputs], normalised, and labels [K, B] of rows [K, B] on the device.
 
-        `augmented`, if given, is the run of each K, with whose settings its images are augmented for its step.
+        Images are augmented by the placement planes `draws`, if given. `gathered` is what `gather` returned.
         """
-        raw = self._raw(rows_KB)
-        if augmented:
-            assert self.info.image is not None, "resolve() lets only images be augmented"
-            images = raw.view(*rows_KB.shape, *self.info.image)
-            each = zip(images, augmented, steps, strict=True)
-            raw = torch.stack([augment(*own) for own in each])
-        x = raw.reshape(*rows_KB.shape, -1).float().sub_(self._mean).mul_(self._scale)
-        return x, self.labels[rows_KB.to(self.device)]
+        rows = rows_KB.flatten()
+        labels = self.labels.index_select(0, rows).view_as(rows_KB)
+        raw = self._raw(rows, draws or {}, dtype, gathered)
+        return self._normalised(raw, dtype).view(*rows_KB.shape, -1), labels
 
-    def _raw(self, rows_KB: torch.Tensor) -> torch.Tensor:
-        return self._inputs.index_select(0, rows_KB.flatten())
+    def _raw(
+        self, rows: torch.Tensor, draws: Planes, dtype: torch.dtype, gathered: Sequence[torch.Tensor]
+    ) -> torch.Tensor:
+        """A copy of examples as they are stored, augmented, not yet normalised."""
+        source, places = self._source(rows, gathered)
+        if not draws:
+            return source.clone() if places is None else source.index_select(0, places)
+        assert self.info.image is not None, "resolve() lets only images be augmented"
+        places = torch.arange(len(source), device=self.device) if places is None else places
+        between = torch.float32 if dtype == torch.float32 else torch.float16  # exact from 0 to 255
+        return augmented(source, places, draws, self.info.image, between)
 
-    def whole(self, kind: torch.dtype) -> torch.Tensor:
+    def _source(
+        self,
+        rows: torch.Tensor,
+        gathered: Sequence[torch.Tensor],  # noqa: ARG002 - of other loaders
+    ) -> tuple[torch.Tensor, torch.Tensor | None]:
+        """Stored examples, and which of them the rows are; None if they are all, in this order."""
+        return self._inputs, rows
+
+    def _normalised(self, raw: torch.Tensor, dtype: torch.dtype) -> torch.Tensor:
+        """Stored examples in units of their standard deviation, in place of fp32; on CUDA in one pass."""
+        mean, scale = self._mean.view(raw.shape[1:]), self._scale.view(raw.shape[1:])
+        if raw.is_contiguous() and (raw.dtype == torch.float32 or raw.device.type in ("cpu", "mps")):
+            return raw.float().sub_(mean).mul_(scale).to(dtype)
+        out = torch.empty(raw.shape, dtype=dtype, device=raw.device)
+        return torch.addcmul(-mean * scale, raw, scale, out=out)
+
+    def whole(self, dtype: torch.dtype) -> torch.Tensor:
         """All examples [n, inputs] as `read` returns them, in this precision; kept for later calls."""
-        if kind not in self._whole:
-            rows = torch.arange(len(self.labels), device=self.device)
-            parts = [self.read(rows[i : i + 4096])[0].to(kind) for i in range(0, len(rows), 4096)]
-            self._whole[kind] = torch.cat(parts)
-        return self._whole[kind]
+        if dtype not in self._whole:
+            rows = torch.arange(len(self.labels), device=self.device).unsqueeze(0)
+            parts = [self.read(some, dtype=dtype)[0][0] for some in torch.split(rows, 4096, 1)]
+            self._whole[dtype] = torch.cat(parts)
+        return self._whole[dtype]
+
+    def black(self, dtype: torch.dtype) -> torch.Tensor:
+        """A pixel of zeros [channels] as it lies in `whole`."""
+        assert self.info.image is not None, "only images have pixels"
+        zeros = torch.zeros(1, self.info.inputs, dtype=self._inputs.dtype, device=self.device)
+        return self._normalised(zeros, dtype)[0, : self.info.image[2]]
 
 
 class Mapped(Resident):
-    """The data set in its file, memory-mapped or in .beton files; a thread reads the rows that are expected next.
+    """The data set in its file, memory-mapped or in .beton files; a thread reads the rows that come next.
 
     They are copied to a CUDA device through pinned memory while it computes.
     """
 
     def __init__(self, arrays: Arrays, device: torch.device) -> None:
         super().__init__(arrays, device)
-        self.rows_on = torch.device("cpu")
         self._reader = ThreadPoolExecutor(1, thread_name_prefix="isoflop-data")
-        self._expected: tuple[torch.Tensor, Future[torch.Tensor]] | None = None
+        self._expected: tuple[np.ndarray, Future[torch.Tensor]] | None = None
 
     def _keep(self, inputs: np.ndarray | Betons) -> None:
-        self._source = np.asarray(inputs) if isinstance(inputs, np.ndarray) else inputs
+        self._stored = np.asarray(inputs) if isinstance(inputs, np.ndarray) else inputs
 
-    def expect(self, rows_KB: torch.Tensor) -> None:
-        """Start to read these rows."""
-        self._expected = rows_KB, self._reader.submit(self._gather, rows_KB)
+    def gather(self, rows_KB: np.ndarray, following: np.ndarray | None = None) -> Sequence[torch.Tensor]:
+        """Return the examples of these rows on the device, and begin to read the following ones."""
+        expected, self._expected = self._expected, None
+        known = expected is not None and expected[0] is rows_KB
+        examples = expected[1].result() if expected is not None and known else self._read_file(rows_KB)
+        if following is not None:
+            self._expected = following, self._reader.submit(self._read_file, following)
+        return (examples.to(self.device, non_blocking=True),)
 
-    def _gather(self, rows_KB: torch.Tensor) -> torch.Tensor:
-        examples = torch.from_numpy(self._source[rows_KB.flatten().cpu().numpy()])
+    def _read_file(self, rows_KB: np.ndarray) -> torch.Tensor:
+        rows = rows_KB.flatten()
+        examples = torch.from_numpy(self._stored[rows]).view(len(rows), -1)
         return examples.pin_memory() if self.device.type == "cuda" else examples
 
-    def _raw(self, rows_KB: torch.Tensor) -> torch.Tensor:
-        expected, self._expected = self._expected, None
-        if expected is not None and expected[0] is rows_KB:
-            examples = expected[1].result()
-        else:
-            examples = self._gather(rows_KB)
-            self._expected = expected
-        return examples.to(self.device, non_blocking=True)
+    def _source(
+        self, rows: torch.Tensor, gathered: Sequence[torch.Tensor]
+    ) -> tuple[torch.Tensor, torch.Tensor | None]:
+        (examples,) = gathered or self.gather(rows.cpu().numpy())
+        return examples, None
 
 
 def loader_of(spec: RunSpec, arrays: Arrays, device: torch.device) -> str:
@@ -167,38 +200,73 @@ class Order:
 
 
 class Batches:
-    """The minibatches of a stack, step by step. Its runs may be at different steps, and make one step at a time."""
+    """The minibatches of a stack, step by step. Its runs may be at different steps, and make one step at a time.
+
+    Row numbers and draws of BLOCK steps go to the device in one copy, [planes, K, B] for each step: all else is
+    computed there. For a CUDA device, a thread draws the next block meanwhile.
+    """
 
     def __init__(self, data: Resident, specs: Sequence[RunSpec], splits: Sequence[Split]) -> None:
+        first, cuda = specs[0], data.device.type == "cuda"
         self._data = data
         self._orders = [Order(spec, s.train) for spec, s in zip(specs, splits, strict=True)]
-        self._augmented = specs if specs[0].augment != "none" else ()
+        self._draws = [Draws(spec) for spec in specs]
+        self._placement, self._mixing = placement_planes(first), mixing_planes(first)
+        self._dtype = torch.bfloat16 if cuda and first.precision == "bf16" else torch.float32
+        self._rows: list[np.ndarray] = []
         self._block: Sequence[torch.Tensor] = ()
         self._first = 0
-        self.plain = type(data) is Resident and not self._augmented
-        """Whether a batch depends only on its rows, and is read on the device."""
-        width = normalised_width(specs[0], len(data.labels) * data.info.inputs)
-        whole = self.plain and width and data.device.type == "cuda"
-        self._whole = data.whole(torch.bfloat16 if width == 2 else torch.float32) if whole else None
+        self._ahead: tuple[list[int], Future[np.ndarray]] | None = None
+        self._drawer = ThreadPoolExecutor(1, thread_name_prefix="isoflop-draws") if cuda else None
+        whole = cuda and type(data) is Resident and normalised_width(first, len(data.labels) * data.info.inputs)
+        self._whole = data.whole(self._dtype) if whole else None
+        self._black = data.black(self._dtype) if whole and self._placement else None
 
-    def rows(self, steps: Sequence[int]) -> torch.Tensor:
-        """Row numbers [K, B] of the step of each run."""
+    def inputs(self, steps: Sequence[int]) -> tuple[torch.Tensor, ...]:
+        """What the batches of the step of each run depend on, of the same sizes at every step."""
         if not 0 <= steps[0] - self._first < len(self._block):
-            blocks = [order.block(step, BLOCK) for order, step in zip(self._orders, steps, strict=True)]
-            rows = torch.from_numpy(np.stack(blocks, axis=1))
-            self._block, self._first = rows.to(self._data.rows_on).unbind(), steps[0]
-        return self._block[steps[0] - self._first]
+            self._load(list(steps))
+        at = steps[0] - self._first
+        return self._block[at], *self._data.gather(*self._rows[at : at + 2])
 
-    def read(self, rows_KB: torch.Tensor, steps: Sequence[int] = ()) -> tuple[torch.Tensor, torch.Tensor]:
-        """Inputs [K, B, inputs] and labels [K, B] of rows, augmented for the step of each run."""
+    def _load(self, steps: list[int]) -> None:
+        """Bring the block from these steps on to the device."""
+        ahead, self._ahead = self._ahead, None
+        block = ahead[1].result() if ahead is not None and ahead[0] == steps else self._drawn(steps)
+        if self._drawer is not None:
+            after = [step + BLOCK for step in steps]
+            self._ahead = after, self._drawer.submit(self._drawn, after)
+        drawn = torch.from_numpy(block)
+        drawn = drawn.pin_memory() if self._data.device.type == "cuda" else drawn
+        self._block = drawn.to(self._data.device, non_blocking=True).unbind()
+        self._rows, self._first = list(block[:, 0]), steps[0]
+
+    def _drawn(self, steps: Sequence[int]) -> np.ndarray:
+        """Rows and draws [BLOCK, planes, K, B] from a step of each run on."""
+        runs = [
+            np.concatenate([order.block(step, BLOCK)[:, None].astype(np.int32), draws.block(step, BLOCK)], axis=1)
+            for order, draws, step in zip(self._orders, self._draws, steps, strict=True)
+        ]
+        return np.stack(runs, axis=2)
+
+    def read(self, batch: Sequence[torch.Tensor]) -> tuple[torch.Tensor, ...]:
+        """Inputs [K, B, inputs] and labels [K, B] of `inputs`; with MixUp also those of partners, and shares.
+
+        Operations on the device only, none of which depends on values: a CUDA graph can hold them.
+        """
+        (rows_KB, *drawn), *gathered = batch[0].unbind(), *batch[1:]
+        placed_by = planes(self._placement, drawn)
         if self._whole is None:
-            return self._data.read(rows_KB, self._augmented, steps)
-        x = self._whole.index_select(0, rows_KB.flatten())
-        return x.view(*rows_KB.shape, -1), self._data.labels[rows_KB]
+            x, y = self._data.read(rows_KB, placed_by, self._dtype, gathered)
+        else:
+            x, y = self._of_whole(rows_KB.flatten(), placed_by), self._data.labels[rows_KB]
+            x = x.view(*rows_KB.shape, -1)
+        return mix(x, y, planes(self._mixing, drawn[len(self._placement) :])) if self._mixing else (x, y)
 
-    def at(self, steps: Sequence[int]) -> tuple[torch.Tensor, torch.Tensor]:
-        """Inputs [K, B, inputs] and labels [K, B] of the step of each run."""
-        batch = self.read(self.rows(steps), steps)
-        if (after := steps[0] + 1 - self._first) < BLOCK:
-            self._data.expect(self._block[after])
-        return batch
+    def _of_whole(self, rows: torch.Tensor, draws: Planes) -> torch.Tensor:
+        """Rows of the normalised data set; the only thing to be done is a copy."""
+        assert self._whole is not None
+        if not draws:
+            return self._whole.index_select(0, rows)
+        assert self._data.info.image is not None, "resolve() lets only images be augmented"
+        return placed(self._whole, rows, draws, self._data.info.image, self._black)

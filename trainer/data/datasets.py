@@ -230,11 +230,12 @@ def _arrays(name: str, decoded: DecodedSet) -> Arrays:
 def normalised_width(spec: RunSpec, values: int) -> Literal[0, 2, 4]:
     """Bytes per value of the normalised copy that a GPU keeps of a data set with so many values; 0: none.
 
-    With it a batch is one copy of rows without arithmetic. There is none of sets larger than WHOLE, or augmented.
+    With it a batch is one copy of rows or pixels without arithmetic. There is none of sets larger than WHOLE, or
+    whose images are resized.
     """
-    if spec.augment != "none" or 4 * values > WHOLE:
+    if "resized" in spec.augment or 4 * values > WHOLE:
         return 0
-    return 2 if spec.precision == "bf16" and not spec.mixup else 4
+    return 2 if spec.precision == "bf16" else 4
 
 
 def split(arrays: Arrays, spec: RunSpec) -> Split:

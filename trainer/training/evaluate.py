@@ -7,12 +7,14 @@ from typing import TYPE_CHECKING, NamedTuple
 import numpy as np
 import torch
 
-from trainer.data.augment import augment_copy
+from trainer.data.augment.draws import placement_block, placement_planes
+from trainer.data.augment.transforms import planes
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable, Iterator, Sequence
 
     from trainer.data.arrays import Split
+    from trainer.data.augment.transforms import Planes
     from trainer.data.batches import Resident
     from trainer.spec import RunSpec
     from trainer.training.stack import Stack
@@ -97,14 +99,20 @@ class Evaluation:
             return torch.log_softmax(stack.logits(self._data.read(rows)[0]), -1)
         first = self._specs[0]
         log = first.tta_average == "logits"
-        total = torch.zeros(())
-        for copy in range(first.tta):
-            name = augment_copy(number, copy)
-            logits = stack.logits(self._data.read(rows, self._specs, [name] * len(self._specs))[0])
-            total = total.to(logits.device) + (logits if log else torch.softmax(logits, -1))
+        total = torch.zeros((), device=rows.device)
+        for drawn in self._copies(rows.shape[1], number):
+            logits = stack.logits(self._data.read(rows, drawn)[0])
+            total = total + (logits if log else torch.softmax(logits, -1))
             self._on_step()
         mean = total / first.tta
         return torch.log_softmax(mean, -1) if log else mean.log()
+
+    def _copies(self, size: int, number: int) -> Iterator[Planes]:
+        """Yield the draws of each augmented copy of a chunk, in streams of their own."""
+        first = self._specs[0]
+        drawn = [placement_block(spec, f"tta/{number}", (first.tta, size)) for spec in self._specs]
+        for copy in torch.from_numpy(np.stack(drawn, 2)).to(self._data.device):
+            yield planes(placement_planes(first), copy.unbind())
 
     def _real(self, rows: torch.Tensor, likeliest: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
         """Return whether each example has ReaL labels, and whether the likeliest class is one of them."""

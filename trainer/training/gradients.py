@@ -7,9 +7,9 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 
-from trainer.data.augment import dropout, mix
 from trainer.spec import RunSpec, SpecError
 from trainer.training.cuda_graphs import faster
+from trainer.training.dropout import dropout
 from trainer.training.target import Target
 
 if TYPE_CHECKING:
@@ -43,29 +43,21 @@ class Gradients:
         self._compute: Compute | None = None
         self.engine: Engine = "eager"
         self._may_capture = device.type == "cuda" and not runs[0].dropout
-        self._by_rows = batches.plain and not runs[0].mixup
         dtype = torch.bfloat16 if runs[0].precision == "bf16" else torch.float32
         self._passes = stack.passes(runs[0].batch_size // runs[0].accumulate, dtype)
 
     def __call__(self, steps: Sequence[int]) -> torch.Tensor:
         """Compute the gradients of one step, each run at its own; returns the training losses [K]."""
-        batch = self._batch(steps)
+        batch = self._batches.inputs(steps)
         if not self._may_capture:
             return self._eager(batch, steps)
         if self._compute is None:
             self.engine, self._compute = faster(self._eager, batch)
         return self._compute(batch)
 
-    def _batch(self, steps: Sequence[int]) -> Batch:
-        """Return the input of `_eager`: only row numbers if it can read the data, so that a graph copies little."""
-        if self._by_rows:
-            return (self._batches.rows(steps),)
-        x, y = self._batches.at(steps)
-        return mix(x, y, self._runs, steps) if self._runs[0].mixup else (x, y)
-
     def _eager(self, batch: Batch, steps: Sequence[int] = ()) -> torch.Tensor:
-        """Compute losses [K] and gradients of a batch: row numbers, or inputs and labels (with MixUp, of both)."""
-        x, y, *mixed = self._batches.read(batch[0]) if self._by_rows else batch
+        """Compute losses [K] and gradients from the inputs of a batch (`Batches.inputs`)."""
+        x, y, *mixed = self._batches.read(batch)
         first, total = self._runs[0], None
         size = first.batch_size // first.accumulate
         for part in range(first.accumulate):

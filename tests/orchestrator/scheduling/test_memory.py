@@ -107,7 +107,8 @@ def test_an_evaluation_of_1024_examples_counts_where_it_takes_more_than_a_step()
     [
         ({}, "cuda", 4),
         ({"precision": "bf16"}, "cuda", 2),
-        ({"augment": "crop"}, "cuda", 0),
+        ({"augment": "crop"}, "cuda", 4),
+        ({"augment": "resized-crop"}, "cuda", 0),
         ({}, "mps", 0),
         ({}, "cpu", None),
         ({"loader": "mmap"}, "cuda", None),

@@ -13,7 +13,8 @@ from tests.trainer.reference import forward, initial_row, numbers, slots
 from trainer import RunSpec, SpecError, cost, train
 from trainer.checkpoints.checkpoints import kept_parameters
 from trainer.data import datasets
-from trainer.data.augment import augment, augment_copy
+from trainer.data.augment.draws import placement_block, placement_planes
+from trainer.data.augment.transforms import planes, resized
 from trainer.data.batches import Resident
 from trainer.model.official import save_official
 from trainer.presets import PRESETS
@@ -165,11 +166,13 @@ def test_tta_averages_the_outputs_of_augmented_copies(kept, average):
     test = datasets.split(arrays, run).test
     padded = np.pad(test, (0, -len(test) % 32))
     weights = {name: w[None] for name, w in kept_parameters(kept[0], kept[1].run_id)[1].items()}
-    images = torch.from_numpy(arrays.inputs[padded]).view(-1, 8, 8, 1)
+    images, names = torch.from_numpy(arrays.inputs[padded]), placement_planes(run)
+    drawn = torch.from_numpy(placement_block(run, "tta/0", (3, len(padded))))
     assert len(test) < CHUNK
     outputs = []
-    for copy in range(3):
-        x = (augment(images, run, augment_copy(0, copy)).reshape(1, -1, 64).float() - 5) / 6
+    for copy in drawn:
+        made = resized(images, planes(names, copy.unbind()), (8, 8, 1), torch.float32)
+        x = (made.reshape(1, -1, 64) - 5) / 6
         logits = forward(weights, x, cost.shape_of(run), "gelu")[0, : len(test)]
         outputs.append(logits if average == "logits" else logits.softmax(-1))
     mean = torch.stack(outputs).mean(0)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -12,8 +13,10 @@ from torch import nn
 from tests.trainer.reference import initial_row, numbers, resolved, slots
 from trainer import RunSpec, train
 from trainer.cost import shape_of
-from trainer.data.augment import augment, dropout, mix
+from trainer.data.augment.draws import Draws, mixing_planes
+from trainer.data.augment.transforms import mix, planes
 from trainer.presets import PRESETS
+from trainer.training.dropout import dropout
 from trainer.training.optimise import clip, head_gain, lr_factor, make_optimizer
 from trainer.training.stack import Stack
 
@@ -63,7 +66,8 @@ def test_every_recipe_changes_the_numbers_and_learns(recipe):
 
 def mixed(spec, batch=2000, step=3):
     x = torch.arange(batch, dtype=torch.float32).view(1, batch, 1) * torch.ones(1, 1, 3)
-    out, _, second, share = mix(x, torch.arange(batch)[None], [spec], [step])
+    drawn = torch.from_numpy(Draws(replace(spec, batch_size=batch)).block(step, 1)[0]).unsqueeze(1)
+    out, _, second, share = mix(x, torch.arange(batch)[None], planes(mixing_planes(spec), drawn.unbind()))
     return x, out, second, share
 
 
@@ -94,36 +98,6 @@ def test_the_loss_of_a_mixed_example_is_mixed_too():
     )
     ours = Target(y, torch.zeros(1, 1), second, share).loss(logits)
     torch.testing.assert_close(ours.mean(), nn.functional.cross_entropy(logits[0], soft[0]))
-
-
-# resized crops
-
-
-def ramp(batch=400, side=16):
-    """Images whose two channels are the row and the column."""
-    rows, columns = np.indices((side, side)) * 10
-    return torch.from_numpy(np.stack([rows, columns], -1).astype(np.uint8)).expand(batch, side, side, 2)
-
-
-def test_a_resized_crop_is_a_box_of_the_image_of_the_areas_and_ratios_asked():
-    out = augment(ramp(), resolved(augment="resized-crop", crop_scale=0.25), step=1).float()
-    assert out.shape == (400, 16, 16, 2)
-    tall = (out[:, 12, 8, 0] - out[:, 4, 8, 0]) / 80  # share of the height that 8 rows of the result span
-    wide = (out[:, 8, 12, 1] - out[:, 8, 4, 1]) / 80
-    area, ratio = tall * wide, wide / tall
-    assert 0.2 < area.min() < 0.35
-    assert 0.85 < area.max() < 1.05
-    assert area.mean() == pytest.approx(0.6, abs=0.05)
-    assert 0.7 < ratio.min() < 0.85
-    assert 1.2 < ratio.max() < 1.45
-    assert (out[..., 0].diff(dim=1) >= -1).all()  # nothing is turned over
-
-
-def test_a_crop_of_the_whole_image_is_the_image():
-    spec = resolved(augment="resized-crop", crop_scale=1.0)
-    out = augment(ramp(side=8), spec, step=1)
-    close = (out.int() - ramp(side=8).int()).abs()
-    assert close.median() == 0  # ratios other than 1 are cut to the image, and stretched by at most 4 / 3
 
 
 # dropout
@@ -166,7 +140,7 @@ def test_clipping_is_torchs_over_all_of_a_runs_parameters():
 
 
 def test_a_batch_in_parts_is_the_same_batch_and_the_same_run():
-    whole, parts = (train(quick(accumulate=n, mixup=0.5, dropout=0.3), device="cpu") for n in (1, 4))
+    whole, parts = (train(quick(accumulate=n, mixup=0.5, dropout=0.3), device="cpu", evaluations=4) for n in (1, 4))
     assert [r.loss for r in parts.history] == pytest.approx([r.loss for r in whole.history], rel=1e-4)
     assert parts.run_id == whole.run_id
     assert (whole.accumulate, parts.accumulate) == (1, 4)
