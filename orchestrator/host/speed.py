@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from dataclasses import asdict, dataclass, field, replace
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -194,5 +195,8 @@ def stack_work(stack: Sequence[RunSpec], share: float = 1.0) -> Work:
     total = start_work(stack[0], len(stack))
     for phase in phases(stack):
         total = total.plus(step_work(stack[0], phase.rows, share), phase.steps)
-    evaluated = [evaluated_examples(run) for run in stack]
-    return total.plus(evaluation_work(stack[0], float(sum(evaluated)), max(evaluated) / CHUNK))
+    lengths = Counter((run.steps, run.dataset_size) for run in stack)  # all else that counts is alike in a stack
+    like = {(run.steps, run.dataset_size): run for run in stack}
+    evaluated = {length: evaluated_examples(like[length]) for length in lengths}
+    examples = float(sum(evaluated[length] * runs for length, runs in lengths.items()))
+    return total.plus(evaluation_work(stack[0], examples, max(evaluated.values()) / CHUNK))

@@ -104,8 +104,8 @@ def planned_forecast(planned: Plan, speed: Speed, start: str = "cold") -> Foreca
     slots = timings.slots if speed.device != "cpu" and timings.slots else cores()
     trials = planned.trials or 1
     batch = min(trials, planned.batch or 1)
-    runs = [replace(run, lr=run.lr * (1 - i * 1e-6)) for i in range(batch) for run in planned.runs]
-    once = forecast(runs, speed, slots, timings=timings, start=start)
+    copies = [replace(run, lr=run.lr * (1 - i * 1e-6)) for i in range(1, batch) for run in planned.runs]
+    once = forecast([*planned.runs, *copies], speed, slots, timings=timings, start=start)
     shares = {run.run_id: once.shares[run.run_id] * trials for run in planned.runs}
     around = once.start + decoding_seconds(planned.runs)
     return replace(once, start=around, training=once.training * trials / batch, shares=shares)

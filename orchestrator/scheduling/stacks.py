@@ -200,8 +200,8 @@ def start_order(
     is halved for as long as it makes everything late. Longest first alone ends within 4/3 of the best (Graham
     1969), in practice within a few per cent.
     """
-    cheap = sorted(stacks, key=seconds)
-    times = [seconds(stack) for stack in cheap]
+    timed = sorted(((seconds(stack), i) for i, stack in enumerate(stacks)))
+    cheap, times = [stacks[i] for _, i in timed], [time for time, _ in timed]
     prices = list(itertools.accumulate(map(price, cheap)))
     runs = list(itertools.accumulate(map(len, cheap)))
     latest = WITHIN * max(sum(times) / slots, max(times, default=0.0))
