@@ -30,7 +30,7 @@ if TYPE_CHECKING:
     from analysis.decisions.assumption import Assumption
 
 Array = NDArray[np.float64]
-TABLES, RESAMPLES = 6, 50
+TABLES, RESAMPLES = 8, 60
 """Planted tables that the law of a frontier is rehearsed on, and resamples of each."""
 FEW_TABLES, FEW_RESAMPLES = 18, 100
 """The same of isoFLOP curves and of a few single runs, whose widths vary more from table to table."""
@@ -196,17 +196,21 @@ def frontier(cells: Cells, assumed: Assumption, x: str, level: float = 0.95) -> 
     if chosen.sum() < thresholds.LEAST_VALUES:
         return Expected(name, np.nan, np.nan, why_not)
     rng, noise = np.random.default_rng(0), assumed.sigma / np.sqrt(cells.runs)
-    tables = np.repeat(y * np.exp(noise * rng.normal(size=(TABLES, y.size))), RESAMPLES, axis=0)
+    tables = y * np.exp(noise * rng.normal(size=(TABLES, y.size)))
     spare = _spare(cells) if x == "flops" else 0
     known = spare >= thresholds.FEW_REPEATS
-    drawn = tables * np.exp(np.where((cells.runs > 1) | known, noise, 0.0) * rng.normal(size=tables.shape))
-    _, values, on = select(at, drawn, running=running)
-    value = float(np.exp(_log_exponents(places, lowest, chosen.astype(float))[0]))
-    weights = draw_points(on, rng, beyond(3, int(chosen.sum())), every=known)
-    logs = _log_exponents(places, values, weights).reshape(TABLES, RESAMPLES)
-    ends = np.quantile(logs, [0.5 - level / 2, 0.5 + level / 2], axis=1)
-    wider = quantiles.student(spare, level) if known else quantiles.widening(int(chosen.sum()), 3, level)
-    half = float(np.median(ends[1] - ends[0]) / 2 * wider)
+    noise = np.where((cells.runs > 1) | known, noise, 0.0)
+    logs, off = _fits(places, lowest, chosen.astype(float))
+    value, misfit = float(np.exp(logs[0])), _misfit(off[chosen], float(np.median(noise)), 3) if known else 1.0
+    counts = select(at, tables, running=running)[2].sum(axis=1)
+    halves = []
+    for table, count in zip(tables, counts, strict=True):
+        _, values, on = select(at, table * np.exp(noise * rng.normal(size=(RESAMPLES, y.size))), running=running)
+        logs = _log_exponents(places, values, draw_points(on, rng, beyond(3, int(count)), every=known))
+        ends = np.quantile(logs, [0.5 - level / 2, 0.5 + level / 2])
+        wider = misfit * quantiles.student(spare, level) if known else quantiles.widening(int(count), 3, level)
+        halves.append((ends[1] - ends[0]) / 2 * wider)
+    half = float(np.median(halves))
     return Expected(name, value, value * float(np.sinh(half)), why_not or _not_identified(value, half))
 
 
@@ -220,10 +224,21 @@ def _spare(cells: Cells) -> int:
 
 def _log_exponents(at: Array, y: Array, weights: Array, *, floor: bool = True) -> Array:
     """Log exponents [B] of laws through y [B, X] at places `at` [X], points counting `weights`."""
+    return _fits(at, y, weights, floor=floor)[0]
+
+
+def _fits(at: Array, y: Array, weights: Array, *, floor: bool = True) -> tuple[Array, Array]:
+    """Log exponents [B] as `_log_exponents`, and the residuals of log y about these laws [B, X]."""
     logs, centre = np.log(at), np.median(np.log(y))
     law = POWER_LAWS[floor, False]((logs - logs.mean())[None], np.array([logs.mean()]))
     problem = Problem(law, np.log(y) - centre, weights, np.ones(at.size), Loss())
-    return np.asarray(newton.refine(problem, law.starts(problem, 1)[:, 0], rough=True)[0][:, 0])
+    theta = newton.refine(problem, law.starts(problem, 1)[:, 0], rough=True)[0]
+    return np.asarray(theta[:, 0]), np.asarray(problem.log_y - law.value(theta))
+
+
+def _misfit(off: Array, sd: float, parameters: int) -> float:
+    """The scatter of points about a law that they leave by `off` [k] without noise, over their noise `sd`."""
+    return float(np.sqrt(1 + np.sum(off**2) / max(off.size - parameters, 1) / sd**2))
 
 
 def _short(at: Array, name: str, parameters: int) -> str:

@@ -242,6 +242,24 @@ def test_an_error_of_a_third_on_held_out_runs_supports_no_extrapolation():
     assert claim_extrapolation(held_out((0.3, 0.5), apart=(0.4, 0.4)), 1e20, "flops").supported
 
 
+def test_shares_in_reasons_are_in_per_cent():
+    lost = claim_exponent(surface(), None, None, None, held_out((0.67, 0.62), laws=("chinchilla", "log-linear")))
+    assert lost.reasons[-1].endswith("better than the surface (62 % against 67 % rms)")
+    bare = claim_floor(fit(), None, held_out((0.62, 0.67)))
+    assert bare.reasons == ("a law without a floor predicts as well (62 % against 67 % rms)",)
+    off = claim_extrapolation(held_out((0.62, 0.7)), 1e20, "flops").reasons
+    assert off == ("held-out runs were off by 62 % rms; a claim needs at most 30 %",)
+    band = claim_extrapolation(held_out((0.02, 0.05), covered=(0.62, 0.9)), 1e20, "flops").reasons
+    assert band[0].endswith("power law had 62 % of the runs in its band")
+    far = np.log([1.62, 1.67])
+    apart = claim_extrapolation(held_out((0.02, 0.05), apart=(far[0], 0.01)), 1e20, "flops").reasons
+    assert "reach 62 % from power law" in apart[0]
+    wild = claim_extrapolation(held_out((far[1], 0.9), apart=(9.0, 0.01)), 1e20, "flops").reasons
+    assert wild[0].endswith("which was off by 67 % rms on held-out runs")
+    near = claim_extrapolation(held_out((0.287, 0.5), apart=(0.1, 0.1)), 1e20, "flops")
+    assert near.statement.endswith("held-out runs were within 29 % rms")
+
+
 def test_runs_of_cuts_that_the_best_law_could_not_be_fitted_to_do_not_count():
     checked = held_out((0.02, 0.05), test=(3, 9))
     last = (checked.table["law"] == LAWS[0]) & (checked.table["held"] == 2)

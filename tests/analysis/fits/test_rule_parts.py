@@ -155,6 +155,8 @@ def test_an_exponent_of_either_sign_is_another_claim_beyond_half_of_it_and_a_ten
 def test_the_range_moves_an_exponent_by_a_factor_of_one_and_a_half_up_or_down():
     for value, far in ((0.2001, False), (0.1999, True), (0.4499, False), (0.4501, True)):
         assert ("moves_with_range" in said(evidence(trimmed={"largest": value}))) == far
+    assert "moves_with_range" in said(evidence(fit__exponent=0.5, trimmed={"largest": 0.75}))
+    assert "moves_with_range" in said(evidence(fit__exponent=3.0, trimmed={"largest": 2.0}))
 
 
 def test_forms_as_good_leave_an_exponent_open_that_the_law_determines():
@@ -269,6 +271,28 @@ def test_forms_as_good_that_widen_an_interval_by_a_tenth_are_told():
         **gains,
     )
     assert set(said(surface(forms=better))) == {"better_form"}
+
+
+def test_an_interval_wider_by_exactly_a_tenth_is_not_told():
+    ends = {"alpha": (1.0, 2.0), "beta": (0.25, 0.31), "params_exponent": (0.42, 0.48), "floor": (0.04, 0.06)}
+    middle = {"alpha": 1.5, "beta": 0.28, "params_exponent": 0.45, "floor": 0.05}
+    for high, told in ((2.1, False), (2.11, True)):
+        e = surface(fit__intervals=ends, fit__estimates=middle, forms=forms(intervals={"alpha": (1.0, high)}))
+        assert ("_other_forms" in said(e)) == told
+
+
+def test_a_floor_that_is_the_same_in_every_replicate_trades_against_nothing():
+    same = correlated()
+    same["floor"] = np.full(40, 0.05)
+    assert "_floor_correlated" not in said(evidence(fit__replicates=same))
+
+
+def test_large_shares_are_in_per_cent():
+    assert said(evidence(scatter=Scatter(0.62)))["_scattered"].startswith(
+        "the points scatter about the law by 62 %"
+    )
+    failed = said(evidence(solution__replicates_converged=np.arange(100) >= 62))["_replicates_failed"]
+    assert failed == "62 % of the bootstrap refits did not converge"
 
 
 def test_one_row_left_out_is_one_row():

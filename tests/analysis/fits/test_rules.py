@@ -54,8 +54,8 @@ CASES: dict[str, tuple[Any, str]] = {
         "the points scatter about the law by 40 % rms: it does not describe them",
     ),
     "_misfit": (
-        {"scatter": Scatter(0.01, noise=0.0123, spare=9, excess=2.14, unexplained=0.01)},
-        "the points leave the law by 2.1 x what repeats explain (1.2 %): it is not the law of this table",
+        {"scatter": Scatter(0.01, noise=0.62, spare=9, excess=2.14, unexplained=0.01)},
+        "the points leave the law by 2.1 x what repeats explain (62 %): it is not the law of this table",
     ),
     "_bends": (
         {"scatter": Scatter(0.01, bent=0.01)},
