@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from orchestrator.store.table import Table
     from orchestrator.sweep.planner import Plan
     from orchestrator.sweep.sweep import Sweep
+    from orchestrator.workers.processes import Child
 
     OnProgress = Callable[[Progress], object]
 
@@ -104,16 +105,17 @@ def run(
     from orchestrator.store.engine import TableBusyError
     from orchestrator.store.table import Table
 
-    store, settings, planned = str(store), Settings(**options), _planned(plan)
+    store, settings = str(store), Settings(**options)
     finished = interrupted = False
-    with _reporter(on_progress) as reporter:
+    with _reporter(on_progress) as reporter, settings.children() as children:
+        planned = _planned(plan)
         for note in planned.notes:
             reporter.say(note)
         while not finished:
             try:
                 with Table(store, writable=True) as table:
                     reporter.say(_begin(table, planned, retry_failed=retry_failed))
-                    finished, interrupted = True, _train(table, [planned.sweep], settings, reporter)
+                    finished, interrupted = True, _train(table, [planned.sweep], settings, reporter, children)
             except TableBusyError:
                 _hand_over(store, planned, reporter, retry_failed=retry_failed)
                 finished = _follow(store, planned.sweep, reporter)
@@ -137,14 +139,14 @@ def work(
     from orchestrator.store.table import Table
 
     store, settings = str(store), Settings(**options)
-    with _reporter(on_progress) as reporter, Table(store, writable=True) as table:
+    with _reporter(on_progress) as reporter, Table(store, writable=True) as table, settings.children() as children:
         lost = table.queue.recover()
         if (inbox := inbox_of(store)) is not None:
             inbox.obey(table)
         names = [check_sweep(table, name) for name in sweeps] or [row["sweep"] for row in table.sweeps()]
         if lost:
             reporter.say(f"{lost} runs queued again; the process that trained them has ended")
-        interrupted = _train(table, names, settings, reporter)
+        interrupted = _train(table, names, settings, reporter, children)
         rows = [row for row in table.sweeps() if row["sweep"] in names]
     return _ended(progress_of(rows), interrupted=interrupted)
 
@@ -299,7 +301,12 @@ def _begin(table: Table, planned: Plan, *, retry_failed: bool) -> str:
 
 
 def _train(
-    table: Table, sweeps: Sequence[str], settings: Settings, reporter: _Reporter, search: RunSource | None = None
+    table: Table,
+    sweeps: Sequence[str],
+    settings: Settings,
+    reporter: _Reporter,
+    children: Sequence[Child] = (),
+    search: RunSource | None = None,
 ) -> bool:
     """Train the queued runs of sweeps and those that a search adds; returns whether that was interrupted."""
     from orchestrator.scheduling.options import SchedulerOptions
@@ -311,7 +318,7 @@ def _train(
         return False
     files = settings.files(table)
     speed = speed_of(table, queued, settings.device, reporter.say)  # before Ray takes the cores
-    executor = executor_of(settings, files, queued, speed, reporter.say)
+    executor = executor_of(settings, files, queued, speed, reporter.say, children)
     if not executor.gpus and any(table.limits(sweep).gpu_hours for sweep in sweeps):
         reporter.say("limits.gpu_hours is ignored: no worker has a GPU")
     try:
@@ -335,7 +342,7 @@ def _search(table: Table, sweep: Sweep, settings: Settings, reporter: _Reporter)
     source = SweepSearch(table, sweep)
     reporter.say(f"{sweep.sweep}: {source.proposed} of at most {source.total} trials known")
     source.more()
-    return not _train(table, [sweep.sweep], settings, reporter, source)
+    return not _train(table, [sweep.sweep], settings, reporter, search=source)
 
 
 def _tune(table: Table, sweep: Sweep, settings: Settings, reporter: _Reporter) -> bool:
@@ -345,8 +352,10 @@ def _tune(table: Table, sweep: Sweep, settings: Settings, reporter: _Reporter) -
 
     assert sweep.search is not None
     scheduler = sweep.search.scheduler
-    if settings.executor == "inline":
-        raise OptionError("executor", f"inline cannot train a search with scheduler: {scheduler}, which needs ray")
+    if settings.executor in ("inline", "processes"):
+        raise OptionError(
+            "executor", f"{settings.executor} cannot train a search with scheduler: {scheduler}, which needs ray"
+        )
     files = settings.files(table)
     if settings.address is not None and not isinstance(files.where, Path):
         raise OptionError("checkpoints", f"must be a folder that all nodes share with scheduler: {scheduler}")

@@ -2,20 +2,23 @@
 
 from __future__ import annotations
 
+import contextlib
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, TypedDict
 
 from trainer.errors import UserError
+from trainer.host.limits import has_accelerator
 from trainer.host.urls import Remote, RemoteError, is_url, local
 from trainer.spec import SpecError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable, Iterator, Sequence
     from pathlib import Path
 
     from orchestrator.host.speed import Speed
     from orchestrator.store.table import Table
     from orchestrator.workers.executor import Executor
+    from orchestrator.workers.processes import Child
     from orchestrator.workers.worker import Files
     from trainer.spec import RunSpec
 
@@ -23,6 +26,9 @@ if TYPE_CHECKING:
 
 WORTH_MEASURING = 60.0
 """Predicted seconds of training above which this machine's speed is measured first, which takes three."""
+
+
+EXECUTORS = ("auto", "processes", "ray", "inline")
 
 
 class OptionError(UserError, ValueError):
@@ -54,7 +60,8 @@ class Settings:
     """How to train: the options of `run`, `work` and `search`.
 
     Attributes:
-        executor: "ray", or "inline" for this process, one stack at a time.
+        executor: "processes" (children of this one, on the cores of this machine), "ray", "inline" (this process,
+            one stack at a time), or "auto": "ray" on GPUs and on a cluster, else "processes".
         slots: workers (on a cluster: of each machine); default one per core, or as many per GPU as pay.
         device: "auto", "cpu", "cuda" or "mps".
         checkpoint_every: seconds between two checkpoints of a run in training.
@@ -64,7 +71,7 @@ class Settings:
         checkpoints: a folder or URL for checkpoints, or "none"; default beside the table.
     """
 
-    executor: str = "ray"
+    executor: str = "auto"
     slots: int | None = None
     device: str = "auto"
     checkpoint_every: float = 60.0
@@ -74,12 +81,33 @@ class Settings:
     checkpoints: str | None = None
 
     def __post_init__(self) -> None:
-        if self.executor not in ("ray", "inline"):
-            raise OptionError("executor", f"{self.executor!r} is unknown; it is ray or inline")
+        if self.executor not in EXECUTORS:
+            raise OptionError("executor", f"{self.executor!r} is unknown; it is one of {', '.join(EXECUTORS)}")
         if self.device not in ("auto", "cpu", "cuda", "mps"):
             raise OptionError("device", f"{self.device!r} is unknown; it is one of auto, cpu, cuda, mps")
-        if self.address is not None and self.executor == "inline":
-            raise OptionError("address", "needs the executor ray; inline trains in this process")
+        if self.address is not None and self.executor in ("inline", "processes"):
+            raise OptionError("address", f"needs the executor ray; {self.executor} trains on this machine")
+
+    @property
+    def trains_in(self) -> str:
+        """The executor that is used: "processes", "ray" or "inline"."""
+        if self.executor != "auto":
+            return self.executor
+        on_cores = self.device == "cpu" or (self.device == "auto" and not has_accelerator())
+        return "processes" if on_cores and self.address is None else "ray"
+
+    @contextlib.contextmanager
+    def children(self) -> Iterator[list[Child]]:
+        """Child processes that import torch while this one plans, where they are to train; killed at the end."""
+        from orchestrator.workers.processes import start_children
+        from trainer.host.limits import cores
+
+        children = start_children(self.slots or cores()) if self.trains_in == "processes" else []
+        try:
+            yield children
+        finally:
+            for child in children:
+                child.kill()
 
     def files(self, table: Table) -> Files:
         """Where workers save checkpoints of a table's runs, and how often."""
@@ -106,12 +134,26 @@ def checkpoints_at(place: str | None, store: str) -> Path | str | None:
     return place
 
 
-def executor_of(settings: Settings, files: Files, runs: Sequence[RunSpec], speed: Speed, say: Say) -> Executor:
-    """Start the executor. The number of slots that pay on a GPU is measured once for each kind of stack."""
-    if settings.executor == "inline":
+def executor_of(
+    settings: Settings,
+    files: Files,
+    runs: Sequence[RunSpec],
+    speed: Speed,
+    say: Say,
+    children: Sequence[Child] = (),
+) -> Executor:
+    """Start the executor, with `children` that were started before where it trains in child processes.
+
+    The number of slots that pay on a GPU is measured once for each kind of stack.
+    """
+    if settings.trains_in == "inline":
         from orchestrator.workers.inline import InlineExecutor
 
         return InlineExecutor(settings.device, files)  # type: ignore[arg-type]
+    if settings.trains_in == "processes":
+        from orchestrator.workers.processes import ProcessExecutor
+
+        return ProcessExecutor(settings.slots, settings.device, files, children=children)  # type: ignore[arg-type]
     from orchestrator.host.slots import keep_slots, known_slots, main_stack
     from orchestrator.scheduling.stacks import group_into_stacks
     from orchestrator.workers.ray_executor import RayExecutor

@@ -35,10 +35,9 @@ def command(*arguments: str) -> list[str]:
 
 
 def on_ray(*arguments: str, folder: Path | None = None) -> subprocess.CompletedProcess[str]:
-    """Run the command as users start it."""
-    return subprocess.run(
-        command(*arguments), cwd=folder, text=True, capture_output=True, timeout=LIMIT, check=False
-    )
+    """Run the command as users start it, on Ray."""
+    words = command(*arguments, "--executor", "ray")
+    return subprocess.run(words, cwd=folder, text=True, capture_output=True, timeout=LIMIT, check=False)
 
 
 def isoflop(*arguments: str, folder: Path | None = None, **environment: str) -> subprocess.CompletedProcess[str]:

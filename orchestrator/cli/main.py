@@ -137,7 +137,7 @@ def run(  # noqa: PLR0913 - an option each
     file: File,
     *,
     store: Store = STORE,
-    executor: Executor = "ray",
+    executor: Executor = "auto",
     slots: Slots = None,
     device: Device = "auto",
     address: Address = None,

@@ -33,7 +33,10 @@ By = Annotated[
 Pool = Annotated[bool, typer.Option("--pool", help="One answer for all rows, with a test of whether they differ.")]
 Y = Annotated[str, typer.Option("--y", metavar="COLUMN", help="What was measured: error, loss, val_error, ...")]
 
-Executor = Annotated[str, typer.Option(help="Train in Ray workers (ray) or in this process (inline).")]
+Executor = Annotated[
+    str,
+    typer.Option(help="processes, ray, inline (in this process), or auto: processes on cores, else ray."),
+]
 Slots = Annotated[
     int | None,
     typer.Option(

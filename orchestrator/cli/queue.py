@@ -173,7 +173,7 @@ def work(  # noqa: PLR0913 - an option each
     sweeps: Sweeps = None,
     *,
     store: Store = STORE,
-    executor: Executor = "ray",
+    executor: Executor = "auto",
     slots: Slots = None,
     device: Device = "auto",
     address: Address = None,

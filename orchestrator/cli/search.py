@@ -29,7 +29,7 @@ def search(  # noqa: PLR0913 - an option each
     file: Annotated[Path, typer.Argument(metavar="FILE", help="A sweep file with a search.", show_default=False)],
     *,
     store: Store = STORE,
-    executor: Executor = "ray",
+    executor: Executor = "auto",
     slots: Slots = None,
     device: Device = "auto",
     address: Address = None,

@@ -11,7 +11,7 @@ from orchestrator.workers.worker import OUT_OF_MEMORY
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
-    from orchestrator.store.queue import End
+    from orchestrator.store.ends import End
 
 MOST_LOSSES = 3
 """Times that a run is started again after its worker died; then it is `failed`."""

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from orchestrator.host.usage import Usage
 from orchestrator.scheduling.failures import MOST_LOSSES, is_lost
-from orchestrator.store.queue import End
+from orchestrator.store.ends import End
 from orchestrator.sweep.planner import run_flops
 from orchestrator.workers.executor import Failed, Finished, Left, Lost, Measured, Recorded, WentOn
 from orchestrator.workers.worker import OUT_OF_MEMORY

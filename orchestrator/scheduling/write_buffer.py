@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
     from orchestrator.host.process import Process
-    from orchestrator.store.queue import End
+    from orchestrator.store.ends import End
     from orchestrator.store.table import Table
     from orchestrator.workers.executor import Event
     from trainer.result import Record, Resumed

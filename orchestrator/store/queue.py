@@ -8,24 +8,19 @@ from __future__ import annotations
 
 import datetime as dt
 import functools
-import math
-from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 import sqlalchemy as sa
 
 from orchestrator.host.process import Process, this_process
+from orchestrator.store.ends import CANCELLED_BY_HAND, KEPT, End, last_records, now, rows_of
 from orchestrator.store.engine import TableError, serialise
 from orchestrator.store.schema import (
     BLOCKED,
     CANCELLED,
-    DIVERGED,
-    DONE,
     FAILED,
     MOVES,
-    PRUNED,
     QUEUED,
-    RESULT_COLUMNS,
     RUNNING,
     STATES,
     attempts,
@@ -47,32 +42,8 @@ if TYPE_CHECKING:
 LEASE = 60.0
 """Seconds after which another host may take over a running run whose coordinator has not renewed its lease."""
 
-CANCELLED_BY_HAND = "cancelled by hand"
-
-KEPT = (DONE, DIVERGED, PRUNED)
-"""States whose runs are data: they keep metrics and records."""
-
 IDS_AT_ONCE = 10_000
 """Run ids in one statement: databases take no more parameters."""
-
-
-@dataclass(frozen=True)
-class End:
-    """How an attempt ended (`outcome`), and the state of its run after it.
-
-    What was spent is taken from `result` or, if the worker died before it had one, from the last record. `used`
-    holds further columns of the attempt: peak_memory, energy, gpu_seconds.
-    """
-
-    run_id: str
-    attempt: int
-    state: str
-    outcome: str
-    reason: str | None = None
-    exception: str | None = None
-    traceback: str | None = None
-    result: RunResult | None = None
-    used: Mapping[str, Any] = field(default_factory=dict)
 
 
 class Queue:
@@ -105,7 +76,7 @@ class Queue:
                 connection.execute(members.insert(), rows)
             before = connection.execute(sa.select(sweeps.c.limits).where(sweeps.c.sweep == sweep)).first()
             if before is None:
-                connection.execute(sweeps.insert().values(sweep=sweep, declared=_now(), **declared))
+                connection.execute(sweeps.insert().values(sweep=sweep, declared=now(), **declared))
             else:
                 connection.execute(sweeps.update().where(sweeps.c.sweep == sweep).values(**declared))
             if before is not None and before.limits != limits:
@@ -154,7 +125,7 @@ class Queue:
         `stacks` the number of runs in its stack. Records of earlier attempts are deleted: the run begins again, or
         brings them along from its checkpoint.
         """
-        who = {"coordinator": "/".join(map(str, this_process())), "started": _now(), "lease": _lease()}
+        who = {"coordinator": "/".join(map(str, this_process())), "started": now(), "lease": _lease()}
         there = runs.c.run_id.in_(run_ids) & (_STATE == QUEUED)
         if self._store.shared:
             there &= runs.c.run_id.in_(sa.select(runs.c.run_id).where(there).with_for_update(skip_locked=True))
@@ -223,8 +194,8 @@ class Queue:
         with self._store.transaction() as connection:
             standing = _standing(connection, {end.run_id: end.attempt for end in ends})
             mine = [end for end in ends if end.run_id in standing]
-            last = _last_records(connection, [end.run_id for end in mine if end.result is None])
-            changes = [_ended(end, standing[end.run_id], *last.get(end.run_id, (None, None))) for end in mine]
+            last = last_records(connection, [end.run_id for end in mine if end.result is None])
+            changes = [rows_of(end, standing[end.run_id], *last.get(end.run_id, (None, None))) for end in mine]
             _update_all(connection, runs, [run for run, _ in changes])
             _update_all(connection, attempts, [attempt for _, attempt in changes])
             whole = [end.result for end in mine if end.result is not None and end.state in KEPT]
@@ -375,59 +346,5 @@ def _current() -> sa.ColumnElement[bool]:
     return (attempts.c.run_id == runs.c.run_id) & (attempts.c.attempt == runs.c.attempt)
 
 
-def _last_records(connection: sa.Connection, run_ids: Sequence[str]) -> dict[str, tuple[Any, Any]]:
-    """The last record of runs that have any, and the last with an error (else that with none), by run_id."""
-    if not run_ids:
-        return {}
-    query = sa.select(records).where(records.c.run_id.in_(run_ids)).order_by(records.c.step)
-    last: dict[str, tuple[Any, Any]] = {}
-    for row in connection.execute(query):
-        evaluated = row if row.error is not None or row.run_id not in last else last[row.run_id][1]
-        last[row.run_id] = row, evaluated
-    return last
-
-
-def _ended(end: End, begun: Any, last: Any, evaluated: Any) -> tuple[dict[str, Any], dict[str, Any]]:
-    """Rows of the run and of its attempt. What was spent is counted from the attempt's first step."""
-    step, flops, seconds = (0, 0, 0.0) if last is None else (last.step, last.flops, last.seconds)
-    if end.result is not None:
-        step, flops, seconds = end.result.steps, end.result.flops, end.result.seconds
-    own = step >= begun.resumed_step
-    spent = {
-        "flops": flops - begun.resumed_flops if own else 0,
-        "seconds": seconds - begun.resumed_seconds if own else 0.0,
-    }
-    assert end.state in MOVES[RUNNING]
-    run: dict[str, Any] = {"run_id": end.run_id, "state": end.state, "reason": end.reason, "asked": None}
-    if end.state == QUEUED and begun.asked:
-        run |= {"state": begun.asked, "reason": CANCELLED_BY_HAND}
-    if end.result is not None and end.state in KEPT:
-        run |= {name: _finite(getattr(end.result, name)) for name in RESULT_COLUMNS}
-        run["epochs"] = end.result.examples / begun.dataset_size if begun.dataset_size else None
-    elif end.state == PRUNED and last is not None:  # stopped from outside: its last records are what there is
-        kept = {"val_error": evaluated.error, "val_loss": evaluated.loss, "steps": last.step}
-        run |= kept | {name: getattr(last, name) for name in ("examples", "flops", "seconds", "train_loss")}
-        run["epochs"] = last.examples / begun.dataset_size if begun.dataset_size else None
-    run["charged_flops"] = (begun.charged_flops or 0) + spent["flops"]
-    how = {"run_id": end.run_id, "attempt": end.attempt, "ended": _now(), "outcome": end.outcome}
-    return run, {
-        **how,
-        "reason": end.reason,
-        "exception": end.exception,
-        "traceback": end.traceback,
-        **spent,
-        **end.used,
-    }
-
-
-def _finite(value: Any) -> Any:
-    """The value, or None for NaN, which SQLite cannot store."""
-    return None if isinstance(value, float) and math.isnan(value) else value
-
-
 def _lease() -> float:
     return dt.datetime.now(dt.UTC).timestamp() + LEASE
-
-
-def _now() -> str:
-    return dt.datetime.now(dt.UTC).isoformat(timespec="milliseconds")

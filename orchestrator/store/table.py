@@ -16,8 +16,9 @@ from typing import TYPE_CHECKING, Any, Self
 import sqlalchemy as sa
 
 from orchestrator.store.connection import StoreConnection
+from orchestrator.store.ends import End
 from orchestrator.store.engine import TableError, name_of
-from orchestrator.store.queue import LEASE, End, Queue
+from orchestrator.store.queue import LEASE, Queue
 from orchestrator.store.schema import (
     BLOCKED,
     DONE,

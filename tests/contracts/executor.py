@@ -190,7 +190,7 @@ class ExecutorContract:
         *_, end = trained([stays, leaves], leave_then_stop)
         ends = {result.run_id: result for result in end.results}
         assert [(result.run_id, result.state) for result in left] == [(leaves.run_id, "cancelled")]
-        assert left[0].history == ends[leaves.run_id].history
+        assert repr(left[0].history) == repr(ends[leaves.run_id].history)  # equal, and NaN where NaN
         assert ends[leaves.run_id].steps == left[0].steps < ends[stays.run_id].steps
         last = later[-1]
         assert last.run_id == stays.run_id

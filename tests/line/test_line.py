@@ -42,7 +42,11 @@ WIDE = 20_000
 """Parameters that only models of width 48 have."""
 
 NUMBERS = ["error", "loss", "train_loss", "steps", "examples", "flops", "params", "state"]
-ON_RAY, INLINE = ("--slots", "2"), ("--executor", "inline")
+ON_RAY, INLINE = ("--executor", "ray", "--slots", "2"), ("--executor", "inline")
+PROCESSES = ("--executor", "processes", "--slots", "2")
+WORKERS = pytest.mark.parametrize(
+    "workers", [PROCESSES, pytest.param(ON_RAY, marks=pytest.mark.slow)], ids=["processes", "ray"]
+)
 
 
 @pytest.fixture(scope="module")
@@ -112,24 +116,28 @@ def test_a_second_run_trains_nothing(folder, undisturbed):
     pd.testing.assert_frame_equal(rows(folder, "undisturbed.db"), undisturbed)
 
 
-def test_a_killed_worker_changes_no_number_of_a_chain_and_its_run_goes_on_from_its_checkpoint(folder, slow):
-    saved = storage_of(folder / "worker.db.checkpoints")
-    with start(folder, "worker.db", *ON_RAY, "--checkpoint-every", "0", sweep="chain.yaml") as process:
-        wide = wait_for_the_middle(folder, "worker.db", process, "Wi-48")
+@WORKERS
+def test_a_killed_worker_changes_no_number_of_a_chain_and_its_run_goes_on_from_its_checkpoint(
+    folder, slow, workers
+):
+    store, calm = f"worker-{workers[1]}.db", f"peace-{workers[1]}.db"
+    saved = storage_of(folder / f"{store}.checkpoints")
+    with start(folder, store, *workers, "--checkpoint-every", "0", sweep="chain.yaml") as process:
+        wide = wait_for_the_middle(folder, store, process, "Wi-48")
         step = until(lambda: saved.begun().get(wide["run_id"], 0), process)
         os.kill(wide["pid"], signal.SIGKILL)
-        table_shows(folder / "worker.db", lambda table: "lost" in set(table.frame("attempts")["outcome"]), process)
+        table_shows(folder / store, lambda table: "lost" in set(table.frame("attempts")["outcome"]), process)
         paced.speed_up(folder)
         output = process.ended()
     assert process.returncode == 0, output
-    finish(folder, "peace.db", "chain.yaml")
-    killed, peace = rows(folder, "worker.db"), rows(folder, "peace.db")
+    finish(folder, calm, "chain.yaml")
+    killed, peace = rows(folder, store), rows(folder, calm)
     numbers = [*NUMBERS, "parent", "cell_id", "stage", "val_error", "top5_error"]
     pd.testing.assert_frame_equal(killed[numbers], peace[numbers])
     assert killed.groupby("stage").size().to_dict() == {"train": 2, "probe": 2, "finetune": 2, "tta": 2}
     assert (killed["state"] == "done").all()
     assert killed[killed["stage"] == "tta"]["flops"].sum() == 0
-    with Table(folder / "worker.db") as table:
+    with Table(folder / store) as table:
         attempts = table.frame("attempts")
     attempts = attempts[attempts["run_id"] == wide["run_id"]]
     assert list(attempts["outcome"]) == ["lost", "done"]
@@ -137,48 +145,56 @@ def test_a_killed_worker_changes_no_number_of_a_chain_and_its_run_goes_on_from_i
     assert 0 < attempts["flops"].iloc[-1] < killed.loc[wide["run_id"], "flops"]
     columns = ["run_id", "step", "train_loss", "loss", "error", "flops"]
     one, other = (
-        orchestrator.history(folder / store)[columns].sort_values(["run_id", "step"], ignore_index=True)
-        for store in ("worker.db", "peace.db")
+        orchestrator.history(folder / name)[columns].sort_values(["run_id", "step"], ignore_index=True)
+        for name in (store, calm)
     )
     pd.testing.assert_frame_equal(one, other, check_exact=True)
     assert saved.begun() == {}
 
 
-def test_a_killed_driver_changes_no_number(folder, undisturbed, slow):
-    """Its workers live on: the next command ends them."""
-    saved = storage_of(folder / "driver.db.checkpoints")
-    with start(folder, "driver.db", *ON_RAY, "--checkpoint-every", "0") as process:
-        wide = wait_for_the_middle(folder, "driver.db", process, "Wi-48")
+@WORKERS
+def test_a_killed_driver_changes_no_number(folder, undisturbed, slow, workers):
+    """Its workers end with it, or the next command ends them."""
+    store = f"driver-{workers[1]}.db"
+    saved = storage_of(folder / f"{store}.checkpoints")
+    with start(folder, store, *workers, "--checkpoint-every", "0") as process:
+        wide = wait_for_the_middle(folder, store, process, "Wi-48")
         step = until(lambda: saved.begun().get(wide["run_id"], 0), process)
         process.kill()
-    before = rows(folder, "driver.db")
+    before = rows(folder, store)
     assert before.loc[wide["run_id"], "state"] == "running"
-    finish(folder, "driver.db")
-    after = rows(folder, "driver.db")
+    finish(folder, store)
+    after = rows(folder, store)
     assert_same(after, undisturbed)
     done = before[before["state"] == "done"].index
     assert (after.loc[done, "attempt"] == 1).all()  # finished runs were not trained again
-    with Table(folder / "driver.db") as table:
+    with Table(folder / store) as table:
         attempts = table.frame("attempts")
     assert attempts[attempts["run_id"] == wide["run_id"]]["resumed_step"].iloc[-1] >= step
-    history = orchestrator.history(folder / "driver.db")
+    history = orchestrator.history(folder / store)
     assert not history.duplicated(["run_id", "step"]).any()
 
 
-def test_ctrl_c_stops_what_does_not_end_soon_and_the_same_command_goes_on(folder, undisturbed, slow):
-    with start(folder, "stopped.db", *ON_RAY) as process:
-        wait_for_the_middle(folder, "stopped.db", process, "Wi-48")
+@WORKERS
+def test_ctrl_c_stops_what_does_not_end_soon_and_the_same_command_goes_on(folder, undisturbed, slow, workers):
+    store = f"stopped-{workers[1]}.db"
+    with start(folder, store, *workers) as process:
+        wait_for_the_middle(folder, store, process, "Wi-48")
         process.interrupt()
         output = process.ended()
     assert process.returncode == 130, output
     assert "run the same command to resume" in output
-    states = rows(folder, "stopped.db")["state"]
+    states = rows(folder, store)["state"]
     assert set(states) == {"done", "queued"}
-    finish(folder, "stopped.db")
-    assert_same(rows(folder, "stopped.db"), undisturbed)
+    finish(folder, store)
+    assert_same(rows(folder, store), undisturbed)
 
 
-@pytest.mark.parametrize("how", [INLINE, ON_RAY], ids=["inline", "ray"])
+@pytest.mark.parametrize(
+    "how",
+    [INLINE, PROCESSES, pytest.param(ON_RAY, marks=pytest.mark.slow)],
+    ids=["inline", "processes", "ray"],
+)
 def test_a_second_ctrl_c_has_everything_queued_again_though_nothing_ends(folder, slow, how):
     paced.slow_down(folder, seconds=1e6, parameters=WIDE)
     with start(folder, f"{how[1]}.db", *how) as process:

@@ -28,14 +28,14 @@ TWICE = f"""\
 import orchestrator
 
 for store in ("a.db", "b.db"):
-    print(orchestrator.run("script.yaml", store, {OPTIONS}).done)
+    print(orchestrator.run("script.yaml", store, executor="ray", {OPTIONS}).done)
 """
 OWN = f"""\
 import orchestrator, ray
 
 ray.init(address="local", num_cpus=1, include_dashboard=False, log_to_driver=False)
 try:
-    orchestrator.run("script.yaml", "own.db", {OPTIONS})
+    orchestrator.run("script.yaml", "own.db", executor="ray", {OPTIONS})
 except orchestrator.UserError as error:
     print(error)
 print(orchestrator.run("script.yaml", "own.db", address="auto", {OPTIONS}).done)

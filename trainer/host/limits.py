@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import math
 import os
+import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -83,3 +84,9 @@ def _levels(controller: str, root: Path) -> Iterator[Path]:
         top = mount if mount.is_dir() else base
         own = top / path.lstrip("/")  # as the machine names it: a container may see it as the top
         yield from (level for level in (own, *own.parents) if level == top or top in level.parents)
+
+
+def has_accelerator() -> bool:
+    """Whether this machine may have a GPU, without importing torch: where it says no, there is none."""
+    devices = ("dev/nvidiactl", "dev/nvidia0", "dev/dxg", "dev/kfd")
+    return sys.platform == "darwin" or any((_ROOT / device).exists() for device in devices)

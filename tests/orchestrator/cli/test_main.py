@@ -132,7 +132,10 @@ def test_a_long_plan_is_cut_and_says_so(isoflop, sweep, no_speed):
     [
         (["plan", "gone.yaml"], "gone.yaml: No such file or directory"),
         (["run", "gone.yaml"], "gone.yaml: No such file or directory"),
-        (["run", "s.yaml", "--executor", "slurm"], "--executor 'slurm' is unknown; it is ray or inline"),
+        (
+            ["run", "s.yaml", "--executor", "slurm"],
+            "--executor 'slurm' is unknown; it is one of auto, processes, ray, inline",
+        ),
         (["run", "s.yaml", "--device", "tpu"], "--device 'tpu' is unknown; it is one of auto, cpu, cuda, mps"),
         (["status"], "no results table at isoflop.db; `isoflop run FILE --store isoflop.db` makes one"),
         (["fit", "--store", "s.yaml"], "s.yaml is not a results table: file is not a database"),

@@ -9,6 +9,7 @@ import pytest
 from orchestrator.host.process import this_process
 from orchestrator.workers.executor import Began, Lost
 from orchestrator.workers.inline import InlineExecutor
+from orchestrator.workers.processes import ProcessExecutor
 from orchestrator.workers.ray_executor import RayExecutor
 from tests.contracts.executor import LONG, NUMBERS, ExecutorContract, events_of, runs
 
@@ -17,6 +18,12 @@ class TestInline(ExecutorContract):
     @staticmethod
     def make():
         return InlineExecutor("cpu")
+
+
+class TestProcesses(ExecutorContract):
+    @staticmethod
+    def make():
+        return ProcessExecutor(slots=2)
 
 
 class TestRay(ExecutorContract):

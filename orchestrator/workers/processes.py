@@ -1,0 +1,297 @@
+"""The executor in child processes of this one, one warm, long-lived process per core: ready as soon as torch is."""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import os
+import platform
+import subprocess
+import sys
+import threading
+import time
+from dataclasses import dataclass, field
+from multiprocessing.connection import Connection
+from queue import Empty, SimpleQueue
+from socket import socketpair
+from typing import TYPE_CHECKING, Any
+
+from orchestrator.host.heartbeat import LOADING, LOW, STILL, Heartbeat
+from orchestrator.workers.child import Broken, Setup
+from orchestrator.workers.executor import Began, Lost, Place, StackEnd, event_of
+from orchestrator.workers.worker import NO_FILES, Files, Warm, Worker
+from trainer.errors import UserError
+from trainer.host.limits import cores
+
+if TYPE_CHECKING:
+    from collections.abc import Collection, Sequence
+
+    from orchestrator.workers.executor import Event
+    from trainer.spec import Device, RunSpec
+
+HEARTBEAT_PERIOD = 5.0
+"""Seconds between two checks of workers and memory."""
+STARTS = 3
+"""Times that a worker may fail to start."""
+
+log = logging.getLogger("isoflop")
+
+
+class WorkerError(UserError, RuntimeError):
+    """No worker starts: the message says why."""
+
+
+class Child:
+    """A process that imports torch and then waits to be told what it is.
+
+    `messages` are what it sends, None its end. It has a session of its own: Ctrl-C reaches this process alone.
+    """
+
+    def __init__(self) -> None:
+        ours, theirs = socketpair()
+        with theirs:
+            code = f"from orchestrator.workers.child import main; main({theirs.fileno()})"
+            path = os.pathsep.join(filter(None, sys.path))
+            self._process = subprocess.Popen(  # noqa: S603 - this interpreter
+                [sys.executable, "-c", code],
+                env={**os.environ, "PYTHONPATH": path, "OMP_NUM_THREADS": "1"},
+                pass_fds=[theirs.fileno()],
+                stdin=subprocess.DEVNULL,
+                stdout=subprocess.DEVNULL,
+                stderr=subprocess.DEVNULL,
+                start_new_session=True,
+            )
+        self._pipe = Connection(ours.detach())
+        self.messages: SimpleQueue[Any] = SimpleQueue()
+        self.send(list(sys.path))
+
+    def listen(self, wake: threading.Event) -> None:
+        """Receive in a thread of its own, since a process that was stopped while it sends ends no message."""
+
+        def receive() -> None:
+            with contextlib.suppress(EOFError, OSError):
+                while True:
+                    self.messages.put(self._pipe.recv())
+                    wake.set()
+            self.messages.put(None)
+            wake.set()
+
+        threading.Thread(target=receive, daemon=True).start()
+
+    def send(self, message: Any) -> None:
+        """Send a message; one that has ended does not hear it, and its end comes as a message."""
+        with contextlib.suppress(OSError):
+            self._pipe.send(message)
+
+    def kill(self) -> None:
+        """Kill it, and wait until it is gone."""
+        self._process.kill()
+        self._process.wait()
+
+    def end(self) -> str:
+        """Kill it, and return how it had ended."""
+        with contextlib.suppress(subprocess.TimeoutExpired):
+            self._process.wait(0.05)  # an end that is just being seen
+        code = self._process.poll()
+        self.kill()
+        return "killed" if code is None else f"signal {-code}" if code < 0 else f"exit code {code}"
+
+
+def start_children(slots: int) -> list[Child]:
+    """Start processes that import torch while this one plans."""
+    return [Child() for _ in range(slots)]
+
+
+@dataclass
+class _Slot:
+    """A slot: its process, and what that trains. `asked` are the requests that its stack has not heard yet."""
+
+    child: Child
+    warm: bool = False
+    stack: int | None = None
+    begun: bool = False
+    asked: list[tuple[Any, ...]] = field(default_factory=list)
+    stopped: bool = False
+    left: set[str] = field(default_factory=set)
+    waits: bool = False  # for a heartbeat
+    missed: int = 0
+    limit: float = LOADING
+    failures: int = 0
+
+
+class ProcessExecutor:
+    """Trains in child processes on one thread each, one per core; each keeps torch imported and its data resident.
+
+    They end with this process, however it ends. A worker that makes no step for too long is killed. So is one of
+    several where the machine runs out of memory, and its slot is given up. `children` were started before.
+    """
+
+    gpus = 0
+
+    def __init__(
+        self,
+        slots: int | None = None,
+        device: Device = "cpu",
+        files: Files = NO_FILES,
+        *,
+        children: Sequence[Child] = (),
+        still: float = STILL,
+        worker: type[Worker] = Worker,
+    ) -> None:
+        self._setup, self._still = Setup(worker, device, 1, files), still
+        self._wake, self._looked = threading.Event(), time.monotonic()
+        self._place: Place | None = None
+        begun = list(children) or start_children(slots or cores())
+        self._slots = [self._hired(_Slot(child)) for child in begun]
+
+    def _hired(self, slot: _Slot) -> _Slot:
+        slot.child.send(self._setup)
+        slot.child.listen(self._wake)
+        return slot
+
+    @property
+    def slots(self) -> int:
+        """The number of processes."""
+        return len(self._slots)
+
+    @property
+    def free(self) -> int:
+        """Slots without a stack; a worker that still starts counts, since it will train what is submitted."""
+        return sum(slot.stack is None for slot in self._slots)
+
+    @property
+    def places(self) -> Sequence[Place]:
+        """This machine, once a worker is warm."""
+        return [] if self._place is None else [self._place]
+
+    @property
+    def open(self) -> Sequence[str]:
+        """This machine, for each warm worker without a stack."""
+        return [place.name for place in self.places for slot in self._slots if slot.warm and slot.stack is None]
+
+    def submit(
+        self, stack: int, specs: Sequence[RunSpec], keep: Collection[str] = (), place: str | None = None
+    ) -> None:
+        """Hand the stack to a free worker."""
+        slot = next(slot for slot in self._slots if slot.stack is None and (slot.warm or place is None))
+        slot.stack, slot.begun, slot.stopped = stack, False, False
+        slot.asked, slot.left, slot.missed, slot.limit = [], set(), 0, LOADING
+        slot.child.send(("train", list(specs), set(keep)))
+
+    def poll(self, timeout: float) -> list[Event]:
+        """Return what workers have yielded, and which stacks were lost."""
+        events = self._look()
+        deadline = time.monotonic() + timeout
+        while not (events := events + self._heard()):
+            left = deadline - time.monotonic()
+            if left <= 0:
+                break
+            self._wake.wait(left)
+            self._wake.clear()
+        return events
+
+    def _heard(self) -> list[Event]:
+        """Take in what workers have sent."""
+        events: list[Event] = []
+        for slot in list(self._slots):
+            with contextlib.suppress(Empty):
+                while slot in self._slots:
+                    events += self._take(slot, slot.child.messages.get_nowait())
+        return events
+
+    def _take(self, slot: _Slot, message: Any) -> list[Event]:
+        match message:
+            case Warm():
+                slot.warm, slot.failures = True, 0
+                self._place = self._place or Place(platform.node(), message.kind, message.bytes)
+                return []
+            case Heartbeat():
+                return self._felt(slot, message)
+            case None | Broken():
+                return self._died(slot, message)
+        assert slot.stack is not None
+        events = [event_of(slot.stack, item) for item in message]
+        if any(isinstance(event, Began) for event in events):
+            slot.begun = True
+            self._tell(slot)
+        if isinstance(events[-1], StackEnd):
+            slot.stack = None
+        return events
+
+    def _died(self, slot: _Slot, broken: Broken | None) -> list[Event]:
+        if slot.warm:
+            return self._lost(slot, "its worker died ({})")
+        slot.failures += 1
+        if slot.failures >= STARTS:
+            message = f"a worker does not start: {slot.child.end() if broken is None else broken.reason}"
+            if len(self._slots) == 1:
+                raise WorkerError(message)
+            log.warning("%s; its slot is removed", message)
+            return self._lost(slot, "", dismiss=True)
+        return self._lost(slot, "its worker did not start ({})")
+
+    def _lost(self, slot: _Slot, reason: str, *, dismiss: bool = False) -> list[Event]:
+        """End a lost worker; another takes its slot, unless that is given up."""
+        stack, how = slot.stack, slot.child.end()
+        at = self._slots.index(slot)
+        self._slots[at : at + 1] = [] if dismiss else [self._hired(_Slot(Child(), failures=slot.failures))]
+        return [] if stack is None else [Lost(stack, reason.format(how))]
+
+    # what goes wrong in silence
+
+    def _look(self) -> list[Event]:
+        """Every few seconds, ask for heartbeats; a worker that does not answer is lost."""
+        period, now = min(HEARTBEAT_PERIOD, self._still / 2), time.monotonic()
+        if now - self._looked < period:
+            return []
+        self._looked = now
+        events: list[Event] = []
+        for slot in [slot for slot in self._slots if slot.stack is not None and slot.warm]:
+            if not slot.waits:
+                slot.waits = True
+                slot.child.send(("heartbeat",))
+            elif slot.missed * period > slot.limit:  # in looks: where this process slept, nobody has missed any
+                events += self._lost(slot, f"no answer for {slot.missed * period:.0f} s; its worker was killed")
+            else:
+                slot.missed += 1
+        return events
+
+    def _felt(self, slot: _Slot, heartbeat: Heartbeat) -> list[Event]:
+        slot.waits, slot.missed, slot.limit = False, 0, heartbeat.limit(self._still)
+        if slot.stack is None:
+            return []
+        if heartbeat.still > slot.limit:
+            return self._lost(slot, f"no step for {heartbeat.still:.0f} s; its worker was killed")
+        if heartbeat.available < LOW and len(self._slots) > 1:
+            share = f"{heartbeat.available:.0%} of its machine's memory was left"
+            return self._lost(slot, f"{share}; its worker was stopped and its slot removed", dismiss=True)
+        return []
+
+    # requests
+
+    def stop(self) -> None:
+        """Ask the workers, each once: a thread of theirs that does not train hears it."""
+        for slot in self._slots:
+            if slot.stack is not None and not slot.stopped:
+                slot.stopped = True
+                slot.asked.append(("stop",))
+                self._tell(slot)
+
+    def leave(self, stack: int, run_ids: Collection[str]) -> None:
+        """Ask the stack's worker, as `stop` does."""
+        for slot in self._slots:
+            if slot.stack == stack and (new := set(run_ids) - slot.left):
+                slot.left |= new
+                slot.asked.append(("leave", new))
+                self._tell(slot)
+
+    def _tell(self, slot: _Slot) -> None:
+        """Pass requests on to a stack that hears them."""
+        while slot.begun and slot.asked:
+            slot.child.send(slot.asked.pop(0))
+
+    def close(self) -> None:
+        """Kill all workers."""
+        for slot in self._slots:
+            slot.child.kill()
+        self._slots = []
