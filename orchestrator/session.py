@@ -329,7 +329,7 @@ def _train(
     finally:
         executor.close()
     if not scheduler.interrupted:
-        how = "inline" if settings.executor == "inline" else "cold"
+        how = settings.trains_in
         slots = executor.slots if executor.gpus else None
         scheduler.lessons.timings(how, reporter.began, slots).keep()
     return scheduler.interrupted

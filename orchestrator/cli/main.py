@@ -56,11 +56,12 @@ def plan(file: File, *, store: Store = STORE, as_json: AsJson = False) -> None:
     from orchestrator.host.speed import TYPICAL, known_speed
     from orchestrator.scheduling.forecast import planned_forecast
     from orchestrator.scheduling.stacks import plan_rows
+    from orchestrator.settings import Settings
     from orchestrator.sweep import planner
     from orchestrator.sweep.reader import load_sweep
 
     planned, speed = planner.plan(load_sweep(file), decode=False), known_speed()
-    time = None if speed is None else planned_forecast(planned, speed)
+    time = None if speed is None else planned_forecast(planned, speed, Settings().trains_in)
     rows, design = plan_rows(planned, speed or TYPICAL, time.shares if time else None), _design(planned, store)
     if as_json:
         whole = {

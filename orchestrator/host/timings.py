@@ -110,8 +110,8 @@ def median(weighed: Sequence[tuple[float, float]]) -> float:
 class Timings:
     """What is known of finished sessions on this machine.
 
-    `stacks` are timings of stacks; `starts` are seconds from a command to its first step, by how Ray was found
-    (`cold`, `warm`, `inline`); `per_run` are CPU seconds of the coordinator for a run; `slots` is the number of
+    `stacks` are timings of stacks; `starts` are seconds from a command to its first step, by the executor
+    (`processes`, `ray`, `inline`); `per_run` are CPU seconds of the coordinator for a run; `slots` is the number of
     workers of the last session on GPUs.
     """
 

@@ -29,8 +29,8 @@ if TYPE_CHECKING:
     from orchestrator.workers.executor import Finished
     from trainer.spec import RunSpec
 
-START = {"cold": 5.0, "warm": 2.0, "inline": 2.0}
-"""Seconds around the training of a session where none was measured, by how it finds Ray (Timings.starts)."""
+START = {"processes": 2.5, "ray": 5.0, "inline": 2.0}
+"""Seconds around the training of a session where none was measured, by its executor (Timings.starts)."""
 PER_RUN = 0.003
 """CPU seconds of the coordinator for a run where none were measured."""
 DECODING = 0.7e-6
@@ -79,7 +79,7 @@ class Forecast:
 
 
 def forecast(
-    runs: Sequence[RunSpec], speed: Speed, slots: int, *, timings: Timings | None = None, start: str = "cold"
+    runs: Sequence[RunSpec], speed: Speed, slots: int, *, timings: Timings | None = None, start: str = "processes"
 ) -> Forecast:
     """Predict the training of some runs on so many workers, as the scheduler would do it.
 
@@ -95,7 +95,7 @@ def forecast(
     return Forecast(around, training, max(LEAST, simulation.spread), shares)
 
 
-def planned_forecast(planned: Plan, speed: Speed, start: str = "cold") -> Forecast:
+def planned_forecast(planned: Plan, speed: Speed, start: str = "processes") -> Forecast:
     """Predict the training of a plan on this machine of a known speed, decoding included.
 
     A search trains round after round: in each, every cell has a batch of trials.

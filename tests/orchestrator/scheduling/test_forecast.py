@@ -40,8 +40,8 @@ def test_stages_follow_their_parents(text_of):
 def test_what_surrounds_training_is_learned_from_sessions(planned):
     runs = planned().runs
     unknown = forecast(runs, SPEED, 2)
-    assert unknown.start == START["cold"]
-    known = forecast(runs, SPEED, 2, timings=Timings(starts={"cold": [9.0, 9.5, 60.0]}, per_run=[1.0, 1.0]))
+    assert unknown.start == START["processes"]
+    known = forecast(runs, SPEED, 2, timings=Timings(starts={"processes": [9.0, 9.5, 60.0]}, per_run=[1.0, 1.0]))
     assert known.start == 9.0
     assert known.training - unknown.training == pytest.approx(len(runs) * (1.0 - 0.003) / 2)
 

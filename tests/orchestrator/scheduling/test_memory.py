@@ -49,6 +49,11 @@ def test_a_device_is_filled_by_bytes_and_freed_again():
     assert memory.give(4, [one], []) is None
 
 
+def test_a_stack_that_is_only_tested_takes_memory_too():
+    tested = [run(examples=0, steps=0, parent=parent) for parent in "pq"]
+    assert form(tested) == 2 * form(tested[:1]) == form([run(), run(seed=1)])
+
+
 def test_the_emptiest_device_comes_first():
     memory = memory_of(Place("gpu0", "cuda", 40 * GIB), Place("gpu1", "cuda", 80 * GIB))
     both = ["gpu0", "gpu1"]
