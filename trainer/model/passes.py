@@ -32,6 +32,35 @@ class _Buffer:
         self.tensor, self.readers = tensor, {reader}
 
 
+class _State:
+    """What the operations of a pass read and write. It knows none of them, so that memory is freed at once."""
+
+    def __init__(self, batch: torch.Tensor) -> None:
+        self.values = [batch]
+        self.drop: Drop | None = None
+        self.masks: dict[int, torch.Tensor] = {}
+        self.norms: dict[int, tuple[torch.Tensor, ...]] = {}
+        self.add = False
+        self._product = batch.new_empty(0)
+
+    def product(self, like: torch.Tensor) -> torch.Tensor:
+        """Memory for a product that is then stored in `like`."""
+        if self._product.numel() < like.numel():
+            self._product = self._product.new_empty(like.numel())
+        return self._product[: like.numel()].view(like.shape)
+
+    def store(self, gradient: torch.Tensor, found: torch.Tensor) -> None:
+        """Set a gradient, or add to it."""
+        gradient.add_(found) if self.add else gradient.copy_(found)
+
+    def store_sum(self, gradient: torch.Tensor, d_KBM: torch.Tensor) -> None:
+        """Store the sum over the batch, in the gradient's precision."""
+        if self.add:
+            gradient.add_(torch.sum(d_KBM, 1, dtype=gradient.dtype))
+        else:
+            torch.sum(d_KBM, 1, dtype=gradient.dtype, out=gradient)
+
+
 class Passes:
     """Logits and gradients of K models of one shape on batches of one size.
 
@@ -55,12 +84,8 @@ class Passes:
         self._cast = {
             name: weight.to(dtype) if self._in_products(name) else weight for name, weight in self._weights.items()
         }
-        self._workspace = self._new(max(map(torch.Tensor.numel, gradients.values())))
-        self._values: list[torch.Tensor] = [self._new(*self._size, 0)]  # the batch, in every forward pass
-        self._drop: Drop | None = None
-        self._masks: dict[int, torch.Tensor] = {}
-        self._norms: dict[int, tuple[torch.Tensor, ...]] = {}
-        self._add = False
+        self._state = _State(self._new(*self._size, 0))  # the batch comes with every forward pass
+        self._values = self._state.values
         self._needs = [False]
         self._forward = [self._forward_of(number, operation) for number, operation in enumerate(operations, 1)]
         self._free: dict[int, list[torch.Tensor]] = {}
@@ -74,7 +99,7 @@ class Passes:
 
     def forward(self, x_KBI: torch.Tensor, drop: Drop | None = None) -> torch.Tensor:
         """Logits [K, B, classes] of a batch, overwritten by the next call."""
-        self._values[0], self._drop = x_KBI.to(self._dtype), drop
+        self._values[0], self._state.drop = x_KBI.to(self._dtype), drop
         if self._dtype != self._like.dtype:
             for name, weight in self._weights.items():
                 if self._in_products(name):
@@ -85,7 +110,7 @@ class Passes:
 
     def backward(self, *, add: bool = False) -> None:
         """Put the gradients of the parameters, of the last forward pass and `gradient`, in place, or add them."""
-        self._add = add
+        self._state.add = add
         for operation in self._backward:
             operation()
 
@@ -116,7 +141,7 @@ class Passes:
         return compute
 
     def _norm(self, number: int, operation: Operation) -> Callable[[], None]:
-        (x,), values = operation.inputs, self._values
+        (x,), values, norms = operation.inputs, self._values, self._state.norms
         gain, bias = (self._weights[f"{operation.name}.{kind}"].unsqueeze(1) for kind in ("gain", "bias"))
         exact = gain.dtype
         y = self._new(*self._size, gain.shape[2])
@@ -125,24 +150,24 @@ class Passes:
         def compute() -> None:
             z = values[x].to(exact)
             unit, mean, scale = torch.native_layer_norm(z, z.shape[-1:], None, None, EPSILON)
-            self._norms[number] = z, unit, mean, scale
+            norms[number] = z, unit, mean, scale
             torch.addcmul(bias, unit, gain, out=y)
 
         return compute
 
     def _activation(self, number: int, operation: Operation) -> Callable[[], None]:
-        (x,), values = operation.inputs, self._values
+        (x,), values, state, gelu = operation.inputs, self._values, self._state, self._gelu
         y = torch.empty_like(values[x])
         values.append(y)
 
         def compute() -> None:
-            if self._gelu:
+            if gelu:
                 torch.ops.aten.gelu.out(values[x], out=y)
             else:
                 torch.clamp_min(values[x], 0, out=y)
-            if self._drop is not None:
-                self._masks[number] = self._drop(torch.ones_like(y), operation.layer)
-                y.mul_(self._masks[number])
+            if state.drop is not None:
+                state.masks[number] = state.drop(torch.ones_like(y), operation.layer)
+                y.mul_(state.masks[number])
 
         return compute
 
@@ -215,18 +240,18 @@ class Passes:
         if f"{name}.weight" not in self._gradients:
             return lambda: None
         weight, bias = (self._gradients[f"{name}.{kind}"] for kind in ("weight", "bias"))
-        product = self._workspace[: weight.numel()].view(weight.shape)
         plain, on_cpu = self._dtype == weight.dtype, weight.device.type == "cpu"
         by_run = on_cpu and weight[0].numel() > WHOLE
-        batch = self._values[x].transpose(1, 2)
+        state, batch = self._state, self._values[x].transpose(1, 2)
         rows = list(zip(batch.unbind(), d.unbind(), weight.unbind(), strict=True)) if x else []
 
         def compute() -> None:
-            self._sum_into(bias, d)
-            x_KMB = batch if x else self._values[x].transpose(1, 2)
-            if self._add or not plain or (on_cpu and not by_run):
+            state.store_sum(bias, d)
+            x_KMB = batch if x else state.values[0].transpose(1, 2)
+            if state.add or not plain or (on_cpu and not by_run):
+                product = state.product(weight)
                 torch.bmm(x_KMB, d, out=product)
-                self._store(weight, product)
+                state.store(weight, product)
             elif by_run:
                 for x_MB, d_BM, into in rows or zip(x_KMB.unbind(), d.unbind(), weight.unbind(), strict=True):
                     torch.mm(x_MB, d_BM, out=into)
@@ -235,29 +260,19 @@ class Passes:
 
         return compute
 
-    def _sum_into(self, gradient: torch.Tensor, d_KBM: torch.Tensor) -> None:
-        """Store the sum over the batch, in the gradient's precision."""
-        if self._add:
-            gradient.add_(torch.sum(d_KBM, 1, dtype=gradient.dtype))
-        else:
-            torch.sum(d_KBM, 1, dtype=gradient.dtype, out=gradient)
-
-    def _store(self, gradient: torch.Tensor, found: torch.Tensor) -> None:
-        gradient.add_(found) if self._add else gradient.copy_(found)
-
     def _norm_backward(self, number: int, operation: Operation) -> Callable[[], None]:
-        (x,) = operation.inputs
+        (x,), state = operation.inputs, self._state
         d = self._held[number].tensor
         gain = self._weights[f"{operation.name}.gain"].unsqueeze(1)
         trained = [self._gradients.get(f"{operation.name}.{kind}") for kind in ("gain", "bias")]
         old, new = self._target(x) if self._needs[x] else (None, None)
 
         def compute() -> None:
-            z, unit, mean, scale = self._norms[number]
+            z, unit, mean, scale = state.norms[number]
             of_gain, of_bias = trained
             if of_gain is not None and of_bias is not None:
-                self._sum_into(of_bias, d)
-                self._sum_into(of_gain, d * unit)
+                state.store_sum(of_bias, d)
+                state.store_sum(of_gain, d * unit)
             if new is not None:
                 found, *_ = torch.ops.aten.native_layer_norm_backward(
                     d * gain, z, z.shape[-1:], mean, scale, None, None, [True, False, False]
@@ -267,7 +282,7 @@ class Passes:
         return compute
 
     def _activation_backward(self, number: int, operation: Operation) -> Callable[[], None]:
-        (x,), values = operation.inputs, self._values
+        (x,), values, state, gelu = operation.inputs, self._values, self._state, self._gelu
         held = self._held[number]
         d = held.tensor
         if x not in self._held and held.readers == {number}:
@@ -278,9 +293,9 @@ class Passes:
             old, new = self._target(x)
 
         def compute() -> None:
-            own = d if self._drop is None else torch.mul(d, self._masks[number])
+            own = d if state.drop is None else torch.mul(d, state.masks[number])
             out = new if old is None else torch.empty_like(d)
-            if self._gelu:
+            if gelu:
                 torch.ops.aten.gelu_backward.grad_input(own, values[x], grad_input=out)
             else:
                 torch.ops.aten.threshold_backward.grad_input(own, values[x], 0, grad_input=out)

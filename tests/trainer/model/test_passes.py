@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import gc
 import math
+import weakref
 from dataclasses import replace
 from functools import partial
 
@@ -210,3 +212,24 @@ def test_runs_of_a_stack_do_not_touch_each_other():
     for name in weights:
         assert found[name][1].isnan().any()
         assert torch.equal(found[name][[0, 2]], clean[name][[0, 2]])
+
+
+def test_memory_is_freed_with_the_last_reference():
+    """And not by a later collection of cycles, which would leave a GPU full."""
+    shape, family = Shape("b-mlp", 2, 32, 16, 4), family_of("b-mlp")
+    weights = weights_of(family, shape)
+    gradients = {name: torch.empty_like(weight) for name, weight in weights.items()}
+    operations = family.operations(shape)
+    assert operations is not None
+    passes = Passes(operations, weights, gradients, BATCH, "gelu", torch.float64)
+    with torch.no_grad():
+        logits = weakref.ref(passes.forward(torch.randn(RUNS, BATCH, 16, dtype=torch.float64), drop))
+        passes.gradient.fill_(1.0)
+        passes.backward()
+        passes.backward(add=True)
+    gc.disable()
+    try:
+        del passes
+        assert logits() is None
+    finally:
+        gc.enable()
