@@ -180,8 +180,8 @@ def parameters(verb, fit, truth):
 
 
 def printed(fit, name):
-    """The interval beside a value: of a surface, the union over the forms that are not ruled out."""
-    return fit.compatible.get(name, fit.intervals[name]) if fit.forms else fit.intervals[name]
+    """The interval beside a value."""
+    return fit.claimed[name]
 
 
 def fits(made, show):

@@ -118,6 +118,15 @@ class LawFit(Summary):
         return self._diagnosis.compatible
 
     @property
+    def claimed(self) -> dict[str, Interval]:
+        """Name -> the interval that is printed.
+
+        Wider than `intervals` by the forms of a surface that are not ruled out, and where rows at an end of the
+        range may leave the law of the others (a caution says so) by the interval of the others.
+        """
+        return self._diagnosis.claimed
+
+    @property
     def unidentified(self) -> tuple[str, ...]:
         """Parameters that the data do not determine."""
         return self._diagnosis.unidentified
@@ -244,9 +253,9 @@ class LawFit(Summary):
     def quoted(self, name: str) -> str:
         """A parameter with its interval, to the digits that the interval justifies.
 
-        The interval is the union over the forms that are not ruled out.
+        The interval is that of `claimed`.
         """
-        value, (low, high) = self[name], self._union(name)
+        value, (low, high) = self[name], self.claimed[name]
         if name in self.law.constraints.fix:
             return f"{value:.3g} (fixed)"
         if not math.isfinite(high - low):
@@ -309,11 +318,6 @@ class LawFit(Summary):
     def _refusal(self) -> list[str]:
         head = f"{self.y} against {', '.join(self.x)}: {self.refusal()}"
         return [head, *(f"  because {text}" for text in self.reasons)]
-
-    def _union(self, name: str) -> Interval:
-        if not (self.forms and self.resamples):
-            return self.intervals[name]
-        return self.compatible.get(name, self.intervals[name])
 
     def _open(self, name: str) -> str:
         """The values that remain of an exponent, and what leaves them open."""

@@ -30,6 +30,8 @@ LEAST_VALUES = 3
 """Distinct values that each input of a surface needs, and a law of one input."""
 CHANCE = 0.01
 """Probability below which chance does not explain a misfit."""
+SUSPECT = 0.1
+"""Probability below which an end of the range may leave the law: intervals hold the values without it."""
 MOST_SCATTER = 0.3
 """Residuals of log y (rms) beyond which a law does not describe its points, whatever their noise."""
 LEAST_FLOOR = 0.01

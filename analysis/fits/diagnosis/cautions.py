@@ -20,10 +20,10 @@ from analysis.fits.diagnosis.identification import (
     too_short,
     too_wide,
 )
-from analysis.fits.diagnosis.rejection import Rule, better_form
+from analysis.fits.diagnosis.rejection import Rule, better_form, rows_of
 from analysis.fits.diagnosis.scatter import EXACT
 from analysis.fits.forms import QUANTITIES
-from analysis.fits.thresholds import ALIGNED, AS_GOOD, WIDER
+from analysis.fits.thresholds import ALIGNED, AS_GOOD, CHANCE, WIDER
 from analysis.table import groups
 
 if TYPE_CHECKING:
@@ -48,6 +48,12 @@ def _under_a_decade(e: Evidence) -> str | None:
 def _shifts_with_range(e: Evidence) -> str | None:
     far = outside(e)
     return moved(e, far) if far and not moves_with_range(e) else None
+
+
+def _doubtful_end(e: Evidence) -> str | None:
+    """Rows at an end of the range that may leave the law, though chance may explain it."""
+    texts = [f"{rows_of(end)} (p = {end.chance:.2g})" for end in e.ends if end.chance >= CHANCE]
+    return f"{' and '.join(texts)} may leave the law: intervals hold the values without them" if texts else None
 
 
 def _floor_at_bound(e: Evidence) -> str | None:
@@ -152,6 +158,7 @@ CAUTIONS: tuple[Rule, ...] = (
     _few_points,
     _under_a_decade,
     _shifts_with_range,
+    _doubtful_end,
     _floor_at_bound,
     _at_given_bound,
     _no_effect,

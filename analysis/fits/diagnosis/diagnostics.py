@@ -15,7 +15,7 @@ import numpy as np
 from analysis.fits.diagnosis.cautions import CAUTIONS
 from analysis.fits.diagnosis.evidence import Evidence, gather
 from analysis.fits.diagnosis.floors import FLOOR
-from analysis.fits.diagnosis.identification import BLOCKING, compatible, is_wide, loose
+from analysis.fits.diagnosis.identification import BLOCKING, claimed, compatible, is_wide, loose
 from analysis.fits.diagnosis.rejection import REJECTING
 
 if TYPE_CHECKING:
@@ -35,6 +35,7 @@ class Diagnosis:
     floor_reasons: tuple[str, ...]
     noise: float | None
     compatible: dict[str, tuple[float, float]]
+    claimed: dict[str, tuple[float, float]]
     unidentified: tuple[str, ...]
 
 
@@ -49,7 +50,8 @@ def diagnose(fit: LawFit) -> Diagnosis:
     warnings = tuple(dict.fromkeys((*reasons, *cautions, *fit.data.notes)))
     noise = evidence.scatter.noise if evidence.scatter.spare else None
     no_floor = (*rejected, *floor)
-    return Diagnosis(warnings, reasons, rejected, no_floor, noise, compatible(evidence), _unidentified(evidence))
+    ranges = (compatible(evidence), claimed(evidence))
+    return Diagnosis(warnings, reasons, rejected, no_floor, noise, *ranges, _unidentified(evidence))
 
 
 def at_bounds(law: Law, theta: NDArray[np.float64]) -> tuple[str, ...]:

@@ -7,7 +7,7 @@ directions is compared with the strongest in simulated scatter, so that many cut
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -15,8 +15,9 @@ from numpy.typing import NDArray
 from scipy.special import fdtrc
 
 from analysis.fits.diagnosis.scatter import EXACT, flexible, polynomials
-from analysis.fits.diagnosis.stability import weighted, without
-from analysis.fits.thresholds import CHANCE
+from analysis.fits.diagnosis.stability import bounded, weighted, wider, without
+from analysis.fits.forms import QUANTITIES
+from analysis.fits.thresholds import CHANCE, SUSPECT
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -41,7 +42,8 @@ class End:
 
     `smallest` tells whether they lie below `at` or above. `off` is their largest distance in log y, negative below
     the law; `chance` the probability that scatter about one law for all looks as much like such an end, anywhere.
-    `others_hold` tells whether the others scatter about their law.
+    `others_hold` tells whether the others scatter about their law. `without` has the intervals of the others, where
+    chance may explain the end.
     """
 
     axis: str
@@ -51,6 +53,7 @@ class End:
     off: float
     chance: float
     others_hold: bool
+    without: dict[str, tuple[float, float]] = field(default_factory=dict)
 
     @property
     def where(self) -> str:
@@ -71,7 +74,7 @@ class Cut:
 
 
 def ends(fit: LawFit, problem: Problem) -> tuple[End, ...]:
-    """The small and the large end that chance does not explain."""
+    """The small and the large end that chance seldom explains, at most one time in ten."""
     cuts = list(cuts_of(fit))
     if not cuts or fit.rms < EXACT:
         return ()
@@ -79,11 +82,30 @@ def ends(fit: LawFit, problem: Problem) -> tuple[End, ...]:
     for side in (True, False):
         own = [k for k, cut in enumerate(cuts) if cut.smallest is side]
         strongest = min(own, key=lambda k: chance[k], default=None)
-        if strongest is None or chance[strongest] >= CHANCE:
+        if strongest is None or chance[strongest] >= SUSPECT:
+            continue
+        if chance[strongest] >= CHANCE:
+            end = _nearest(fit, problem, [cuts[strongest]], float(chance[strongest]))
+            found.append(replace(end, without=_of_the_others(fit, problem, cuts[strongest].rows)))
             continue
         tried = [cuts[k] for k in own if cuts[k].axis == cuts[strongest].axis]
         found.append(_nearest(fit, problem, tried, float(chance[strongest])))
     return tuple(found)
+
+
+def _of_the_others(fit: LawFit, problem: Problem, rows: Rows) -> dict[str, tuple[float, float]]:
+    """The intervals of a fit without the rows: about its values, wider by what the rows contributed."""
+    names = [name for name in dict.fromkeys((*fit.law.exponents, *QUANTITIES)) if bounded(fit, name)]
+    if not names:
+        return {}
+    values = fit.law.parameters(without(fit, problem, rows[None]), fit.data.centre_y)
+    found = {}
+    for name, factor in zip(names, wider(fit, problem, names, rows[None])[:, 0], strict=True):
+        (low, high), at, value = fit.intervals[name], fit[name], float(values[name][0])
+        ends = (value - factor * (at - low), value + factor * (high - at))
+        least = 0.0 if low >= 0 else -np.inf
+        found[name] = (float(max(ends[0], least)), float(ends[1]))
+    return found
 
 
 def cuts_of(fit: LawFit) -> Iterator[Cut]:

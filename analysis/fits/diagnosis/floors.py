@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from analysis.fits.diagnosis.identification import compatible, decided
+from analysis.fits.diagnosis.identification import claimed, decided
 from analysis.fits.thresholds import AS_GOOD, LEAST_FLOOR
 
 if TYPE_CHECKING:
@@ -27,8 +27,7 @@ def _floor_given(e: Evidence) -> str | None:
 
 
 def _floor_reaches_zero(e: Evidence) -> str | None:
-    ends = compatible(e) if e.forms and e.fit.resamples else {}  # the interval that is printed
-    low, high = ends.get("floor", e.fit.intervals.get("floor", (np.nan, np.nan)))
+    low, high = claimed(e).get("floor", (np.nan, np.nan))
     if _no_floor(e) or low > LEAST_FLOOR * e.fit.floor:
         return None
     return (

@@ -32,7 +32,26 @@ def compatible(e: Evidence) -> dict[str, tuple[float, float]]:
 
 def is_wide(e: Evidence, name: str) -> bool:
     """Whether the interval of an exponent is too wide to identify it, or is the range that the caller set."""
-    return e.fit.intervals[name] == e.fit.law.constraints.bounds.get(name) or spans(e, *e.fit.intervals[name])
+    return e.fit.intervals[name] == e.fit.law.constraints.bounds.get(name) or spans(e, *doubted(e, name))
+
+
+def doubted(e: Evidence, name: str) -> tuple[float, float]:
+    """The interval of a parameter; with that of the others, where an end of the range may leave their law."""
+    every = [e.fit.intervals[name], *(end.without[name] for end in e.ends if name in end.without)]
+    return min(low for low, _ in every), max(high for _, high in every)
+
+
+def claimed(e: Evidence) -> dict[str, tuple[float, float]]:
+    """The interval that is printed beside each value.
+
+    What the sampling leaves open, the forms of a surface that are not ruled out, and an end that may leave the law.
+    """
+    by_form = compatible(e) if e.forms and e.fit.resamples else {}
+    found = {}
+    for name in e.fit.intervals:
+        (low, high), also = doubted(e, name), by_form.get(name, e.fit.intervals[name])
+        found[name] = (min(low, also[0]), max(high, also[1]))
+    return found
 
 
 def spans(e: Evidence, low: float, high: float) -> bool:
@@ -111,7 +130,7 @@ def _called(name: str) -> str:
 
 
 def _width(e: Evidence, name: str) -> str:
-    (low, high), given = e.fit.intervals[name], e.fit.law.constraints.bounds.get(name)
+    (low, high), given = doubted(e, name), e.fit.law.constraints.bounds.get(name)
     if (low, high) == given:
         return "is the whole range that was given"
     if signed(e):

@@ -58,22 +58,23 @@ def few(fit: LawFit, problem: Problem) -> dict[str, Few]:
     floor and in both directions, and the fit is repeated without them. The value of all rows must be outside the
     interval of the others too, which is wider by what the rows contributed: of six points each moves the fit.
     """
-    names = [name for name in (*fit.law.exponents, "params_exponent", "floor") if _bounded(fit, name)]
+    names = [name for name in (*fit.law.exponents, "params_exponent", "floor") if bounded(fit, name)]
     if not names or fit.rms < EXACT:
         return {}
     left_out = np.stack(_strongest(fit, problem, names))
     values = fit.law.parameters(without(fit, problem, left_out), fit.data.centre_y)
     found = {}
-    for name, wider in zip(names, _wider(fit, problem, names, left_out), strict=True):
+    for name, factor in zip(names, wider(fit, problem, names, left_out), strict=True):
         (low, high), at = fit.intervals[name], fit[name]
-        beyond = np.maximum(at - wider * (at - low) - values[name], values[name] - at - wider * (high - at))
+        beyond = np.maximum(at - factor * (at - low) - values[name], values[name] - at - factor * (high - at))
         worst = int(np.argmax(beyond))
         if beyond[worst] > 0:
             found[name] = Few(float(values[name][worst]), fit.points.loc[left_out[worst], [*fit.x, fit.y]])
     return found
 
 
-def _bounded(fit: LawFit, name: str) -> bool:
+def bounded(fit: LawFit, name: str) -> bool:
+    """Whether a parameter has an interval."""
     return bool(np.all(np.isfinite(fit.intervals.get(name, (np.nan, np.nan)))))
 
 
@@ -105,7 +106,7 @@ def _influence(fit: LawFit, problem: Problem, names: list[str]) -> Array:
     return np.asarray(_slopes(fit, names) @ move)
 
 
-def _wider(fit: LawFit, problem: Problem, names: list[str], left_out: Rows) -> Array:
+def wider(fit: LawFit, problem: Problem, names: list[str], left_out: Rows) -> Array:
     """Standard error of each parameter without each set of rows [B, n], over that from all rows: [names, B]."""
     jacobian, slopes = weighted(problem, fit.solution.theta), _slopes(fit, names)
     kept = np.concatenate([np.ones((1, fit.n)), ~left_out])
