@@ -53,6 +53,25 @@ def test_error_and_loss_are_those_of_a_direct_computation(data, stack, sizes, we
         assert loss[k] == pytest.approx(expected_loss, rel=1e-5)
 
 
+def test_runs_with_the_same_test_examples_share_what_is_read_and_keep_their_numbers(data, stack):
+    rows = np.arange(100, 1400)
+    alike, other = Split(rows, rows, np.ones(1300)), Split(rows, rows[::-1].copy(), np.ones(1300))
+    shared = Evaluation(data, [alike] * 3)(stack)
+    mixed = Evaluation(data, [alike, alike, other])(stack)
+    for k in range(3):
+        alone = Evaluation(data, [alike])(stack.some([k]))
+        assert [metric[k] for metric in shared[:3]] == [metric[0] for metric in alone[:3]]
+    assert [metric[:2].tolist() for metric in mixed[:3]] == [metric[:2].tolist() for metric in shared[:3]]
+    assert mixed.error[2] == shared.error[2]
+
+
+def test_some_runs_are_evaluated_as_all_are(data, stack):
+    rows = np.arange(100, 400)
+    evaluate = Evaluation(data, [Split(rows, rows[k:], np.ones(300 - k)) for k in range(3)])
+    whole, some = evaluate(stack), evaluate(stack, [2, 0])
+    assert [metric[[2, 0]].tolist() for metric in whole[:3]] == [metric.tolist() for metric in some[:3]]
+
+
 def test_a_row_of_weight_nothing_counts_nothing(data, stack):
     rows, weight = np.arange(100, 160), np.ones(60)
     weight[20:] = 0
