@@ -60,7 +60,8 @@ def check(best, frame, trials=12):
     assert pruned["val_error"].notna().all()
     assert best["value"] == done["val_error"].min()
     torch.set_num_threads(1)
-    spec = RunSpec(dataset="digits", validation=0.2, width=16, batch_size=32, epochs=20, optimizer=paced.ADAMW)
+    spec = RunSpec(dataset="digits", validation=0.2, depth=1, width=16, batch_size=32, epochs=20)
+    spec = dataclasses.replace(spec, optimizer=paced.ADAMW)
     for row in done.itertuples():
         alone = train(dataclasses.replace(spec, lr=row.lr), device="cpu")
         assert (row.run_id, row.val_error, row.val_loss, row.error) == (
