@@ -137,8 +137,9 @@ def _law(done: pd.DataFrame, x: str, options: dict[str, Any]) -> AxisLaw:
 
 
 def shares_budgets(done: pd.DataFrame) -> bool:
-    """Whether budgets are shared by two cells or more on average, as in isoFLOP curves."""
-    return bool(done["budget"].nunique() * 2 <= done["cell_id"].nunique())
+    """Whether two sizes or more on average share a budget, as in isoFLOP curves; cells of one size compete."""
+    pairs = done[["budget", "params"]].dropna().drop_duplicates()
+    return bool(len(pairs) and pairs["budget"].nunique() * 2 <= len(pairs))
 
 
 def on_zipf(runs: pd.DataFrame) -> bool:

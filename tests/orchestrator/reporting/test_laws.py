@@ -6,7 +6,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from orchestrator.reporting.laws import at_stage, calibration, laws
+from orchestrator.reporting.laws import at_stage, calibration, laws, shares_budgets
 from trainer.data.sets import zipf
 
 
@@ -139,3 +139,15 @@ def test_a_stage_is_read_against_what_the_beginning_of_its_chain_cost():
         assert (row["flops"], row["lr"], row["examples"]) == (100, 1e-3, 1)
         assert row["error"] == dict(zip(frame["stage"], [0.1, 0.3, 0.2, 0], strict=True))[stage]
     assert at_stage(frame, "train").equals(frame[frame["stage"] == "train"])
+
+
+def test_budgets_are_shared_by_sizes_and_not_by_learning_rates_or_seeds():
+    def table(budgets, sizes, rates):
+        rows = itertools.product(budgets, sizes, range(rates), range(2))
+        frame = pd.DataFrame(rows, columns=["budget", "params", "lr", "seed"])
+        return frame.assign(cell_id=frame.groupby(["budget", "params", "lr"], dropna=False).ngroup())
+
+    assert shares_budgets(table([1e9, 1e10], [1e3, 1e4], 1))
+    assert not shares_budgets(table([1e9, 1e10, 1e11], [1e3], 5))
+    assert shares_budgets(table([1e9, 1e10, 1e11], [1e3, 1e4], 5))
+    assert not shares_budgets(table([np.nan], [1e3, 1e4], 2))
