@@ -95,13 +95,15 @@ def forecast(
     return Forecast(around, training, max(LEAST, simulation.spread), shares)
 
 
-def planned_forecast(planned: Plan, speed: Speed, start: str = "processes") -> Forecast:
+def planned_forecast(
+    planned: Plan, speed: Speed, start: str = "processes", *, slots: int | None = None
+) -> Forecast:
     """Predict the training of a plan on this machine of a known speed, decoding included.
 
     A search trains round after round: in each, every cell has a batch of trials.
     """
     timings = known_timings()
-    slots = timings.slots if speed.device != "cpu" and timings.slots else cores()
+    slots = slots or (timings.slots if speed.device != "cpu" else None) or cores()
     trials = planned.trials or 1
     batch = min(trials, planned.batch or 1)
     copies = [replace(run, lr=run.lr * (1 - i * 1e-6)) for i in range(1, batch) for run in planned.runs]
