@@ -28,7 +28,7 @@ log = logging.getLogger("isoflop")
 SUFFIXES = (".jpg", ".jpeg", ".png", ".bmp", ".gif", ".ppm", ".pgm", ".tif", ".tiff", ".webp")
 TRAIN, TEST = ("train", "training"), ("test", "val", "valid", "validation")
 _CHUNK = 256
-_LOG_EVERY = 10.0  # seconds
+_LOG_EVERY = 2.0  # seconds
 
 
 class Row(NamedTuple):
@@ -105,7 +105,7 @@ def decode(source: Path, rows: Sequence[Row], side: int | None, out: Path) -> np
     flat = np.lib.format.open_memmap(out, "w+", np.uint8, (len(rows), first.size))
     inputs = flat.reshape(len(rows), *first.shape)
     inputs[wanted[first_name]] = first
-    done, logged = 1, time.monotonic()
+    done, logged, told = 1, time.monotonic(), False
 
     def one(item: tuple[str, bytes]) -> None:
         inputs[wanted[item[0]]] = pixels(*item, side, first.shape)
@@ -114,9 +114,9 @@ def decode(source: Path, rows: Sequence[Row], side: int | None, out: Path) -> np
         for chunk in _chunks(contents):
             list(pool.map(one, chunk))
             done += len(chunk)
-            if time.monotonic() - logged > _LOG_EVERY:
-                log.info("decoded %s of %s images", f"{done:,}", f"{len(rows):,}")
-                logged = time.monotonic()
+            if time.monotonic() - logged > _LOG_EVERY or (told and done == len(rows)):
+                log.info("decoded %s of %s images (%.0f %%)", f"{done:,}", f"{len(rows):,}", 100 * done / len(rows))
+                logged, told = time.monotonic(), True
     flat.flush()
     return inputs
 
