@@ -246,9 +246,14 @@ def _rounds(trials: Sequence[Trial], batch: int) -> Iterator[Sequence[Trial]]:
     return (trials[i : i + batch] for i in range(0, len(trials), batch))
 
 
+_LATER = ("test_examples", "validation_examples")
+"""Fields that came when tables with searches existed: no search declares them, and cells keep their identity."""
+
+
 def _cell_id(declared: RunSpec, fingerprint: str, searched: Collection[str]) -> str:
     """32 hex digits: the cell without its searched parameters, whatever their ranges."""
     fields = {**asdict(declared), "path": None, "seed": None, "fingerprint": fingerprint} | dict.fromkeys(searched)
+    fields = {name: value for name, value in fields.items() if name not in _LATER}
     return hashlib.sha256(json.dumps(fields, sort_keys=True).encode()).hexdigest()[:32]
 
 

@@ -22,8 +22,12 @@ COUNTS = {"cancelled": 1, "diverged": 1, "done": 4, "failed": 1, "pruned": 1, "q
 
 
 @pytest.fixture
-def store(tmp_path):
-    return shutil.copy(FIXTURE, tmp_path / "old.db")
+def store(tmp_path, monkeypatch):
+    """A copy, upgraded by a writer, and the identity of runs with the arithmetic of that time."""
+    monkeypatch.setattr("trainer.spec.NUMERICS", 1)
+    path = shutil.copy(FIXTURE, tmp_path / "old.db")
+    Table(path, writable=True).close()
+    return path
 
 
 def sweep_of(table, name):
