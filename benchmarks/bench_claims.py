@@ -18,6 +18,7 @@ os.environ.update({"OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1"})
 import argparse
 import sys
 import zlib
+from functools import lru_cache
 from pathlib import Path
 
 import numpy as np
@@ -38,6 +39,7 @@ from analysis import (
     suggest,
     verdict,
 )
+from analysis.checks.agreement import Fitted
 from analysis.checks.predictors import Question, surface
 from analysis.checks.validate import LAWS
 from analysis.laws.surfaces.chinchilla import FORMS
@@ -192,8 +194,17 @@ def fits(made, show):
     return out | parameters("approach 1", found, made.truth)
 
 
+@lru_cache(maxsize=1)
+def surface_of(made):
+    """The additive surface of a table, which several verbs start from, as they do on the command line."""
+    return attempt(lambda: fit_surface(made.table, y=made.y, resamples=RESAMPLES), show=False, claims="approach 3")
+
+
 def first(made, show):
-    found = attempt(lambda: fit_frontier(made.table, "flops", made.y, resamples=RESAMPLES), show, "approach 1")
+    forms = surface_of(made).forms if surface_of(made) else None
+    found = attempt(
+        lambda: fit_frontier(made.table, "flops", made.y, forms=forms, resamples=RESAMPLES), show, "approach 1"
+    )
     return parameters(
         "approach 1", found, {"exponent": made.truth["frontier_exponent"], "floor": made.truth["floor"]}
     )
@@ -216,13 +227,16 @@ def second(made, show):
 
 def third(made, show):
     """The surface, and the allocation of ten times the largest compute by it."""
-    found = attempt(lambda: fit_surface(made.table, y=made.y, resamples=RESAMPLES), show, "approach 3")
+    found = surface_of(made)
+    if show:
+        print(f"--- approach 3\n{found}")
     return parameters("approach 3", found, made.truth) | decided(made, show, found)
 
 
 def verdicts(made, show):
     x = made.x[0] if len(made.x) == 1 else made.x
-    found = attempt(lambda: verdict(made.table, x, made.y, resamples=RESAMPLES), show, "verdict")
+    known = Fitted(surface=surface_of(made)) if len(made.x) == 2 else None
+    found = attempt(lambda: verdict(made.table, x, made.y, resamples=RESAMPLES, fitted=known), show, "verdict")
     names = {"exponent": "exponent" if len(made.x) == 1 else "params_exponent", "floor": "floor"}
     out = {}
     for claim, name in names.items():
@@ -303,12 +317,27 @@ def suggested(made, show):
 
 
 def compared(made, show):
-    """The difference of the frontier's exponents, b-mlp's minus s-mlp's."""
+    """The difference of the frontier's exponents, b-mlp's minus s-mlp's, and the ratio of compute at one loss."""
     found = attempt(lambda: compare(made.table, made.by, "flops", made.y, resamples=RESAMPLES), show, "compare")
-    if not found or not found.supported:
-        return {("compare", "exponents"): REFUSED}
+    out = dict.fromkeys((("compare", "exponents"), ("compare", "compute")), REFUSED)
+    if not found:
+        return out
     s_mlp, b_mlp = made.truth["frontier_exponent"]
-    return {("compare", "exponents"): holds((found.difference.low, found.difference.high), (b_mlp - s_mlp,))}
+    if found.supported:
+        out["compare", "exponents"] = holds((found.difference.low, found.difference.high), (b_mlp - s_mlp,))
+    told = found.ratios[found.ratios["refused"] == ""]
+    if len(told):
+        row = told.iloc[len(told) // 2]
+        s_needs, b_needs = (needed(law, row["y"]) for law in made.laws)
+        out["compare", "compute"] = holds((row["low"], row["high"]), (b_needs / s_needs,))
+    return out
+
+
+def needed(law, y):
+    """The compute at which the best size of a law has this y."""
+    n, compute = np.geomspace(1e6, 1e12, 3000), np.geomspace(1e17, 1e22, 400)
+    lowest = np.array([law(n, c / 6 / n).min() for c in compute])
+    return float(np.exp(np.interp(-np.log(y), -np.log(lowest), np.log(compute))))
 
 
 if __name__ == "__main__":

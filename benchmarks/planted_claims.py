@@ -46,7 +46,7 @@ def curve(rng, *, n=30, decades=4.0, floor=0.05, noise=0.01, x=None, bent=None, 
     return Planted(pd.DataFrame({"flops": x, "error": y}), ("flops",), "error", (law or base,), truth)
 
 
-def warm_up(rng, share, start=10.8):
+def warm_up(rng, share, start=10.8, noise=0.003):
     """Loss of a training curve; the first points, at the rising learning rate, still come down from `start`."""
 
     def law(at):
@@ -59,7 +59,7 @@ def warm_up(rng, share, start=10.8):
         y[:first] += share_left * (start - y[:first])
         return y
 
-    made = curve(rng, n=40, noise=0.003, law=law, bent=bent)
+    made = curve(rng, n=40, noise=noise, law=law, bent=bent)
     return replace(made, truth={"exponent": (0.22,), "floor": (2.2,)})
 
 
@@ -73,19 +73,19 @@ def broken(rng):
     return replace(curve(rng, law=law, decades=5), truth={"exponent": (0.15,), "floor": (0.0,)})
 
 
-def plateau(rng, where):
-    """A fifth of the points at a plateau: at chance first, or at the end of what the data allow."""
+def plateau(rng, where, part=5):
+    """One in `part` of the points at a plateau: at chance first, or at the end of what the data allow."""
 
     def first(y):
-        return np.minimum(y, y[len(y) // 5])
+        return np.minimum(y, y[len(y) // part])
 
     def last(y):
-        return np.maximum(y, y[-len(y) // 5])
+        return np.maximum(y, y[-len(y) // part])
 
     made = curve(rng, bent=first if where == "first" else last)
     if where == "first":
         return made
-    law, end = made.laws[0], float(made.laws[0](made.table["flops"].to_numpy())[-6])
+    law, end = made.laws[0], float(made.laws[0](made.table["flops"].to_numpy())[-len(made.table) // part])
     return replace(made, laws=(lambda at: np.maximum(law(at), end),), truth={"exponent": (0.3,), "floor": (end,)})
 
 
@@ -218,10 +218,13 @@ def twice(made, *, ids):
 
 
 def families(rng, kind):
-    """Two families in one table: of one law, of laws that differ in level (5 %), or in exponents."""
+    """Two families in one table: of one law, of laws that differ in compute or level (5 %), or in exponents."""
     one = isoflop(rng)
     if kind == "same law":
         other = isoflop(rng)
+    elif kind == "less compute":
+        part = 0.8 ** (P * R / (P + R))  # of what lies above the floor, for the loss of 25 % more compute
+        other = isoflop(rng, lambda n, d: FLOOR + part * (A * n**-P + B * d**-R))
     elif kind == "other level":
         base = surface_law()
         other = isoflop(rng, lambda n, d: 1.05 * base(n, d), floor=1.05 * FLOOR)
@@ -230,7 +233,10 @@ def families(rng, kind):
         other = isoflop(rng, law, p=0.22, r=0.36)
     table = pd.concat([one.table.assign(family="s-mlp"), other.table.assign(family="b-mlp")], ignore_index=True)
     truth = {name: one.truth[name] + other.truth[name] for name in one.truth}
-    return replace(one, table=table, truth=truth, laws=(*one.laws, *other.laws), by="family")
+    asked_alone = ("approach 1", "approach 2", "approach 3", "allocate", "forms", "verdict", "suggest")
+    without = asked_alone if kind == "less compute" else ()
+    laws = (*one.laws, *other.laws)
+    return replace(one, table=table, truth=truth, laws=laws, by="family", without=without)
 
 
 def confounded(rng):
@@ -257,6 +263,7 @@ HEALTHY: dict[str, Callable[..., Planted]] = {
     "grid of seeds": grid,
     "scattered": scattered,
     "one law, two families": lambda rng: families(rng, "same law"),
+    "a fifth less compute": lambda rng: families(rng, "less compute"),
     "curve, copies": lambda rng: twice(curve(rng), ids=True),
     "isoflop, copies": lambda rng: twice(isoflop(rng), ids=True),
     "grid, duplicates": lambda rng: twice(grid(rng), ids=False),
@@ -269,6 +276,9 @@ FAULTY: dict[str, Callable[..., Planted]] = {
     "warm-up 10 %": lambda rng: warm_up(rng, 0.1),
     "warm-up 20 %": lambda rng: warm_up(rng, 0.2),
     "mild warm-up 10 %": lambda rng: warm_up(rng, 0.1, 6.5),
+    "mild warm-up 10 %, 3 % noise": lambda rng: warm_up(rng, 0.1, 6.5, 0.03),
+    "mild warm-up 20 %, 3 % noise": lambda rng: warm_up(rng, 0.2, 6.5, 0.03),
+    "plateau last, 10 %": lambda rng: plateau(rng, "last", 10),
     "plateau first": lambda rng: plateau(rng, "first"),
     "plateau last": lambda rng: plateau(rng, "last"),
     "broken power law": broken,
