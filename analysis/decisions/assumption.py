@@ -21,6 +21,8 @@ Array = NDArray[np.float64]
 
 EXPONENT, FLOOR, NOISE = 0.3, 0.25, 0.02
 """The default: both exponents, the floor's share of the lowest error of the design, sd of log error of a run."""
+ERROR = 0.1
+"""The error at which the chance of a finite test set is counted, before any is measured."""
 _STARTS = 8
 
 
@@ -71,6 +73,18 @@ def default(n: Array, d: Array) -> Assumption:
     return Assumption(1.0, EXPONENT, 1.0, EXPONENT, float(FLOOR / (1 - FLOOR) * terms.min()))
 
 
+def few_test_examples(count: int | None) -> list[str]:
+    """A warning where an error counted on so many test examples scatters by twice the default noise and more.
+
+    The count is binomial: its sd is sqrt(error (1 - error) / examples), here at an error of 10 %.
+    """
+    chance = np.sqrt((1 - ERROR) / ERROR / count) if count else 0.0
+    if chance < 2 * NOISE:
+        return []
+    luck = f"on {count:,} test examples an error of {100 * ERROR:g} % has {100 * chance:.2g} % noise by chance"
+    return [f"{luck}, not {100 * NOISE:g} %: measure it with a few seeds first"]
+
+
 def assume(n: Array, d: Array, runs: Mapping[str, Array] | None = None, source: str = "earlier runs") -> Assumption:
     """The law and the noise for a design at n and d [G].
 
@@ -85,12 +99,13 @@ def assume(n: Array, d: Array, runs: Mapping[str, Array] | None = None, source: 
     if runs is None or not runs["y"].size:
         return assumed
     sigma, spare = _noise(runs)
-    if spare >= FEW_REPEATS and sigma > 0:
+    measured = spare >= FEW_REPEATS and sigma > 0
+    if measured:
         assumed = replace(assumed, sigma=sigma, noise_from=f"{runs['y'].size} {source}")
     law = _fitted(runs)
     if law is None:
         return assumed
-    scatter = assumed.sigma if assumed.noise_from != "default" else law.sigma
+    scatter = assumed.sigma if measured else law.sigma
     noise_from = law_from = f"{runs['y'].size} {source}"
     return replace(law, sigma=scatter, law_from=law_from, noise_from=noise_from)
 

@@ -186,10 +186,17 @@ def judge(
         main = (found.surface[-1], *([found.optimum] if found.optimum else []))
     reasons = tuple(dict.fromkeys(e.refused for e in main if e.refused))
     addition = None
-    if space is not None and not all(e.answers for e in main):
+    answered = all(e.answers for e in main)
+    if space is not None and not answered:
         addition = cheapest(cells, assumed, space, floor=floor, level=level)
     own = (*warnings, *edges(cells, assumed), *aligned(cells), *_unrepeated(cells))
+    if not answered and addition is None:
+        own = (*own, _NO_GRID if space is None else _NONE_SMALL)
     return replace(found, addition=addition, warnings=own, reasons=reasons)
+
+
+_NO_GRID = "no addition was looked for: the runs are not a full grid of sizes and lengths (or budgets)"
+_NONE_SMALL = "no addition of a few sizes, lengths (or budgets) and seeds would answer"
 
 
 def _of_two(cells: Cells, assumed: Assumption, empty: Design) -> Design:

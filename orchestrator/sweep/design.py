@@ -10,14 +10,15 @@ import numpy as np
 
 from analysis.decisions import design
 from analysis.decisions.additions import Space
-from analysis.decisions.assumption import Assumption, assume
+from analysis.decisions.assumption import Assumption, assume, few_test_examples
 from analysis.decisions.expected import Cells
 from analysis.fits.thresholds import ALIGNED
 from orchestrator.sweep.planner import run_flops
 from orchestrator.sweep.sweep import FIRST_STAGE
 from trainer import cost
+from trainer.data import datasets
 from trainer.data.sets import zipf
-from trainer.spec import LENGTHS, SETTINGS, RunSpec, model_name
+from trainer.spec import LENGTHS, SETTINGS, RunSpec, SpecError, model_name
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -51,9 +52,19 @@ def design_of(plan: Plan, earlier: Mapping[str, NDArray[Any]] | None = None, sou
     assumed = assume(cells.n, cells.d, earlier, source)
     assumed = _on_zipf(points, assumed) if on_zipf else assumed
     warnings = (*_undertrained(points), *_confounded(points), *_several(names, populations))
+    if assumed.noise_from == "default":
+        warnings = (*warnings, *few_test_examples(_test_examples(points[0].run)))
     space = _space(points, cells)
     result = design.judge(cells, assumed, space=space, floor=not on_zipf, warnings=warnings)
     return result if result.asks else None
+
+
+def _test_examples(run: RunSpec) -> int | None:
+    """How many examples the error of a run is counted on, None if that is not known without decoding its data."""
+    try:
+        return datasets.describe(run, decode=False).test_examples
+    except SpecError:
+        return None
 
 
 def judged(plan: Plan) -> RunSpec | None:

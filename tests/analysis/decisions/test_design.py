@@ -9,7 +9,7 @@ import pytest
 
 from analysis import expect, fit_frontier, fit_isoflop, fit_power_law, fit_surface
 from analysis.decisions import additions, expected
-from analysis.decisions.assumption import Assumption, assume, default
+from analysis.decisions.assumption import Assumption, assume, default, few_test_examples
 from analysis.decisions.design import cells_of, judge, undertrained
 
 COLUMNS = ("params", "examples", "flops", "budget")
@@ -304,3 +304,23 @@ def test_unfit_columns_are_refused(frame):
 def test_without_a_space_there_is_no_addition():
     cells = cells_of(curves([1e4, 1e5, 1e6], [1e10, 1e11, 1e12]), COLUMNS)
     assert judge(cells, default(cells.n, cells.d)).addition is None
+
+
+def test_an_error_counted_on_few_test_examples_is_said_to_be_noisy():
+    assert few_test_examples(10_000) == few_test_examples(None) == []
+    assert few_test_examples(5_625) != []
+    assert few_test_examples(5_626) == []
+    (text,) = few_test_examples(360)
+    assert text.startswith("on 360 test examples an error of 10 % has 16 % noise by chance, not 2 %")
+    luck = np.random.default_rng(0).binomial(360, 0.1, 20_000) / 360
+    assert np.std(np.log(luck[luck > 0])) == pytest.approx(0.16, rel=0.1)
+
+
+def test_runs_that_are_no_full_grid_are_told_that_no_addition_was_looked_for():
+    ragged = grid(np.geomspace(1e4, 1e5, 3), np.geomspace(1e4, 1e5, 3)).head(8)
+    assert any(
+        "no addition was looked for: the runs are not a full grid" in text for text in expect(ragged).warnings
+    )
+    whole = expect(grid(np.geomspace(1e4, 1e5, 3), np.geomspace(1e4, 1e5, 3)))
+    assert not any("no addition was looked for" in text for text in whole.warnings)
+    assert (whole.addition is None) == any("no addition of a few" in text for text in whole.warnings)
