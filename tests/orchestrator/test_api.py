@@ -88,11 +88,11 @@ def test_progress_comes_as_values_that_stay_as_they_were(file):
 @pytest.mark.parametrize(
     ("options", "complaint"),
     [
-        ({"executor": "slurm"}, "executor 'slurm' is unknown; it is ray or inline"),
+        ({"executor": "slurm"}, "executor 'slurm' is unknown; it is one of auto, processes, ray, inline"),
         ({"device": "tpu"}, "device 'tpu' is unknown; it is one of auto, cpu, cuda, mps"),
         (
             {**HERE, "address": "auto"},
-            "address needs the executor ray; inline trains in this process",
+            "address needs the executor ray; inline trains on this machine",
         ),
     ],
 )

@@ -215,6 +215,7 @@ def test_mup_at_its_base_width_is_the_standard_parametrisation():
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(1800)
 def test_mup_keeps_the_best_learning_rate_over_a_16_fold_width():
     """Digits, one epoch grid of factor 2: the best rate moves by at most one step with muP, by more without."""
     grid = [2.0**-k for k in range(4, 13)]
