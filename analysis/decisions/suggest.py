@@ -107,6 +107,7 @@ def suggest(  # noqa: PLR0913 - the columns, the question and its limits
     level: float = 0.95,
     seed: int = 0,
     pool: bool = False,
+    fitted: SurfaceFit | None = None,
 ) -> Suggestion:
     """Return the runs, at most `budget` FLOPs together, that most narrow the interval of the target.
 
@@ -133,6 +134,7 @@ def suggest(  # noqa: PLR0913 - the columns, the question and its limits
         level: nominal coverage of the interval.
         seed: of the resampling.
         pool: as for `Options`.
+        fitted: the surface of these runs, where it was fitted already; otherwise 200 resamples are drawn.
 
     Raises:
         ValueError: a column or an option is unfit, or no candidate is affordable.
@@ -143,7 +145,7 @@ def suggest(  # noqa: PLR0913 - the columns, the question and its limits
         raise ValueError(f"target is {target!r}; expected 'error', 'exponent' or 'optimum'")
     if not (np.isfinite(budget) and budget > 0 and min(most, repeats) > 0):
         raise ValueError(f"budget {budget!r}, most {most!r}, repeats {repeats!r}: expected positive numbers")
-    fit = fit_surface(runs, n, d, y, resamples=200, level=level, seed=seed, pool=pool)
+    fit = fitted or fit_surface(runs, n, d, y, resamples=200, level=level, seed=seed, pool=pool)
     require_answerable(fit.reasons)
     aims = _aims(fit, target, at, flops)
     grid = _grid(aims[0]) if candidates is None else columns.check(candidates, [n, d, flops])[0]

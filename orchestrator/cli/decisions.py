@@ -184,6 +184,7 @@ def _next_runs(findings: Findings, budget: float, what: str, *, at: float | None
             candidates=run_grid(best),
             most=most,
             pool=findings.pool,
+            fitted=findings.surface,
         )
     )
     if result is None and not rates:

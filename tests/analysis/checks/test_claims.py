@@ -245,6 +245,7 @@ def test_an_error_of_a_third_on_held_out_runs_supports_no_extrapolation():
 def test_shares_in_reasons_are_in_per_cent():
     lost = claim_exponent(surface(), None, None, None, held_out((0.67, 0.62), laws=("chinchilla", "log-linear")))
     assert lost.reasons[-1].endswith("better than the surface (62 % against 67 % rms)")
+    assert not claim_floor(fit(), None, held_out((1.05, 1.0))).supported
     bare = claim_floor(fit(), None, held_out((0.62, 0.67)))
     assert bare.reasons == ("a law without a floor predicts as well (62 % against 67 % rms)",)
     off = claim_extrapolation(held_out((0.62, 0.7)), 1e20, "flops").reasons

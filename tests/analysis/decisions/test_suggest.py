@@ -195,3 +195,12 @@ def test_a_target_far_outside_the_runs_is_not_supported(target):
         "flops 1e+20 lies 1.67e+06 x above the largest of the fitted runs (6e+11 to 6e+13)"
     )
     assert suggest(table, 2e14).supported
+
+
+def test_a_surface_that_was_fitted_already_is_not_fitted_again(monkeypatch):
+    runs = first()
+    fit, asked = fit_surface(runs, y="error", resamples=200), suggest(runs, 2e14)
+    monkeypatch.setattr("analysis.decisions.suggest.fit_surface", None)
+    again = suggest(runs, 2e14, fitted=fit)
+    assert (again.now.low, again.now.high) == (asked.now.low, asked.now.high)
+    assert again.runs.equals(asked.runs)

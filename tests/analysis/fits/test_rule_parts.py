@@ -223,7 +223,7 @@ def test_a_floor_and_an_exponent_that_trade_are_quoted_together():
 def test_a_floor_that_most_replicates_lack_is_not_said_to_trade():
     base = correlated()
     order = np.argsort(base["exponent"])
-    for zero, told in ((19, True), (21, False)):
+    for zero, told in ((19, True), (20, True), (21, False)):
         floor = base["floor"].copy()
         floor[order[:zero]] = 0.0
         rising = np.where(floor > 0, base["exponent"] - base["exponent"][order[zero]] + 1e-6, 0.0)

@@ -510,6 +510,11 @@ def test_what_cannot_be_compared_is_one_line_and_exit_code_2(isoflop, arguments,
 # suggest
 
 
+def test_the_next_runs_rest_on_the_surface_that_the_other_verbs_print(isoflop, monkeypatch):
+    monkeypatch.setattr("analysis.decisions.suggest.fit_surface", None)
+    assert isoflop("suggest", "--budget", "1e11", "--most", "2")[0] == 0
+
+
 def test_the_next_runs_can_be_built_and_stay_inside_the_budget(isoflop):
     code, said, _ = isoflop("suggest", "--budget", "1e11", "--target", "error@1e11", "--most", "6", "--json")
     found = json.loads(said)
