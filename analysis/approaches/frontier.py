@@ -120,7 +120,7 @@ def fit_frontier(
     points = _points(table, cells, (x, y), running=running)
     notes += (*_of_records(table), *(_under_a_ceiling(table, y, forms) if x in columns.COMPUTE else ()))
     data = read(points, (x,), y, replace(chosen, run=None, cell=None))  # a cell has the columns that its runs share
-    luck = of_frontier(table, x, y) if x in columns.COMPUTE else UNKNOWN
+    luck = UNKNOWN if x in columns.FREE_BESIDE else of_frontier(table, x, y)
     data = replace(data, dropped=dropped, notes=(*(luck.notes or _notes(cells)), *notes))
     placed = place(data, name, chosen.constraints)
     require_distinct(data, placed, name, x, "frontier points")

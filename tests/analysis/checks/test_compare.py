@@ -100,7 +100,7 @@ def test_answer_is_strict_json():
     ("options", "message"),
     [
         ({"by": "famly"}, "no column 'famly'; did you mean 'family'"),
-        ({"pair": ("b-mlp", "c-mlp")}, "expected two of the values of 'family': 'b-mlp', 's-mlp'"),
+        ({"pair": ("b-mlp", "c-mlp")}, "expected two of the values of 'family': b-mlp, s-mlp"),
         ({"by": "flops"}, "column 'flops' has 20 values"),
     ],
 )
