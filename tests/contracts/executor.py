@@ -192,12 +192,12 @@ class ExecutorContract:
         assert [(result.run_id, result.state) for result in left] == [(leaves.run_id, "cancelled")]
         assert repr(left[0].history) == repr(ends[leaves.run_id].history)  # equal, and NaN where NaN
         assert ends[leaves.run_id].steps == left[0].steps < ends[stays.run_id].steps
-        after = later[0]  # a later one may be that of the stop, which is not evaluated
+        after = later[0]
         assert after.run_id == stays.run_id
         alone = training([stays], device="cpu")
         same = next(item for item in alone if isinstance(item, Record) and item.step == after.step)
         alone.close()
-        assert (after.error, after.loss) == (same.error, same.loss)
+        assert after.train_loss == same.train_loss  # not every record is evaluated
 
     def test_stop_ends_what_trains_as_cancelled_and_new_stacks_train(self, executor, trained):
         (spec,) = runs(**LONG)
