@@ -76,6 +76,14 @@ def quote(value: float, interval: tuple[float, float]) -> str:
     return f"{value:.{min(digits, 12)}g}"
 
 
+def span(interval: tuple[float, float]) -> str:
+    """`0.1481 to 0.1543`: the ends of an interval, to two digits, or to those of its width if it is narrow."""
+    low, high = interval
+    if 0 < low < high < 2 * low:
+        return f"{quote(low, interval)} to {quote(high, interval)}"
+    return f"{low:.2g} to {high:.2g}"
+
+
 def plain(value: float) -> float | None:
     """A number as JSON can hold it; texts and whole numbers pass."""
     if isinstance(value, str | int):

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from analysis.fits.diagnosis.diagnostics import Diagnosis, at_bounds, diagnose
 from analysis.fits.diagnosis.stability import leverage
-from analysis.fits.quantity import quote
+from analysis.fits.quantity import quote, span
 from analysis.fits.summary import Summary, as_json
 from analysis.solver import bootstrap
 from analysis.solver.fitting import pose
@@ -322,8 +322,8 @@ class LawFit(Summary):
     def _open(self, name: str) -> str:
         """The values that remain of an exponent, and what leaves them open."""
         (low, high), interval = self.compatible[name], self.intervals[name]
-        alone = f"{100 * self.level:g} % interval {interval[0]:.2g} to {interval[1]:.2g}"
-        open_still = f"{low:.2g} to {high:.2g}"
+        alone = f"{100 * self.level:g} % interval {span(interval)}"
+        open_still = span((low, high))
         if not math.isfinite(interval[0]):
             return f"compatible with {open_still}"
         return alone if np.allclose((low, high), interval, rtol=1e-6) else f"{alone}, compatible with {open_still}"

@@ -52,8 +52,9 @@ def test_a_form_that_is_ruled_out_is_refused_with_the_one_that_is_better():
 
 
 def test_fit_and_comparison_tell_the_same_numbers():
-    runs = table("additive", 0.01, seed=1)
+    runs = table("additive", 0.01, seed=0)
     fit, found = fit_surface(runs, y="error", resamples=150), fit_forms(runs, y="error", resamples=150)
+    assert not any("may leave the law" in text for text in fit.cautions())
     for name, ends in found.intervals.items():
         assert fit.compatible[name] == pytest.approx(ends, rel=1e-9)
         assert fit.quoted(name).endswith(f"{quote(ends[0], ends)}, {quote(ends[1], ends)}]")

@@ -202,3 +202,11 @@ def test_a_resample_has_a_point_more_than_the_law_has_parameters_where_the_front
     drawn = draw_points(chosen, np.random.default_rng(0), least)
     assert np.all(drawn.sum(axis=1) == points)
     assert (drawn > 0).sum(axis=1).min() >= least
+
+
+def test_a_refused_exponent_is_printed_with_the_digits_of_its_interval():
+    fit = fit_frontier(sweep(seeds=3, widths=(16, 64, 256), budgets=6), floor=False, resamples=100)
+    assert not fit.supported
+    low, high = fit.intervals["exponent"]
+    assert high < 1.1 * low
+    assert f"95 % interval {low:.4f} to {high:.4f}" in fit.refusal()

@@ -11,7 +11,7 @@ from tests.analysis.planted import law, sweep
 
 @pytest.fixture(scope="module")
 def table():
-    return sweep(seeds=3, widths=(16, 64, 256), budgets=6)
+    return sweep(seeds=3, widths=(16, 32, 64, 128, 256), budgets=6)
 
 
 @pytest.fixture(scope="module")
