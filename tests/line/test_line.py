@@ -152,7 +152,7 @@ def test_a_killed_worker_changes_no_number_of_a_chain_and_its_run_goes_on_from_i
     assert saved.begun() == {}
 
 
-@WORKERS
+@pytest.mark.parametrize("workers", [PROCESSES, ON_RAY], ids=["processes", "ray"])
 def test_a_killed_driver_changes_no_number(folder, undisturbed, slow, workers):
     """Its workers end with it, or the next command ends them."""
     store = f"driver-{workers[1]}.db"
