@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from analysis.approaches.forms import fit_forms
 from analysis.approaches.luck import UNKNOWN, of_frontier
-from analysis.approaches.selection import beyond, draw_points, select
+from analysis.approaches.selection import NEAR, beyond, draw_points, select
 from analysis.fits.law import place, power_law_name, require_distinct, require_fall
 from analysis.fits.result import LawFit, build
 from analysis.solver import fitting
@@ -81,7 +81,8 @@ def frontier(
         kind: "running" keeps the cells that beat every cheaper one (at equal x the best); "each" keeps the
             best cell at each distinct x, everything else being free (the paper's bottleneck). "auto" is
             "running" for compute (flops, budget, seconds), and for params or examples where every x was tried
-            in one cell only while the other of the two varied as well (isoFLOP curves); otherwise "each".
+            in one cell only while the other of the two varied as well (isoFLOP curves); otherwise "each". Cells
+            of one size, each at a compute of its own, are one curve, of which "auto" keeps all.
 
     Raises:
         ValueError: a column is missing or unfit, or `kind` is none of the three.
@@ -162,14 +163,30 @@ def _populations(
 def _is_running(kind: Kind, table: pd.DataFrame, x: str) -> bool:
     if kind not in ("auto", "running", "each"):
         raise ValueError(f"kind is {kind!r}; expected 'auto', 'running' or 'each'")
-    return kind == "running" or (kind == "auto" and (x in columns.COMPUTE or _is_traded(table, x)))
+    if kind != "auto":
+        return kind == "running"
+    return _has_choice(table, x) if x in columns.COMPUTE else _is_traded(table, x)
+
+
+def _has_choice(table: pd.DataFrame, x: str) -> bool:
+    """Whether cells differ in size, or some cost almost the same; otherwise all of them are one curve.
+
+    The cells that beat all cheaper ones are then those with luck, and a plateau at the end is none of them.
+    """
+    if _any_varies(table, columns.FREE_BESIDE["examples"]):
+        return True
+    at = np.sort(np.log(_cells(table, x, x).x))
+    return bool((np.diff(at) <= NEAR).any())
 
 
 def _is_traded(table: pd.DataFrame, x: str) -> bool:
     """Whether every x was tried once while its partner varied too, as along isoFLOP curves."""
     tried_once = table[x].nunique() >= np.unique(seeds.cell_index(table)).size
-    partners = [name for name in columns.FREE_BESIDE.get(x, ()) if name in table]
-    return tried_once and any((table[name] != table[name].iloc[0]).any() for name in partners)
+    return tried_once and _any_varies(table, columns.FREE_BESIDE.get(x, ()))
+
+
+def _any_varies(table: pd.DataFrame, names: tuple[str, ...]) -> bool:
+    return any((table[name] != table[name].iloc[0]).any() for name in names if name in table)
 
 
 def _cells(table: pd.DataFrame, x: str, y: str) -> _Cells:

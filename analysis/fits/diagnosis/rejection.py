@@ -63,16 +63,18 @@ def _ends(e: Evidence) -> str | None:
 
 def _end(end: End) -> str:
     side = "below" if end.off < 0 else "above"
-    text = f"{rows_of(end)} lie up to {100 * abs(np.expm1(end.off)):.2g} % {side} the law of the others"
+    lie, them = ("lies", "it") if end.rows == 1 else ("lie up to", "them")
+    text = f"{rows_of(end)} {lie} {100 * abs(np.expm1(end.off)):.2g} % {side} the law of the others"
     if not end.others_hold:
         return text
     kind = "a warm-up" if end.smallest else "a plateau"
-    return f'{text} ({kind}?); leave them out with --where "{end.where}" or frame.query("{end.where}")'
+    return f'{text} ({kind}?); leave {them} out with --where "{end.where}" or frame.query("{end.where}")'
 
 
 def rows_of(end: End) -> str:
     """The rows at an end, in words."""
-    return f"the {end.rows} rows with {end.axis} {'below' if end.smallest else 'above'} {end.at:.3g}"
+    rows = "row" if end.rows == 1 else f"{end.rows} rows"
+    return f"the {rows} with {end.axis} {'below' if end.smallest else 'above'} {end.at:.3g}"
 
 
 def _better_law(e: Evidence) -> str | None:

@@ -8,6 +8,7 @@ from analysis import average_seeds, fit_frontier, fit_power_law, frontier
 from analysis.approaches.luck import of_frontier
 from analysis.approaches.selection import beyond, draw_points
 from tests.analysis import planted_forms
+from tests.analysis.planted import law as planted_curve
 from tests.analysis.planted import sweep
 from tests.analysis.planted_curves import isoflop
 
@@ -148,7 +149,10 @@ def test_the_cheapest_cell_of_a_budget_is_no_frontier_unless_it_is_the_best():
     steep = pd.DataFrame({"flops": [1.00, 1.05, 1.09], "error": [0.5, 0.47, 0.45]})
     assert frontier(steep)["error"].tolist() == [0.45]  # 6 % less for 5 % more
     far = pd.DataFrame({"flops": [0.8, 1.0, 3.0], "error": [1.5, 0.5, 0.4]})
-    assert frontier(far)["error"].tolist() == [0.5, 0.4]  # one step was too long for the rest of its budget
+    assert frontier(far, kind="running")["error"].tolist() == [
+        0.5,
+        0.4,
+    ]  # one step was too long for the rest of its budget
     gentle = pd.DataFrame({"flops": [1.00, 1.05, 1.10], "error": [0.5, 0.49, 0.48]})
     assert frontier(gentle)["error"].tolist() == [0.5, 0.49, 0.48]
 
@@ -210,3 +214,12 @@ def test_a_refused_exponent_is_printed_with_the_digits_of_its_interval():
     low, high = fit.intervals["exponent"]
     assert high < 1.1 * low
     assert f"95 % interval {low:.4f} to {high:.4f}" in fit.refusal()
+
+
+def test_a_curve_is_not_thinned_to_its_lucky_cells_so_that_a_plateau_at_its_end_is_seen():
+    curve = planted_curve(n=20, noise=0.01, seed=3)
+    curve.loc[16:, "error"] = curve["error"][15] * np.array([1.0, 1.01, 0.99, 1.02])
+    assert len(frontier(curve)) == 20
+    assert any("the 4 rows with flops above" in text for text in fit_frontier(curve, resamples=100).rejected)
+    sizes = curve.assign(params=np.arange(20.0) + 1)
+    assert len(frontier(sizes)) < 20
