@@ -106,8 +106,8 @@ def matrix(rows: pd.DataFrame) -> None:
     """A line a kind: tables, and the percentages wrong / refused by verb; both kinds of table apart."""
     lines, tables = summary(rows, ["kind", "verb"]), rows.groupby("kind")["seed"].nunique()
     cells = {(x.kind, x.verb): f"{100 * x.wrong:.0f} / {100 * x.refused:.0f}" for x in lines.itertuples()}
-    for own in ("fit", "approach 3"):
-        kinds = [kind for kind in KINDS if (kind, own) in cells]
+    curves = [kind for kind in KINDS if (kind, "fit") in cells]
+    for kinds in (curves, [kind for kind in KINDS if kind in tables and kind not in curves]):
         verbs = [verb for verb in dict.fromkeys(rows["verb"]) if any((kind, verb) in cells for kind in kinds)]
         print(f"| kind | n | {' | '.join(verbs)} |\n{'|---' * (len(verbs) + 2)}|")
         for kind in kinds:
