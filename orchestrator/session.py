@@ -17,6 +17,7 @@ from trainer.errors import UserError
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
+    from contextlib import AbstractContextManager
 
     from analysis import LearningRates
     from orchestrator.scheduling.options import RunSource
@@ -102,12 +103,12 @@ def run(
         UserError: the file, the plan, the table or an option is invalid.
         Interrupted: Ctrl-C. A second Ctrl-C raises KeyboardInterrupt at once.
     """
-    from orchestrator.store.engine import TableBusyError
-    from orchestrator.store.table import Table
-
     store, settings = str(store), Settings(**options)
     finished = interrupted = False
     with _reporter(on_progress) as reporter, settings.children() as children:
+        from orchestrator.store.engine import TableBusyError  # while the children import torch
+        from orchestrator.store.table import Table
+
         planned = _planned(plan)
         for note in planned.notes:
             reporter.say(note)
@@ -134,20 +135,21 @@ def work(
     Raises TableError if a sweep is unknown, TableBusyError if another process works on the table, and what `run`
     raises.
     """
-    from orchestrator.scheduling.progress import progress_of
-    from orchestrator.store.requests import inbox_of
-    from orchestrator.store.table import Table
-
     store, settings = str(store), Settings(**options)
-    with _reporter(on_progress) as reporter, Table(store, writable=True) as table, settings.children() as children:
-        lost = table.queue.recover()
-        if (inbox := inbox_of(store)) is not None:
-            inbox.obey(table)
-        names = [check_sweep(table, name) for name in sweeps] or [row["sweep"] for row in table.sweeps()]
-        if lost:
-            reporter.say(f"{lost} runs queued again; the process that trained them has ended")
-        interrupted = _train(table, names, settings, reporter, children)
-        rows = [row for row in table.sweeps() if row["sweep"] in names]
+    with _reporter(on_progress) as reporter, settings.children() as children:
+        from orchestrator.scheduling.progress import progress_of
+        from orchestrator.store.requests import inbox_of
+        from orchestrator.store.table import Table
+
+        with Table(store, writable=True) as table:
+            lost = table.queue.recover()
+            if (inbox := inbox_of(store)) is not None:
+                inbox.obey(table)
+            names = [check_sweep(table, name) for name in sweeps] or [row["sweep"] for row in table.sweeps()]
+            if lost:
+                reporter.say(f"{lost} runs queued again; the process that trained them has ended")
+            interrupted = _train(table, names, settings, reporter, children)
+            rows = [row for row in table.sweeps() if row["sweep"] in names]
     return _ended(progress_of(rows), interrupted=interrupted)
 
 
@@ -162,27 +164,34 @@ def search(
 
     Raises UserError if the sweep declares no search, and what `run` raises.
     """
-    from orchestrator.scheduling.progress import progress_of
-    from orchestrator.searching.sweep_search import best_of, learning_rates
-    from orchestrator.store.table import Table
-    from orchestrator.sweep.planner import plan
-
     store, settings = str(store), replace(Settings(**options), smoke_test=False)  # trials are small
     sweep = _loaded(sweep)
     if sweep.search is None:
         example = "like lr: {search: {values: [1e-3, 1e-2]}}"
         raise UserError(f"{sweep.source.name} declares no search, {example}; `isoflop run` runs it")
-    planned = plan(sweep)
-    with _reporter(on_progress) as reporter, Table(store, writable=True) as table:
+    tuned = bool(sweep.search.scheduler)
+    early: AbstractContextManager[list[Child]] = contextlib.nullcontext([]) if tuned else settings.children()
+    with _reporter(on_progress) as reporter, early as children:
+        from orchestrator.scheduling.progress import progress_of
+        from orchestrator.searching.sweep_search import best_of, learning_rates
+        from orchestrator.store.table import Table
+        from orchestrator.sweep.planner import plan
+
+        planned = plan(sweep)
         for note in planned.notes:
             reporter.say(note)
-        table.trials.declare(planned)
-        if lost := table.queue.recover():
-            reporter.say(f"{lost} runs queued again; the process that trained them has ended")
-        table.queue.tell(planned.sweep, paused=None, message=None)
-        finished = (_tune if sweep.search.scheduler else _search)(table, sweep, settings, reporter)
-        rows = [row for row in table.sweeps() if row["sweep"] == planned.sweep]
-        result = SearchResult(progress_of(rows), best_of(table, sweep), learning_rates(table, sweep))
+        with Table(store, writable=True) as table:
+            table.trials.declare(planned)
+            if lost := table.queue.recover():
+                reporter.say(f"{lost} runs queued again; the process that trained them has ended")
+            table.queue.tell(planned.sweep, paused=None, message=None)
+            finished = (
+                _tune(table, sweep, settings, reporter)
+                if tuned
+                else _search(table, sweep, settings, reporter, children)
+            )
+            rows = [row for row in table.sweeps() if row["sweep"] == planned.sweep]
+            result = SearchResult(progress_of(rows), best_of(table, sweep), learning_rates(table, sweep))
     if not finished:
         raise Interrupted(result)
     return result
@@ -335,14 +344,14 @@ def _train(
     return scheduler.interrupted
 
 
-def _search(table: Table, sweep: Sweep, settings: Settings, reporter: _Reporter) -> bool:
+def _search(table: Table, sweep: Sweep, settings: Settings, reporter: _Reporter, children: Sequence[Child]) -> bool:
     """Train the missing trials of a search by Optuna; returns whether it reached its end."""
     from orchestrator.searching.sweep_search import SweepSearch
 
     source = SweepSearch(table, sweep)
     reporter.say(f"{sweep.sweep}: {source.proposed} of at most {source.total} trials known")
     source.more()
-    return not _train(table, [sweep.sweep], settings, reporter, search=source)
+    return not _train(table, [sweep.sweep], settings, reporter, children, search=source)
 
 
 def _tune(table: Table, sweep: Sweep, settings: Settings, reporter: _Reporter) -> bool:

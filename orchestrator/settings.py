@@ -60,8 +60,8 @@ class Settings:
     """How to train: the options of `run`, `work` and `search`.
 
     Attributes:
-        executor: "processes" (children of this one, on the cores of this machine), "ray", "inline" (this process,
-            one stack at a time), or "auto": "ray" on GPUs and on a cluster, else "processes".
+        executor: "processes" (children of this one, on the cores or GPUs of this machine), "ray", "inline" (this
+            process, one stack at a time), or "auto": "ray" on GPUs and on a cluster, else "processes".
         slots: workers (on a cluster: of each machine); default one per core, or as many per GPU as pay.
         device: "auto", "cpu", "cuda" or "mps".
         checkpoint_every: seconds between two checkpoints of a run in training.
@@ -99,15 +99,25 @@ class Settings:
     @contextlib.contextmanager
     def children(self) -> Iterator[list[Child]]:
         """Child processes that import torch while this one plans, where they are to train; killed at the end."""
-        from orchestrator.workers.processes import start_children
-        from trainer.host.limits import cores
+        from orchestrator.workers.processes import kill, start_children
 
-        children = start_children(self.slots or cores()) if self.trains_in == "processes" else []
+        children = start_children(*self._processes) if self.trains_in == "processes" else []
         try:
             yield children
         finally:
-            for child in children:
-                child.kill()
+            kill(children)
+
+    @property
+    def _processes(self) -> tuple[int, list[str]]:
+        """The number of child processes, and the GPUs that they share."""
+        from orchestrator.host.slots import SLOTS_PER_GPU
+        from orchestrator.host.timings import known_timings
+        from trainer.host.limits import cores, visible_gpus
+
+        gpus = visible_gpus() if self.device in ("auto", "cuda") else []
+        if not gpus:
+            return self.slots or cores(), []
+        return self.slots or known_timings().slots or SLOTS_PER_GPU * len(gpus), gpus
 
     def files(self, table: Table) -> Files:
         """Where workers save checkpoints of a table's runs, and how often."""

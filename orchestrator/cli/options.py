@@ -35,7 +35,9 @@ Y = Annotated[str, typer.Option("--y", metavar="COLUMN", help="What was measured
 
 Executor = Annotated[
     str,
-    typer.Option(help="processes, ray, inline (in this process), or auto: processes on cores, else ray."),
+    typer.Option(
+        help="processes, ray, inline (in this process), or auto: processes on cores, ray on GPUs and clusters."
+    ),
 ]
 Slots = Annotated[
     int | None,

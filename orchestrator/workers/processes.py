@@ -1,4 +1,4 @@
-"""The executor in child processes of this one, one warm, long-lived process per core: ready as soon as torch is."""
+"""The executor in warm, long-lived child processes: one per core, or several per GPU of this machine."""
 
 from __future__ import annotations
 
@@ -17,6 +17,7 @@ from socket import socketpair
 from typing import TYPE_CHECKING, Any
 
 from orchestrator.host.heartbeat import LOADING, LOW, STILL, Heartbeat
+from orchestrator.host.slots import SLOTS_PER_GPU
 from orchestrator.workers.child import Broken, Setup
 from orchestrator.workers.executor import Began, Lost, Place, StackEnd, event_of
 from orchestrator.workers.worker import NO_FILES, Files, Warm, Worker
@@ -24,7 +25,7 @@ from trainer.errors import UserError
 from trainer.host.limits import cores
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Sequence
+    from collections.abc import Collection, Iterable, Sequence
 
     from orchestrator.workers.executor import Event
     from trainer.spec import Device, RunSpec
@@ -45,16 +46,23 @@ class Child:
     """A process that imports torch and then waits to be told what it is.
 
     `messages` are what it sends, None its end. It has a session of its own: Ctrl-C reaches this process alone.
+    It sees no other GPU than `gpu`, a name of CUDA_VISIBLE_DEVICES.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, gpu: str | None = None) -> None:
+        self.gpu = gpu
         ours, theirs = socketpair()
         with theirs:
             code = f"from orchestrator.workers.child import main; main({theirs.fileno()})"
             path = os.pathsep.join(filter(None, sys.path))
             self._process = subprocess.Popen(  # noqa: S603 - this interpreter
                 [sys.executable, "-c", code],
-                env={**os.environ, "PYTHONPATH": path, "OMP_NUM_THREADS": "1"},
+                env={
+                    **os.environ,
+                    "PYTHONPATH": path,
+                    "OMP_NUM_THREADS": "1",
+                    **({} if gpu is None else {"CUDA_VISIBLE_DEVICES": gpu}),
+                },
                 pass_fds=[theirs.fileno()],
                 stdin=subprocess.DEVNULL,
                 stdout=subprocess.DEVNULL,
@@ -83,23 +91,27 @@ class Child:
         with contextlib.suppress(OSError):
             self._pipe.send(message)
 
-    def kill(self) -> None:
-        """Kill it, and wait until it is gone."""
-        self._process.kill()
-        self._process.wait()
-
     def end(self) -> str:
         """Kill it, and return how it had ended."""
         with contextlib.suppress(subprocess.TimeoutExpired):
             self._process.wait(0.05)  # an end that is just being seen
         code = self._process.poll()
-        self.kill()
+        kill([self])
         return "killed" if code is None else f"signal {-code}" if code < 0 else f"exit code {code}"
 
 
-def start_children(slots: int) -> list[Child]:
-    """Start processes that import torch while this one plans."""
-    return [Child() for _ in range(slots)]
+def start_children(slots: int, gpus: Sequence[str] = ()) -> list[Child]:
+    """Start processes that import torch while this one plans, in turn on each of some GPUs."""
+    return [Child(gpus[number % len(gpus)] if gpus else None) for number in range(slots)]
+
+
+def kill(children: Iterable[Child]) -> None:
+    """Kill processes, and wait until all are gone."""
+    processes = [child._process for child in children]  # noqa: SLF001 - of this module
+    for process in processes:
+        process.kill()
+    for process in processes:
+        process.wait()
 
 
 @dataclass
@@ -107,7 +119,7 @@ class _Slot:
     """A slot: its process, and what that trains. `asked` are the requests that its stack has not heard yet."""
 
     child: Child
-    warm: bool = False
+    place: str | None = None  # where it trains, once it is warm
     stack: int | None = None
     begun: bool = False
     asked: list[tuple[Any, ...]] = field(default_factory=list)
@@ -118,15 +130,18 @@ class _Slot:
     limit: float = LOADING
     failures: int = 0
 
+    def successor(self) -> _Slot:
+        """Return the same slot with another process."""
+        return _Slot(Child(self.child.gpu), failures=self.failures)
+
 
 class ProcessExecutor:
     """Trains in child processes on one thread each, one per core; each keeps torch imported and its data resident.
 
-    They end with this process, however it ends. A worker that makes no step for too long is killed. So is one of
-    several where the machine runs out of memory, and its slot is given up. `children` were started before.
+    On `gpus` they are SLOTS_PER_GPU on each, unless `slots` says how many in all. They end with this process,
+    however it ends. A worker that makes no step for too long is killed. So is one of several where the machine runs
+    out of memory, and its slot is given up. `children` were started before, in place of `slots` and `gpus`.
     """
-
-    gpus = 0
 
     def __init__(
         self,
@@ -134,14 +149,16 @@ class ProcessExecutor:
         device: Device = "cpu",
         files: Files = NO_FILES,
         *,
+        gpus: Sequence[str] = (),
         children: Sequence[Child] = (),
         still: float = STILL,
         worker: type[Worker] = Worker,
     ) -> None:
         self._setup, self._still = Setup(worker, device, 1, files), still
         self._wake, self._looked = threading.Event(), time.monotonic()
-        self._place: Place | None = None
-        begun = list(children) or start_children(slots or cores())
+        self._places: dict[str, Place] = {}
+        begun = list(children) or start_children(slots or SLOTS_PER_GPU * len(gpus) or cores(), gpus)
+        self.gpus = len({child.gpu for child in begun if child.gpu is not None})
         self._slots = [self._hired(_Slot(child)) for child in begun]
 
     def _hired(self, slot: _Slot) -> _Slot:
@@ -161,19 +178,19 @@ class ProcessExecutor:
 
     @property
     def places(self) -> Sequence[Place]:
-        """This machine, once a worker is warm."""
-        return [] if self._place is None else [self._place]
+        """This machine, or its GPUs, on which a worker is or was warm."""
+        return list(self._places.values())
 
     @property
     def open(self) -> Sequence[str]:
-        """This machine, for each warm worker without a stack."""
-        return [place.name for place in self.places for slot in self._slots if slot.warm and slot.stack is None]
+        """The places of warm workers without a stack."""
+        return [slot.place for slot in self._slots if slot.place is not None and slot.stack is None]
 
     def submit(
         self, stack: int, specs: Sequence[RunSpec], keep: Collection[str] = (), place: str | None = None
     ) -> None:
         """Hand the stack to a free worker."""
-        slot = next(slot for slot in self._slots if slot.stack is None and (slot.warm or place is None))
+        slot = next(slot for slot in self._slots if slot.stack is None and place in (None, slot.place))
         slot.stack, slot.begun, slot.stopped = stack, False, False
         slot.asked, slot.left, slot.missed, slot.limit = [], set(), 0, LOADING
         slot.child.send(("train", list(specs), set(keep)))
@@ -202,8 +219,9 @@ class ProcessExecutor:
     def _take(self, slot: _Slot, message: Any) -> list[Event]:
         match message:
             case Warm():
-                slot.warm, slot.failures = True, 0
-                self._place = self._place or Place(platform.node(), message.kind, message.bytes)
+                gpu = f" GPU {slot.child.gpu}" if message.kind == "cuda" and slot.child.gpu is not None else ""
+                slot.place, slot.failures = f"{platform.node()}{gpu}", 0
+                self._places.setdefault(slot.place, Place(slot.place, message.kind, message.bytes))
                 return []
             case Heartbeat():
                 return self._felt(slot, message)
@@ -219,7 +237,7 @@ class ProcessExecutor:
         return events
 
     def _died(self, slot: _Slot, broken: Broken | None) -> list[Event]:
-        if slot.warm:
+        if slot.place is not None:
             return self._lost(slot, "its worker died ({})")
         slot.failures += 1
         if slot.failures >= STARTS:
@@ -234,7 +252,7 @@ class ProcessExecutor:
         """End a lost worker; another takes its slot, unless that is given up."""
         stack, how = slot.stack, slot.child.end()
         at = self._slots.index(slot)
-        self._slots[at : at + 1] = [] if dismiss else [self._hired(_Slot(Child(), failures=slot.failures))]
+        self._slots[at : at + 1] = [] if dismiss else [self._hired(slot.successor())]
         return [] if stack is None else [Lost(stack, reason.format(how))]
 
     # what goes wrong in silence
@@ -246,7 +264,7 @@ class ProcessExecutor:
             return []
         self._looked = now
         events: list[Event] = []
-        for slot in [slot for slot in self._slots if slot.stack is not None and slot.warm]:
+        for slot in [slot for slot in self._slots if slot.stack is not None and slot.place is not None]:
             if not slot.waits:
                 slot.waits = True
                 slot.child.send(("heartbeat",))
@@ -292,6 +310,5 @@ class ProcessExecutor:
 
     def close(self) -> None:
         """Kill all workers."""
-        for slot in self._slots:
-            slot.child.kill()
+        kill(slot.child for slot in self._slots)
         self._slots = []

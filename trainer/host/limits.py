@@ -90,3 +90,10 @@ def has_accelerator() -> bool:
     """Whether this machine may have a GPU, without importing torch: where it says no, there is none."""
     devices = ("dev/nvidiactl", "dev/nvidia0", "dev/dxg", "dev/kfd")
     return sys.platform == "darwin" or any((_ROOT / device).exists() for device in devices)
+
+
+def visible_gpus(root: Path = _ROOT) -> list[str]:
+    """The NVIDIA GPUs that this process may use, as CUDA_VISIBLE_DEVICES names them, without importing torch."""
+    if (named := os.environ.get("CUDA_VISIBLE_DEVICES")) is not None:
+        return [name.strip() for name in named.split(",") if name.strip() not in ("", "-1")]
+    return [str(number) for number, _ in enumerate(root.glob("dev/nvidia[0-9]*"))]

@@ -1,6 +1,7 @@
 """Child processes: what goes wrong in silence, and that none outlives its coordinator."""
 
 import os
+import platform
 import signal
 import subprocess
 import sys
@@ -12,6 +13,8 @@ from pathlib import Path
 import pytest
 
 from orchestrator.host.process import Process, this_process
+from orchestrator.settings import Settings
+from orchestrator.workers import processes
 from orchestrator.workers.executor import Began, Finished, Lost, Recorded
 from orchestrator.workers.processes import ProcessExecutor, WorkerError
 from orchestrator.workers.worker import Worker
@@ -146,3 +149,76 @@ def started(pid):
         return int(Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[19])
     except OSError:
         return 0
+
+
+class OnCard(Worker):
+    """Believes that it has the GPU that it is shown."""
+
+    def warm(self):
+        return super().warm()._replace(kind="cuda", bytes=8 * 2**30)
+
+
+def test_children_share_the_gpus_and_each_sees_its_own(planned):
+    executor = ProcessExecutor(slots=3, gpus=["0", "5"], worker=OnCard)
+    try:
+        ready(executor)
+        first, second = f"{platform.node()} GPU 0", f"{platform.node()} GPU 5"
+        assert sorted(executor.open) == [first, first, second]
+        assert {(place.name, place.kind, place.bytes) for place in executor.places} == {
+            (first, "cuda", 8 * 2**30),
+            (second, "cuda", 8 * 2**30),
+        }
+        assert (executor.slots, executor.gpus) == (3, 2)
+        executor.submit(1, planned(width="8", seeds="1").runs, place=second)
+        worker = until(executor, Began, 1).worker
+        assert sorted(executor.open) == [first, first]
+        environment = Path(f"/proc/{worker.pid}/environ").read_bytes().split(b"\0")
+        assert b"CUDA_VISIBLE_DEVICES=5" in environment
+        until(executor, Finished, 1)
+        worker.kill()
+        while len(executor.open) < 3 or worker.alive():
+            executor.poll(0.5)
+        assert sorted(executor.open) == [first, first, second]  # its successor has the same GPU
+    finally:
+        executor.close()
+
+
+@pytest.mark.parametrize("verb", ["run", "work", "search"])
+def test_children_start_before_what_the_coordinator_itself_imports(verb, tmp_path):
+    (tmp_path / "s.yaml").write_text("sweep: s\n")  # which is no sweep: the call ends once it is read
+    source = (
+        "import sys, orchestrator.workers.processes as processes, orchestrator.session as session\n"
+        "def start(slots, gpus=()):\n"
+        "    print(slots, 'sqlalchemy' in sys.modules, 'numpy' in sys.modules, flush=True)\n"
+        "    sys.exit()\n"
+        "processes.start_children = start\n"
+        f"session.{verb}({'t.db' if verb == 'work' else 's.yaml'!r}, device='cpu', slots=3)"
+    )
+    if verb == "search":
+        (tmp_path / "s.yaml").write_text(SEARCH)
+    line = [sys.executable, "-c", source]
+    said = subprocess.run(line, cwd=tmp_path, capture_output=True, text=True, check=False)
+    assert said.stdout.split() == ["3", "False", "False"], said.stderr
+
+
+SEARCH = """\
+sweep: s
+data: {dataset: digits, validation: 0.2}
+model: {family: b-mlp, depth: 1, width: 16}
+train: {optimizer: adamw, lr: {search: {values: [1e-3, 1e-2]}}, batch_size: 32}
+budget: {epochs: 1}
+search: {trials: 2}
+"""
+
+
+@pytest.mark.parametrize(
+    ("device", "slots", "wanted"),
+    [("auto", None, (8, ["0", "1"])), ("cuda", 3, (3, ["0", "1"])), ("cpu", 3, (3, []))],
+)
+def test_processes_share_the_gpus_that_are_asked_for(monkeypatch, tmp_path, device, slots, wanted):
+    monkeypatch.setenv("ISOFLOP_CACHE", str(tmp_path))
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "0,1")
+    begun = []
+    monkeypatch.setattr(processes, "start_children", lambda *asked: begun.append(asked) or [])
+    with Settings(executor="processes", device=device, slots=slots).children():
+        assert begun == [wanted]

@@ -7,7 +7,7 @@ import torch
 
 from trainer import RunSpec
 from trainer.data import batches, datasets
-from trainer.host.limits import Memory, cores, memory
+from trainer.host.limits import Memory, cores, memory, visible_gpus
 
 GIB = 2**30
 MEMINFO = f"MemTotal: {256 * 2**20} kB\nMemFree: 1 kB\nMemAvailable: {200 * 2**20} kB\nHugePages_Total: 0\n"
@@ -127,3 +127,23 @@ def test_a_data_set_that_a_container_cannot_hold_is_mapped(monkeypatch):
     for levels, loader in [([HOST, half], "resident"), ([HOST, half._replace(total=half.total - 2)], "mmap")]:
         monkeypatch.setattr(batches, "memory", lambda levels=levels: levels)
         assert batches.loader_of(spec, arrays, torch.device("cpu")) == loader
+
+
+@pytest.mark.parametrize(
+    ("named", "files", "wanted"),
+    [
+        (None, [], []),
+        (None, ["nvidiactl", "nvidia0", "nvidia1", "nvidia-uvm"], ["0", "1"]),
+        ("", ["nvidia0"], []),
+        ("-1", ["nvidia0"], []),
+        ("3, GPU-5ebe9f43", ["nvidia0"], ["3", "GPU-5ebe9f43"]),
+    ],
+)
+def test_gpus_are_those_that_cuda_would_show(tmp_path, monkeypatch, named, files, wanted):
+    (tmp_path / "dev").mkdir()
+    for file in files:
+        (tmp_path / "dev" / file).touch()
+    monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)
+    if named is not None:
+        monkeypatch.setenv("CUDA_VISIBLE_DEVICES", named)
+    assert visible_gpus(tmp_path) == wanted
