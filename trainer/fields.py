@@ -75,6 +75,12 @@ class Setting:
     content: bool = False
     planned: bool = True
 
+    @property
+    def description(self) -> str:
+        """What it means, and where it is used."""
+        where = f"only where `{self.owner.field}` is {self.owner.value}" if self.owner else ""
+        return "; ".join(part for part in (self.doc, where) if part)
+
 
 def setting(default: Any, kind: Kind, doc: str = "", **facts: Any) -> Any:
     """A dataclass field with its Setting as metadata."""

@@ -109,63 +109,71 @@ class RunSpec:
     # data
     dataset: str = _source("digits", TEXT, "a name of `isoflop data list`, or your own with a path", axis=False)
     path: str | None = _source(
-        None, TEXT, "beside the file, in $ISOFLOP_DATA, in ./data; or a URL", axis=False, identity=False
+        None, TEXT, "looked for beside the file, in $ISOFLOP_DATA, in ./data; or a URL", axis=False, identity=False
     )
-    resolution: int | None = _source(None, WHOLE, "side in pixels that images are scaled to")
+    resolution: int | None = _source(None, WHOLE, "side in pixels to which images are scaled; default theirs")
     dataset_size: int | None = _subset(None, WHOLE, "distinct training examples; default all", stacked=True)
-    validation: float = _subset(0.0, SHARE, "share of the training split held out; records are of it", off=0)
+    validation: float = _subset(0.0, SHARE, "share of the training split held out for records", off=0)
     loader: Loader = _subset(
         "auto", one_of(Loader), "ffcv: .beton files; auto: resident or mmap", axis=False, identity=False
     )
-    order: Ordering = _data("random", one_of(Ordering), "quasi-random: neighbours together", off="random")
+    order: Ordering = _data("random", one_of(Ordering), "quasi-random keeps neighbours together", off="random")
     augment: Augment = _data("none", one_of(Augment), "random flips and crops of training images")
-    crop_scale: float = _data(0.08, PART, "resized-crop only: least share of the image's area", owner=RESIZED)
-    mixup: float = _data(0.0, NON_NEGATIVE, "a of Beta(a, a); 0: none", off=0, mutable=True)
-    mixup_per: MixupPer = _data("batch", one_of(MixupPer), "what has one draw", owner=above_zero("mixup"))
-    zipf_alpha: float | None = _source(None, POSITIVE, "zipf: p_k ~ k^-(1 + alpha)", owner=ZIPF)
-    zipf_tokens: int | None = _source(None, WHOLE, "zipf: number of tokens", owner=ZIPF)
+    crop_scale: float = _data(0.08, PART, "least share of the image's area in a resized crop", owner=RESIZED)
+    mixup: float = _data(
+        0.0, NON_NEGATIVE, "a of Beta(a, a), the law of MixUp's shares; 0: none", off=0, mutable=True
+    )
+    mixup_per: MixupPer = _data(
+        "batch", one_of(MixupPer), "what MixUp draws a share for", owner=above_zero("mixup")
+    )
+    zipf_alpha: float | None = _source(None, POSITIVE, "tokens of frequency p_k ~ k^-(1 + alpha)", owner=ZIPF)
+    zipf_tokens: int | None = _source(None, WHOLE, "number of tokens", owner=ZIPF)
     # model
     family: str = _model("b-mlp", registered(FAMILIES), "the kind of model")
     depth: int = _model(2, WHOLE, "b-mlp: blocks; s-mlp: linear layers before the head")
     width: int = _model(64, WHOLE, "features between the layers")
-    expansion: int = _model(4, WHOLE, "b-mlp only: width of a block's inside in units of width", owner=EXPANSION)
+    expansion: int = _model(4, WHOLE, "width of a block's inside in units of width", owner=EXPANSION)
     activation: Activation = _model("gelu", one_of(Activation), "relu in the paper, gelu in its code", owner=ACTS)
-    dropout: float = _model(0.0, SHARE, "share of the hidden activations set to 0", off=0, mutable=True)
+    dropout: float = _model(0.0, SHARE, "share of hidden activations set to 0 in training", off=0, mutable=True)
     parent: str = _link("", TEXT, "run_id of the run with whose parameters it begins; `start`: its hash", off="")
     parent_cell: str = _link("", TEXT, "cell_id of the parent", identity=False)
     start: str | None = _link(None, TEXT, "an official checkpoint to begin with", section="model", identity=False)
     # training
-    trains: Trains = _fixed("all", one_of(Trains), "head: a linear probe, all below stays as it is", off="all")
+    trains: Trains = _fixed("all", one_of(Trains), "what is trained; head: a linear probe", off="all")
     optimizer: str = _train("adamw", registered(OPTIMIZERS), "the update rule")
     lr: float = _free(1e-3, POSITIVE, "learning rate")
-    lr_embed: float = _rate(1.0, POSITIVE, "of the first layer, in units of lr")
-    lr_body: float = _rate(1.0, POSITIVE, "of what is between, in units of lr")
-    lr_head: float = _rate(1.0, POSITIVE, "of the last layer, in units of lr")
+    lr_embed: float = _rate(1.0, POSITIVE, "learning rate of the first layer, in units of lr")
+    lr_body: float = _rate(1.0, POSITIVE, "learning rate of the layers between, in units of lr")
+    lr_head: float = _rate(1.0, POSITIVE, "learning rate of the last layer, in units of lr")
     param: Param = _start(
-        "standard", one_of(Param), "mup: lr and the head's start scale with width", off="standard"
+        "standard", one_of(Param), "mup scales lr and the head's initial values with width", off="standard"
     )
-    base_width: int = _start(64, WHOLE, "mup only: the width where it is standard", owner=used_with("param", "mup"))
-    weight_decay: float = _free(0.0, NON_NEGATIVE, "of all parameters, biases and norms included")
-    momentum: float = _free(0.9, SHARE, "of sgd and others that use it", owner=_uses("momentum", "sgd"))
-    beta1: float | None = _free(None, SHARE, "of adamw, lion and others that use it", off=None, owner=BETA1)
-    beta2: float | None = _free(None, SHARE, "default 0.999 of adamw, 0.99 of lion", off=None, owner=BETA2)
+    base_width: int = _start(64, WHOLE, "the width at which mup equals standard", owner=used_with("param", "mup"))
+    weight_decay: float = _free(0.0, NON_NEGATIVE, "decay of all parameters, biases and norms included")
+    momentum: float = _free(0.9, SHARE, "momentum", owner=_uses("momentum", "sgd"))
+    beta1: float | None = _free(None, SHARE, "of the first moment; default 0.9", off=None, owner=BETA1)
+    beta2: float | None = _free(
+        None, SHARE, "of the second moment; default 0.999, lion 0.99", off=None, owner=BETA2
+    )
     clip: float | None = _free(None, POSITIVE, "largest norm of the gradient; default none", off=None)
     accumulate: int = _train(1, WHOLE, "equal parts in which a batch is processed to save memory", identity=False)
     precision: Precision = _start("fp32", one_of(Precision), "of training; tests are always fp32", off="fp32")
-    batch_size: int = _train(64, WHOLE, "examples a step")
-    schedule: Schedule = _train("constant", one_of(Schedule), "of the learning rate", stacked=True)
+    batch_size: int = _train(64, WHOLE, "examples in a step")
+    schedule: Schedule = _train("constant", one_of(Schedule), "how the learning rate changes", stacked=True)
     warmup: float = _train(0.0, SHARE, "share of the steps in which lr rises linearly from 0", stacked=True)
-    cooldown: float = _train(0.2, PART, "wsd only: share of the steps in which lr falls", stacked=True, owner=WSD)
+    cooldown: float = _train(0.2, PART, "share of the steps at the end in which lr falls", stacked=True, owner=WSD)
     label_smoothing: float = _free(0.0, SHARE, "share of the target that is spread over all classes")
     # testing
     tta: int = _fixed(0, COUNT, "augmented copies averaged in the final test; 0: none", off=0)
-    tta_average: Average = _fixed("logits", one_of(Average), "what is averaged", owner=above_zero("tta"))
+    tta_average: Average = _fixed(
+        "logits", one_of(Average), "what is averaged over copies", owner=above_zero("tta")
+    )
     seed: int = setting(0, COUNT, "of every random draw", stacked=True, inherited="run")
     stage: str = _link("train", TEXT, "its name in a chain of runs (`then:` of a sweep file)", identity=False)
     # length: one of three
     budget: float | None = _length(None, POSITIVE, "training FLOPs that a run may spend", key="flops")
     epochs: float | None = _length(None, POSITIVE, "passes over the training examples", planned=False)
-    examples: int | None = _length(None, COUNT, "0: of a stage that only tests", planned=False)
+    examples: int | None = _length(None, COUNT, "repeats counted; 0 in a stage that only tests", planned=False)
     # what `resolve` fills in
     fingerprint: str = setting("", TEXT, "hash of the data set's content")
     inputs: int | None = setting(None, RESOLVED, "length of one flattened example")

@@ -57,8 +57,8 @@ def _whole(value: Any) -> Any:
     return int(value) if isinstance(value, float) and value.is_integer() else value  # 1e4 examples
 
 
-Whole = Annotated[int, BeforeValidator(_whole), Field(ge=1)]
-Count = Annotated[int, BeforeValidator(_whole), Field(ge=0)]
+Whole = Annotated[int, Field(ge=1), BeforeValidator(_whole)]  # in this order the JSON Schema has the bound, too
+Count = Annotated[int, Field(ge=0), BeforeValidator(_whole)]
 Positive = Annotated[float, Field(gt=0, allow_inf_nan=False)]
 NonNegative = Annotated[float, Field(ge=0, allow_inf_nan=False)]
 Share = Annotated[float, Field(ge=0, lt=1)]
@@ -132,7 +132,7 @@ def _keys_of_run_spec(section: str) -> Callable[[type[S]], type[S]]:
     for name, field in SETTINGS.items():
         if field.section == section:
             values = axis[_value(field.kind)] if field.axis else _value(field.kind)
-            keys[field.key or name] = (values | None, Field(None, description=field.doc))
+            keys[field.key or name] = (values | None, Field(None, description=field.description))
 
     def decorate(model: type[S]) -> type[S]:
         return create_model(model.__name__, __base__=model, __doc__=model.__doc__, __module__=__name__, **keys)
@@ -179,9 +179,9 @@ class Limits(_Section):
 class Parameter(_Section):
     """What a search may try for one hyper-parameter: `values`, or the range from `min` to `max`."""
 
-    values: list[Any] | None = Field(None, min_length=1)
-    min: float | None = Field(None, allow_inf_nan=False)
-    max: float | None = Field(None, allow_inf_nan=False)
+    values: list[Any] | None = Field(None, min_length=1, description="what is tried")
+    min: float | None = Field(None, allow_inf_nan=False, description="the smallest value")
+    max: float | None = Field(None, allow_inf_nan=False, description="the largest value")
     distribution: Distribution | None = Field(
         None, description="default: categorical for values, int_uniform for whole numbers, else uniform"
     )
@@ -191,11 +191,11 @@ class Parameter(_Section):
 class SearchSection(_Section):
     """A search of hyper-parameters by Optuna's samplers and pruners, or by a scheduler of Ray Tune."""
 
-    method: Method = Field("tpe", description="grid tries every combination")
+    method: Method = Field("tpe", description="how trials are proposed; grid tries every combination")
     metric: Metric = Field("val_error", description="the metric to minimise, on the validation split")
     trials: Whole | None = Field(None, description="per cell; default 20, or the whole grid")
     batch: Whole = Field(8, description="trials proposed at once, which can train as one stack")
-    seed: Count = 0
+    seed: Count = Field(0, description="of the draws of trials")
     pruner: Pruner = Field("none", description="what stops unpromising trials")
     scheduler: TuneScheduler | None = Field(None, description="a scheduler of Ray Tune, which then runs the trials")
     parameters: dict[str, Parameter] = Field({}, description="by key; `lr: {search: {...}}` is the same")
@@ -204,10 +204,10 @@ class SearchSection(_Section):
 class CellSections(_Section):
     """One explicit cell: sections as above with one value a key; what it leaves out is taken from the top."""
 
-    data: DataSection = DataSection()
-    model: ModelSection = ModelSection()
-    train: TrainSection = TrainSection()
-    budget: BudgetSection = BudgetSection()
+    data: DataSection = Field(DataSection(), description="the data set")
+    model: ModelSection = Field(ModelSection(), description="the models")
+    train: TrainSection = Field(TrainSection(), description="the recipe")
+    budget: BudgetSection = Field(BudgetSection(), description="how long to train")
 
 
 _NAME = r"^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$"
@@ -221,9 +221,9 @@ class Stage(_Section):
 
     stage: str = Field(pattern=_NAME, description="its name, in the column `stage`")
     after: str | None = Field(None, description="the stage that it follows; default: the one above, first `train`")
-    data: DataSection = DataSection()
-    train: TrainSection = TrainSection()
-    budget: BudgetSection = BudgetSection()
+    data: DataSection = Field(DataSection(), description="another data set, or other augmentation")
+    train: TrainSection = Field(TrainSection(), description="the recipe")
+    budget: BudgetSection = Field(BudgetSection(), description="how long to train on")
 
 
 class Sweep(CellSections):
@@ -233,7 +233,7 @@ class Sweep(CellSections):
     seeds: Annotated[int, Field(le=10_000)] | list[int] = Field(
         1, description="how many seeds, from 0, or a list of them"
     )
-    limits: Limits = Limits()
+    limits: Limits = Field(Limits(), description="what the whole sweep may spend")
     search: SearchSection | None = Field(None, description="what `isoflop search` varies in every cell")
     cells: list[CellSections] = Field([], description="cells beside the grid")
     then: list[Stage] = Field([], description="stages trained on from every run")

@@ -241,8 +241,9 @@ def test_the_schema_accepts_the_sweeps_that_ship(isoflop, path):
 
 def test_the_schema_refuses_what_the_reader_refuses(isoflop):
     schema = json.loads(isoflop("schema").out)
-    with pytest.raises(jsonschema.ValidationError):
-        jsonschema.validate({"sweep": "x", "data": {"dataset": "digits"}, "modle": {}}, schema)
+    for wrong in {"modle": {}}, {"model": {"depth": 0}}, {"budget": {"examples": [-1]}}, {"train": {"tta": -1}}:
+        with pytest.raises(jsonschema.ValidationError):
+            jsonschema.validate({"sweep": "x", "data": {"dataset": "digits"}, **wrong}, schema)
 
 
 # what must stay light
