@@ -120,32 +120,32 @@ def listing() -> str:
     return "\n".join(lines).strip()
 
 
-def updated(page: str) -> str:
-    """The page with its generated parts written again, each between `<!-- name -->` and `<!-- end of name -->`."""
-    for name, text in ("diagram", diagram()), ("modules", listing()):
+def updated(path: Path, parts: dict[str, str]) -> str:
+    """The text of a page with its generated parts anew, each between `<!-- name -->` and `<!-- end of name -->`."""
+    page = path.read_text(encoding="utf-8")
+    for name, text in parts.items():
         before, start, rest = page.partition(f"<!-- {name} -->\n")
         _, end, after = rest.partition(f"<!-- end of {name} -->")
         if not start or not end:
-            raise SystemExit(f"{PAGE}: no lines '<!-- {name} -->' and '<!-- end of {name} -->'")
+            raise SystemExit(f"{path}: no lines '<!-- {name} -->' and '<!-- end of {name} -->'")
         page = f"{before}{start}{text}\n{end}{after}"
     return page
 
 
-def main() -> int:
-    """Writes or checks the page; returns the exit status."""
-    parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
-    parser.add_argument(
-        "--check", action="store_true", help="only compare; exit status 1 if the page is out of date"
-    )
-    page = PAGE.read_text(encoding="utf-8")
-    if parser.parse_args().check:
-        if updated(page) != page:
-            print("docs/architecture.md is out of date; run: python scripts/architecture.py", file=sys.stderr)
-            return 1
+def write(pages: dict[Path, str], script: str, title: str) -> int:
+    """Writes pages, or with --check on the command line compares them; returns the exit status."""
+    parser = argparse.ArgumentParser(description=title)
+    parser.add_argument("--check", action="store_true", help="only compare; exit status 1 if a page is out of date")
+    if not parser.parse_args().check:
+        for path, text in pages.items():
+            path.write_text(text, encoding="utf-8")
         return 0
-    PAGE.write_text(updated(page), encoding="utf-8")
-    return 0
+    outdated = [path for path, text in pages.items() if path.read_text(encoding="utf-8") != text]
+    for path in outdated:
+        print(f"{path.relative_to(ROOT)} is out of date; run: python scripts/{script}", file=sys.stderr)
+    return 1 if outdated else 0
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    page = {PAGE: updated(PAGE, {"diagram": diagram(), "modules": listing()})}
+    sys.exit(write(page, "architecture.py", (__doc__ or "").partition("\n")[0]))

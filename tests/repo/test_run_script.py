@@ -9,7 +9,7 @@ import pytest
 
 from tests.paths import ROOT
 
-VERBS = ("demo", "isoflop", "python", "test", "lint", "ffcv", "lock", "help")
+VERBS = ("demo", "isoflop", "python", "test", "lint", "docs", "ffcv", "lock", "help")
 
 
 @pytest.fixture

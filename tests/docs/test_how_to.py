@@ -15,7 +15,7 @@ import pytest
 from tests.commands import isoflop, script
 from tests.paths import ROOT
 
-PAGES = sorted((ROOT / "docs/how-to").glob("*.md"))
+PAGES = sorted((ROOT / "docs/how-to").glob("[a-z]*.md"))
 BLOCK = re.compile(r"^```(python|yaml|sh)\n(.*?)^```", re.MULTILINE | re.DOTALL)
 NAME = re.compile(r"# ([\w/]+\.(?:py|yaml))\n")
 SHOWN_ONLY = {"figures-and-report"}  # its block continues code of the reader's own
