@@ -90,6 +90,19 @@ class Started:
         """Send Ctrl-C."""
         os.kill(self.pid, signal.SIGINT)
 
+    def interrupt_until_ended(self, patience: float = 30) -> str:
+        """Send Ctrl-C, again where nothing comes of it; returns what `ended` does.
+
+        Python ignores the exception of a signal handler that it happens to run within a `__del__` or the callback
+        of a weak reference (imports have some).
+        """
+        for _ in range(5):
+            self.interrupt()
+            self._process.join(patience)
+            if self.returncode is not None:
+                break
+        return self.ended(0)
+
     def ended(self, seconds: float = LIMIT) -> str:
         """Wait for the end; returns what was printed and not read before, to stdout and stderr."""
         self._process.join(seconds)

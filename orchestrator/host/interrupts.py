@@ -20,14 +20,20 @@ class Interrupts:
 
     def __init__(self, clock: Callable[[], float], first: Callable[[], None]) -> None:
         self._clock, self._first = clock, first
-        self.count, self.at = 0, 0.0
+        self._calls, self._bytes, self.at = 0, 0, 0.0
+
+    @property
+    def count(self) -> int:
+        """Signals so far."""
+        return max(self._calls, self._bytes)
 
     @contextmanager
     def watched(self) -> Iterator[None]:
         """Watch for signals; the second raises KeyboardInterrupt.
 
         Python runs a handler between two of its own instructions, once for all signals that came during a long
-        call. Hence they are counted in a pipe that the system writes to.
+        call. Hence they are also counted in a pipe that Python's own C handler writes to. Where another thread runs
+        that, the byte may come after the call: either count may be short, neither is ever too high.
         """
         arrivals, written = os.pipe()
         os.set_blocking(arrivals, False)
@@ -52,10 +58,12 @@ class Interrupts:
         arrived = b""
         with suppress(BlockingIOError):  # counted when the one before was handled
             arrived = os.read(arrivals, 1024)
-        new = sum(number in _WATCHED for number in arrived)
-        if not new:
+        before = self.count
+        self._calls += 1
+        self._bytes += sum(number in _WATCHED for number in arrived)
+        if self.count == before:
             return
-        self.count, self.at = self.count + new, self._clock()
+        self.at = self._clock()
         if self.count > 1:
             raise KeyboardInterrupt
         self._first()

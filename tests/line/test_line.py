@@ -192,7 +192,7 @@ def test_ctrl_c_stops_what_does_not_end_soon_and_the_same_command_goes_on(folder
 
 @pytest.mark.parametrize(
     "how",
-    [pytest.param(INLINE, marks=pytest.mark.slow), PROCESSES, pytest.param(ON_RAY, marks=pytest.mark.slow)],
+    [INLINE, PROCESSES, pytest.param(ON_RAY, marks=pytest.mark.slow)],
     ids=["inline", "processes", "ray"],
 )
 def test_a_second_ctrl_c_has_everything_queued_again_though_nothing_ends(folder, slow, how):
@@ -201,8 +201,7 @@ def test_a_second_ctrl_c_has_everything_queued_again_though_nothing_ends(folder,
         wait_for_the_middle(folder, f"{how[1]}.db", process, "Wi-48")
         process.interrupt()
         says(process, "stopping")
-        process.interrupt()
-        output = process.ended()
+        output = process.interrupt_until_ended()
     assert process.returncode == 130, output
     assert set(rows(folder, f"{how[1]}.db")["state"]) == {"done", "queued"}
 

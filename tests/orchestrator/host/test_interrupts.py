@@ -1,6 +1,7 @@
 """Ctrl-C once, twice, and twice before Python has looked."""
 
 import hashlib
+import os
 import signal
 import threading
 
@@ -64,6 +65,19 @@ def test_two_that_come_during_one_long_call_are_two(interrupts, told):
         with pytest.raises(KeyboardInterrupt):
             makes_long_calls(while_=presses.is_alive)
         presses.join()
+    assert interrupts.count == 2
+
+
+def test_one_counts_though_its_byte_comes_late(interrupts, told):
+    """Another thread may take the signal: this one then calls the handler before that has written the byte."""
+    with interrupts.watched():
+        written = signal.set_wakeup_fd(-1)
+        press(1)
+        signal.set_wakeup_fd(written, warn_on_full_buffer=False)
+        assert (interrupts.count, told) == (1, ["first"])
+        os.write(written, bytes([signal.SIGINT]))
+        with pytest.raises(KeyboardInterrupt):
+            press(1)
     assert interrupts.count == 2
 
 
