@@ -64,7 +64,8 @@ class Settings:
             process, one stack at a time), or "auto": "ray" on GPUs and on a cluster, else "processes".
         slots: workers (on a cluster: of each machine); default one per core, or as many per GPU as pay.
         device: "auto", "cpu", "cuda" or "mps".
-        checkpoint_every: seconds between two checkpoints of a run in training.
+        checkpoint_every: most seconds between two checkpoints of a run in training; in a folder, runs of less than
+            ten times as long are saved after each tenth.
         keep: keep the final parameters of every run.
         smoke_test: before anything else, check that the smallest cell learns better than chance.
         address: "host:port" of a Ray cluster to train on, or "auto"; default this machine alone.
@@ -74,7 +75,7 @@ class Settings:
     executor: str = "auto"
     slots: int | None = None
     device: str = "auto"
-    checkpoint_every: float = 60.0
+    checkpoint_every: float = 20.0
     keep: bool = False
     smoke_test: bool = True
     address: str | None = None

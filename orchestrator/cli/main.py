@@ -143,7 +143,7 @@ def run(  # noqa: PLR0913 - an option each
     device: Device = "auto",
     address: Address = None,
     checkpoints: Checkpoints = None,
-    checkpoint_every: Every = 60.0,
+    checkpoint_every: Every = 20.0,
     keep: Keep = False,
     canary: Canary = True,
     retry_failed: Annotated[bool, typer.Option("--retry-failed", help="Train failed runs again.")] = False,

@@ -58,7 +58,7 @@ Checkpoints = Annotated[
         help="Where to save checkpoints: a folder, a URL (s3://...) or none; default: beside the table.",
     ),
 ]
-Every = Annotated[float, typer.Option(min=0, help="Seconds between two checkpoints of a run in training.")]
+Every = Annotated[float, typer.Option(min=0, help="Most seconds between two checkpoints of a run in training.")]
 Keep = Annotated[bool, typer.Option("--keep", help="Keep the final parameters of every run.")]
 Canary = Annotated[
     bool,

@@ -178,7 +178,7 @@ def work(  # noqa: PLR0913 - an option each
     device: Device = "auto",
     address: Address = None,
     checkpoints: Checkpoints = None,
-    checkpoint_every: Every = 60.0,
+    checkpoint_every: Every = 20.0,
     keep: Keep = False,
     canary: Canary = True,
 ) -> None:

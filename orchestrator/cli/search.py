@@ -34,7 +34,7 @@ def search(  # noqa: PLR0913 - an option each
     device: Device = "auto",
     address: Address = None,
     checkpoints: Checkpoints = None,
-    checkpoint_every: Every = 60.0,
+    checkpoint_every: Every = 20.0,
     as_json: AsJson = False,
 ) -> None:
     """Search the hyper-parameters of each cell of a sweep.

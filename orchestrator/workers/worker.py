@@ -59,10 +59,10 @@ Item: TypeAlias = "Process | Record | Resumed | RunResult | Said | Usage | list[
 
 
 class Files(NamedTuple):
-    """Where workers save checkpoints (a folder, a URL, None: nowhere), and the least seconds between two."""
+    """Where workers save checkpoints (a folder, a URL, None: nowhere), and the most seconds between two."""
 
     where: Path | str | None = None
-    every: float = 60.0
+    every: float = 20.0
 
     def kept(self) -> set[str]:
         """Return the runs whose final parameters are kept, by one listing; raises RemoteError where that fails."""

@@ -10,9 +10,9 @@ from __future__ import annotations
 
 import hashlib
 import logging
-from concurrent import futures
 from typing import TYPE_CHECKING, Any, NamedTuple
 
+from trainer.checkpoints.background import Background
 from trainer.checkpoints.folder import seal, unseal
 from trainer.host.urls import Remote, RemoteError
 
@@ -47,13 +47,14 @@ class Bucket:
     next try, and until then the previous one remains.
     """
 
+    eager = False  # requests are paid for, and slow
+
     def __init__(self, url: str) -> None:
         self._reader, self._writer = Remote(url), Remote(url)  # for the caller, and for the background
         self._objects: dict[str, list[_Object]] | None = None
         self._kept: dict[str, _Object] = {}
         self._last: dict[str, str] = {}
-        self._thread = futures.ThreadPoolExecutor(1, "isoflop-upload")
-        self._pending: list[futures.Future[object]] = []
+        self._background = Background("isoflop-upload")
 
     def __str__(self) -> str:
         return str(self._reader)
@@ -61,7 +62,12 @@ class Bucket:
     @property
     def busy(self) -> bool:
         """Whether an upload is under way."""
-        return not all(task.done() for task in self._pending)
+        return self._background.busy
+
+    @property
+    def seconds(self) -> float:
+        """See Storage."""
+        return self._background.seconds
 
     def steps(self, run_id: str) -> list[int]:
         """See Storage; includes those that were cut short."""
@@ -81,7 +87,7 @@ class Bucket:
     def write(self, saves: Sequence[Save]) -> None:
         """See Storage; in the background, so the tensors may change afterwards."""
         copies = [(save._replace(tensors={}), _copied(save.tensors)) for save in saves]
-        self._later(lambda: self._upload(copies))
+        self._background.later(lambda: self._upload(copies))
 
     def keep(self, run_id: str, metadata: dict[str, Any], weights: dict[str, torch.Tensor]) -> None:
         """See Storage; in the background, with a warning if it fails."""
@@ -95,7 +101,7 @@ class Bucket:
             except RemoteError as error:
                 log.warning("the parameters of run %s cannot be kept: %s", run_id[:8], error)
 
-        self._later(upload)
+        self._background.later(upload)
 
     def kept(self, run_id: str) -> tuple[dict[str, Any], dict[str, torch.Tensor]]:
         """See Storage; listed once."""
@@ -112,14 +118,11 @@ class Bucket:
             if runs:
                 self._delete(lambda name: name.partition(".")[0] in runs)
 
-        self._later(remove)
+        self._background.later(remove)
 
     def settle(self, alive: Callable[[], None] = lambda: None) -> None:
         """See Storage."""
-        while self._pending:
-            futures.wait(self._pending, timeout=1)
-            self._reap()
-            alive()
+        self._background.settle(alive)
 
     def begun(self) -> dict[str, int]:
         """See Storage; one listing, without those that were cut short."""
@@ -134,14 +137,6 @@ class Bucket:
         return {item.run_id for item in self._listed(KEPT) if item.whole}
 
     # in the background
-
-    def _later(self, act: Callable[[], object]) -> None:
-        self._reap()
-        self._pending.append(self._thread.submit(act))
-
-    def _reap(self) -> None:
-        while self._pending and self._pending[0].done():
-            self._pending.pop(0).result()  # raises unexpected errors
 
     def _objects_of(self, run_id: str) -> list[_Object]:
         """A run's checkpoints, those that were cut short first; none if they cannot be listed."""

@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 
 from safetensors import SafetensorError
 
+from trainer.checkpoints.background import Background
 from trainer.host.fsync import make_folder, sync
 
 if TYPE_CHECKING:
@@ -44,9 +45,16 @@ class Save(NamedTuple):
 class Storage(Protocol):
     """A place for checkpoints. To add one, implement this and choose it in `checkpoints.storage_of`."""
 
+    eager: bool
+    """Whether short runs are saved more often than every so many seconds: each write costs time alone."""
+
     @property
     def busy(self) -> bool:
-        """Whether a write is still under way."""
+        """Whether to wait with the next write."""
+
+    @property
+    def seconds(self) -> float:
+        """CPU seconds spent in the background so far."""
 
     def steps(self, run_id: str) -> list[int]:
         """Steps of a run's checkpoints, newest first. They have not been read or checked."""
@@ -58,7 +66,10 @@ class Storage(Protocol):
         """The metadata and tensors of a checkpoint; OSError, ValueError or SafetensorError if it is damaged."""
 
     def write(self, saves: Sequence[Save]) -> None:
-        """Write the checkpoints of a stack and delete all but the two newest of each run. OSError if that fails."""
+        """Write the checkpoints of a stack and delete all but the two newest of each run.
+
+        In the background, so the tensors may change afterwards. A failure is logged: training goes on.
+        """
 
     def keep(self, run_id: str, metadata: dict[str, Any], weights: dict[str, torch.Tensor]) -> None:
         """Keep a run's final parameters. OSError or SafetensorError if that fails."""
@@ -80,16 +91,25 @@ class Storage(Protocol):
 
 
 class Folder:
-    """Checkpoints in a folder of a file system."""
+    """Checkpoints in a folder of a file system.
 
-    busy = False
+    Syncing them takes a disk several milliseconds a run, in which the caller trains on.
+    """
+
+    eager, busy = True, False
 
     def __init__(self, path: Path) -> None:
         self._path = path
         self._last: dict[str, int] = {}
+        self._background = Background("isoflop-save")
 
     def __str__(self) -> str:
         return str(self._path)
+
+    @property
+    def seconds(self) -> float:
+        """See Storage."""
+        return self._background.seconds
 
     def steps(self, run_id: str) -> list[int]:
         """See Storage."""
@@ -106,7 +126,13 @@ class Folder:
         return checkpoint
 
     def write(self, saves: Sequence[Save]) -> None:
-        """See Storage. All are written before the first is renamed, so that a stack stays at one step."""
+        """See Storage. It waits for the write before."""
+        copies = [save._replace(tensors={n: t.clone() for n, t in save.tensors.items()}) for save in saves]
+        self._background.settle()
+        self._background.later(lambda: self._write(copies))
+
+    def _write(self, saves: Sequence[Save]) -> None:
+        """Write all before the first is renamed, so that a stack stays at one step."""
         try:
             for run_id, step, metadata, tensors in saves:
                 _write_aside(self._path / run_id / str(step), metadata, tensors)
@@ -114,11 +140,11 @@ class Folder:
                 _publish(self._path / run_id / str(step))
                 _prune(self._path / run_id, {step, self._last.get(run_id, step)})
                 self._last[run_id] = step
-        except (OSError, SafetensorError):
+        except (OSError, SafetensorError) as error:
+            log.warning("no checkpoint in %s: %s; training goes on", self, error)
             with contextlib.suppress(OSError):
                 for save in saves:
                     _prune(self._path / save.run_id, None)
-            raise
 
     def keep(self, run_id: str, metadata: dict[str, Any], weights: dict[str, torch.Tensor]) -> None:
         """See Storage."""
@@ -131,11 +157,13 @@ class Folder:
 
     def remove(self, run_ids: Collection[str]) -> None:
         """See Storage."""
+        self._background.settle()
         for run_id in run_ids:
             shutil.rmtree(self._path / run_id, ignore_errors=True)
 
     def settle(self, alive: Callable[[], None] = lambda: None) -> None:
-        """Return at once: `write` has written everything."""
+        """See Storage."""
+        self._background.settle(alive)
 
     def begun(self) -> dict[str, int]:
         """See Storage."""

@@ -65,7 +65,8 @@ class Tracker:
         self._ended: list[tuple[Outcome, int] | None] = [None if run.steps else ("done", 0) for run in runs]
         self._finished: set[int] = set()
         self._final: dict[int, list[float]] = {}
-        self._looked = self._started = time.perf_counter()
+        self._looked = self._started = self._began = time.perf_counter()
+        self._begin = states[0].step if states[0] else 0
 
     @property
     def running(self) -> list[int]:
@@ -135,11 +136,15 @@ class Tracker:
             if not finite[k]:
                 self._end(k, "diverged", steps[k])
         stop = self._stops.all()
-        if stop or self._files.due:
+        if stop or self._files.due([self._runs[k] for k in self.running], self._pace(steps)):
             self._save(self.running, steps)
         if stop:
             for k in self.running:
                 self._end(k, "cancelled", steps[k])
+
+    def _pace(self, steps: Sequence[int]) -> float:
+        """Seconds of a step, evaluations included."""
+        return (time.perf_counter() - self._began) / max(1, steps[0] - self._begin)
 
     def part(self, steps: Sequence[int]) -> None:
         """Save and cancel the runs that are to leave the stack."""
@@ -152,7 +157,7 @@ class Tracker:
 
     def _save(self, which: Sequence[int], steps: Sequence[int]) -> None:
         self._stop_clock()
-        self._files.save([(self._runs[k], self._state(k, steps[k])) for k in which])
+        self._files.save((self._runs[k], self._state(k, steps[k])) for k in which)
         self._started = time.perf_counter()
 
     def _stop_clock(self) -> None:

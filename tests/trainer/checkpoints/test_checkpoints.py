@@ -19,6 +19,10 @@ import torch
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from orchestrator.store.table import Table
+from tests import paced
+from tests.commands import Started, isoflop
+from tests.polling import until
 from tests.trainer.reference import forward, let_look, numbers, running, slots
 from trainer import RunSpec, cost, train
 from trainer.checkpoints.checkpoints import Checkpoints, State, kept_parameters, storage_of
@@ -147,9 +151,9 @@ def test_runs_saved_at_different_steps_go_on_as_one_stack(tmp_path):
 def test_a_killed_process_loses_the_time_since_its_last_checkpoint_and_nothing_else(tmp_path, undisturbed):
     with running(RUN, str(tmp_path), LOOK) as process:
         let_look(process)
+        run_id = json.loads(undisturbed.split("run_id=")[1].split(",")[0].replace("'", '"'))
+        until(lambda: storage_of(tmp_path).steps(run_id) == [2 * LOOK, LOOK], process)
         os.kill(process.pid, signal.SIGKILL)
-    run_id = json.loads(undisturbed.split("run_id=")[1].split(",")[0].replace("'", '"'))
-    assert storage_of(tmp_path).steps(run_id) == [2 * LOOK, LOOK]
     assert numbers(go(RUN, tmp_path)) == undisturbed
 
 
@@ -309,19 +313,111 @@ def test_a_stack_is_saved_as_one_or_not_at_all(tmp_path, monkeypatch):
     assert files(tmp_path) == []
 
 
-def test_a_slow_disk_is_asked_less_often(tmp_path, monkeypatch):
-    now = [0.0]
-    monkeypatch.setattr(time, "monotonic", lambda: now[0])
-    saver = Checkpoints(tmp_path, 60, ("cpu", 1))
-    monkeypatch.setattr(saver.storage, "write", lambda _: now.__setitem__(0, now[0] + 30))
-    assert not saver.due
-    now[0] = 60
-    assert saver.due
-    saver.save([(resolved_run(), State(1, 0, 0.0, (), {}))])
-    now[0] = 90 + 599
-    assert not saver.due
-    now[0] = 90 + 601
-    assert saver.due
+# when
+
+
+class Simulated:
+    """Storage whose writes take so many seconds of the caller and of another thread, on a clock of its own."""
+
+    busy, seconds = False, 0.0
+
+    def __init__(self, waits, works, *, eager):
+        self.now, self.eager, self._waits, self._works = 0.0, eager, waits, works
+
+    def write(self, _):
+        self.now += self._waits
+        self.seconds += self._works
+
+
+def saved_at(seconds, monkeypatch, *, every=20.0, waits=0.0, works=0.004, eager=True, steps=4000):
+    """The times at which a run of so many seconds and steps is saved, and its storage."""
+    storage = Simulated(waits, works, eager=eager)
+    monkeypatch.setattr(time, "monotonic", lambda: storage.now)
+    saver = Checkpoints(None, every, ("cpu", 1))
+    saver.storage = storage  # type: ignore[assignment]
+    run, times = replace(resolved_run(), steps=steps), []
+    for step in range(1, steps):
+        storage.now += seconds / steps
+        if saver.due([run], seconds / steps):
+            times.append(storage.now)
+            saver.save([(run, State(step, 0, 0.0, (), {}))])
+    return times, storage
+
+
+@settings(deadline=None, max_examples=30, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(seconds=st.floats(0.2, 5e4), works=st.floats(1e-4, 0.3), waits=st.floats(0, 0.1), eager=st.booleans())
+def test_a_kill_costs_20_s_or_a_tenth_and_saving_a_fiftieth(monkeypatch, seconds, works, waits, eager):
+    times, storage = saved_at(seconds, monkeypatch, waits=waits, works=works, eager=eager)
+    price = works + waits
+    gaps = np.diff([0.0, *times, storage.now])
+    assert len(times) * price <= 0.02 * storage.now + price
+    affordable = (price + 0.004) / 0.02 + waits
+    tenth = min(20.0, seconds / 10) if eager else 20.0
+    assert max(gaps) <= max(tenth, affordable) + waits + 2 * seconds / 4000
+
+
+def test_runs_of_a_second_are_saved_and_runs_of_a_tenth_are_not(monkeypatch):
+    assert len(saved_at(1.0, monkeypatch)[0]) >= 3
+    assert saved_at(0.1, monkeypatch)[0] == []
+
+
+def test_behind_a_url_a_run_is_saved_no_more_often_than_asked(monkeypatch):
+    assert saved_at(15.0, monkeypatch, eager=False)[0] == []
+    assert saved_at(50.0, monkeypatch, eager=False)[0] == pytest.approx([20, 40], abs=0.1)
+
+
+def test_a_slow_disk_is_asked_less_often_and_once_it_hung_not_for_ever(monkeypatch):
+    times, _ = saved_at(2000.0, monkeypatch, waits=8.0)
+    assert np.diff(times)[1:] == pytest.approx([400] * len(times[2:]), abs=2)
+    times, _ = saved_at(2000.0, monkeypatch, waits=80.0, every=20.0)
+    assert np.diff(times) == pytest.approx([680] * len(times[1:]), abs=2)
+
+
+COUNTING = (
+    paced.MODULE
+    + """
+PACED, STEPS = update, pathlib.Path(__file__).with_name("steps")
+
+def update(*arguments):
+    PACED(*arguments)
+    with STEPS.open("ab") as file:
+        file.write(b".")
+
+ADAMW = dataclasses.replace(RULE, update=update)
+"""
+)
+SWEEP = f"""\
+sweep: killed
+data: {{dataset: digits}}
+model: {{family: b-mlp, depth: 1, width: 16}}
+train: {{optimizer: "{paced.ADAMW}", lr: 2e-3, batch_size: 32}}
+budget: {{epochs: 8}}
+"""
+
+
+def test_a_killed_sweep_loses_a_tenth_of_a_run(tmp_path):
+    (tmp_path / "paced_optimizer.py").write_text(COUNTING)
+    (tmp_path / "killed.yaml").write_text(SWEEP)
+    count, words = (
+        tmp_path / "steps",
+        ("run", "killed.yaml", "--store", "t.db", "--executor", "inline", "--no-canary"),
+    )
+    count.touch()
+    paced.slow_down(tmp_path, seconds=0.02)  # the run takes seven seconds
+    steps = 8 * 1437 // 32
+    with Started(*words, "--device", "cpu", folder=tmp_path) as process:
+        until(lambda: count.stat().st_size >= 0.7 * steps, process)
+        process.kill()
+        process.ended()
+    made = count.stat().st_size
+    paced.speed_up(tmp_path)
+    again = isoflop(*words, "--device", "cpu", folder=tmp_path)
+    assert again.returncode == 0, again.stderr
+    with Table(tmp_path / "t.db") as table:
+        first, second = table.frame("attempts").sort_values("attempt").to_dict("records")
+    assert first["outcome"] != "done"
+    assert made - second["resumed_step"] <= 0.1 * steps + 20  # 0.4 s, in which a save is due and done
+    assert count.stat().st_size - made == steps - second["resumed_step"]
 
 
 # kept parameters

@@ -27,6 +27,7 @@ names = ("row", "loss_sum", "optimizer.0.step", "optimizer.0.exp_avg", "optimize
 for step in range(1, 9):
     state = State(step, 0, 0.0, (), {name: torch.full([700], float(step)) for name in names})
     saver.save([(run, state)])
+    saver.storage.settle()
     acknowledge(f"saved {step}".encode())
 saver.keep(run, {"head": torch.full([700], 8.0)})
 acknowledge(b"kept 8")
