@@ -9,7 +9,15 @@ from orchestrator.sweep.design import design_of
 from tests.paths import ROOT
 
 SWEEPS = sorted((ROOT / "sweeps").glob("*.yaml"))
-SCALING = ("cifar10-small", "paper-scaling", "paper-scaling-s-mlp", "paper-transfer", "quickstart", "zipf")
+SCALING = (
+    "cifar10-small",
+    "paper-scaling",
+    "paper-scaling-s-mlp",
+    "paper-transfer",
+    "quickstart",
+    "small-scaling",
+    "zipf",
+)
 
 ISOFLOP = """
 sweep: three
