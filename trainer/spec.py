@@ -32,7 +32,7 @@ from trainer.fields import (
 from trainer.optimizers import OPTIMIZERS
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterable, Iterator
 
 Activation = Literal["gelu", "relu"]
 Schedule = Literal["constant", "linear", "cosine", "wsd"]
@@ -205,6 +205,18 @@ class RunSpec:
     def trunk_id(self) -> str:
         """32 hex digits: the run without its length (trainer.trunk). Needs a resolved spec."""
         return _digest({**self._identity(), "steps": None})
+
+    def seeded(self, seeds: Iterable[int]) -> list[RunSpec]:
+        """This resolved run with each of some seeds: runs of one cell, of which only the seed is checked anew."""
+        fields, identity = {name: getattr(self, name) for name in SETTINGS}, self._identity()
+        fields["cell_id"] = self.cell_id
+        runs = list[RunSpec]()
+        for seed in seeds:
+            if (message := SETTINGS["seed"].kind.refusal(seed)) is not None:
+                raise SpecError("seed", message)
+            runs.append(run := object.__new__(RunSpec))
+            vars(run).update(fields, seed=seed, run_id=_digest({**identity, "seed": seed}))
+        return runs
 
     def _identity(self) -> dict[str, Any]:
         if self.steps is None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import os
 import platform
 import signal
@@ -42,7 +43,12 @@ class Process(NamedTuple):
 
 def this_process() -> Process:
     """Return the calling process."""
-    return Process(*_here(), os.getpid(), _started(os.getpid()) or 0)
+    return _own(os.getpid())
+
+
+@functools.cache
+def _own(pid: int) -> Process:
+    return Process(*_here(), pid, _started(pid) or 0)
 
 
 def _here() -> tuple[str, str]:

@@ -10,10 +10,10 @@ from orchestrator.scheduling.stacks import group_into_stacks, shares
 from orchestrator.scheduling.write_buffer import Move
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Iterable, Sequence
+    from collections.abc import Callable, Iterable, Sequence
 
     from orchestrator.scheduling.options import SchedulerOptions
-    from orchestrator.store.table import Table
+    from orchestrator.store.table import Standing, Table
     from trainer.spec import RunSpec
 
 
@@ -31,7 +31,7 @@ class ReadyQueue:
         self._begun: dict[str, int] = {}
         self._children: dict[str, list[RunSpec]] = {}
         self.paused: dict[str, str] = {}
-        self.standing: dict[str, dict[str, Any]] = {}
+        self.standing: dict[str, Standing] = {}
         self.kept: set[str] = set()
         self.stale = True
         self._waiting: list[list[RunSpec]] = []
@@ -54,12 +54,15 @@ class ReadyQueue:
     def _rows(self) -> list[dict[str, Any]]:
         return [row for row in self._table.sweeps() if row["sweep"] in self._sweeps]
 
-    def read(self, held: Collection[str] = ()) -> list[Move]:
-        """Take in what is queued, of sweeps not paused or held; returns the runs that wait in vain, as failed."""
-        going = [sweep for sweep in self._sweeps if sweep not in {*held, *self.paused}]
-        queued = [self._queued(sweep) for sweep in going]
+    def read(self, holds: Callable[[str, Sequence[RunSpec]], bool] = lambda *_: False) -> list[Move]:
+        """Take in what is queued, of sweeps not paused; returns the runs that wait in vain, as failed.
+
+        `holds` says of a sweep and its queued runs whether they are held back.
+        """
+        going = [(sweep, self._queued(sweep)) for sweep in self._sweeps if sweep not in self.paused]
+        queued = [runs for sweep, runs in going if not holds(sweep, runs)]
         self.standing = self._table.standing(self._sweeps)
-        parents = {row["parent"] for row in self.standing.values()}
+        parents = {row.parent for row in self.standing.values() if row.parent}
         self.kept = set(self.standing) if self._options.keep_all else parents
         self._begun = self._options.files.begun()
         self._children, self._waiting, self._released, self.stale = {}, [], {}, False
@@ -76,7 +79,7 @@ class ReadyQueue:
     @property
     def owners(self) -> dict[str, Sequence[str]]:
         """The sweeps of every run."""
-        return {run_id: row["sweeps"] for run_id, row in self.standing.items()}
+        return {run_id: row.sweeps for run_id, row in self.standing.items()}
 
     def _queued(self, sweep: str) -> list[RunSpec]:
         """Queued runs, with finished ones whose parameters others begin with and which were not kept."""
@@ -94,7 +97,7 @@ class ReadyQueue:
         """Return whether a run waits for no other; else it waits for its parent, or is added to the orphans."""
         if run.start or not run.parent or run.parent not in self.standing:
             return True
-        state = self.standing[run.parent]["state"]
+        state = self.standing[run.parent].state
         if state in ("queued", "running", "blocked"):
             self._children.setdefault(run.parent, []).append(run)
         elif state != "done":
@@ -142,7 +145,7 @@ class ReadyQueue:
 
     def _priority(self, run: RunSpec) -> int:
         row = self.standing.get(run.run_id)
-        return 0 if row is None else int(row["priority"])
+        return 0 if row is None else row.priority
 
     def predicted(self) -> dict[str, float]:
         """Return the predicted seconds of every run that waits, by run_id: its steps' share of its stack's."""

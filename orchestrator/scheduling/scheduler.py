@@ -29,6 +29,7 @@ if TYPE_CHECKING:
     from orchestrator.store.requests import Changes, Inbox
     from orchestrator.store.table import Table
     from orchestrator.workers.executor import Event, Executor
+    from trainer.spec import RunSpec
 
 
 GRACE = 5.0
@@ -63,7 +64,7 @@ class Scheduler:
         self._ready = ReadyQueue(table, sweeps, options, executor.slots)
         self._memory = DeviceMemory(lambda: executor.places, table.devices.get("memory"))
         self._running = Running(executor, self._memory, options.files, clock, source.judge if source else None)
-        self._smoke_tests = SmokeTests(table, asked=options.smoke_test)
+        self._smoke_tests = SmokeTests(asked=options.smoke_test)
         self._budget, self._failures, self._buffer = Budget(clock), Failures(), WriteBuffer()
         self._tally = Tally(on_progress, clock)
         stopping = f"stopping: what ends within {GRACE:g} s is kept; Ctrl-C again to leave now"
@@ -136,8 +137,12 @@ class Scheduler:
         """Take the queue from the table as it stands."""
         rows = self._retry(self._ready.unblock)
         self._tally.read(rows)
-        held = self._retry(lambda: self._smoke_tests.hold(rows))
-        orphans = self._retry(lambda: self._ready.read(held))
+        row_of, tests = {row["sweep"]: row for row in rows}, self._smoke_tests
+
+        def holds(sweep: str, queued: Sequence[RunSpec]) -> bool:
+            return sweep in row_of and tests.holds(row_of[sweep], queued)
+
+        orphans = self._retry(lambda: self._ready.read(holds))
         self._buffer.moves += orphans
         self._tally.moved(orphans)
         self._budget.open(rows, self._ready.owners)
@@ -195,7 +200,7 @@ class Scheduler:
             orphans = self._ready.ended(run.run_id, end.state)
             self._buffer.moves += orphans
             self._tally.moved(orphans)
-            for sweep, reason in self._failures.pauses(end, self._ready.standing[run.run_id]["sweeps"]):
+            for sweep, reason in self._failures.pauses(end, self._ready.standing[run.run_id].sweeps):
                 self._pause(sweep, reason)
 
     def _pause(self, sweep: str, reason: str) -> None:

@@ -16,7 +16,6 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping, Sequence
 
     from orchestrator.scheduling.memory import DeviceMemory
-    from orchestrator.store.table import Table
     from trainer.result import Record
     from trainer.spec import RunSpec
 
@@ -76,25 +75,23 @@ def verdict(runs: Sequence[RunSpec], event: Finished | Failed | Lost) -> str | N
 class SmokeTests:
     """The smoke tests of sweeps: which wait to start, and which are in training. None where not `asked` for."""
 
-    def __init__(self, table: Table, *, asked: bool) -> None:
-        self._table, self._asked = table, asked
+    def __init__(self, *, asked: bool) -> None:
+        self._asked = asked
         self._passed: set[str] = set()
         self._held: set[str] = set()
         self._lost: set[str] = set()
         self.waiting: list[tuple[str, list[RunSpec]]] = []
 
-    def hold(self, rows: Iterable[Mapping[str, Any]]) -> set[str]:
-        """Return the sweeps that are held back until their smoke test ends, from rows of `Table.sweeps`."""
-        for row in rows if self._asked else ():
-            sweep, trained = row["sweep"], row["done"] or row["diverged"] or row["pruned"]
-            if row["paused"] or trained or sweep in self._passed | self._held:
-                continue
-            if runs := smoke_test_of(self._table.queued(sweep)):
+    def holds(self, row: Mapping[str, Any], queued: Sequence[RunSpec]) -> bool:
+        """Return whether a sweep, of this row of `Table.sweeps`, is held back until its smoke test ends."""
+        sweep, trained = row["sweep"], row["done"] or row["diverged"] or row["pruned"]
+        if self._asked and not trained and sweep not in self._passed | self._held:
+            if runs := smoke_test_of(queued):
                 self._held.add(sweep)
                 self.waiting.append((sweep, runs))
             else:
                 self._passed.add(sweep)
-        return set(self._held)
+        return sweep in self._held
 
     def choose(self, places: list[str], memory: DeviceMemory, numbers: Iterator[int]) -> list[Chosen]:
         """Return the smoke tests that start now, on places of free slots, which are taken out.

@@ -63,7 +63,8 @@ def group_into_stacks(
         size = speed.stack_size(group[0][0], len(group))
         mixed = _even(group, size)
         apart = [stack for _, same in itertools.groupby(group, _length) for stack in _even(list(same), size)]
-        stacks += apart if sum(map(seconds, apart)) <= NEARLY * sum(map(seconds, mixed)) else mixed
+        alike = apart == mixed or sum(map(seconds, apart)) <= NEARLY * sum(map(seconds, mixed))
+        stacks += apart if alike else mixed
     return start_order(list(map(_flat, _spread(stacks, seconds, slots))), _price, speed.seconds, slots)
 
 

@@ -126,26 +126,19 @@ class Queue:
         brings them along from its checkpoint.
         """
         who = {"coordinator": "/".join(map(str, this_process())), "started": now(), "lease": _lease()}
-        there = runs.c.run_id.in_(run_ids) & (_STATE == QUEUED)
-        if self._store.shared:
-            there &= runs.c.run_id.in_(sa.select(runs.c.run_id).where(there).with_for_update(skip_locked=True))
-        taking = (
-            runs.update()
-            .where(there)
-            .values(state=RUNNING, attempt=runs.c.attempt + 1, reason=None, asked=None)
-            .returning(runs.c.run_id, runs.c.attempt)
-        )
+        claiming = _claiming(shared=self._store.shared)
         with self._store.transaction() as connection:
-            claimed = {run_id: attempt for run_id, attempt in connection.execute(taking)}  # noqa: C416 - rows, not pairs
+            rows = connection.execute(claiming, {"run_ids": list(run_ids)})
+            claimed = {run_id: attempt for run_id, attempt in rows}  # noqa: C416 - rows, not pairs
             if again := [run_id for run_id, attempt in claimed.items() if attempt > 1]:
-                connection.execute(records.delete().where(records.c.run_id.in_(again)))
+                connection.execute(_FORGET, {"run_ids": again})
             if claimed:
                 price, stack, alike = reserved or {}, stacks or {}, len(claimed)
-                rows = [
+                begun = [
                     {**who, "run_id": run, "attempt": n, "reserved": price.get(run), "stack": stack.get(run, alike)}
                     for run, n in claimed.items()
                 ]
-                connection.execute(attempts.insert(), rows)
+                connection.execute(_BEGIN, begun)
         return claimed
 
     def renew(self, claimed: dict[str, int]) -> None:
@@ -200,10 +193,9 @@ class Queue:
             _update_all(connection, attempts, [attempt for _, attempt in changes])
             whole = [end.result for end in mine if end.result is not None and end.state in KEPT]
             if whole:
-                gone = records.c.run_id.in_([result.run_id for result in whole])
-                connection.execute(records.delete().where(gone))
+                connection.execute(_FORGET, {"run_ids": [result.run_id for result in whole]})
                 if rows := [record.to_dict() for result in whole for record in result.history]:
-                    connection.execute(records.insert(), rows)
+                    connection.execute(_RECORD, rows)
         return {end.run_id for end in mine}
 
     def finish(self, results: Sequence[RunResult], claimed: dict[str, int]) -> None:
@@ -291,10 +283,6 @@ def _locked(
         yield there
 
 
-_STATE = sa.cast(runs.c.state, sa.Text)
-"""The state of runs that are named by their ids, hidden from SQLite, which else reads all runs in that state."""
-
-
 def _update_all(connection: sa.Connection, table: sa.Table, rows: Iterable[Mapping[str, Any]]) -> None:
     """Update rows by their primary key and new values, those with the same columns in one statement."""
     key, alike = table.primary_key.columns.keys(), dict[tuple[str, ...], list[dict[str, Any]]]()
@@ -314,7 +302,7 @@ def _updating(table: sa.Table) -> sa.Update:
 
 def _append(connection: sa.Connection, rows: list[dict[str, Any]]) -> None:
     """Insert records. Those that are present are skipped: a commit may have succeeded and its answer been lost."""
-    insert: Any = records.insert()
+    insert: Any = _RECORD
     if connection.dialect.name == "postgresql":
         from sqlalchemy.dialects import postgresql
 
@@ -330,16 +318,8 @@ def in_parts(run_ids: Iterable[str]) -> Iterator[list[str]]:
 
 def _standing(connection: sa.Connection, claimed: Mapping[str, int]) -> dict[str, sa.Row[Any]]:
     """Rows of the runs, by run_id, whose current attempt has the given token; their rows are locked."""
-    begun = [attempts.c[name] for name in ("resumed_step", "resumed_flops", "resumed_seconds")]
-    columns = [runs.c[name] for name in ("run_id", "attempt", "dataset_size", "charged_flops", "asked")]
-    query = (
-        sa.select(*columns, *begun)
-        .join(attempts, _current())
-        .where(runs.c.run_id.in_(list(claimed)), runs.c.state == RUNNING)
-        .order_by(runs.c.run_id)
-        .with_for_update(of=runs)  # with several writers, the second finds that the attempt is over
-    )
-    return {row.run_id: row for row in connection.execute(query) if row.attempt == claimed[row.run_id]}
+    rows = connection.execute(_STANDING, {"run_ids": list(claimed)})
+    return {row.run_id: row for row in rows if row.attempt == claimed[row.run_id]}
 
 
 def _current() -> sa.ColumnElement[bool]:
@@ -348,3 +328,32 @@ def _current() -> sa.ColumnElement[bool]:
 
 def _lease() -> float:
     return dt.datetime.now(dt.UTC).timestamp() + LEASE
+
+
+# Statements of every end and claim. Building one takes longer than executing it.
+
+_IDS: sa.BindParameter[Any] = sa.bindparam("run_ids", expanding=True)
+_STATE = sa.cast(runs.c.state, sa.Text)
+"""The state of runs that are named by their ids, hidden from SQLite, which else reads all runs in that state."""
+_FORGET = records.delete().where(records.c.run_id.in_(_IDS))
+_RECORD = records.insert()
+_BEGIN = attempts.insert()
+_STANDING = (
+    sa.select(
+        *(runs.c[name] for name in ("run_id", "attempt", "dataset_size", "charged_flops", "asked")),
+        *(attempts.c[name] for name in ("resumed_step", "resumed_flops", "resumed_seconds")),
+    )
+    .join(attempts, _current())
+    .where(runs.c.run_id.in_(_IDS), _STATE == RUNNING)
+    .order_by(runs.c.run_id)
+    .with_for_update(of=runs)  # with several writers, the second finds that the attempt is over
+)
+
+
+@functools.cache
+def _claiming(*, shared: bool) -> Any:
+    there = runs.c.run_id.in_(_IDS) & (_STATE == QUEUED)
+    if shared:
+        there &= runs.c.run_id.in_(sa.select(runs.c.run_id).where(there).with_for_update(skip_locked=True))
+    taken = {"state": RUNNING, "attempt": runs.c.attempt + 1, "reason": None, "asked": None}
+    return runs.update().where(there).values(taken).returning(runs.c.run_id, runs.c.attempt)

@@ -39,6 +39,8 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
     from pathlib import Path
 
+    from orchestrator.store.table import Standing
+
 BY_HAND = "by hand"
 """The reason of a pause by the user: a coordinator waits until the sweep is resumed."""
 
@@ -108,13 +110,13 @@ def obey(table: Table, request: Request) -> Done:
     return done
 
 
-def _act(table: Table, request: Request, standing: dict[str, dict[str, Any]]) -> Done:
+def _act(table: Table, request: Request, standing: Mapping[str, Standing]) -> Done:
     if request.verb == "add":
         assert request.plan is not None
         name, new = request.plan.sweep, table.queue.enqueue(request.plan)
         table.queue.tell(name, paused=None)
         return Done(f"{name}: {len(request.plan.runs)} runs, {new} new", (name,), (name,))
-    sweeps = {name for row in standing.values() for name in row["sweeps"]}
+    sweeps = {name for row in standing.values() for name in row.sweeps}
     if request.verb in ("pause", "resume"):
         names = tuple(request.what) or tuple(sorted(sweeps))
         if unknown := [name for name in names if name not in sweeps]:
@@ -125,7 +127,7 @@ def _act(table: Table, request: Request, standing: dict[str, dict[str, Any]]) ->
             table.queue.tell(name, paused=BY_HAND if request.verb == "pause" else None)
         return Done(f"{request.verb}d: {', '.join(names)}", names, names if request.verb == "resume" else ())
     ids = [run_id for what in request.what for run_id in _named(what, standing, sweeps, table.store)]
-    touched = tuple(sorted({name for run_id in ids for name in standing[run_id]["sweeps"]}))
+    touched = tuple(sorted({name for run_id in ids for name in standing[run_id].sweeps}))
     if request.verb == "prioritise":
         count = table.queue.prioritise(ids, request.priority)
         return Done(f"priority {request.priority} for {count} runs", touched)
@@ -139,9 +141,9 @@ def _act(table: Table, request: Request, standing: dict[str, dict[str, Any]]) ->
     return Done(f"{moved} of {len(ids)} runs are now queued", touched, touched)
 
 
-def _named(what: str, standing: dict[str, dict[str, Any]], sweeps: set[str], store: str) -> list[str]:
+def _named(what: str, standing: Mapping[str, Standing], sweeps: set[str], store: str) -> list[str]:
     if what in sweeps:
-        return [run_id for run_id, row in standing.items() if what in row["sweeps"]]
+        return [run_id for run_id, row in standing.items() if what in row.sweeps]
     ids = [run_id for run_id in standing if run_id.startswith(what)] if len(what) >= _SHORTEST else []
     if len(ids) != 1:
         many = f"{len(ids)} runs begin with {what!r}" if ids else f"no sweep and no run {what!r}"

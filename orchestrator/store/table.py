@@ -11,14 +11,15 @@ connection and never wait. In a PostgreSQL database several coordinators write.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, Self
+from typing import TYPE_CHECKING, Any, NamedTuple, Self
+from weakref import WeakValueDictionary
 
 import sqlalchemy as sa
 
 from orchestrator.store.connection import StoreConnection
 from orchestrator.store.ends import End
 from orchestrator.store.engine import TableError, name_of
-from orchestrator.store.queue import LEASE, Queue
+from orchestrator.store.queue import LEASE, Queue, in_parts
 from orchestrator.store.schema import (
     BLOCKED,
     DONE,
@@ -50,6 +51,15 @@ _PLACES = ("path", "start")
 """Columns that may be URLs with a password: `queued` keeps it, for workers; everything that is shown does not."""
 
 
+class Standing(NamedTuple):
+    """The state of a run, its priority and its parent, and the sweeps that it belongs to."""
+
+    state: str
+    priority: int
+    parent: str | None
+    sweeps: tuple[str, ...]
+
+
 class Table:
     """A results table, open for reading: its runs, sweeps, records and attempts.
 
@@ -70,6 +80,7 @@ class Table:
         self.store = self._connection.name
         self.queue = Queue(self._connection)
         self.trials = Trials(self._connection, self.queue)
+        self._specs: WeakValueDictionary[str, RunSpec] = WeakValueDictionary()
 
     @property
     def shared(self) -> bool:
@@ -116,26 +127,36 @@ class Table:
             self._connection.set_meta(devices=fields)
 
     def queued(self, sweep: str) -> list[RunSpec]:
-        """Specs of a sweep's queued runs, in the order of the plan."""
+        """Specs of a sweep's queued runs, in the order of the plan. One that is still in use is not built again."""
         query = (
-            sa.select(runs.c.spec)
+            sa.select(runs.c.run_id)
             .join(members, members.c.run_id == runs.c.run_id)
             .where(members.c.sweep == sweep, runs.c.state == QUEUED)
             .order_by(members.c.position)
         )
         with self._connection.reading() as connection:
-            return [RunSpec(**spec) for spec in connection.execute(query).scalars()]
+            ids = connection.execute(query).scalars().all()
+            specs = {run_id: spec for run_id in ids if (spec := self._specs.get(run_id)) is not None}
+            shared: dict[Any, Any] = {}  # most values are those of another run: one object for all
+            for some in in_parts(run_id for run_id in ids if run_id not in specs):
+                found = sa.select(runs.c.run_id, runs.c.spec).where(runs.c.run_id.in_(some))
+                for run_id, spec in connection.execute(found):
+                    values = {name: shared.setdefault((type(v), v), v) for name, v in spec.items()}
+                    specs[run_id] = self._specs[run_id] = RunSpec(**values)
+        return [specs[run_id] for run_id in ids]
 
-    def standing(self, names: Sequence[str] | None = None) -> dict[str, dict[str, Any]]:
-        """The runs of some sweeps (default all), by run_id: state, priority, parent, planned_flops and `sweeps`."""
-        columns = [runs.c[name] for name in ("run_id", "state", "priority", "parent", "planned_flops")]
+    def standing(self, names: Sequence[str] | None = None) -> dict[str, Standing]:
+        """The runs of some sweeps (default all), by run_id."""
+        columns = [runs.c[name] for name in ("run_id", "state", "priority", "parent")]
         query = sa.select(*columns, members.c.sweep).join(members, members.c.run_id == runs.c.run_id)
         if names is not None:
             query = query.where(members.c.sweep.in_(names))
-        rows: dict[str, dict[str, Any]] = {}
+        rows: dict[str, Standing] = {}
+        shared: dict[Any, Any] = {}
         with self._connection.reading() as connection:
-            for row in connection.execute(query).mappings():
-                rows.setdefault(row["run_id"], {**row, "sweeps": []})["sweeps"].append(row["sweep"])
+            for run_id, *fields, sweep in connection.execute(query):
+                owners = (*rows[run_id].sweeps, sweep) if run_id in rows else (sweep,)
+                rows[run_id] = Standing(*(shared.setdefault(value, value) for value in (*fields, owners)))
         return rows
 
     def states(self, sweep: str) -> dict[str, str]:

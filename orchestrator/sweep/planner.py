@@ -129,7 +129,7 @@ def plan(sweep: Sweep, *, decode: bool = True) -> Plan:
     for fields, places in _cells(sweep, complaints):
         seeds = sweep.seed_list
         first = _resolved({**fields, "seed": seeds[0]}, {**places, "": places["dataset"]}, complaints, find)
-        for run in [] if first is None else [replace(first, seed=seed) for seed in seeds]:
+        for run in [] if first is None else first.seeded(seeds):
             twice += run.run_id in runs
             runs.setdefault(run.run_id, run)
     _check_owners(_settings(sweep, ()), list(runs.values()), complaints)

@@ -293,7 +293,7 @@ class StoreContract:
     def test_priorities_are_kept_and_counted(self, table, claimed):
         ids = list(claimed[1])
         assert table.queue.prioritise(ids[:3], 7) == 3
-        assert sorted(row["priority"] for row in table.standing().values()) == [0, 7, 7, 7]
+        assert sorted(row.priority for row in table.standing().values()) == [0, 7, 7, 7]
 
     # recovery
 

@@ -370,3 +370,19 @@ def test_runs_share_a_stack_where_only_row_settings_differ():
     for name, value in {**OTHER, **WORDING}.items():
         same = stack_key(RunSpec(**BASE)) == stack_key(RunSpec(**{**BASE, name: value}))
         assert same == (name in free), name
+
+
+@QUICK
+@given(seeds=st.lists(st.integers(0, 99), min_size=1), schedule=st.sampled_from(["constant", "cosine", "wsd"]))
+def test_a_run_with_other_seeds_is_the_run_that_each_seed_would_make(seeds, schedule):
+    first = RunSpec(**{**BASE, "schedule": schedule})
+    assert first.trunk_id  # which is not that of another seed
+    for seed, run in zip(seeds, first.seeded(seeds), strict=True):
+        made = replace(first, seed=seed)
+        assert run == made
+        assert (run.run_id, run.cell_id, run.trunk_id) == (made.run_id, made.cell_id, made.trunk_id)
+
+
+def test_a_seed_below_zero_is_refused_beside_others_too():
+    with pytest.raises(SpecError, match="seed"):
+        RunSpec(**BASE).seeded([0, -1])

@@ -23,7 +23,7 @@ def table(store):
 
 
 def state_of(table, run):
-    return table.standing()[run.run_id]["state"]
+    return table.standing()[run.run_id].state
 
 
 def test_a_plan_goes_through_a_request_unchanged(table, planned):

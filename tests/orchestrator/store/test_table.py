@@ -238,3 +238,13 @@ def test_kill_9_in_the_middle_of_writing_loses_no_committed_record(store, text_o
     with sqlite3.connect(store) as direct:
         assert direct.execute("PRAGMA integrity_check").fetchone() == ("ok",)
     direct.close()
+
+
+def test_a_queued_spec_that_is_still_in_use_is_not_built_again(table, planned):
+    made = planned()
+    table.queue.enqueue(made)
+    first = table.queued("small")
+    assert first == list(made.runs)
+    table.queue.claim([first[0].run_id])
+    second = table.queued("small")
+    assert all(again is before for again, before in zip(second, first[1:], strict=True))
