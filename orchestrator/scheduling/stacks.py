@@ -8,6 +8,7 @@ import itertools
 from typing import TYPE_CHECKING, Any, NamedTuple, TypeAlias, TypeVar
 
 from orchestrator.host.speed import NEARLY, TYPICAL
+from orchestrator.scheduling import memory as admission
 from orchestrator.sweep.planner import run_flops
 from trainer import cost
 from trainer.spec import RunSpec, model_name, stack_key
@@ -124,7 +125,8 @@ def plan_rows(
 ) -> list[dict[str, Any]]:
     """Return the plan as rows, one per cell, in the order of the file.
 
-    `seconds` are those that each run adds, by run_id (forecast.Forecast.shares); without them times are None.
+    `memory` is the closed form of the cell's first stack. `seconds` are those that each run adds, by run_id
+    (forecast.Forecast.shares); without them times are None.
     """
     rows, stages = [], {run.stage for run in planned.runs}
     for runs in planned.cells.values():
@@ -144,7 +146,7 @@ def plan_rows(
                 "params": cost.params(shape).total,
                 "flops": run_flops(first),
                 "runs": len(runs),
-                "memory": cost.memory_bytes(shape, first.batch_size, first.optimizer) * len(stacks[0]),
+                "memory": admission.form(stacks[0]),
                 "seconds": None if seconds is None else sum(seconds[run.run_id] for run in runs),
             }
         )

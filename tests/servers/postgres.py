@@ -22,12 +22,16 @@ def program(name):
 
 
 class Postgres:
-    """A server that listens on a socket in its folder and nowhere else."""
+    """A server that listens on a socket in its folder, and on a port of this machine if there is one."""
 
-    def __init__(self, root, as_user):
-        options = ["-c", "listen_addresses=", "-c", f"unix_socket_directories={root}", "-c", "fsync=off"]
+    def __init__(self, root, as_user, port=None):
+        listen = ["-c", f"listen_addresses={'127.0.0.1' if port else ''}", *(["-p", str(port)] if port else [])]
+        options = [*listen, "-c", f"unix_socket_directories={root}", "-c", "fsync=off"]
         self._command = [*as_user, program("postgres"), "-D", str(root / "data"), *options]
-        self._root, self.url = root, f"postgresql://isoflop@/postgres?host={root}"
+        self._root, self.url = (
+            root,
+            f"postgresql://isoflop@/postgres?host={root}" + (f"&port={port}" if port else ""),
+        )
         self.start()
 
     def start(self):
@@ -46,11 +50,13 @@ class Postgres:
 
 
 @contextlib.contextmanager
-def running():
-    """A server while the block runs; skips the test where there is no PostgreSQL."""
+def running(port=None):
+    """A server while the block runs, whose port asks for passwords; skips the test where there is no PostgreSQL."""
     if program("initdb") is None:
         pytest.skip("PostgreSQL is missing: apt install postgresql")
-    root = Path("/tmp") / f"isoflop-postgres-{os.getpid()}"  # a socket's path is at most 107 bytes long
+    root = (
+        Path("/tmp") / f"isoflop-postgres-{os.getpid()}-{port or ''}"
+    )  # a socket's path is at most 107 bytes long
     root.mkdir(mode=0o700)
     as_user = []
     if os.geteuid() == 0:  # PostgreSQL refuses to run as root
@@ -67,14 +73,14 @@ def running():
         str(root / "data"),
         "-U",
         "isoflop",
-        "-A",
-        "trust",
+        "--auth-local=trust",
+        "--auth-host=scram-sha-256",
         "--no-sync",
         "-E",
         "UTF8",
     ]
     subprocess.run([*as_user, *initdb], check=True, stdout=subprocess.DEVNULL, cwd=root)
-    server = Postgres(root, as_user)
+    server = Postgres(root, as_user, port)
     try:
         yield server
     finally:

@@ -312,3 +312,12 @@ def test_a_stage_of_too_many_runs_is_refused_at_its_line(text_of):
     with pytest.raises(SweepError) as caught:
         plan(read_sweep(text, name="s.yaml"))
     assert caught.value.complaints == [f"s.yaml:{line}: stage 'probe': its axes multiply to more than 100,000 runs"]
+
+
+def test_planned_memory_counts_the_parts_of_a_batch():
+    text = "sweep: a\ndata: {dataset: digits}\nmodel: {width: 256}\nbudget: {epochs: 1}\n"
+    whole, parts = (
+        plan_rows(plan(read_sweep(text + f"train: {{batch_size: 1024, accumulate: {parts}}}\n")))[0]["memory"]
+        for parts in (1, 8)
+    )
+    assert parts < 0.6 * whole
