@@ -88,6 +88,11 @@ def duration(seconds: float | None) -> str:
     return f"{whole / 86400:,.0f} days"
 
 
+def counted(count: int, noun: str) -> str:
+    """Return `1 run`, `2 runs`."""
+    return f"{count:,} {noun}{'' if count == 1 else 's'}"
+
+
 def size(count: float) -> str:
     """Return bytes with a unit: `12 MB`."""
     for unit, scale in (("GB", 1e9), ("MB", 1e6), ("kB", 1e3)):

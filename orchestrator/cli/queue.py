@@ -223,9 +223,10 @@ def watch(
     once: Annotated[bool, typer.Option("--once", help="Print one snapshot and exit.")] = False,
     every: Annotated[float, typer.Option(min=0.1, help="Seconds between two updates.")] = 1.0,
 ) -> None:
-    """Show a live view of the table. Ctrl-C ends it.
+    """Show a live view of the table, as soon as there is one. Ctrl-C ends it.
 
-    Of each sweep the progress and the time left; the runs in training; what blocks a sweep.
+    Of each sweep the progress and the time left; the runs in training; what blocks a sweep; whether the process
+    that trains still lives. Without a terminal it prints a line for each sweep that went on, and ends with them.
     """
     from orchestrator.cli.watch import follow
 

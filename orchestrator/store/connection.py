@@ -9,9 +9,11 @@ from typing import TYPE_CHECKING, Any, Self
 import sqlalchemy as sa
 
 from orchestrator.store.engine import (
+    NoTableError,
     TableError,
     add_missing_columns,
     engine_of,
+    is_held,
     locked,
     name_of,
     path_of,
@@ -23,6 +25,10 @@ from trainer.host.fsync import make_folder
 if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
+
+
+UNDEFINED = "42P01"
+"""PostgreSQL's code for a table that is not there."""
 
 
 class StoreConnection:
@@ -39,7 +45,7 @@ class StoreConnection:
         path = path_of(self.name)
         if path is not None:
             if not writable and not path.exists():
-                raise TableError(f"no results table at {path}; `isoflop run FILE --store {path}` makes one")
+                raise NoTableError(f"no results table at {path}; `isoflop run FILE --store {path}` makes one")
             if writable:
                 make_folder(path.parent)
                 self._lock = locked(path)
@@ -49,7 +55,10 @@ class StoreConnection:
         except sa.exc.DatabaseError as error:
             self.close()
             why = " ".join(str(error.orig).split())
-            raise TableError(f"{name_of(self.name)} is not a results table: {why}") from error
+            unmade = is_held(self.name) if path else getattr(error.orig, "sqlstate", "") == UNDEFINED
+            raise (NoTableError if unmade and not writable else TableError)(
+                f"{name_of(self.name)} is not a results table: {why}"
+            ) from error
 
     def _check(self, *, writable: bool) -> None:
         if writable:

@@ -20,6 +20,10 @@ class TableError(UserError, RuntimeError):
     """A table that cannot be used: the message says which, why, and what to do."""
 
 
+class NoTableError(TableError):
+    """There is no results table yet: no such file, or another process is just making the table."""
+
+
 def path_of(store: str) -> Path | None:
     """The file of a SQLite store; None for another database."""
     if "://" not in store:

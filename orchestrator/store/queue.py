@@ -113,6 +113,15 @@ class Queue:
             return False
         return not (self._store.shared and started and Process(host, boot, int(pid), int(started)).alive())
 
+    def abandoned(self, coordinator: str, lease: float | None, *, held: bool) -> bool:
+        """Whether nobody trains a running run any more: its coordinator has ended, or has not renewed its lease.
+
+        `held` is whether a process holds the lock of a table that is a file.
+        """
+        if self._store.shared:
+            held = not self._is_over(coordinator)
+        return not held or (lease or 0.0) < dt.datetime.now(dt.UTC).timestamp()
+
     def claim(
         self,
         run_ids: Sequence[str],

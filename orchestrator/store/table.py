@@ -18,7 +18,7 @@ import sqlalchemy as sa
 
 from orchestrator.store.connection import StoreConnection
 from orchestrator.store.ends import End
-from orchestrator.store.engine import TableError, name_of
+from orchestrator.store.engine import TableError, is_held, name_of
 from orchestrator.store.queue import LEASE, Queue, in_parts
 from orchestrator.store.schema import (
     BLOCKED,
@@ -253,13 +253,16 @@ class Table:
             return [dict(row) for row in connection.execute(query).mappings()]
 
     def running(self) -> list[dict[str, Any]]:
-        """The running runs: their process, when it began, and their last record."""
+        """The running runs: their process, when it began, and their last record; `abandoned` if nobody trains them.
+
+        Those are queued again as soon as a process works on the table.
+        """
         last = sa.select(records.c.run_id, sa.func.max(records.c.step).label("step")).group_by(records.c.run_id)
         newest = last.where(
             records.c.run_id.in_(sa.select(runs.c.run_id).where(runs.c.state == RUNNING))
         ).subquery()
         of_run = [runs.c[name] for name in ("run_id", "attempt", "model", "lr", "seed", "planned_flops")]
-        of_attempt = [attempts.c[name] for name in ("stack", "started", "host", "pid")]
+        of_attempt = [attempts.c[name] for name in ("stack", "started", "host", "pid", "coordinator", "lease")]
         of_record = [records.c[name] for name in ("step", "flops", "error")]
         query = (
             sa.select(*of_run, *of_attempt, *of_record)
@@ -269,8 +272,12 @@ class Table:
             .where(runs.c.state == RUNNING)
             .order_by(attempts.c.started)
         )
+        held = is_held(self.store)  # before the look: what it wrote at its end is seen
         with self._connection.reading() as connection:
-            return [dict(row) for row in connection.execute(query).mappings()]
+            found = [dict(row) for row in connection.execute(query).mappings()]
+        for row in found:
+            row["abandoned"] = self.queue.abandoned(row["coordinator"] or "", row["lease"], held=held)
+        return found
 
     def shown(self, beginning: str) -> dict[str, Any]:
         """All of the one run whose run_id has this beginning, with its `sweeps` and `attempts`; else TableError."""

@@ -135,4 +135,4 @@ def test_the_live_view_shows_sweeps_what_trains_and_what_holds_it_up(isoflop, qu
     assert lines[2] == "  paused: by hand"
     assert lines[-1].split()[0] == runs[0].run_id[:8]
     printed = isoflop("watch").out
-    assert printed.startswith("no process trains this table; `isoflop work` starts one\n")
+    assert printed.startswith("no process trains this table; `isoflop work` starts one; 1 run of a process")
