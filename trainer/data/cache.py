@@ -28,6 +28,7 @@ from trainer.data.formats.archives import names_in
 from trainer.data.formats.array_files import ARRAYS, from_arrays, from_npz, reader_of
 from trainer.data.formats.ffcv import Betons, betons_in, open_betons
 from trainer.data.formats.image_folders import arrange, decode, real_labels, rescale
+from trainer.host.progress import Progress
 from trainer.spec import SpecError
 
 if TYPE_CHECKING:
@@ -150,8 +151,11 @@ def _copied(images: Betons, out: Path) -> np.ndarray:
             "write `loader: ffcv` to read the .beton files, or set $ISOFLOP_CACHE to another folder",
         )
     flat = np.lib.format.open_memmap(out, "w+", np.uint8, (len(images), images.nbytes // len(images)))
-    for begin in range(0, len(images), _CHUNK):
-        flat[begin : begin + _CHUNK] = images[begin : begin + _CHUNK].reshape(-1, flat.shape[1])
+    with Progress("decoding", "images", len(images)) as progress:
+        for begin in range(0, len(images), _CHUNK):
+            decoded = images[begin : begin + _CHUNK].reshape(-1, flat.shape[1])
+            flat[begin : begin + len(decoded)] = decoded
+            progress.advance(len(decoded))
     flat.flush()
     return flat.reshape(images.shape)
 

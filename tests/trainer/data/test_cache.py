@@ -1,12 +1,10 @@
 from __future__ import annotations
 
-import itertools
 import shutil
 import subprocess
 import sys
 import tarfile
 from pathlib import Path
-from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -69,13 +67,13 @@ def test_class_folders_become_rows_of_pixels_training_first(tmp_path, held_out, 
 
 def test_long_decoding_tells_how_far_it_is_up_to_the_end(tmp_path, monkeypatch, caplog):
     _tree(tmp_path / "set", {"train": 90, "test": 2}, side=2)
-    clock = SimpleNamespace(monotonic=itertools.count(0, 60).__next__)
-    monkeypatch.setattr("trainer.data.formats.image_folders.time", clock)
+    monkeypatch.setattr("trainer.host.progress.LINES", 0.0)
     with caplog.at_level("INFO", "isoflop"):
         load_decoded(str(tmp_path / "set"), None)
-    assert [message for message in caplog.messages if message.startswith("decoded")] == [
-        "decoded 257 of 276 images (93 %)",
-        "decoded 276 of 276 images (100 %)",
+    assert [message for message in caplog.messages if message.startswith("decoding:")] == [
+        "decoding: 1 of 276 images (0 %)",
+        "decoding: 257 of 276 images (93 %)",
+        "decoding: 276 of 276 images (100 %)",
     ]
 
 

@@ -4,9 +4,7 @@ from __future__ import annotations
 
 import io
 import json
-import logging
 import re
-import time
 from collections import Counter
 from concurrent.futures import ThreadPoolExecutor
 from itertools import islice
@@ -17,18 +15,16 @@ import numpy as np
 
 from trainer.data.formats.archives import contents_of
 from trainer.host.limits import cores
+from trainer.host.progress import Progress
 from trainer.spec import SpecError
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence
     from pathlib import Path
 
-log = logging.getLogger("isoflop")
-
 SUFFIXES = (".jpg", ".jpeg", ".png", ".bmp", ".gif", ".ppm", ".pgm", ".tif", ".tiff", ".webp")
 TRAIN, TEST = ("train", "training"), ("test", "val", "valid", "validation")
 _CHUNK = 256
-_LOG_EVERY = 2.0  # seconds
 
 
 class Row(NamedTuple):
@@ -105,18 +101,15 @@ def decode(source: Path, rows: Sequence[Row], side: int | None, out: Path) -> np
     flat = np.lib.format.open_memmap(out, "w+", np.uint8, (len(rows), first.size))
     inputs = flat.reshape(len(rows), *first.shape)
     inputs[wanted[first_name]] = first
-    done, logged, told = 1, time.monotonic(), False
 
     def one(item: tuple[str, bytes]) -> None:
         inputs[wanted[item[0]]] = pixels(*item, side, first.shape)
 
-    with ThreadPoolExecutor(cores()) as pool:
+    with ThreadPoolExecutor(cores()) as pool, Progress("decoding", "images", len(rows)) as progress:
+        progress.advance(1)
         for chunk in _chunks(contents):
             list(pool.map(one, chunk))
-            done += len(chunk)
-            if time.monotonic() - logged > _LOG_EVERY or (told and done == len(rows)):
-                log.info("decoded %s of %s images (%.0f %%)", f"{done:,}", f"{len(rows):,}", 100 * done / len(rows))
-                logged, told = time.monotonic(), True
+            progress.advance(len(chunk))
     flat.flush()
     return inputs
 
