@@ -84,6 +84,7 @@ def run(
     store: str | Path = STORE,
     *,
     retry_failed: bool = False,
+    cells: int | None = None,
     on_progress: OnProgress | None = None,
     **options: Unpack[Options],
 ) -> Progress:
@@ -96,6 +97,7 @@ def run(
         plan: a Plan, a Sweep, or the path of a sweep file.
         store: the results table: a path (SQLite) or a PostgreSQL URL.
         retry_failed: train failed runs again.
+        cells: the most cells that a file may have; default 20,000.
         on_progress: called with a Progress after every event; default: a progress bar.
         options: how to train: the attributes of Settings, such as executor="inline".
 
@@ -109,7 +111,7 @@ def run(
         from orchestrator.store.engine import TableBusyError  # while the children import torch
         from orchestrator.store.table import Table
 
-        planned = _planned(plan)
+        planned = _planned(plan, cells)
         for note in planned.notes:
             reporter.say(note)
         while not finished:
@@ -157,6 +159,7 @@ def search(
     sweep: Sweep | str | Path,
     store: str | Path = STORE,
     *,
+    cells: int | None = None,
     on_progress: OnProgress | None = None,
     **options: Unpack[Options],
 ) -> SearchResult:
@@ -177,7 +180,7 @@ def search(
         from orchestrator.store.table import Table
         from orchestrator.sweep.planner import plan
 
-        planned = plan(sweep)
+        planned = plan(sweep, cells=cells)
         for note in planned.notes:
             reporter.say(note)
         with Table(store, writable=True) as table:
@@ -281,11 +284,11 @@ def _loaded(sweep: Sweep | str | Path) -> Sweep:
     return load_sweep(sweep) if isinstance(sweep, str | Path) else sweep
 
 
-def _planned(plan: Plan | Sweep | str | Path) -> Plan:
+def _planned(plan: Plan | Sweep | str | Path, cells: int | None = None) -> Plan:
     """The plan of what `run` was given; UserError if it is a search."""
     from orchestrator.sweep import planner
 
-    planned = plan if isinstance(plan, planner.Plan) else planner.plan(_loaded(plan))
+    planned = plan if isinstance(plan, planner.Plan) else planner.plan(_loaded(plan), cells=cells)
     if planned.trials is not None:
         name = plan if isinstance(plan, str | Path) else planned.sweep
         raise UserError(f"{name} declares a search; `isoflop search {name}` runs it")

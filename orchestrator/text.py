@@ -1,4 +1,4 @@
-"""Text for people: numbers with units, and rows as aligned columns or as an HTML table."""
+"""Text for people: numbers with units, rows as aligned columns or an HTML table, the word that was meant."""
 
 from __future__ import annotations
 
@@ -53,6 +53,14 @@ def _cells(rows: Sequence[Mapping[str, Any]], total: Mapping[str, Any] | None) -
 
 def _numeric(cell: str) -> bool:
     return not cell or cell[0] in "0123456789.-<?"
+
+
+def nearest(word: str, words: Sequence[str], otherwise: str) -> str:
+    """Return `did you mean 'width'?` where a word is like one of those that are valid, else all of these."""
+    from difflib import get_close_matches
+
+    close = get_close_matches(word.lower(), words, n=1)
+    return f"did you mean {close[0]!r}?" if close else f"{otherwise} {', '.join(words)}"
 
 
 def number(value: float | None) -> str:

@@ -38,7 +38,7 @@ def value_words(schema: dict[str, Any]) -> str:
         words = f"see [{name}](#{name})"
     elif "anyOf" in schema:
         single = [part for part in schema["anyOf"] if part.get("type") not in ("null", "object")]
-        plain = [part for part in single if part.get("type") != "array"] or single
+        plain = [part for part in single if part.get("type") != "array" and not is_formula(part)] or single
         words = " or ".join(dict.fromkeys(value_words(part) for part in plain))
     elif "enum" in schema:
         words = ", ".join(f"`{value}`" for value in schema["enum"])
@@ -53,9 +53,14 @@ def value_words(schema: dict[str, Any]) -> str:
     return words
 
 
+def is_formula(schema: dict[str, Any]) -> bool:
+    """Whether a part of a schema is a formula in the place of a number."""
+    return bool(schema.get("title") == "Formula")
+
+
 def heading(name: str) -> str:
     """The heading of this page about a part of the schema."""
-    known = {"CellSections": "cells", "Stage": "then", "Parameter": "parameters"}
+    known = {"CellSections": "cells", "Stage": "then", "Parameter": "parameters", "ZipGroup": "zip"}
     return known.get(name, name.removeprefix("Searched").removesuffix("Section").lower())
 
 
@@ -63,12 +68,12 @@ def range_words(schema: dict[str, Any]) -> str:
     """The range of a number, as ` > 0` or ` in [0, 1)`; empty if it has none."""
     low, above = schema.get("minimum"), schema.get("exclusiveMinimum")
     high, below = schema.get("maximum"), schema.get("exclusiveMaximum")
-    lower = f"[{low:g}" if low is not None else f"({above:g}" if above is not None else None
-    upper = f"{high:g}]" if high is not None else f"{below:g})" if below is not None else None
+    lower = f"[{low:,.12g}" if low is not None else f"({above:,.12g}" if above is not None else None
+    upper = f"{high:,.12g}]" if high is not None else f"{below:,.12g})" if below is not None else None
     if lower and upper:
         return f" in {lower}, {upper}"
     ends = {"≥": low, ">": above, "≤": high, "<": below}
-    return "".join(f" {sign} {end:g}" for sign, end in ends.items() if end is not None)
+    return "".join(f" {sign} {end:,.12g}" for sign, end in ends.items() if end is not None)
 
 
 def row_of(key: str, schema: dict[str, Any], *, required: bool, fields: bool) -> tuple[str, ...]:
@@ -78,8 +83,11 @@ def row_of(key: str, schema: dict[str, Any], *, required: bool, fields: bool) ->
     names = {setting.key or name: name for name, setting in SETTINGS.items() if setting.section}
     name = names.get(key, "") if fields else ""
     parts = schema.get("anyOf", [])
+    nested = [inner for part in parts for inner in part.get("anyOf", [])]
     types = {part.get("type") for part in parts} - {"null"}
     several = ["list"] if "array" in types and len(types) > 1 else []
+    several += ["range"] if any("from" in part.get("properties", {}) for part in parts) else []
+    several += ["formula"] if any(map(is_formula, [*parts, *nested])) else []
     several += ["search"] if any("search" in part.get("properties", {}) for part in parts) else []
     default = getattr(RunSpec, name) if name else schema.get("default")
     plain = default is not None and not isinstance(default, list | dict)
@@ -110,6 +118,13 @@ def sweep_file() -> str:
     for name, part in named.items():
         fields = name not in ("limits", "search")
         lines += ["", f"## {name}", "", part["description"], "", keys(part, fields=fields)]
+    zipped = parts["ZipGroup"]["description"].replace("\n", " ")
+    lines += [
+        "",
+        "## zip",
+        "",
+        f"{zipped} Its keys are those of `data`, `model`, `train` and `budget` that take a list.",
+    ]
     for heading, name in ("parameters", "Parameter"), ("cells", "CellSections"), ("then", "Stage"):
         text = parts[name]["description"].partition("\n\n")
         lines += ["", f"## {heading}", "", " ".join((text[0] + " " + text[2]).split()), ""]

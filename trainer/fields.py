@@ -21,7 +21,7 @@ NEVER = object()
 class Kind:
     """The values that a field may have.
 
-    `refusal(value)` is None for a value of this kind, else a message.
+    `refusal(value)` is None for a value of this kind, else a message. Numbers are at most `most`.
     """
 
     name: str
@@ -29,6 +29,7 @@ class Kind:
     refusal: Callable[[Any], str | None]
     choices: tuple[str, ...] = ()
     registry: Registry[Any] | None = None
+    most: float = math.inf
 
 
 @dataclass(frozen=True)
@@ -124,8 +125,13 @@ def registered(registry: Registry[Any]) -> Kind:
     return Kind("name", str, refusal, registry=registry)
 
 
-def _number(name: str, number: type, accepts: Callable[[Any], bool], words: str) -> Kind:
-    return Kind(name, number, lambda value: None if accepts(value) else f"{value!r} is not {words}")
+def _number(name: str, number: type, accepts: Callable[[Any], bool], words: str, most: float) -> Kind:
+    def refusal(value: Any) -> str | None:
+        if not accepts(value):
+            return f"{value!r} is not {words}"
+        return None if value <= most else f"{value!r} is above {most:,.12g}"
+
+    return Kind(name, number, refusal, most=most)
 
 
 def _real(value: Any) -> bool:
@@ -137,14 +143,33 @@ def _whole(value: Any) -> bool:
     return isinstance(value, int) and not isinstance(value, bool) and value >= 1
 
 
-WHOLE = _number("whole", int, _whole, "a whole number of at least 1")
-COUNT = _number("count", int, lambda v: _whole(v) or (v == 0 and _real(v)), "a whole number of at least 0")
-POSITIVE = _number("positive", float, lambda v: _real(v) and 0 < v < math.inf, "a finite number above 0")
-NON_NEGATIVE = _number(
-    "non-negative", float, lambda v: _real(v) and 0 <= v < math.inf, "a finite number of at least 0"
-)
-SHARE = _number("share", float, lambda v: _real(v) and 0 <= v < 1, "in [0, 1)")
-PART = _number("part", float, lambda v: _real(v) and 0 < v <= 1, "in (0, 1]")
+LARGEST = 2**31 - 1
+"""The largest whole number of a column of the results table."""
+
+
+def whole(most: int = LARGEST) -> Kind:
+    """Whole numbers from 1."""
+    return _number("whole", int, _whole, "a whole number of at least 1", most)
+
+
+def count(most: int = LARGEST) -> Kind:
+    """Whole numbers from 0."""
+    return _number("count", int, lambda v: _whole(v) or (v == 0 and _real(v)), "a whole number of at least 0", most)
+
+
+def positive(most: float = 1e38) -> Kind:
+    """Numbers above 0, by default up to the largest of single precision."""
+    return _number("positive", float, lambda v: _real(v) and 0 < v < math.inf, "a finite number above 0", most)
+
+
+def non_negative(most: float = 1e38) -> Kind:
+    """Numbers of at least 0, by default up to the largest of single precision."""
+    words = "a finite number of at least 0"
+    return _number("non-negative", float, lambda v: _real(v) and 0 <= v < math.inf, words, most)
+
+
+SHARE = _number("share", float, lambda v: _real(v) and 0 <= v < 1, "in [0, 1)", 1)
+PART = _number("part", float, lambda v: _real(v) and 0 < v <= 1, "in (0, 1]", 1)
 TEXT = Kind("text", str, lambda _: None)
 RESOLVED = Kind("resolved", int, lambda _: None)
 """A number that `resolve` fills in."""

@@ -12,27 +12,26 @@ from typing import TYPE_CHECKING, Any, Literal
 from trainer.errors import UserError
 from trainer.families import FAMILIES, family_of
 from trainer.fields import (
-    COUNT,
-    NEVER,
-    NON_NEGATIVE,
     PART,
-    POSITIVE,
     RESOLVED,
     SHARE,
     TEXT,
-    WHOLE,
     Owner,
     above_zero,
+    count,
+    non_negative,
     one_of,
+    positive,
     registered,
     setting,
     settings_of,
     used_with,
+    whole,
 )
 from trainer.optimizers import OPTIMIZERS
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator
+    from collections.abc import Iterable, Iterator, Sequence
 
 Activation = Literal["gelu", "relu"]
 Schedule = Literal["constant", "linear", "cosine", "wsd"]
@@ -49,7 +48,9 @@ Device = Literal["auto", "cpu", "cuda", "mps"]
 NUMERICS = 2
 """Version of the trainer's arithmetic. It rises when the same spec would give other numbers; part of `run_id`."""
 
-_MODEL_NAME = r"^(?P<family>[SB])[-_](?P<depth>\d+)[/_-]Wi[-_](?P<width>\d+)(?:[-_]X[-_](?P<expansion>\d+))?$"
+_MODEL_NAME = (
+    r"^(?P<family>[SB])[-_](?P<depth>\d{1,9})[/_-]Wi[-_](?P<width>\d{1,9})(?:[-_]X[-_](?P<expansion>\d{1,9}))?$"
+)
 # Fields of one kind: what a sweep file's sections hold, which of them a stage takes from its parent, and so on.
 _data, _train = partial(setting, section="data"), partial(setting, section="train")
 _subset = partial(_data, inherited="data", searched=False)
@@ -64,6 +65,7 @@ _link = partial(setting, stacked=True, axis=False, searched=False)
 
 RESIZED = used_with("augment", "resized-crop", "flip+resized-crop")
 ZIPF, WSD = used_with("dataset", "zipf"), used_with("schedule", "wsd")
+MUP = used_with("param", "mup")
 
 
 def _models_with(setting: str, builtins: str) -> Owner:
@@ -111,8 +113,8 @@ class RunSpec:
     path: str | None = _source(
         None, TEXT, "looked for beside the file, in $ISOFLOP_DATA, in ./data; or a URL", axis=False, identity=False
     )
-    resolution: int | None = _source(None, WHOLE, "side in pixels to which images are scaled; default theirs")
-    dataset_size: int | None = _subset(None, WHOLE, "distinct training examples; default all", stacked=True)
+    resolution: int | None = _source(None, whole(4096), "side in pixels to which images are scaled; default theirs")
+    dataset_size: int | None = _subset(None, whole(), "distinct training examples; default all", stacked=True)
     validation: float = _subset(0.0, SHARE, "share of the training split held out for records", off=0)
     loader: Loader = _subset(
         "auto", one_of(Loader), "ffcv: .beton files; auto: resident or mmap", axis=False, identity=False
@@ -121,18 +123,18 @@ class RunSpec:
     augment: Augment = _data("none", one_of(Augment), "random flips and crops of training images")
     crop_scale: float = _data(0.08, PART, "least share of the image's area in a resized crop", owner=RESIZED)
     mixup: float = _data(
-        0.0, NON_NEGATIVE, "a of Beta(a, a), the law of MixUp's shares; 0: none", off=0, mutable=True
+        0.0, non_negative(1000), "a of Beta(a, a), the law of MixUp's shares; 0: none", off=0, mutable=True
     )
     mixup_per: MixupPer = _data(
         "batch", one_of(MixupPer), "what MixUp draws a share for", owner=above_zero("mixup")
     )
-    zipf_alpha: float | None = _source(None, POSITIVE, "tokens of frequency p_k ~ k^-(1 + alpha)", owner=ZIPF)
-    zipf_tokens: int | None = _source(None, WHOLE, "number of tokens", owner=ZIPF)
+    zipf_alpha: float | None = _source(None, positive(), "tokens of frequency p_k ~ k^-(1 + alpha)", owner=ZIPF)
+    zipf_tokens: int | None = _source(None, whole(), "number of tokens", owner=ZIPF)
     # model
     family: str = _model("b-mlp", registered(FAMILIES), "the kind of model")
-    depth: int = _model(2, WHOLE, "b-mlp: blocks; s-mlp: linear layers before the head")
-    width: int = _model(64, WHOLE, "features between the layers")
-    expansion: int = _model(4, WHOLE, "width of a block's inside in units of width", owner=EXPANSION)
+    depth: int = _model(2, whole(1000), "b-mlp: blocks; s-mlp: linear layers before the head")
+    width: int = _model(64, whole(1 << 20), "features between the layers")
+    expansion: int = _model(4, whole(1024), "width of a block's inside in units of width", owner=EXPANSION)
     activation: Activation = _model("gelu", one_of(Activation), "relu in the paper, gelu in its code", owner=ACTS)
     dropout: float = _model(0.0, SHARE, "share of hidden activations set to 0 in training", off=0, mutable=True)
     parent: str = _link("", TEXT, "run_id of the run with whose parameters it begins; `start`: its hash", off="")
@@ -141,39 +143,41 @@ class RunSpec:
     # training
     trains: Trains = _fixed("all", one_of(Trains), "what is trained; head: a linear probe", off="all")
     optimizer: str = _train("adamw", registered(OPTIMIZERS), "the update rule")
-    lr: float = _free(1e-3, POSITIVE, "learning rate")
-    lr_embed: float = _rate(1.0, POSITIVE, "learning rate of the first layer, in units of lr")
-    lr_body: float = _rate(1.0, POSITIVE, "learning rate of the layers between, in units of lr")
-    lr_head: float = _rate(1.0, POSITIVE, "learning rate of the last layer, in units of lr")
+    lr: float = _free(1e-3, positive(), "learning rate")
+    lr_embed: float = _rate(1.0, positive(), "learning rate of the first layer, in units of lr")
+    lr_body: float = _rate(1.0, positive(), "learning rate of the layers between, in units of lr")
+    lr_head: float = _rate(1.0, positive(), "learning rate of the last layer, in units of lr")
     param: Param = _start(
         "standard", one_of(Param), "mup scales lr and the head's initial values with width", off="standard"
     )
-    base_width: int = _start(64, WHOLE, "the width at which mup equals standard", owner=used_with("param", "mup"))
-    weight_decay: float = _free(0.0, NON_NEGATIVE, "decay of all parameters, biases and norms included")
+    base_width: int = _start(64, whole(1 << 20), "the width at which mup equals standard", owner=MUP)
+    weight_decay: float = _free(0.0, non_negative(), "decay of all parameters, biases and norms included")
     momentum: float = _free(0.9, SHARE, "momentum", owner=_uses("momentum", "sgd"))
     beta1: float | None = _free(None, SHARE, "of the first moment; default 0.9", off=None, owner=BETA1)
     beta2: float | None = _free(
         None, SHARE, "of the second moment; default 0.999, lion 0.99", off=None, owner=BETA2
     )
-    clip: float | None = _free(None, POSITIVE, "largest norm of the gradient; default none", off=None)
-    accumulate: int = _train(1, WHOLE, "equal parts in which a batch is processed to save memory", identity=False)
+    clip: float | None = _free(None, positive(), "largest norm of the gradient; default none", off=None)
+    accumulate: int = _train(1, whole(), "equal parts in which a batch is processed to save memory", identity=False)
     precision: Precision = _start("fp32", one_of(Precision), "of training; tests are always fp32", off="fp32")
-    batch_size: int = _train(64, WHOLE, "examples in a step")
+    batch_size: int = _train(64, whole(), "examples in a step")
     schedule: Schedule = _train("constant", one_of(Schedule), "how the learning rate changes", stacked=True)
     warmup: float = _train(0.0, SHARE, "share of the steps in which lr rises linearly from 0", stacked=True)
     cooldown: float = _train(0.2, PART, "share of the steps at the end in which lr falls", stacked=True, owner=WSD)
     label_smoothing: float = _free(0.0, SHARE, "share of the target that is spread over all classes")
     # testing
-    tta: int = _fixed(0, COUNT, "augmented copies averaged in the final test; 0: none", off=0)
+    tta: int = _fixed(0, count(10_000), "augmented copies averaged in the final test; 0: none", off=0)
     tta_average: Average = _fixed(
         "logits", one_of(Average), "what is averaged over copies", owner=above_zero("tta")
     )
-    seed: int = setting(0, COUNT, "of every random draw", stacked=True, inherited="run")
+    seed: int = setting(0, count(), "of every random draw", stacked=True, inherited="run")
     stage: str = _link("train", TEXT, "its name in a chain of runs (`then:` of a sweep file)", identity=False)
     # length: one of three
-    budget: float | None = _length(None, POSITIVE, "training FLOPs that a run may spend", key="flops")
-    epochs: float | None = _length(None, POSITIVE, "passes over the training examples", planned=False)
-    examples: int | None = _length(None, COUNT, "repeats counted; 0 in a stage that only tests", planned=False)
+    budget: float | None = _length(None, positive(9e18), "training FLOPs that a run may spend", key="flops")
+    epochs: float | None = _length(None, positive(9e18), "passes over the training examples", planned=False)
+    examples: int | None = _length(
+        None, count(9 * 10**18), "repeats counted; 0 in a stage that only tests", planned=False
+    )
     # what `resolve` fills in
     fingerprint: str = setting("", TEXT, "hash of the data set's content")
     inputs: int | None = setting(None, RESOLVED, "length of one flattened example")
@@ -183,8 +187,18 @@ class RunSpec:
     steps: int | None = setting(None, RESOLVED, "updates of the parameters", stacked=True, planned=False)
 
     def __post_init__(self) -> None:
-        for field, message in _refusals(self):
+        for field, message in _refusals(self, _CHECKS):
             raise SpecError(field, message)
+
+    def changed(self, **values: Any) -> RunSpec:
+        """The same run with other values; only these are checked, so that large sweeps are planned soon."""
+        fields = self.__dict__
+        run = object.__new__(RunSpec)
+        vars(run).update({name: fields[name] for name in SETTINGS})
+        vars(run).update(values)
+        for field, message in _refusals(run, [check for check in _CHECKS if check[0] in values]):
+            raise SpecError(field, message)
+        return run
 
     @cached_property
     def cell_id(self) -> str:
@@ -221,12 +235,11 @@ class RunSpec:
     def _identity(self) -> dict[str, Any]:
         if self.steps is None:
             raise ValueError("a run's identity needs its data set: call trainer.resolve(spec) first")
-        idle = {name for name, owner in OWNERS.items() if not owner.uses(getattr(self, owner.field))}
-        idle |= {name for name, off in _OFF.items() if getattr(self, name) == off}
-        values = {name: getattr(self, name) for name in _IDENTITY if name not in idle}
-        for name in _REAL & values.keys():
-            if values[name] is not None:
-                values[name] = float(values[name])  # 1 and 1.0 are one lr
+        fields, values = self.__dict__, dict[str, Any]()
+        for name, off, owner, real in _IDENTITY:
+            value = fields[name]
+            if value != off and (owner is None or owner.uses(fields[owner.field])):
+                values[name] = float(value) if real and value is not None else value  # 1 and 1.0 are one lr
         for name, registry in _REGISTRIES.items():
             if (origin := registry.origin(getattr(self, name))) is not None:
                 values[f"{name}_origin"] = astuple(origin)
@@ -242,29 +255,35 @@ OWNERS = {name: field.owner for name, field in SETTINGS.items() if field.owner i
 LENGTHS = [name for name, field in SETTINGS.items() if field.section == "budget"]
 """Fields of which one says how long to train."""
 
-_IDENTITY = [name for name, field in SETTINGS.items() if field.identity]
-_OFF = {name: field.off for name, field in SETTINGS.items() if field.off is not NEVER}
-_REAL = {name for name, field in SETTINGS.items() if field.kind.number is float}
+_IDENTITY = [
+    (name, field.off, field.owner, field.kind.number is float) for name, field in SETTINGS.items() if field.identity
+]
 STACKED = [name for name, field in SETTINGS.items() if field.stacked and field.section and field.axis]
 """What the runs of a stack may differ in, in the words of a sweep file."""
 
 _SHARED = [name for name, field in SETTINGS.items() if not field.stacked]
-_OPTIONAL = {name for name in SETTINGS if getattr(RunSpec, name) is None}
 _REGISTRIES = {name: field.kind.registry for name, field in SETTINGS.items() if field.kind.registry is not None}
-_CHECKS = [(name, field.kind.refusal) for name, field in SETTINGS.items() if field.kind not in (TEXT, RESOLVED)]
+_CHECKS = [
+    (name, field.kind.refusal, getattr(RunSpec, name))
+    for name, field in SETTINGS.items()
+    if field.kind not in (TEXT, RESOLVED)
+]
+"""The fields whose values are checked, how, and their defaults."""
+
+_encode = json.JSONEncoder(sort_keys=True, separators=(",", ":"), allow_nan=False).encode
 
 
 def _digest(values: dict[str, Any]) -> str:
-    canonical = json.dumps(values, sort_keys=True, separators=(",", ":"), allow_nan=False)
-    return hashlib.sha256(canonical.encode()).hexdigest()[:32]
+    return hashlib.sha256(_encode(values).encode()).hexdigest()[:32]
 
 
-def _refusals(spec: RunSpec) -> Iterator[tuple[str, str]]:
+def _refusals(spec: RunSpec, checks: Sequence[tuple[str, Any, Any]]) -> Iterator[tuple[str, str]]:
     """Fields that cannot be as they are, and why; those that contradict others only if each is valid by itself."""
     valid = True
-    for name, refusal in _CHECKS:
-        value = getattr(spec, name)
-        if not (value is None and name in _OPTIONAL) and (message := refusal(value)) is not None:
+    values = spec.__dict__
+    for name, refusal, default in checks:
+        value = values[name]
+        if value is not default and (message := refusal(value)) is not None:
             valid = False
             yield name, message
     if valid:
@@ -317,7 +336,8 @@ def parse_model_name(name: str) -> dict[str, Any]:
     """
     match = re.match(_MODEL_NAME, name.strip(), re.IGNORECASE)
     if match is None:
-        raise SpecError("model", f"{name!r} is no model name; write it like B-12/Wi-1024 or S-6/Wi-2048")
+        shown = name if len(name) <= 40 else f"{name[:14]}..."
+        raise SpecError("model", f"{shown!r} is no model name; write it like B-12/Wi-1024 or S-6/Wi-2048")
     parsed: dict[str, Any] = {
         "family": f"{match['family'].lower()}-mlp",
         "depth": int(match["depth"]),

@@ -6,6 +6,7 @@ import json
 import logging
 import os
 import sys
+import textwrap
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -17,6 +18,7 @@ from orchestrator.cli.options import (
     Address,
     AsJson,
     Canary,
+    Cells,
     Checkpoints,
     Device,
     Every,
@@ -45,7 +47,7 @@ File = Annotated[Path, typer.Argument(metavar="FILE", help="A sweep file.", show
 MOST_ROWS = 60
 
 
-def plan(file: File, *, store: Store = STORE, as_json: AsJson = False) -> None:
+def plan(file: File, *, store: Store = STORE, cells: Cells = None, as_json: AsJson = False) -> None:
     """Show what a sweep costs and what it can show.
 
     FLOPs, memory and time per cell, the expected interval of each exponent, and what to change.
@@ -58,9 +60,10 @@ def plan(file: File, *, store: Store = STORE, as_json: AsJson = False) -> None:
     from orchestrator.scheduling.stacks import plan_rows
     from orchestrator.settings import Settings
     from orchestrator.sweep import planner
+    from orchestrator.sweep.formula import Formula
     from orchestrator.sweep.reader import load_sweep
 
-    planned, speed = planner.plan(load_sweep(file), decode=False), known_speed()
+    planned, speed = planner.plan(load_sweep(file), decode=False, cells=cells), known_speed()
     time = None if speed is None else planned_forecast(planned, speed, Settings().trains_in)
     rows, design = plan_rows(planned, speed or TYPICAL, time.shares if time else None), _design(planned, store)
     if as_json:
@@ -69,7 +72,8 @@ def plan(file: File, *, store: Store = STORE, as_json: AsJson = False) -> None:
             "flops": planned.flops,
             **(time.to_dict() if time else {"seconds": None}),
         }
-        answer = {"sweep": planned.sweep, "total": whole, "notes": planned.notes, "cells": rows}
+        varies = {key: [str(v) if isinstance(v, Formula) else v for v in vs] for key, vs in planned.varies.items()}
+        answer = {"sweep": planned.sweep, "total": whole, "notes": planned.notes, "varies": varies, "cells": rows}
         print(json.dumps({**answer, "design": design.to_dict() if design else None}, indent=1))
         return
     shown = [_readable(row) for row in rows[:MOST_ROWS]]
@@ -83,6 +87,8 @@ def plan(file: File, *, store: Store = STORE, as_json: AsJson = False) -> None:
     if len(rows) > MOST_ROWS:
         print(f"({len(rows) - MOST_ROWS} more cells; --json prints all)")
     print(f"{planned.sweep}: {summary(planned, time)}")
+    if planned.axes:
+        print(textwrap.fill(f"varies: {planned.axes}", width=80, subsequent_indent="  "))
     if design is not None:
         print(design)
     if speed is None:
@@ -147,6 +153,7 @@ def run(  # noqa: PLR0913 - an option each
     keep: Keep = False,
     canary: Canary = True,
     retry_failed: Annotated[bool, typer.Option("--retry-failed", help="Train failed runs again.")] = False,
+    cells: Cells = None,
     as_json: AsJson = False,
 ) -> None:
     """Train the missing runs of a sweep. The same command resumes after Ctrl-C, a crash or a power cut.
@@ -161,6 +168,7 @@ def run(  # noqa: PLR0913 - an option each
         file,
         store,
         retry_failed=retry_failed,
+        cells=cells,
         executor=executor,
         slots=slots,
         device=device,

@@ -39,6 +39,10 @@ Executor = Annotated[
         help="processes, ray, inline (in this process), or auto: processes on cores, ray on GPUs and clusters."
     ),
 ]
+Cells = Annotated[
+    int | None,
+    typer.Option(min=1, help="The most cells that a file may have; default 20,000.", show_default=False),
+]
 Slots = Annotated[
     int | None,
     typer.Option(

@@ -13,6 +13,7 @@ from orchestrator.cli.options import (
     Address,
     AsJson,
     Canary,
+    Cells,
     Checkpoints,
     Device,
     Every,
@@ -42,6 +43,7 @@ def add(
     files: Annotated[list[Path], typer.Argument(metavar="FILE...", help="Sweep files.", show_default=False)],
     *,
     store: Store = STORE,
+    cells: Cells = None,
 ) -> None:
     """Enqueue the missing runs of sweep files.
 
@@ -51,7 +53,7 @@ def add(
     from orchestrator.sweep.planner import plan
     from orchestrator.sweep.reader import load_sweep
 
-    for file, planned in [(file, plan(load_sweep(file))) for file in files]:
+    for file, planned in [(file, plan(load_sweep(file), cells=cells)) for file in files]:
         if planned.trials is not None:
             stop(f"{file} declares a search; `isoflop search {file}` runs it")
         for note in planned.notes:

@@ -14,6 +14,7 @@ from orchestrator.cli.options import (
     STORE,
     Address,
     AsJson,
+    Cells,
     Checkpoints,
     Device,
     Every,
@@ -35,6 +36,7 @@ def search(  # noqa: PLR0913 - an option each
     address: Address = None,
     checkpoints: Checkpoints = None,
     checkpoint_every: Every = 20.0,
+    cells: Cells = None,
     as_json: AsJson = False,
 ) -> None:
     """Search the hyper-parameters of each cell of a sweep.
@@ -55,6 +57,7 @@ def search(  # noqa: PLR0913 - an option each
         address=address,
         checkpoints=checkpoints,
         checkpoint_every=checkpoint_every,
+        cells=cells,
     )
     sweep, best, rates = result.progress.sweep, result.best, result.learning_rates
     with Table(store) as table:

@@ -11,7 +11,7 @@ from orchestrator.host.speed import NEARLY, TYPICAL
 from orchestrator.scheduling import memory as admission
 from orchestrator.sweep.planner import run_flops
 from trainer import cost
-from trainer.spec import RunSpec, model_name, stack_key
+from trainer.spec import LENGTHS, SETTINGS, RunSpec, model_name, stack_key
 from trainer.trunk import by_recipe, charged_flops
 
 if TYPE_CHECKING:
@@ -120,15 +120,20 @@ def _price(stack: Sequence[RunSpec]) -> int:
     return sum(charged_flops(stack).values())
 
 
+_IN_ROWS = {"family", "depth", "width", "expansion", "dataset", "dataset_size", "lr", "batch_size", *LENGTHS}
+"""Settings that every row of a plan shows."""
+
+
 def plan_rows(
     planned: Plan, speed: Speed = TYPICAL, seconds: Mapping[str, float] | None = None
 ) -> list[dict[str, Any]]:
-    """Return the plan as rows, one per cell, in the order of the file.
+    """Return the plan as rows, one per cell, in the order of the file, with a column for every setting that varies.
 
     `memory` is the closed form of the cell's first stack. `seconds` are those that each run adds, by run_id
     (forecast.Forecast.shares); without them times are None.
     """
     rows, stages = [], {run.stage for run in planned.runs}
+    varied = [key for key in planned.varies if key in SETTINGS and key not in _IN_ROWS]
     for runs in planned.cells.values():
         first = runs[0]
         shape = cost.shape_of(first)
@@ -140,6 +145,7 @@ def plan_rows(
                 "dataset": first.dataset,
                 "dataset_size": first.dataset_size,
                 "lr": first.lr,
+                **{key: getattr(first, key) for key in varied},
                 "batch_size": first.batch_size,
                 "steps": first.steps,
                 "epochs": first.epochs or 0.0,

@@ -4,43 +4,49 @@ from __future__ import annotations
 
 import functools
 import itertools
-import math
 import os
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from orchestrator import text
-from orchestrator.sweep.search_space import dearest, trials_of
-from orchestrator.sweep.sweep import FIRST_STAGE, CellSections, Limits, Stage, Sweep, SweepError
+from orchestrator.sweep.cells import Block, blocks_of, has, settings_of, varied
+from orchestrator.sweep.formula import evaluated
+from orchestrator.sweep.search_space import trials_of
+from orchestrator.sweep.sweep import FIRST_STAGE, Limits, Stage, Sweep, SweepError
 from trainer import cost
 from trainer.data import catalogue, datasets
 from trainer.host.urls import is_url, local, shown
-from trainer.presets import PRESETS
-from trainer.spec import LENGTHS, OWNERS, SETTINGS, RunSpec, SpecError, model_name, parse_model_name
+from trainer.spec import LENGTHS, OWNERS, SETTINGS, RunSpec, SpecError, model_name
 from trainer.trunk import charged_flops
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Sequence
+    from collections.abc import Callable, Iterator, Mapping, Sequence
 
     from analysis.decisions.design import Design
+    from orchestrator.sweep.cells import Settings
     from orchestrator.sweep.yaml_source import Location
     from trainer.data.arrays import DatasetInfo
 
     Find = Callable[[RunSpec], RunSpec]
     Make = Callable[[dict[str, Any], int], RunSpec]
 
-_SECTIONS = ("data", "model", "train", "budget")
-_FIELD_OF = {field.key: name for name, field in SETTINGS.items() if field.key}  # keys other than the field's name
-_REQUIRED = {"dataset": "data", "width": "model", "budget": "budget"}
-_MOST_RUNS = 100_000  # a mistyped `seeds: 100000000` would take the machine's memory before it is seen
+MOST_CELLS = 20_000
+"""Cells that are planned unless more are allowed: a mistyped axis would take the machine's memory."""
+
+_SHOWN = 8
+"""Values of an axis that are listed."""
+
+_SEEDS = 5
+"""Runs that are planned for each cell that is allowed."""
 
 
 @dataclass(frozen=True)
 class Plan:
     """The runs of a sweep, resolved and in a fixed order, with their limits. Nothing has run yet.
 
-    Of a search, `trials` is the number of trials in each cell, `batch` how many are proposed at once.
+    Of a search, `trials` is the number of trials in each cell, `batch` how many are proposed at once. `varies`
+    holds what has several values or a formula, by its key in the file.
     """
 
     sweep: str
@@ -50,11 +56,17 @@ class Plan:
     notes: tuple[str, ...] = ()
     trials: int | None = None
     batch: int | None = None
+    varies: Mapping[str, Sequence[Any]] = field(default_factory=dict, compare=False)
 
     @property
     def flops(self) -> int:
         """Training FLOPs of all runs by the rule `exact`; steps that runs share are counted once."""
         return sum(charged_flops(self.runs).values())
+
+    @property
+    def axes(self) -> str:
+        """What varies, in words: `width 16, 64; lr = 1e-3 * 64 / width`; empty if nothing does."""
+        return "; ".join(_axis(key, values) for key, values in self.varies.items())
 
     def _repr_html_(self) -> str:
         """Its cells as a table, for notebooks, with what there is to note."""
@@ -92,6 +104,15 @@ class Plan:
         return grouped
 
 
+def _axis(key: str, values: Sequence[Any]) -> str:
+    if len(values) == 1:
+        return f"{key} = {values[0]}"
+    shown = [f"{value:g}" if isinstance(value, float) else str(value) for value in values]
+    if len(shown) > _SHOWN:
+        shown = [*shown[:3], "...", f"{shown[-1]} ({len(values)} values)"]
+    return f"{key} {', '.join(shown)}"
+
+
 def makers(sweep: Sweep) -> Iterator[tuple[RunSpec, Make]]:
     """The cells of a sweep with a search as declared, each with a function that makes a run from values and a seed.
 
@@ -100,9 +121,10 @@ def makers(sweep: Sweep) -> Iterator[tuple[RunSpec, Make]]:
     find = _finder(Path(sweep.source.name).parent, decode=True)
 
     def maker(fields: dict[str, Any]) -> Make:
-        return lambda values, seed: find(RunSpec(**{**fields, **values, "seed": seed}))
+        return lambda values, seed: find(RunSpec(**evaluated({**fields, **values, "seed": seed})))
 
-    return ((RunSpec(**fields), maker(fields)) for fields, _ in _cells(sweep, {}))
+    cells = (fields for block in blocks_of(sweep, {}) for fields, _ in block.cells({}))
+    return ((RunSpec(**evaluated(fields)), maker(fields)) for fields in cells)
 
 
 def run_flops(spec: RunSpec) -> int:
@@ -111,10 +133,11 @@ def run_flops(spec: RunSpec) -> int:
     return spec.steps * spec.batch_size * cost.flops_per_example(cost.shape_of(spec))
 
 
-def plan(sweep: Sweep, *, decode: bool = True) -> Plan:
+def plan(sweep: Sweep, *, decode: bool = True, cells: int | None = None) -> Plan:
     """Expand a sweep into its runs and price them.
 
-    Without `decode`, data sets of the catalogue need not be present: such a plan can be shown but not run.
+    Without `decode`, data sets of the catalogue need not be present: such a plan can be shown but not run. At most
+    `cells` cells (default 20,000) are planned, and five times as many runs.
 
     Raises SweepError with every value that does not fit its data set, model or budget, and its line.
     """
@@ -122,30 +145,39 @@ def plan(sweep: Sweep, *, decode: bool = True) -> Plan:
     find = _finder(Path(sweep.source.name).parent, decode=decode)
     runs: dict[str, RunSpec] = {}
     twice = 0
-    grid = math.prod(map(len, _settings(sweep, ()).values())) * len(sweep.seed_list)
-    if grid > _MOST_RUNS:
-        message = f"the axes multiply to {grid:,} runs; at most {_MOST_RUNS:,} are planned"
-        raise SweepError(sweep.source, [((), message)])
-    for fields, places in _cells(sweep, complaints):
-        seeds = sweep.seed_list
+    blocks, seeds = blocks_of(sweep, complaints), sweep.seed_list
+    _refuse_many(sweep, blocks, cells := cells or MOST_CELLS)
+    for fields, places in itertools.chain.from_iterable(block.cells(complaints) for block in blocks):
         first = _resolved({**fields, "seed": seeds[0]}, {**places, "": places["dataset"]}, complaints, find)
         for run in [] if first is None else first.seeded(seeds):
             twice += run.run_id in runs
             runs.setdefault(run.run_id, run)
-    _check_owners(_settings(sweep, ()), list(runs.values()), complaints)
+    whole = Block(settings_of(sweep, ())).settings | (blocks[0].settings if blocks else {})
+    _check_owners(whole, list(runs.values()), complaints)
     stages = {FIRST_STAGE: list(runs.values())}
     for i, stage in enumerate(sweep.then):
         if not complaints:
             parents = stages[stage.after or [*stages][-1]]
-            stages[stage.stage] = _follow(stage, ("then", i), parents, complaints, find)
+            stages[stage.stage] = _follow(stage, ("then", i), parents, complaints, find, cells)
             runs |= {run.run_id: run for run in stages[stage.stage]}
     if complaints:
         raise SweepError(sweep.source, list(complaints.items()))
     search = sweep.search
-    planned = Plan(sweep.sweep, tuple(runs.values()), sweep.limits, sweep.source.text)
+    planned = Plan(sweep.sweep, tuple(runs.values()), sweep.limits, sweep.source.text, varies=varied(blocks))
     if search is not None:
         planned = replace(planned, trials=trials_of(search), batch=search.batch)
     return replace(planned, notes=tuple(_notes(planned, twice)))
+
+
+def _refuse_many(sweep: Sweep, blocks: Sequence[Block], most: int) -> None:
+    """Raise SweepError for more cells or runs than are allowed, before any is built."""
+    cells = sum(block.count for block in blocks)
+    runs = cells * len(sweep.seed_list)
+    if cells > most or runs > _SEEDS * most:
+        found = f"{cells:,} cells" if cells > most else f"{runs:,} runs"
+        allowed = f"at most {most:,} cells and {_SEEDS * most:,} runs are planned"
+        least = max(cells, -(-runs // _SEEDS))
+        raise SweepError(sweep.source, [((), f"the axes multiply to {found}; {allowed} without --cells {least}")])
 
 
 def _resolved(
@@ -156,9 +188,11 @@ def _resolved(
 ) -> RunSpec | None:
     """A run; or None, and a complaint at the place of the value concerned, else at `places[""]`."""
     try:
-        return find(RunSpec(**fields))
+        return find(RunSpec(**evaluated(fields)))
     except SpecError as error:
-        complaints.setdefault(places.get(error.field) or places[""], f"{error.field}: {error.message}")
+        others = LENGTHS if error.field in LENGTHS else ()
+        named = [places[name] for name in (error.field, *others) if name in places]
+        complaints.setdefault([*named, places[""]][0], f"{error.field}: {error.message}")
         return None
 
 
@@ -168,20 +202,20 @@ def _follow(
     parents: Sequence[RunSpec],
     complaints: dict[Location, str],
     find: Find,
+    cells: int,
 ) -> list[RunSpec]:
     """The runs of a stage: its axes multiplied with the runs that it follows."""
-    settings = _settings(stage, top)
-    if not _has(settings, "budget"):
+    block = Block(settings := settings_of(stage, top))
+    if not has(settings, "budget"):
         complaints[top] = f"stage {stage.stage!r}: budget: flops, epochs or examples is missing"
         return []
-    most = _MOST_RUNS // max(1, len(parents))
-    if math.prod(map(len, settings.values())) > most:
-        complaints[top] = f"stage {stage.stage!r}: its axes multiply to more than {_MOST_RUNS:,} runs"
+    if block.count * len(parents) > _SEEDS * cells:
+        complaints[top] = f"stage {stage.stage!r}: its axes multiply to more than {_SEEDS * cells:,} runs"
         return []
     taken_over = ("run",) if "dataset" in settings else ("run", "data")
     inherited = [name for name, field in SETTINGS.items() if field.inherited in taken_over]
     runs: dict[str, RunSpec] = {}
-    for fields, places in _product(settings, complaints):
+    for fields, places in block.cells(complaints):
         for parent in parents:
             links = {"parent": parent.run_id, "parent_cell": parent.cell_id, "stage": stage.stage}
             own = {**{name: getattr(parent, name) for name in inherited}, **fields, **links}
@@ -195,73 +229,6 @@ def _follow(
             runs[run.run_id] = run
     _check_owners(settings, list(runs.values()), complaints)
     return list(runs.values())
-
-
-def _cells(sweep: Sweep, complaints: dict[Location, str]) -> Iterator[tuple[dict[str, Any], dict[str, Location]]]:
-    """Fields of RunSpec and the place of each, for the cells of the grid, then for the explicit ones."""
-    grid = _settings(sweep, ())
-    missing = [field for field in _REQUIRED if not _has(grid, field)]
-    if not missing:
-        yield from _product(grid, complaints)
-    for i, cell in enumerate(sweep.cells):
-        own = _settings(cell, ("cells", i))
-        if any(_has(own, name) for name in LENGTHS):
-            kept = {k: v for k, v in grid.items() if k not in LENGTHS}
-        else:
-            kept = grid
-        merged = {**kept, **own}
-        if many := [name for name, values in merged.items() if len(values) > 1]:
-            complaints[("cells", i)] = f"this cell must choose one {many[0]}; the grid has {len(merged[many[0]])}"
-        elif absent := [field for field in _REQUIRED if not _has(merged, field)]:
-            complaints[("cells", i)] = f"{absent[0]!r} is missing here and in {_REQUIRED[absent[0]]!r}"
-        else:
-            yield from _product(merged, complaints)
-    if missing and not sweep.cells:
-        for field in missing:
-            word = "flops, epochs or examples" if field == "budget" else f"{field!r}"
-            complaints[(_REQUIRED[field],)] = f"{_REQUIRED[field]}: {word} is missing"
-
-
-Settings = dict[str, list[tuple[Any, "Location"]]]
-
-
-def _settings(sections: CellSections | Stage, top: Location) -> Settings:
-    """The values of each field that the sections set, with the place of each; those of a preset first."""
-    preset, place = sections.train.preset, (*top, "train", "preset")
-    settings: Settings = {name: [(value, place)] for name, value in PRESETS[preset].items()} if preset else {}
-    for section in _SECTIONS:
-        for key, value in getattr(sections, section, ()):
-            if value is None or key == "preset":
-                continue
-            where = (*top, section, key)
-            values = (
-                [(v, (*where, i)) for i, v in enumerate(value)] if isinstance(value, list) else [(value, where)]
-            )
-            settings[_FIELD_OF.get(key, key)] = values
-    if isinstance(sections, Sweep) and sections.search:  # a plan is priced with the dearest trial
-        for name, parameter in sections.search.parameters.items():
-            settings[name] = [(dearest(name, parameter), ("search", "parameters", name))]
-    return settings
-
-
-def _has(settings: Settings, field: str) -> bool:
-    others = {"width": ("name",), "budget": ("epochs", "examples")}.get(field, ())
-    return any(name in settings for name in (field, *others))
-
-
-def _product(
-    settings: Settings, complaints: dict[Location, str]
-) -> Iterator[tuple[dict[str, Any], dict[str, Location]]]:
-    for values in itertools.product(*settings.values()):
-        fields = {name: value for name, (value, _) in zip(settings, values, strict=True)}
-        places = {name: where for name, (_, where) in zip(settings, values, strict=True)}
-        if (name := fields.pop("name", None)) is not None:
-            try:
-                fields |= parse_model_name(name)
-            except SpecError as error:
-                complaints[places["name"]] = f"name: {error.message}"
-                continue
-        yield fields, places
 
 
 def _finder(folder: Path, *, decode: bool) -> Find:

@@ -2,17 +2,18 @@
 
 from __future__ import annotations
 
-import difflib
+import functools
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from pydantic import BaseModel, ValidationError
 
+from orchestrator.sweep.checks import contradictions
+from orchestrator.sweep.formula import FormulaError
+from orchestrator.sweep.ranges import RangeError
 from orchestrator.sweep.search_space import complaints_of, gathered
 from orchestrator.sweep.sweep import (
-    FIRST_STAGE,
     BudgetSection,
-    CellSections,
     DataSection,
     Limits,
     ModelSection,
@@ -22,11 +23,19 @@ from orchestrator.sweep.sweep import (
     Sweep,
     SweepError,
     TrainSection,
+    ZipGroup,
 )
 from orchestrator.sweep.yaml_source import Location, Source, YAMLError, parse
+from orchestrator.text import nearest
 
 if TYPE_CHECKING:
     from pydantic_core import ErrorDetails
+
+MOST_BYTES = 1 << 20
+"""The largest sweep file that is read."""
+
+_LONGEST = 80
+"""Characters of a value that a message shows."""
 
 _UNION = ("constrained-int", "list[int]")
 """Pydantic's names for the two kinds of `seeds`."""
@@ -47,8 +56,11 @@ def load_sweep(path: str | Path) -> Sweep:
     Raises SweepError with all that is wrong in the file; FileNotFoundError and PermissionError as `open` does.
     What needs the data set (sizes, budgets too small) is checked by `plan`.
     """
-    text = Path(path).read_text(encoding="utf-8-sig", errors="replace")
-    return read_sweep(text, name=str(path))
+    with Path(path).open("rb") as file:
+        data = file.read(MOST_BYTES + 1)
+    if len(data) > MOST_BYTES:
+        raise SweepError(Source(str(path)), [((), f"a sweep file has at most {MOST_BYTES:,} bytes")])
+    return read_sweep(data.decode("utf-8-sig", errors="replace"), name=str(path))
 
 
 def read_sweep(text: str, *, name: str = "<sweep>") -> Sweep:
@@ -62,12 +74,13 @@ def read_sweep(text: str, *, name: str = "<sweep>") -> Sweep:
     if not isinstance(values, dict):
         raise SweepError(source, [((), f"a sweep file is a mapping of {', '.join(Sweep.model_fields)}")])
     values, source, complaints = gathered(values, source)
+    explain = functools.partial(_complaint, source)
     try:
         sweep = Sweep.model_validate(values)
     except ValidationError as error:
-        raise SweepError(source, [_complaint(e) for e in error.errors() if not _echo(e)]) from error
+        raise SweepError(source, [explain(e) for e in error.errors() if not _echo(e)]) from error
     sweep._source = source  # noqa: SLF001 - the reader is where a sweep gets its source
-    if complaints := [*complaints, *_cross_checks(sweep), *complaints_of(sweep, _complaint)]:
+    if complaints := [*complaints, *contradictions(sweep), *complaints_of(sweep, explain)]:
         raise SweepError(source, complaints)
     return sweep
 
@@ -79,7 +92,7 @@ def _echo(error: ErrorDetails) -> bool:
     return error["loc"][-1] == "list[int]"
 
 
-def _complaint(error: ErrorDetails) -> tuple[Location, str]:
+def _complaint(source: Source, error: ErrorDetails) -> tuple[Location, str]:
     where = tuple(part for part in error["loc"] if part not in _UNION)
     names = [part for part in where if isinstance(part, str)]
     name, found = names[-1], _found(error["input"])
@@ -109,7 +122,7 @@ def _complaint(error: ErrorDetails) -> tuple[Location, str]:
         case "greater_than_equal" | "greater_than" | "less_than" | "less_than_equal":
             bound = {"ge": "at least", "gt": "above", "lt": "below", "le": "at most"}
             key, limit = next(iter(context.items()))
-            return where, f"{name}: found {found}; it must be {bound[key]} {limit:g}"
+            return where, f"{name}: found {found}; it must be {bound[key]} {limit:.12g}"
         case "finite_number":
             return where, f"{name}: found {found}; it must be finite"
         case "too_short":
@@ -122,16 +135,31 @@ def _complaint(error: ErrorDetails) -> tuple[Location, str]:
         case "string_pattern_mismatch":
             return where, f"{name}: found {found}; use letters, digits, '.', '_' and '-', at most 64"
         case "value_error":
-            return where, f"{name}: {context['error']}"
+            return _of_value(source, where, name, context["error"])
         case _:
             return where, f"{name}: {error['msg']}"
 
 
+def _of_value(source: Source, where: Location, name: str, error: ValueError) -> tuple[Location, str]:
+    """What a validator of ours says of a value: a formula has a column, a range a key."""
+    match error:
+        case FormulaError():
+            column = source.column(where)
+            at = f" (column {column + error.offset})" if column else ""
+            return where, f"{name}: {error}{at}"
+        case RangeError():
+            return (where if error.key is None else (*where, error.key)), f"{name}: {error}"
+    return where, f"{name}: {error}"
+
+
 def _found(value: Any) -> str:
-    """A value as YAML writes it."""
+    """A value as YAML writes it, shortened."""
     if value is None:
         return "nothing"
-    return repr(value).lower() if isinstance(value, bool) else repr(value)
+    if isinstance(value, int) and 1e16 < abs(value) < 1e300:
+        return f"{value:g}"
+    text = repr(value).lower() if isinstance(value, bool) else repr(value)
+    return text if len(text) <= _LONGEST else f"{text[: _LONGEST - 3]}..."
 
 
 def _as_number(value: Any) -> str:
@@ -151,72 +179,14 @@ def _known_keys(names: list[str]) -> list[str]:
         return ["data", "model", "train", "budget"]
     if section == "then":
         return list(Stage.model_fields)
+    if section == "zip":
+        return list(ZipGroup.model_fields)
     if names[:-1] == ["search", "parameters"]:
         return list(Parameter.model_fields)
     return list((_SECTIONS.get(section) or Sweep).model_fields)
 
 
 def _nearest(word: str, words: list[str], otherwise: str) -> str:
-    close = difflib.get_close_matches(word.lower(), words, n=1)
-    if close:
-        return f"did you mean {close[0]!r}?"
+    near = nearest(word, words, otherwise)
     homes = [name for name, section in _SECTIONS.items() if word in section.model_fields]
-    if homes and word not in words:
-        return f"it belongs to {homes[0]!r}"
-    return f"{otherwise} {', '.join(words)}"
-
-
-def _cross_checks(sweep: Sweep) -> list[tuple[Location, str]]:
-    """Contradictions between keys that can be found without the data set."""
-    complaints: list[tuple[Location, str]] = []
-    seeds = sweep.seed_list
-    if not seeds or min(seeds) < 0:
-        complaints.append(
-            (("seeds",), f"seeds: found {sweep.seeds!r}; give a number of at least 1, or seeds of at least 0")
-        )
-    elif len(set(seeds)) < len(seeds):
-        complaints.append((("seeds",), "seeds: a seed is given twice in this list"))
-    complaints += _stage_names(sweep)
-    whole: list[tuple[Location, CellSections | Stage]] = [
-        ((), sweep),
-        *((("cells", i), cell) for i, cell in enumerate(sweep.cells)),
-        *((("then", i), stage) for i, stage in enumerate(sweep.then)),
-    ]
-    for where, sections in whole:
-        given = [key for key in BudgetSection.model_fields if getattr(sections.budget, key) is not None]
-        if len(given) > 1:
-            complaints.append(
-                ((*where, "budget", given[1]), f"budget: {' and '.join(given)} at once; give one of them")
-            )
-        if isinstance(sections, Stage):
-            continue
-        parts = [key for key in ("family", "depth", "width", "expansion") if getattr(sections.model, key)]
-        if sections.model.name and parts:
-            complaints.append(
-                ((*where, "model", parts[0]), f"model: name sets it already; omit {', '.join(parts)}")
-            )
-    for i, cell in enumerate(sweep.cells):
-        for section in ("data", "model", "train", "budget"):
-            for key, values in getattr(cell, section):
-                if isinstance(values, list) and len(values) > 1:
-                    complaints.append(
-                        (
-                            ("cells", i, section, key),
-                            f"{key}: a cell has one value per key, found {len(values)}",
-                        )
-                    )
-    return complaints
-
-
-def _stage_names(sweep: Sweep) -> list[tuple[Location, str]]:
-    """Complaints about stages without a name of their own, or that follow none above them."""
-    complaints: list[tuple[Location, str]] = []
-    names = [FIRST_STAGE]
-    for i, stage in enumerate(sweep.then):
-        if stage.stage in names:
-            complaints.append((("then", i, "stage"), f"stage: {stage.stage!r} is the name of an earlier stage"))
-        if stage.after is not None and stage.after not in names:
-            near = _nearest(stage.after, names, "it is one of")
-            complaints.append((("then", i, "after"), f"after: no earlier stage {stage.after!r}; {near}"))
-        names.append(stage.stage)
-    return complaints
+    return f"it belongs to {homes[0]!r}" if near.startswith(otherwise) and homes and word not in words else near

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 import math
 from dataclasses import replace
 from importlib.util import find_spec
@@ -10,6 +9,8 @@ from typing import TYPE_CHECKING, Any
 
 from pydantic import BaseModel, ValidationError
 
+from orchestrator.sweep.formula import Formula
+from orchestrator.sweep.ranges import spaced
 from orchestrator.sweep.sweep import (
     DataSection,
     Method,
@@ -19,6 +20,7 @@ from orchestrator.sweep.sweep import (
     Sweep,
     TrainSection,
 )
+from orchestrator.text import nearest
 from trainer.spec import SETTINGS
 
 if TYPE_CHECKING:
@@ -42,6 +44,9 @@ SEARCHED = {
 WHOLE = [key for key in SEARCHED if SETTINGS[key].kind.number is int]
 MUTABLE = [key for key in SEARCHED if SETTINGS[key].mutable]
 """Keys whose values may change while a model trains."""
+
+MOST_POINTS = 100_000
+"""The most combinations of a grid."""
 
 _PLACE = ("search", "parameters")
 _EXAMPLE = "{lr: {min: 1e-4, max: 1e-1, distribution: log_uniform}}"
@@ -129,8 +134,7 @@ def complaints_of(sweep: Sweep, explain: Callable[[ErrorDetails], Complaint]) ->
 def _nearest(name: str) -> str:
     if any(name in model.model_fields for model in _SECTIONS.values()):
         return "it changes the question, not the recipe; a search varies " + ", ".join(SEARCHED)
-    close = difflib.get_close_matches(name.lower(), SEARCHED, n=1)
-    return f"did you mean {close[0]!r}?" if close else f"searched are {', '.join(SEARCHED)}"
+    return nearest(name, list(SEARCHED), "searched are")
 
 
 def _of_parameter(
@@ -146,6 +150,8 @@ def _of_parameter(
         yield from _misfits(name, parameter.values, places, explain)
         if parameter.distribution not in (None, "categorical"):
             yield (*where, "distribution"), f"{name}: {parameter.distribution} needs min and max, found values"
+        if parameter.log is not None:
+            yield (*where, "log"), f"{name}: log needs min and max, found values"
         if parameter.points:
             yield (*where, "points"), f"{name}: points lie between min and max, found values"
     elif len(given) < 2:
@@ -164,6 +170,8 @@ def _of_range(name: str, parameter: Parameter, search: SearchSection) -> Iterato
     elif distribution and distribution.startswith("int") != (name in WHOLE):
         right = "int_uniform or int_log_uniform" if name in WHOLE else "uniform or log_uniform"
         yield "distribution", f"found {distribution}; it must be {right}"
+    if parameter.log is not None and distribution:
+        yield "log", f"found log and distribution {distribution}; give one of them"
     if is_log(parameter) and low <= 0:
         yield "min", f"found min {low:g}; it must be above 0 where the distribution is log"
     if search.method == "grid" and parameter.points is None:
@@ -177,7 +185,10 @@ def _misfits(
 ) -> Iterator[Complaint]:
     """Values that the key cannot have on an axis either."""
     try:
-        _SECTIONS[SEARCHED[name]].model_validate({name: values})
+        valid = getattr(_SECTIONS[SEARCHED[name]].model_validate({name: values}), name)
+        for place, value in zip(places, valid, strict=True):
+            if isinstance(value, Formula):
+                yield place, f"{name}: found {value.text!r}; a search tries numbers, not formulas"
     except ValidationError as error:
         for details in error.errors():
             index = next((part for part in details["loc"] if isinstance(part, int)), None)
@@ -187,6 +198,9 @@ def _misfits(
 
 def _of_method(search: SearchSection) -> Iterator[Complaint]:
     ranges = [name for name, parameter in search.parameters.items() if parameter.values is None]
+    sizes = [len(p.values) if p.values is not None else p.points or 1 for p in search.parameters.values()]
+    if search.method == "grid" and (size := math.prod(sizes)) > MOST_POINTS:
+        yield ("search", "method"), f"method: a grid of {float(size):.3g} points; at most {MOST_POINTS:,}"
     if search.method == "cmaes" and (len(ranges) < 2 or len(ranges) < len(search.parameters)):
         yield (
             ("search", "method"),
@@ -257,11 +271,7 @@ def choices(name: str, parameter: Parameter) -> list[Any]:
     assert low is not None
     assert high is not None
     assert points is not None
-    ratio = [i / max(1, points - 1) for i in range(points)]
-    if is_log(parameter):
-        values = [low * (high / low) ** share for share in ratio]
-    else:
-        values = [low + (high - low) * share for share in ratio]
+    values = spaced(low, high, points, log=is_log(parameter))
     return list(dict.fromkeys(round(v) if name in WHOLE else float(f"{v:.6g}") for v in values))
 
 
@@ -274,7 +284,7 @@ def drawn_beforehand(search: SearchSection) -> SearchSection:
 
 def is_log(parameter: Parameter) -> bool:
     """Whether a parameter is drawn evenly in its logarithm."""
-    return parameter.distribution in ("log_uniform", "int_log_uniform")
+    return bool(parameter.log) or parameter.distribution in ("log_uniform", "int_log_uniform")
 
 
 def dearest(name: str, parameter: Parameter) -> Any:

@@ -4,11 +4,23 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Annotated, Any, Literal, TypeVar
 
-from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, PrivateAttr, create_model
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    PrivateAttr,
+    create_model,
+    model_validator,
+)
 from pydantic_core import core_schema
 
+from orchestrator.sweep import formula as formulas
+from orchestrator.sweep import ranges
 from orchestrator.sweep.yaml_source import Location, Source
 from trainer.errors import UserError
+from trainer.fields import LARGEST
 from trainer.presets import Preset
 from trainer.spec import SETTINGS
 
@@ -43,13 +55,12 @@ def _not_bohb(value: Any) -> Any:
 TuneScheduler = Annotated[Literal["asha", "hyperband", "pbt"], BeforeValidator(_not_bohb)]
 
 
-def _as_list(value: Any) -> Any:
-    return value if isinstance(value, list) else [value]
-
-
 def _distinct(values: list[T]) -> list[T]:
-    if twice := [v for i, v in enumerate(values) if v in values[:i]]:
-        raise ValueError(f"{twice[0]!r} is given twice in this list")
+    seen = set[T]()
+    for value in values:
+        if value in seen:
+            raise ValueError(f"{value!r} is given twice in this list")
+        seen.add(value)
     return values
 
 
@@ -57,12 +68,15 @@ def _whole(value: Any) -> Any:
     return int(value) if isinstance(value, float) and value.is_integer() else value  # 1e4 examples
 
 
-Whole = Annotated[int, Field(ge=1), BeforeValidator(_whole)]  # in this order the JSON Schema has the bound, too
-Count = Annotated[int, Field(ge=0), BeforeValidator(_whole)]
-Positive = Annotated[float, Field(gt=0, allow_inf_nan=False)]
-NonNegative = Annotated[float, Field(ge=0, allow_inf_nan=False)]
-Share = Annotated[float, Field(ge=0, lt=1)]
-Part = Annotated[float, Field(gt=0, le=1)]
+def _a_whole(least: int, most: float) -> Any:
+    return Annotated[int, Field(ge=least, le=int(most)), BeforeValidator(_whole)]
+
+
+Points = Annotated[int, Field(ge=1, le=ranges.MOST_VALUES), BeforeValidator(_whole)]
+Trials = Annotated[int, Field(ge=1, le=1_000_000), BeforeValidator(_whole)]
+Batch = Annotated[int, Field(ge=1, le=10_000), BeforeValidator(_whole)]
+Seed = Annotated[int, Field(ge=0, le=LARGEST), BeforeValidator(_whole)]
+Positive = Annotated[float, Field(gt=0, le=1e30, allow_inf_nan=False)]
 Word = Annotated[str, Field(min_length=1)]
 
 
@@ -87,15 +101,49 @@ class EntryOf:
         return name
 
 
-class _OneOrMany:
-    """In the JSON Schema an axis is a value or a list of values."""
+class _OrFormula:
+    """A number, or a formula of other settings."""
+
+    def __get_pydantic_core_schema__(self, source: Any, handler: GetCoreSchemaHandler) -> CoreSchema:
+        return core_schema.no_info_wrap_validator_function(self._valid, handler(source))
 
     def __get_pydantic_json_schema__(self, schema: CoreSchema, handler: GetJsonSchemaHandler) -> dict[str, Any]:
-        several = handler(schema)
-        return {"anyOf": [several["items"], several]}
+        formula = {
+            "type": "string",
+            "title": "Formula",
+            "pattern": formulas.PATTERN,
+            "description": "a formula of other settings, such as 1e-3 * 64 / width",
+        }
+        return {"anyOf": [handler(schema["schema"]), formula]}
+
+    @staticmethod
+    def _valid(value: Any, number: Callable[[Any], Any]) -> Any:
+        return formulas.parse(value) if isinstance(value, str) and formulas.is_formula(value) else number(value)
 
 
-Axis = Annotated[list[T], BeforeValidator(_as_list), Field(min_length=1), AfterValidator(_distinct), _OneOrMany()]
+class _OneOrMany:
+    """An axis is a value, a list of values or, of numbers, a range; as its schema says."""
+
+    def __init__(self, number: type) -> None:
+        self._number = number
+
+    def __get_pydantic_core_schema__(self, source: Any, handler: GetCoreSchemaHandler) -> CoreSchema:
+        return core_schema.no_info_before_validator_function(self._values, handler(source))
+
+    def __get_pydantic_json_schema__(self, schema: CoreSchema, handler: GetJsonSchemaHandler) -> dict[str, Any]:
+        several = handler(schema["schema"])
+        return {"anyOf": [several["items"], several, *([] if self._number is str else [ranges.SCHEMA])]}
+
+    def _values(self, value: Any) -> Any:
+        if self._number is not str and ranges.is_range(value):
+            return ranges.values_of(value, whole=self._number is int)
+        return value if isinstance(value, list) else [value]
+
+
+def _axis(value: Any, number: type) -> Any:
+    """The type of an axis whose values are of a type."""
+    axis: Any = list
+    return Annotated[axis[value], Field(min_length=1), AfterValidator(_distinct), _OneOrMany(number)]
 
 
 class _Section(BaseModel):
@@ -107,37 +155,41 @@ class _Section(BaseModel):
             """The keys that `_keys_of_run_spec` adds."""
 
 
-_KINDS: dict[str, Any] = {
-    "whole": Whole,
-    "count": Count,
-    "positive": Positive,
-    "non-negative": NonNegative,
-    "share": Share,
-    "part": Part,
-    "text": Word,
-}
-"""The type of a value in a sweep file, by the kind of the field of RunSpec (trainer.fields)."""
-
-
 def _value(kind: Kind) -> Any:
+    """The type of a value in a sweep file, by the kind of the field of RunSpec."""
     if kind.registry is not None:
         return Annotated[str, EntryOf(kind.registry)]
-    return Literal[kind.choices] if kind.choices else _KINDS[kind.name]
+    if kind.choices:
+        return Literal[kind.choices]
+    if kind.number is str:
+        return Word
+    numbers: dict[str, Any] = {
+        "whole": _a_whole(1, kind.most),
+        "count": _a_whole(0, kind.most),
+        "positive": Annotated[float, Field(gt=0, le=kind.most, allow_inf_nan=False)],
+        "non-negative": Annotated[float, Field(ge=0, le=kind.most, allow_inf_nan=False)],
+        "share": Annotated[float, Field(ge=0, lt=1)],
+        "part": Annotated[float, Field(gt=0, le=1)],
+    }
+    return Annotated[numbers[kind.name], _OrFormula()]
 
 
-def _keys_of_run_spec(section: str) -> Callable[[type[S]], type[S]]:
-    """Decorate a section with a key for every field of RunSpec that belongs there."""
-    axis: Any = Axis
+def _keys_of_run_spec(*sections: str) -> Callable[[type[S]], type[S]]:
+    """Decorate a model with a key for every field of RunSpec that belongs to one of the sections."""
     keys: dict[str, Any] = {}
     for name, field in SETTINGS.items():
-        if field.section == section:
-            values = axis[_value(field.kind)] if field.axis else _value(field.kind)
+        if field.section in sections and (field.axis or len(sections) == 1):
+            values = _axis(_value(field.kind), field.kind.number) if field.axis else _value(field.kind)
             keys[field.key or name] = (values | None, Field(None, description=field.description))
 
     def decorate(model: type[S]) -> type[S]:
         return create_model(model.__name__, __base__=model, __doc__=model.__doc__, __module__=__name__, **keys)
 
     return decorate
+
+
+Names = Annotated[list[Word], Field(min_length=1), AfterValidator(_distinct), _OneOrMany(str)]
+"""Names of models."""
 
 
 @_keys_of_run_spec("data")
@@ -149,7 +201,7 @@ class DataSection(_Section):
 class ModelSection(_Section):
     """The models: by `name` (B-6/Wi-256), or by family, depth and width."""
 
-    name: Axis[str] | None = Field(default=None, description="the paper's names, e.g. B-6/Wi-256, S-6/Wi-1024")
+    name: Names | None = Field(default=None, description="the paper's names, e.g. B-6/Wi-256, S-6/Wi-1024")
 
 
 @_keys_of_run_spec("train")
@@ -166,6 +218,13 @@ class BudgetSection(_Section):
     """How long every run trains: one of three."""
 
 
+@_keys_of_run_spec("data", "model", "train", "budget")
+class ZipGroup(_Section):
+    """Settings whose values are paired in order: the first of each, the second of each, and so on."""
+
+    name: Names | None = Field(default=None, description="the paper's names of models")
+
+
 class Limits(_Section):
     """What the whole sweep may spend; runs beyond it are blocked."""
 
@@ -176,8 +235,21 @@ class Limits(_Section):
     hours: Positive | None = Field(default=None, description="hours in which any of its runs was training")
 
 
+def _parameter_schema(schema: dict[str, Any]) -> None:
+    keys = schema["properties"]
+    schema["properties"] = keys | {word: keys[key] for word, key in _RANGE_WORDS.items()}
+
+
+_RANGE_WORDS = {"from": "min", "to": "max", "steps": "points"}
+
+
 class Parameter(_Section):
-    """What a search may try for one hyper-parameter: `values`, or the range from `min` to `max`."""
+    """What a search may try for one hyper-parameter: `values`, or a range from `min` to `max`.
+
+    A range may be written like an axis: `{from: 1e-4, to: 1e-1, log: true}`.
+    """
+
+    model_config = ConfigDict(json_schema_extra=_parameter_schema)
 
     values: list[Any] | None = Field(None, min_length=1, description="what is tried")
     min: float | None = Field(None, allow_inf_nan=False, description="the smallest value")
@@ -185,7 +257,18 @@ class Parameter(_Section):
     distribution: Distribution | None = Field(
         None, description="default: categorical for values, int_uniform for whole numbers, else uniform"
     )
-    points: Whole | None = Field(None, description="grid only: number of values from min to max")
+    log: bool | None = Field(None, description="true: a log distribution")
+    points: Points | None = Field(None, description="grid only: number of values from min to max")
+
+    @model_validator(mode="before")
+    @classmethod
+    def _range_words(cls, given: Any) -> Any:
+        if not isinstance(given, dict):
+            return given
+        for word, key in _RANGE_WORDS.items():
+            if word in given and key in given:
+                raise ValueError(f"{word} and {key} say the same; leave one out")
+        return {_RANGE_WORDS.get(key, key): value for key, value in given.items()}
 
 
 class SearchSection(_Section):
@@ -193,16 +276,28 @@ class SearchSection(_Section):
 
     method: Method = Field("tpe", description="how trials are proposed; grid tries every combination")
     metric: Metric = Field("val_error", description="the metric to minimise, on the validation split")
-    trials: Whole | None = Field(None, description="per cell; default 20, or the whole grid")
-    batch: Whole = Field(8, description="trials proposed at once, which can train as one stack")
-    seed: Count = Field(0, description="of the draws of trials")
+    trials: Trials | None = Field(None, description="per cell; default 20, or the whole grid")
+    batch: Batch = Field(8, description="trials proposed at once, which can train as one stack")
+    seed: Seed = Field(0, description="of the draws of trials")
     pruner: Pruner = Field("none", description="what stops unpromising trials")
     scheduler: TuneScheduler | None = Field(None, description="a scheduler of Ray Tune, which then runs the trials")
     parameters: dict[str, Parameter] = Field({}, description="by key; `lr: {search: {...}}` is the same")
 
 
+class _Groups:
+    """One group, or a list of them."""
+
+    def __get_pydantic_core_schema__(self, source: Any, handler: GetCoreSchemaHandler) -> CoreSchema:
+        as_list = lambda value: [value] if isinstance(value, dict) else value  # noqa: E731
+        return core_schema.no_info_before_validator_function(as_list, handler(source))
+
+    def __get_pydantic_json_schema__(self, schema: CoreSchema, handler: GetJsonSchemaHandler) -> dict[str, Any]:
+        several = handler(schema["schema"])
+        return {"anyOf": [several["items"], several]}
+
+
 class CellSections(_Section):
-    """One explicit cell: sections as above with one value a key; what it leaves out is taken from the top."""
+    """More cells: sections as above, whose lists multiply; what they leave out is taken from the top."""
 
     data: DataSection = Field(DataSection(), description="the data set")
     model: ModelSection = Field(ModelSection(), description="the models")
@@ -235,6 +330,9 @@ class Sweep(CellSections):
     )
     limits: Limits = Field(Limits(), description="what the whole sweep may spend")
     search: SearchSection | None = Field(None, description="what `isoflop search` varies in every cell")
+    zip: Annotated[list[ZipGroup], _Groups()] = Field(
+        [], description="groups of settings whose values are paired; groups multiply with the axes and each other"
+    )
     cells: list[CellSections] = Field([], description="cells beside the grid")
     then: list[Stage] = Field([], description="stages trained on from every run")
 

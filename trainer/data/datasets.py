@@ -114,8 +114,7 @@ def resolve(spec: RunSpec, info: DatasetInfo) -> RunSpec:
         )
     if spec.augment != "none" and info.image is None:
         raise SpecError("augment", f"{spec.dataset} holds no images to {spec.augment}; use none")
-    resolved = replace(
-        spec,
+    resolved = spec.changed(
         dataset_size=size,
         inputs=info.inputs,
         classes=info.classes,
@@ -126,11 +125,11 @@ def resolve(spec: RunSpec, info: DatasetInfo) -> RunSpec:
     )
     if spec.steps is not None:
         return resolved
-    steps = _steps(resolved, size, cost.flops_per_example(cost.shape_of(resolved)))
+    price = cost.flops_per_example(cost.shape_of(resolved))
+    steps = _steps(resolved, size, price)
     examples = steps * spec.batch_size
-    flops = examples * cost.flops_per_example(cost.shape_of(resolved))
-    return replace(
-        resolved,
+    flops = examples * price
+    return resolved.changed(
         steps=steps,
         examples=examples,
         epochs=examples / size or None,

@@ -54,11 +54,12 @@ def trained(isoflop, sweep):
 
 def test_a_plan_is_a_table_with_totals(isoflop, sweep, no_speed):
     ended = isoflop("plan", sweep())
-    header, *cells, _, total, last = ended.out.splitlines()
+    header, *cells, _, total, last, varies = ended.out.splitlines()
     assert header.split()[:4] == ["model", "dataset", "dataset_size", "lr"]
     assert [line.split()[0] for line in cells] == ["B-1/Wi-16", "B-1/Wi-32"]
     assert total.startswith("2 cells")
     assert last.startswith("small: 4 runs, ")
+    assert varies == "varies: width 16, 32"
     assert ended.err == "times are unknown until `isoflop doctor` has measured this machine, once\n"
     assert ended.code == 0
 

@@ -6,7 +6,7 @@ from orchestrator import SweepError, load_sweep, plan, read_sweep
 from orchestrator.sweep.sweep import DataSection, TrainSection
 
 HEAD = "sweep: a\ndata: {dataset: digits}\nmodel: {width: 16}\nbudget: {epochs: 1}\n"
-SECTIONS = "data, model, train, budget, sweep, seeds, limits, search, cells, then"
+SECTIONS = "data, model, train, budget, sweep, seeds, limits, search, zip, cells, then"
 TRAIN_KEYS = ", ".join(TrainSection.model_fields)
 DATA_KEYS = ", ".join(DataSection.model_fields)
 STEP = "batch_size 64, which takes 64 examples, 1.9e+06 FLOPs"
@@ -164,13 +164,187 @@ MISTAKES = {
         with_model("{name: B-2/Wi-64, width: 32, depth: 2}"),
         "3: model: name sets it already; omit depth, width",
     ),
-    "cell-with-an-axis": (
-        HEAD + "cells:\n  - train: {lr: [1e-2, 1e-3]}\n",
-        "6: lr: a cell has one value per key, found 2",
+    "width-of-a-cell-beside-names": (
+        with_model("{name: [B-2/Wi-64, B-2/Wi-128]}") + "cells:\n  - model: {width: 32}\n",
+        "6: width: the models above are given by name; give this cell a name too",
     ),
-    "cell-that-leaves-an-axis-open": (
-        with_model("{width: [16, 32]}") + "cells:\n  - train: {lr: 1e-2}\n",
-        "6: this cell must choose one width; the grid has 2",
+    # paired settings
+    "pairs-of-different-lengths": (
+        HEAD + "zip: {batch_size: [16, 32, 64], lr: [1e-2, 1e-3]}\n",
+        "5: zip: values are paired in order, give as many of each; lr has 2, batch_size has 3",
+    ),
+    "pair-of-one": (
+        HEAD + "zip: [{lr: [1e-2, 1e-3]}]\n",
+        "5: zip: a group pairs two settings at least, e.g. {width: [16, 64], lr: [1e-2, 1e-3]}",
+    ),
+    "pair-given-above": (
+        HEAD + "zip:\n  - width: [16, 64]\n    lr: [1e-2, 1e-3]\n",
+        "6: width: it is given in line 3 already; leave one out",
+    ),
+    "pair-of-another-length": (
+        HEAD + "zip: {examples: [1e3, 2e3], lr: [1e-2, 1e-3]}\n",
+        "5: examples: it is set by epochs in line 4 already; leave one out",
+    ),
+    "pair-in-two-groups": (
+        HEAD + "zip:\n  - {lr: [1, 2], depth: [1, 2]}\n  - {lr: [3, 4], batch_size: [16, 32]}\n",
+        "7: lr: it is given in line 6 already; leave one out",
+    ),
+    "pair-unknown": (HEAD + "zip: {lr: [1, 2], widht: [1, 2]}\n", "5: unknown key 'widht'; did you mean 'width'?"),
+    "pair-searched": (
+        (
+            "sweep: a\ndata: {dataset: digits, validation: 0.1}\nmodel: {width: 16}\nbudget: {epochs: 1}\n"
+            "zip: {lr: [1, 2], depth: [1, 2]}\nsearch: {parameters: {lr: {values: [1, 2]}}}\n"
+        ),
+        "5: lr: it is given in line 6 already; leave one out",
+    ),
+    "half-a-pair-in-a-cell": (
+        (
+            "sweep: a\ndata: {dataset: digits}\nbudget: {epochs: 1}\nzip: {width: [16, 64], lr: [1e-2, 1e-3]}\n"
+            "cells:\n  - train: {lr: 1}\n"
+        ),
+        "6: this cell sets lr, which zip pairs with width; set both or neither",
+    ),
+    # ranges
+    "range-key": (
+        with_model("{width: {from: 16, too: 64, steps: 3}}"),
+        "3: width: unknown key 'too'; did you mean 'to'?",
+    ),
+    "range-in-words-of-a-search": (
+        with_model("{width: {min: 16, max: 64}}"),
+        "3: width: unknown key 'min'; did you mean 'from'?",
+    ),
+    "range-without-an-end": (
+        with_model("{width: {from: 16, steps: 3}}"),
+        "3: width: 'to' is missing; a range is written like {from: 16, to: 256, steps: 5, log: true}",
+    ),
+    "range-backwards": (
+        with_model("\n  width:\n    from: 64\n    to: 16\n    steps: 3"),
+        "6: width: found from 64 and to 16; to must be above from",
+    ),
+    "range-of-words": (
+        with_model("{width: {from: small, to: 64, steps: 3}}"),
+        "3: width: from: found 'small'; it must be a number",
+    ),
+    "range-by-nothing": (
+        with_model("{width: {from: 16, to: 64}}"),
+        (
+            "3: width: give one of steps (how many values), step (their difference), log: 2 (their factor); "
+            "found none"
+        ),
+    ),
+    "range-by-two": (
+        with_model("{width: {from: 16, to: 64, step: 16, log: 2}}"),
+        (
+            "3: width: give one of steps (how many values), step (their difference), log: 2 (their factor); "
+            "found step and log"
+        ),
+    ),
+    "range-log-of-zero": (
+        HEAD + "train: {lr: {from: 0, to: 1, steps: 3, log: true}}\n",
+        "5: lr: found from 0; it must be above 0 where the range is log",
+    ),
+    "range-that-rounds-to-duplicates": (
+        with_model("{width: {from: 4, to: 64, steps: 9, log: true, multiple_of: 8}}"),
+        "3: width: its 9 values are 6 multiples of 8; write them out: [8, 16, 24, 32, 48, 64]",
+    ),
+    "range-of-shares-in-multiples": (
+        HEAD + "train: {lr: {from: 1, to: 2, steps: 3, multiple_of: 8}}\n",
+        "5: lr: multiple_of: it is for whole numbers",
+    ),
+    "range-without-end": (
+        HEAD + "train: {lr: {from: 1, to: 2, step: 1e-300}}\n",
+        "5: lr: step: more than 100,000 values",
+    ),
+    "range-beyond-the-values": (
+        HEAD + "train: {warmup: {from: 0, to: 1, steps: 3}}\n",
+        "5: warmup: found 1; it must be below 1",
+    ),
+    "range-of-a-word": (
+        HEAD + "train: {schedule: {from: 0, to: 2, step: 1}}\n",
+        "5: schedule: {'from': 0, 'to': 2, 'step': 1} is unknown; it is one of constant, linear, cosine, wsd",
+    ),
+    # formulas
+    "formula-with-an-unknown-name": (
+        HEAD + "train: {lr: 1e-3 * 64 / widht}\n",
+        "5: lr: unknown name 'widht'; did you mean 'width'? (column 25)",
+    ),
+    "formula-in-quotes": (
+        HEAD + "train: {lr: 'min(1e-3, 64 / widht)'}\n",
+        "5: lr: unknown name 'widht'; did you mean 'width'? (column 29)",
+    ),
+    "formula-of-a-word": (
+        HEAD + "train: {lr: 1e-3 * optimizer}\n",
+        "5: lr: unknown name 'optimizer'; optimizer is no number (column 20)",
+    ),
+    "formula-of-an-attribute": (
+        HEAD + "train: {lr: '(1).__class__ * 2'}\n",
+        (
+            "5: lr: only numbers, names of settings, + - * / // ** and sqrt, round, floor, ceil, min, max "
+            "calculate (column 14)"
+        ),
+    ),
+    "formula-of-a-function": (
+        HEAD + "train: {lr: exec(1)}\n",
+        ("5: lr: unknown function 'exec'; a formula may name sqrt, round, floor, ceil, min, max (column 13)"),
+    ),
+    "formula-with-a-hat": (
+        HEAD + "train: {lr: 2^-10}\n",
+        "5: lr: '^' is not a power here; write ** (column 14)",
+    ),
+    "formula-of-itself": (
+        HEAD + "train:\n  lr: 0.1 * weight_decay\n  weight_decay: 10 * lr\n",
+        "6: lr: this formula needs itself: lr -> weight_decay -> lr",
+    ),
+    "formula-of-what-is-not-set": (
+        HEAD + "train: {lr: 1 / dataset_size}\n",
+        "5: lr: the formula '1 / dataset_size' needs dataset_size, which is not set here",
+    ),
+    "formula-by-zero": (
+        HEAD + "train: {lr: 1 / weight_decay}\n",
+        "5: lr: '1 / weight_decay' is a division by zero where weight_decay 0",
+    ),
+    "formula-with-half-a-neuron": (
+        with_model("{width: 33 / depth}"),
+        "3: width: '33 / depth' is 16.5 where depth 2; it must be a whole number: round(...)",
+    ),
+    "formula-out-of-range": (
+        HEAD + "train: {warmup: width / 10}\n",
+        "5: warmup: 'width / 10': 1.6 is not in [0, 1) where width 16",
+    ),
+    "formula-too-large": (HEAD + "train: {lr: 9**9**9}\n", "5: lr: '9**9**9' is no finite real number"),
+    "formula-of-a-root": (HEAD + "train: {lr: sqrt(0 - 1)}\n", "5: lr: 'sqrt(0 - 1)' is no finite real number"),
+    # ranges of numbers
+    "depth-beyond-reason": (
+        with_model("{width: 16, depth: 1e9}"),
+        "3: depth: found 1000000000; it must be at most 1000",
+    ),
+    "width-beyond-reason": (with_model("{width: 1e200}"), "3: width: found 1e+200; it must be at most 1048576"),
+    "epochs-beyond-reason": (
+        with_budget("{epochs: 1e308}"),
+        "4: epochs: found 1e+308; it must be at most 9e+18",
+    ),
+    "name-of-many-digits": (
+        with_model("{name: B-" + "9" * 5000 + "/Wi-16}"),
+        "3: name: 'B-999999999999...' is no model name; write it like B-12/Wi-1024 or S-6/Wi-2048",
+    ),
+    "seed-beyond-reason": (
+        HEAD + "seeds: [10000000000]\n",
+        "5: seeds: found 10000000000; a seed is at most 2147483647",
+    ),
+    "grid-of-many-points": (
+        (
+            "sweep: a\ndata: {dataset: digits, validation: 0.1}\nmodel: {width: 16}\nbudget: {epochs: 1}\n"
+            "search: {method: grid, parameters: {lr: {from: 1, to: 2, steps: 30000}, "
+            "clip: {from: 1, to: 2, steps: 30000}}}\n"
+        ),
+        "5: method: a grid of 9e+08 points; at most 100,000",
+    ),
+    "search-by-a-formula": (
+        (
+            "sweep: a\ndata: {dataset: digits, validation: 0.1}\nmodel: {width: 16}\nbudget: {epochs: 1}\n"
+            "search: {parameters: {lr: {values: [1e-3 / width]}}}\n"
+        ),
+        "5: lr: found '1e-3 / width'; a search tries numbers, not formulas",
     ),
     "cell-without-a-model": (
         "sweep: a\ndata: {dataset: digits}\nbudget: {epochs: 1}\ncells:\n  - train: {lr: 1e-2}\n",
@@ -235,7 +409,17 @@ MISTAKES = {
     ),
     "grid-beyond-reason": (
         with_model(f"{{width: {list(range(1, 101))}, depth: {list(range(1, 101))}}}") + "seeds: 100\n",
-        "1: the axes multiply to 1,000,000 runs; at most 100,000 are planned",
+        (
+            "1: the axes multiply to 1,000,000 runs; at most 20,000 cells and 100,000 runs are planned "
+            "without --cells 200000"
+        ),
+    ),
+    "cells-beyond-reason": (
+        with_model("{width: {from: 1, to: 1000, step: 1}, depth: {from: 1, to: 999, step: 10}}"),
+        (
+            "1: the axes multiply to 100,000 cells; at most 20,000 cells and 100,000 runs are planned "
+            "without --cells 100000"
+        ),
     ),
     # what is no sweep file at all
     "tab": (
@@ -319,6 +503,13 @@ def test_a_file_from_any_editor_is_read(tmp_path, encoding, newline):
     file = tmp_path / "x.yaml"
     file.write_bytes((HEAD + "# größer\nseeds: [3, 5]\n").replace("\n", newline).encode(encoding))
     assert load_sweep(file).seed_list == [3, 5]
+
+
+def test_a_file_of_megabytes_is_refused_unread(tmp_path):
+    file = tmp_path / "x.yaml"
+    file.write_bytes(HEAD.encode() + b"#" * (1 << 22))
+    with pytest.raises(SweepError, match=r"x\.yaml:1: a sweep file has at most 1,048,576 bytes"):
+        load_sweep(file)
 
 
 def test_a_file_in_no_encoding_of_ours_is_still_told_its_mistakes(tmp_path):
