@@ -188,19 +188,24 @@ def executor_of(
 
 
 def speed_of(table: Table, runs: Sequence[RunSpec], device: str, say: Say) -> Speed:
-    """This machine's speed, else the one kept with the table; measured where training takes long, else typical."""
+    """This machine's speed, else the one kept with the table, else a typical one.
+
+    It is measured first where the present code was not and training takes long.
+    """
+    from orchestrator.host.machine_cache import code_version
     from orchestrator.host.speed import TYPICAL, Speed, keep, known_speed
     from orchestrator.scheduling.forecast import forecast
     from trainer.host.limits import cores
 
     if (speed := known_speed()) is None and table.speed is not None:
         speed = Speed(**table.speed)
-    if speed is None and forecast(runs, TYPICAL, cores()).training > WORTH_MEASURING:
+    outdated = speed is None or speed.code != code_version()
+    if outdated and forecast(runs, speed or TYPICAL, cores()).training > WORTH_MEASURING:
         from orchestrator.host.calibration import measure
 
         say("measuring the speed of this machine, once (about three seconds)")
-        speed = measure(device)  # type: ignore[arg-type]
-        keep(speed)
+        keep(measure(device))  # type: ignore[arg-type]
+        speed = known_speed()
     if speed is not None:
         table.speed = speed.to_dict()
     return speed or TYPICAL

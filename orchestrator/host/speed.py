@@ -128,6 +128,10 @@ class Speed:
         return asdict(replace(self, learned=None))
 
 
+KEPT = 3
+"""Measurements of this machine that are kept."""
+ORDINARY = Work(layer=9, run=8, value=3e5, weight=2e5, read=5e4, flop=1e9)
+"""About a step of eight runs of width 64, by which measurements are compared."""
 TYPICAL = Speed("cpu", layer=4e-4, value=6e-9, weight=8e-9, flop=2e-11, spread=1.0)
 """Proportions of a step's costs for a machine that was not measured: good for ratios of times, not for times."""
 
@@ -135,18 +139,28 @@ TYPICAL = Speed("cpu", layer=4e-4, value=6e-9, weight=8e-9, flop=2e-11, spread=1
 def known_speed() -> Speed | None:
     """Return the speed of this machine, as measured and corrected by stacks that finished; None if neither is."""
     timings = known_timings()
-    try:
-        measured = Speed(**remembered("speed"))
-    except TypeError:
+    if not (kept := _measured()):
         return TYPICAL.after(timings) if timings.stacks else None
+    measured = sorted(kept, key=lambda speed: speed.modelled(ORDINARY))[(len(kept) - 1) // 2]
     if measured.code != code_version():
         measured = replace(measured, spread=max(measured.spread, OLDER))
     return measured.after(timings)
 
 
 def keep(speed: Speed) -> None:
-    """Save a measured speed of this machine in the cache."""
-    remember("speed", speed.to_dict())
+    """Save a measured speed of this machine in the cache, beside the last ones of the same code and device.
+
+    The lower median of KEPT counts, so one that was measured while the machine was busy spoils no prediction.
+    """
+    alike = [kept for kept in _measured() if (kept.code, kept.device) == (speed.code, speed.device)]
+    remember("speed", {"measured": [kept.to_dict() for kept in [*alike, speed][-KEPT:]]})
+
+
+def _measured() -> list[Speed]:
+    try:
+        return [Speed(**speed) for speed in remembered("speed").get("measured", [])]
+    except TypeError:
+        return []
 
 
 def step_work(run: RunSpec, runs: int, share: float = 1.0) -> Work:

@@ -117,6 +117,18 @@ def test_the_speed_of_a_machine_is_what_was_measured_and_what_was_learned(stack)
     assert known.correction(stack(32)).factor > 1
 
 
+def test_one_measurement_of_a_busy_machine_spoils_no_prediction(stack):
+    quiet = replace(TYPICAL, code="now", spread=0.1)
+    busy = replace(
+        quiet, layer=3 * quiet.layer, value=3 * quiet.value, weight=3 * quiet.weight, flop=3 * quiet.flop
+    )
+    for measured, counts in ((quiet, quiet), (busy, quiet), (quiet, quiet), (busy, busy), (busy, busy)):
+        keep(measured)
+        assert known_speed().layer == counts.layer
+    keep(replace(quiet, code="newer"))
+    assert known_speed().layer == quiet.layer
+
+
 def test_a_damaged_cache_is_as_an_empty_one(tmp_path):
     keep(TYPICAL)
     (tmp_path / "machine.json").write_text("{")

@@ -9,7 +9,15 @@ from orchestrator import plan, read_sweep
 from orchestrator.host.speed import TYPICAL, Speed
 from orchestrator.host.timings import Timings
 from orchestrator.host.usage import Usage
-from orchestrator.scheduling.forecast import START, Forecast, Lessons, Simulation, forecast, planned_forecast
+from orchestrator.scheduling.forecast import (
+    START,
+    Forecast,
+    Lessons,
+    Simulation,
+    decoding_seconds,
+    forecast,
+    planned_forecast,
+)
 from orchestrator.scheduling.stacks import group_into_stacks, makespan
 from trainer.trunk import charged_flops
 
@@ -44,6 +52,20 @@ def test_what_surrounds_training_is_learned_from_sessions(planned):
     known = forecast(runs, SPEED, 2, timings=Timings(starts={"processes": [9.0, 9.5, 60.0]}, per_run=[1.0, 1.0]))
     assert known.start == 9.0
     assert known.training - unknown.training == pytest.approx(len(runs) * (1.0 - 0.003) / 2)
+
+
+def test_what_the_cache_lacks_is_decoded_first(text_of, tmp_path, monkeypatch):
+    monkeypatch.setenv("ISOFLOP_CACHE", str(tmp_path / "cache"))
+    monkeypatch.setenv("ISOFLOP_DATA", str(tmp_path))
+    text = text_of(width="16").replace("dataset: digits", "dataset: cifar10, path: cifar10.tar.gz")
+    (tmp_path / "cifar10.tar.gz").write_bytes(bytes(19_432_850))
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr("orchestrator.scheduling.forecast.cores", lambda: 2)
+    runs = plan(read_sweep(text), decode=False).runs
+    assert decoding_seconds(runs) == pytest.approx(0.825 * 12.5, rel=0.02)  # once, whatever the number of runs
+    monkeypatch.setattr("orchestrator.scheduling.forecast.cores", lambda: 16)
+    assert decoding_seconds(runs) < 0.7 * 12.5
+    assert decoding_seconds([replace(run, fingerprint="decoded") for run in runs]) == 0
 
 
 def test_a_search_trains_round_after_round(text_of):
