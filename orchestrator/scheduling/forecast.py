@@ -120,7 +120,7 @@ def decoding_seconds(runs: Sequence[RunSpec]) -> float:
     seconds = 0.0
     for name, path, _ in undecoded:
         files = catalogue.files_of(name)
-        seconds += IMAGE * (files.train + files.test) if files is not None else 0.0
+        seconds += IMAGE * (files.train + (files.test or 0)) if files is not None else 0.0
         seconds += BYTE * Path(path).stat().st_size if path and Path(path).is_file() else 0.0
     return seconds * (SERIAL + (1 - SERIAL) / cores())
 

@@ -136,6 +136,11 @@ class Checkpoints:
             self._write(states)
             self._saved = time.monotonic()
 
+    def settle(self) -> None:
+        """Wait until what was saved in a folder is there; an upload takes its time."""
+        if self.storage is not None and self.storage.eager:
+            self.storage.settle()
+
     def _write(self, states: Iterable[tuple[RunSpec, State]]) -> None:
         assert self.storage is not None
         began = time.monotonic()

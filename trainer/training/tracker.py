@@ -152,6 +152,7 @@ class Tracker:
         asked = self._stops.some()
         if leaving := [k for k in self.running if self._runs[k].run_id in asked]:
             self._save(leaving, steps)
+            self._files.settle()  # another worker may go on with them as soon as they have left
             for k in leaving:
                 self._end(k, "cancelled", steps[k])
 

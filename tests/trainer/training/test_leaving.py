@@ -1,11 +1,14 @@
 """Runs leave a stack one by one; what stays trains on, in a smaller stack, with its own numbers to the last bit."""
 
+import os
+import time
 from dataclasses import replace
 
 import pytest
 
 from tests.trainer.reference import numbers
 from trainer import RunSpec, train
+from trainer.checkpoints.checkpoints import storage_of
 from trainer.data.datasets import describe, resolve
 from trainer.result import Record, RunResult
 from trainer.training.loop import training
@@ -78,6 +81,18 @@ def test_who_leaves_goes_on_from_where_it_left(tmp_path):
     assert (tmp_path / found[1e-3].run_id / f"{found[1e-3].steps}.json").exists()
     again = train(specs[0], device="cpu", evaluations=6, checkpoints=tmp_path)
     assert numbers(again) == numbers(train(specs[0], device="cpu", evaluations=6))
+
+
+def test_who_has_left_is_saved_while_the_others_train_on(tmp_path, monkeypatch):
+    real = os.fsync
+    monkeypatch.setattr(os, "fsync", lambda file: (time.sleep(0.02), real(file)))  # a slow disk
+    leaving = set()
+    going = training([RUN, replace(RUN, seed=7)], device="cpu", checkpoints=tmp_path, leaving=lambda: leaving)
+    leaving.add(next(going).run_id)
+    left = next(event for event in going if isinstance(event, RunResult))
+    assert left.run_id in leaving
+    assert storage_of(tmp_path).steps(left.run_id)[0] == left.steps
+    going.close()
 
 
 def test_a_run_leaves_at_the_very_record_for_which_it_is_asked_to():
