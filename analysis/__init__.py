@@ -45,6 +45,9 @@ if TYPE_CHECKING:
     from analysis.laws.curves.base import Curve
     from analysis.report.tables import fits_table, runs_table, to_latex, to_markdown
     from analysis.solver.fitting import FitError
+    from analysis.table.foreign.read import read_table
+    from analysis.table.foreign.roles import Recognised, recognise
+    from analysis.table.foreign.text import ReadError
     from analysis.table.seeds import average_seeds
 
 __all__ = [
@@ -69,6 +72,8 @@ __all__ = [
     "Optimum",
     "Price",
     "Profile",
+    "ReadError",
+    "Recognised",
     "Sensitivity",
     "Suggestion",
     "SurfaceFit",
@@ -105,6 +110,8 @@ __all__ = [
     "frontier",
     "optimum",
     "profile",
+    "read_table",
+    "recognise",
     "register_law",
     "runs_table",
     "save",
@@ -151,6 +158,9 @@ _MODULES = {
     "analysis.laws.curves.base": ("Curve",),
     "analysis.report.tables": ("fits_table", "runs_table", "to_latex", "to_markdown"),
     "analysis.solver.fitting": ("FitError",),
+    "analysis.table.foreign.read": ("read_table",),
+    "analysis.table.foreign.roles": ("Recognised", "recognise"),
+    "analysis.table.foreign.text": ("ReadError",),
     "analysis.table.seeds": ("average_seeds",),
 }
 _HOME = {name: module for module, names in _MODULES.items() for name in names}

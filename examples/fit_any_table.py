@@ -1,27 +1,35 @@
-"""Laws from another lab's table: `python examples/fit_any_table.py runs.csv N_column D_column y_column`.
+"""Laws from another lab's table: `python examples/fit_any_table.py FILE [X ...] [Y]`, as `isoflop fit FILE` does.
 
-One row a run (or a checkpoint; then a column `run_id` says which rows belong together). Only `analysis` is needed:
-no trainer, no Ray, no torch. Cells between `# %%` run one by one in an editor that knows them.
+CSV as it comes, Parquet, Excel, exports and stores of trackers. Columns are guessed unless they are named. Only
+`analysis` is needed: no trainer, no Ray, no torch. Cells between `# %%` run one by one in an editor that knows them.
 """
 
-# %%
+# %% any file becomes a table whose inputs have the names params, examples and flops
 import sys
-
-import pandas as pd
 
 import analysis
 
-path, n, d, y = sys.argv[1:]
-table = pd.read_csv(path)
-table["flops_6nd"] = 6 * table[n] * table[d]  # unless it counts FLOPs itself
+path, names = "".join(sys.argv[1:2]), sys.argv[2:]
+try:
+    table = analysis.recognise(analysis.read_table(path), names[:-1], "".join(names[-1:]))
+except (analysis.ReadError, OSError) as error:
+    sys.exit(f"{error}\n\n{__doc__}" if path else __doc__)
+print(table)
 
-# %% the surface y = floor + A N^-alpha + B D^-beta, and what may be claimed of it
-fit = analysis.fit_surface(table, n, d, y)
-print(fit, analysis.verdict(table, (n, d), y), sep="\n\n")
+# %% the law of every input, or the reason why there is none; drawn for a paper
+for x in table.inputs:
+    try:
+        law = analysis.fit_frontier(table.frame, x, table.y)
+        print(f"\n{law}")
+        analysis.save(analysis.describe_law(table.frame, law, x=x, y=table.y), f"law-in-{x}", ("png", "pdf"))
+    except (analysis.FitError, ValueError) as error:
+        print(f"\n{table.y} against {x}: {error}")
 
-# %% what ten times the largest compute is best spent on
-print(f"\n{analysis.allocate(fit, 10 * table['flops_6nd'].max(), flops='flops_6nd')}")
-
-# %% the law of the frontier in compute, drawn for a paper
-law = analysis.fit_frontier(table, "flops_6nd", y)
-analysis.save(analysis.describe_law(table, law, x="flops_6nd", y=y, colour=n), "frontier", ("png", "pdf"))
+# %% the surface in params and examples, what may be claimed of it, and what ten times the compute is best spent on
+if {"params", "examples"} <= set(table.inputs):
+    try:
+        surface = analysis.fit_surface(table.frame, y=table.y)
+        best = analysis.allocate(surface, 10 * table.frame["flops"].max())
+        print(surface, analysis.verdict(table.frame, ("params", "examples"), table.y), best, sep="\n\n")
+    except (analysis.FitError, ValueError) as error:
+        print(f"\nno surface: {error}")

@@ -43,8 +43,8 @@ def cell_points(table: pd.DataFrame, x: str, y: str, shade: NDArray[np.float64] 
 
 
 def varies(frame: pd.DataFrame, column: str) -> bool:
-    """Whether a column has two values or more; a missing value counts as one."""
-    return len(frame[column].unique()) > 1
+    """Whether a frame has a column with two values or more; a missing value counts as one."""
+    return column in frame and len(frame[column].unique()) > 1
 
 
 def _names(table: pd.DataFrame, cell: NDArray[np.intp], first: NDArray[np.intp]) -> list[str]:

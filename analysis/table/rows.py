@@ -108,7 +108,7 @@ def of_state(frame: pd.DataFrame, states: Sequence[str]) -> tuple[pd.DataFrame, 
     Raises:
         ValueError: no run is in any of the states.
     """
-    state = _state(frame)
+    state = run_states(frame)
     if state is None or state.isin(states).all():
         return frame, ()
     kept = state.isin(states)
@@ -119,7 +119,7 @@ def of_state(frame: pd.DataFrame, states: Sequence[str]) -> tuple[pd.DataFrame, 
     return frame[kept].reset_index(drop=True), (f"{which} ({counts}): left out",)
 
 
-def _state(frame: pd.DataFrame) -> pd.Series | None:
+def run_states(frame: pd.DataFrame) -> pd.Series | None:
     """The state of each run in lower case, "done" if it finished; None where no column is about runs."""
     for name in frame.columns:
         if str(name).lower() not in STATES or not isinstance(frame[name], pd.Series):

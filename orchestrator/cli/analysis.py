@@ -19,7 +19,8 @@ from orchestrator.cli.options import (
     Stage,
     Store,
     Where,
-    Which,
+    WhichTable,
+    X,
     Y,
     frame_of,
     say,
@@ -35,7 +36,7 @@ FORMATS = ("png", "svg", "pdf")
 
 
 def fit(  # noqa: PLR0913 - an option each
-    which: Which = None,
+    which: WhichTable = None,
     *,
     store: Store = STORE,
     approach: Annotated[
@@ -50,7 +51,8 @@ def fit(  # noqa: PLR0913 - an option each
     where: Where = "",
     by: By = "",
     pool: Pool = False,
-    y: Y = "error",
+    x: X = None,
+    y: Y = "",
     fix: Fix = None,
     tie: Tie = None,
     bounds: Bounds = None,
@@ -70,7 +72,7 @@ def fit(  # noqa: PLR0913 - an option each
     known = constraints(fix, tie, bounds)
     if known and approach == 2:
         stop("--fix, --tie and --bounds cannot be combined with --approach 2, which fits no law")
-    asked = Asked(store, which, stage, where, by, pool, y)
+    asked = Asked(store, which, stage, where, by, pool, y, tuple(x or ()))
     groups = asked.groups(replace(asked.findings(resamples), form=law, shift=shift, constraints=known))
     if known:
         check(known, groups, approach)
@@ -125,7 +127,7 @@ def _print_table(groups: Sequence[Findings], approach: int, kind: str) -> None:
 
 
 def plot(  # noqa: PLR0913 - an option each
-    which: Which = None,
+    which: WhichTable = None,
     *,
     store: Store = STORE,
     figure: Annotated[str, typer.Option(help="a name or module:name, or several with commas; default: all")] = "",
@@ -135,7 +137,8 @@ def plot(  # noqa: PLR0913 - an option each
     where: Where = "",
     by: By = "",
     pool: Pool = False,
-    y: Y = "error",
+    x: X = None,
+    y: Y = "",
     resamples: Resamples = 1000,
 ) -> None:
     """Draw the figures of a sweep.
@@ -156,11 +159,11 @@ def plot(  # noqa: PLR0913 - an option each
     for name in formats:
         if name not in FORMATS:
             stop(f"--format {name!r} is unknown; it is one of {', '.join(FORMATS)}")
-    asked = Asked(store, which, stage, where, by, pool, y)
+    asked = Asked(store, which, stage, where, by, pool, y, tuple(x or ()))
     findings = asked.findings(resamples, history=True)
     drawn, why_not = group_figures(findings, asked.groups(findings), names)
     for figure_of, why in why_not.items():
-        if names or figure_of.name.startswith("error-vs-"):
+        if names or figure_of.name.removeprefix("error-vs-") in findings.axes:
             say(f"no figure {figure_of}: {why}")
     stem = "-".join(sorted(set(findings.frame["sweep"].dropna())))
     for figure_of, chart in drawn.items():
@@ -171,7 +174,7 @@ def plot(  # noqa: PLR0913 - an option each
 
 
 def report(  # noqa: PLR0913 - an option each
-    which: Which = None,
+    which: WhichTable = None,
     *,
     store: Store = STORE,
     out: Annotated[Path, typer.Option(help="The file to write.")] = Path("report.html"),
@@ -179,7 +182,8 @@ def report(  # noqa: PLR0913 - an option each
     where: Where = "",
     by: By = "",
     pool: Pool = False,
-    y: Y = "error",
+    x: X = None,
+    y: Y = "",
     resamples: Resamples = 1000,
 ) -> None:
     """Write one HTML page about a sweep.
@@ -187,6 +191,7 @@ def report(  # noqa: PLR0913 - an option each
     It is self-contained: the question, the answer, interactive figures, runs, cost, provenance.
     """
     from analysis.report.page import ReportError, plotly_code, render
+    from orchestrator.reporting.foreign import fingerprint
     from orchestrator.reporting.page import page_of
     from orchestrator.store.table import Table
 
@@ -194,14 +199,19 @@ def report(  # noqa: PLR0913 - an option each
         plotly_code()
     except ReportError as error:  # before the fits, which take a minute
         stop(str(error))
-    asked = Asked(store, which, stage, where, by, pool, y)
+    asked = Asked(store, which, stage, where, by, pool, y, tuple(x or ()))
     findings = asked.findings(resamples, history=True)
     sweep = str(findings.frame["sweep"].iloc[0])
-    with Table(store) as results:
-        declared, question = results.declaration(sweep)
-    page = page_of(sweep, question, declared, store, findings, asked.groups(findings))
-    paid = frame_of(store, which)  # every stage of a chain was paid for
-    document = render(findings.frame, page, y=y, paid=paid)
+    if asked.is_foreign:
+        digest = fingerprint(str(which))
+        declared, source, paid = f"SHA-256 {digest}" if digest else "", str(which), findings.frame
+        question = f"{which}: {asked.rows.text}"
+    else:
+        with Table(store) as results:
+            declared, question = results.declaration(sweep)
+        source, paid = store, frame_of(store, which)  # every stage of a chain was paid for
+    page = page_of(sweep, question, declared, source, findings, asked.groups(findings))
+    document = render(findings.frame, page, y=findings.y, paid=paid)
     out.parent.mkdir(parents=True, exist_ok=True)
     out.write_text(document, encoding="utf-8")
     print(out)

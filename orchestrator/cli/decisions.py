@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from orchestrator.cli.groups import Asked, answer
-from orchestrator.cli.options import STORE, AsJson, By, Pool, Resamples, Stage, Store, Where, Which, Y, stop
+from orchestrator.cli.options import STORE, AsJson, By, Pool, Resamples, Stage, Store, Where, WhichTable, X, Y, stop
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -19,14 +19,15 @@ if TYPE_CHECKING:
 
 
 def verdict(  # noqa: PLR0913 - an option each
-    which: Which = None,
+    which: WhichTable = None,
     *,
     store: Store = STORE,
     stage: Stage = None,
     where: Where = "",
     by: By = "",
     pool: Pool = False,
-    y: Y = "error",
+    x: X = None,
+    y: Y = "",
     resamples: Resamples = 1000,
     as_json: AsJson = False,
 ) -> None:
@@ -34,13 +35,13 @@ def verdict(  # noqa: PLR0913 - an option each
 
     An exponent, a floor, an extrapolation.
     """
-    asked = Asked(store, which, stage, where, by, pool, y)
+    asked = Asked(store, which, stage, where, by, pool, y, tuple(x or ()))
     groups = asked.groups(asked.findings(resamples))
     answer(groups, "no verdict", lambda found: found.verdict, as_json=as_json)
 
 
 def allocate(  # noqa: PLR0913 - an option each
-    which: Which = None,
+    which: WhichTable = None,
     *,
     budget: Annotated[float, typer.Option(help="FLOPs to spend.")],
     store: Store = STORE,
@@ -49,7 +50,8 @@ def allocate(  # noqa: PLR0913 - an option each
     where: Where = "",
     by: By = "",
     pool: Pool = False,
-    y: Y = "error",
+    x: X = None,
+    y: Y = "",
     resamples: Resamples = 1000,
     as_json: AsJson = False,
 ) -> None:
@@ -58,20 +60,23 @@ def allocate(  # noqa: PLR0913 - an option each
     And the models of the sweep's family that are nearest to them.
     """
     from analysis import allocate as allocate_budget
+    from orchestrator.reporting.laws import is_of_a_sweep
     from orchestrator.reporting.model_grid import model_grid
 
-    asked = Asked(store, which, stage, where, by, pool, y)
+    asked = Asked(store, which, stage, where, by, pool, y, tuple(x or ()))
 
     def of(found: Findings) -> Any:
         law = found.isoflop if approach == 2 else found.surface
-        return allocate_budget(law, budget, candidates=model_grid(found.done))
+        models = model_grid(found.done) if is_of_a_sweep(found.done) else None
+        return allocate_budget(law, budget, candidates=models)
 
     answer(asked.groups(asked.findings(resamples)), "no allocation", of, as_json=as_json)
 
 
 def compare(  # noqa: PLR0913 - an option each
     sweeps: Annotated[
-        list[str] | None, typer.Argument(metavar="[SWEEP] [SWEEP]", help="Two sweeps, or one with both sides.")
+        list[str] | None,
+        typer.Argument(metavar="[SWEEP|TABLE] [SWEEP|TABLE]", help="Two sweeps or tables, or one with both sides."),
     ] = None,
     *,
     store: Store = STORE,
@@ -80,7 +85,8 @@ def compare(  # noqa: PLR0913 - an option each
     at: Annotated[str, typer.Option(help="Errors to compare at, as 0.2,0.1; default: those that both reach.")] = "",
     stage: Stage = None,
     where: Where = "",
-    y: Y = "error",
+    x: X = None,
+    y: Y = "",
     resamples: Resamples = 1000,
     as_json: AsJson = False,
 ) -> None:
@@ -96,19 +102,23 @@ def compare(  # noqa: PLR0913 - an option each
     names: list[str | None] = [*sweeps] if sweeps else [None]
     if len(names) > 2:
         stop(f"{len(names)} sweeps; compare takes one or two")
-    frame = pd.concat([Asked(store, name, stage, where, y=y).runs() for name in names], ignore_index=True)
-    by = "sweep" if len(names) == 2 else by
+    tables = [Asked(store, name, stage, where, y=y, x=tuple(x or ())).rows for name in names]
+    if len({(table.y, table.inputs[-1]) for table in tables}) > 1:
+        stop("the two were measured differently: name --x and --y, columns of both")
+    frame = pd.concat([table.frame for table in tables], ignore_index=True)
+    by = "sweep" if len(names) == 2 else tables[0].names.get(by, by)
     done, levels = frame[frame["state"] == "done"], _numbers("--at", at)
     two = _pair(done, by, pair)
+    at_cost = "flops" if "flops" in tables[0].inputs else tables[0].inputs[0]
     try:
-        result = compare_two(done, by, y=y, pair=two, at=levels or None, resamples=resamples)
+        result = compare_two(done, by, at_cost, tables[0].y, pair=two, at=levels or None, resamples=resamples)
     except (FitError, ValueError) as error:
         stop(f"no comparison: {error}")
     print(json.dumps(result.to_dict(), indent=1) if as_json else result.summary())
 
 
 def suggest(  # noqa: PLR0913 - an option each
-    which: Which = None,
+    which: WhichTable = None,
     *,
     budget: Annotated[float, typer.Option(help="FLOPs that the next runs may spend.")],
     store: Store = STORE,
@@ -120,7 +130,8 @@ def suggest(  # noqa: PLR0913 - an option each
     where: Where = "",
     by: By = "",
     pool: Pool = False,
-    y: Y = "error",
+    x: X = None,
+    y: Y = "",
     as_json: AsJson = False,
 ) -> None:
     """Suggest the next runs worth their FLOPs.
@@ -133,7 +144,7 @@ def suggest(  # noqa: PLR0913 - an option each
     at = _numbers("--target", compute)
     if len(at) > 1:
         stop(f"--target {target!r} has {len(at)} values of C; give one, as error@1e15")
-    asked = Asked(store, which, stage, where, by, pool, y)
+    asked = Asked(store, which, stage, where, by, pool, y, tuple(x or ()))
     groups = asked.groups(asked.findings(1000))
     answer(
         groups,
@@ -170,6 +181,7 @@ def _next_runs(findings: Findings, budget: float, what: str, *, at: float | None
     from analysis import FitError
     from analysis import suggest as suggest_runs
     from analysis.checks.parts import attempt
+    from orchestrator.reporting.laws import is_of_a_sweep
     from orchestrator.reporting.model_grid import run_grid
 
     rates = _missing_rates(findings)
@@ -181,7 +193,7 @@ def _next_runs(findings: Findings, budget: float, what: str, *, at: float | None
             what,  # type: ignore[arg-type]
             at=at,
             y=findings.y,
-            candidates=run_grid(best),
+            candidates=run_grid(best) if is_of_a_sweep(best) else None,
             most=most,
             pool=findings.pool,
             fitted=findings.surface,

@@ -18,6 +18,21 @@ Which = Annotated[
     str | None,
     typer.Argument(metavar="[SWEEP]", help="A sweep file or the name of a sweep; default: the only one."),
 ]
+WhichTable = Annotated[
+    str | None,
+    typer.Argument(
+        metavar="[SWEEP|TABLE]",
+        help="A sweep, by name or file, or any table: CSV, Parquet, a tracker's store; default: the only sweep.",
+    ),
+]
+X = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--x",
+        metavar="COLUMN",
+        help="The input, may be repeated; params=COLUMN says what it is. Default: params, examples and FLOPs.",
+    ),
+]
 Store = Annotated[str, typer.Option("--store", envvar="ISOFLOP_STORE", help="The results table.")]
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 Stage = Annotated[str | None, typer.Option("--stage", help="A stage of a chain (`then:`); default: the first.")]
@@ -31,7 +46,12 @@ By = Annotated[
     ),
 ]
 Pool = Annotated[bool, typer.Option("--pool", help="One answer for all rows, with a test of whether they differ.")]
-Y = Annotated[str, typer.Option("--y", metavar="COLUMN", help="What was measured: error, loss, val_error, ...")]
+Y = Annotated[
+    str,
+    typer.Option(
+        "--y", metavar="COLUMN", help="What was measured; default: error, in a table what its columns say."
+    ),
+]
 
 Executor = Annotated[
     str,

@@ -17,10 +17,14 @@ from analysis.fits.thresholds import LEAST_VALUES
 from analysis.table import columns
 from analysis.table import groups as populations
 from orchestrator.reporting.laws import (
+    AXES,
     AxisLaw,
     AxisLaws,
     answered,
     categories,
+    cell_columns,
+    design_columns,
+    is_of_a_sweep,
     laws,
     on_zipf,
     shares_budgets,
@@ -52,6 +56,7 @@ class Findings:
         form, shift: law of `laws` and `surface`, if not the default; whether x is shifted.
         constraints: what is known of its parameters: `fix`, `tie`, `bounds` of a fit.
         pool: whether populations are fitted together.
+        inputs: columns that laws are sought in.
         members: column -> value, of the columns that name the group of runs; empty for all runs.
     """
 
@@ -64,6 +69,7 @@ class Findings:
     shift: bool = False
     constraints: dict[str, Any] = field(default_factory=dict)
     pool: bool = False
+    inputs: tuple[str, ...] = AXES
     members: dict[str, Any] = field(default_factory=dict)
 
     @property
@@ -79,7 +85,7 @@ class Findings:
         """
         for name in by:
             columns.require(self.frame, name)
-        names = tuple(by) or (() if self.pool else categories(self.frame))
+        names = tuple(by) or (() if self.pool else self._populations)
         if not names:
             return [self]
         if names not in self._parts:
@@ -88,6 +94,13 @@ class Findings:
                 for values, part in populations.split(self.frame, names)
             ]
         return self._parts[names]
+
+    @property
+    def _populations(self) -> tuple[str, ...]:
+        """The columns whose values are populations: declared categories; of another lab, by the structure."""
+        if is_of_a_sweep(self.frame):
+            return categories(self.frame)
+        return populations.axes(self.frame, self.inputs, (self.y,))
 
     @cached_property
     def _parts(self) -> dict[tuple[str, ...], list[Findings]]:
@@ -106,8 +119,10 @@ class Findings:
     def best(self) -> pd.DataFrame:
         """The finished runs of the best cell of each model, dataset size and budget."""
         done = self.done.dropna(subset=[self.y])
-        mean = done.groupby("cell_id", sort=False)[self.y].transform("mean")
-        lowest = mean.groupby([done[name] for name in ("model", "dataset_size", "budget")]).transform("min")
+        if not (names := design_columns(done)):
+            return done
+        mean = done.groupby(cell_columns(done), sort=False, dropna=False)[self.y].transform("mean")
+        lowest = mean.groupby([done[name] for name in names]).transform("min")
         return done[mean == lowest]
 
     @cached_property
@@ -120,6 +135,7 @@ class Findings:
             shift=self.shift,
             law=self.form or None,
             pool=self.pool,
+            inputs=self.inputs,
             **self.constraints,
         )
 
@@ -146,7 +162,8 @@ class Findings:
     def isoflop(self) -> IsoflopFit:
         """Approach 2; FigureError if budgets are not shared by several sizes."""
         if not shares_budgets(self.done):
-            raise FigureError("no budget is shared by several models: isoFLOP curves need `budget: {flops: [...]}`")
+            need = "`budget: {flops: [...]}`" if is_of_a_sweep(self.frame) else "several sizes at each compute"
+            raise FigureError(f"no budget is shared by several models: isoFLOP curves need {need}")
         return fit_isoflop(self.done, y=self.y, resamples=self.resamples, pool=self.pool)
 
     @cached_property
@@ -154,6 +171,8 @@ class Findings:
         """Approach 3, of the best cells."""
         if on_zipf(self.done):
             raise FigureError(f"{self.y} on the Zipf task does not depend on params: there is no surface")
+        if lacking := [name for name in ("params", "examples") if name not in self.frame]:
+            raise FigureError(f"a surface needs params and examples; the table has no {' and no '.join(lacking)}")
         return fit_surface(
             self.best,
             y=self.y,
@@ -166,8 +185,9 @@ class Findings:
     @cached_property
     def learning_rates(self) -> LearningRates:
         """The best learning rate of every design; FigureError with fewer than 3 rates."""
-        if self.frame["lr"].nunique() < 3:
-            raise FigureError(f"{self.frame['lr'].nunique()} learning rates; a parabola needs 3")
+        if not is_of_a_sweep(self.frame) or self.frame["lr"].nunique() < 3:
+            count = self.frame["lr"].nunique() if "lr" in self.frame else 0
+            raise FigureError(f"{count} learning rates in runs of a sweep; a parabola needs 3")
         varied = ("dataset_size", "budget", "batch_size", "optimizer", "schedule")
         by = ["model", *(name for name in varied if len(self.frame[name].unique()) > 1)]
         return best_learning_rates(self.frame, y=self.y, by=by, resamples=self.resamples)
@@ -175,6 +195,8 @@ class Findings:
     @cached_property
     def comparison(self) -> Comparison:
         """The two families of the table, by their laws against FLOPs."""
+        if "family" not in self.frame:
+            raise FigureError("no column tells families apart; a comparison needs 2")
         sides = self.groups(("family",))
         if len(sides) != 2:
             raise FigureError(f"{len(sides)} families; a comparison needs 2")
@@ -186,11 +208,13 @@ class Findings:
         """What the table supports of the laws above, which are not fitted again."""
         zipf = on_zipf(self.done)
         runs = self.done if zipf else self.best
-        names = ("examples",) if zipf else ("params", "examples")
+        sizes = tuple(name for name in ("params", "examples") if name in self.inputs)
+        names = ("examples",) if zipf else sizes or self.inputs[:1]
         varied = [name for name in names if runs[name].nunique() >= LEAST_VALUES]
         if not varied:
-            raise FigureError(f"a verdict needs {LEAST_VALUES} values of params or examples")
-        fits: dict[str, Any] = {"law": attempt(lambda: self.law("flops" if len(varied) == 2 else varied[0]))[0]}
+            raise FigureError(f"a verdict needs {LEAST_VALUES} values of {' or '.join(names)}")
+        law = "flops" if len(varied) == 2 and "flops" in self.inputs else varied[0]
+        fits: dict[str, Any] = {"law": attempt(lambda: self.law(law))[0]}
         if len(varied) == 2:
             fits |= {"isoflop": attempt(lambda: self.isoflop)[0], "surface": attempt(lambda: self.surface)[0]}
         inputs = varied if len(varied) == 2 else varied[0]

@@ -5,6 +5,8 @@ from __future__ import annotations
 from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any, Literal
 
+import pandas as pd
+
 from analysis import FitError, fit_frontier, fit_law, fit_power_law
 from analysis.approaches.surface import read_surface
 from analysis.checks.parts import attempt
@@ -12,19 +14,20 @@ from analysis.fits.law import law_entry, power_law_name
 from analysis.fits.thresholds import LEAST_VALUES
 from analysis.laws.constrained import constrain
 from analysis.table.data import read
-from analysis.table.groups import determining
+from analysis.table.groups import NEVER, determining
+from analysis.table.identity import CLOCK, OUTCOME, RUNS, SEEDS, STEPS, plain
 from analysis.table.options import Options
 from trainer.data.sets import zipf
 from trainer.spec import SETTINGS, RunSpec
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
-
-    import pandas as pd
+    from collections.abc import Mapping, Sequence
 
     from analysis import LawFit
 
 AXES = ("params", "examples", "flops")
+_OURS = ("cell_id", "family", "depth", "inputs", "classes", "expansion", "budget", "dataset_size")
+"""Columns of every run of a sweep; a table without them is another lab's."""
 _LENGTH = ("seed", "budget", "epochs", "examples", "steps", "parent", "parent_cell")
 CATEGORIES = tuple(
     name
@@ -76,9 +79,10 @@ def laws(
     shift: bool = False,
     law: str | None = None,
     pool: bool = False,
+    inputs: Sequence[str] = AXES,
     **constraints: Any,
 ) -> list[AxisLaw]:
-    """Fit `y` against every axis of AXES that the finished runs of one sweep vary.
+    """Fit `y` against every one of `inputs` that the finished runs of one sweep vary.
 
     Each is the law of the frontier: the lowest error for at most so many FLOPs, params or examples, with everything
     else free. If only one thing was varied, all runs are fitted. If cells share budgets (isoFLOP curves), the law
@@ -91,7 +95,7 @@ def laws(
     zipf = on_zipf(done)
     options = {"law": law} if law else {"floor": _has_floor(done, y), "shift": shift}
     shared = {"y": y, "resamples": resamples, "pool": pool, **constraints}
-    return [_law(done, x, {**options, **shared}) for x in (("examples",) if zipf else AXES)]
+    return [_law(done, x, {**options, **shared}) for x in (("examples",) if zipf and inputs == AXES else inputs)]
 
 
 def _has_floor(done: pd.DataFrame, y: str) -> bool:
@@ -138,20 +142,58 @@ def _law(done: pd.DataFrame, x: str, options: dict[str, Any]) -> AxisLaw:
 
 def shares_budgets(done: pd.DataFrame) -> bool:
     """Whether two sizes or more on average share a budget, as in isoFLOP curves; cells of one size compete."""
+    if "budget" not in done or "params" not in done:
+        return False
     pairs = done[["budget", "params"]].dropna().drop_duplicates()
     return bool(len(pairs) and pairs["budget"].nunique() * 2 <= len(pairs))
 
 
 def on_zipf(runs: pd.DataFrame) -> bool:
     """Whether all runs are of the Zipf task."""
-    return set(runs["dataset"]) == {"zipf"}
+    return is_of_a_sweep(runs) and set(runs["dataset"]) == {"zipf"}
+
+
+def is_of_a_sweep(runs: pd.DataFrame) -> bool:
+    """Whether a table has the columns of our runs."""
+    return set(_OURS) <= set(runs.columns)
 
 
 def _several_axes(done: pd.DataFrame) -> bool:
     """Whether there are more cells than one axis of the recipe alone, or budgets alone, would give."""
+    if not is_of_a_sweep(done):
+        chosen = settings(done)
+        most = max((int(done[name].nunique()) for name in chosen), default=1)
+        return 1 < most < len(done[cell_columns(done)].drop_duplicates())
     recipe = [name for name in RunSpec.__dataclass_fields__ if name in done and name not in _LENGTH]
     most = int(done[recipe].nunique().max())
     return 1 < most < done["cell_id"].nunique()
+
+
+def settings(runs: pd.DataFrame) -> list[str]:
+    """The columns of another lab's table that hold what was chosen for a run, but for its length."""
+    named = {*SEEDS, *RUNS, *STEPS, *NEVER, "budget"}
+    return [
+        name
+        for name in map(str, runs.columns)
+        if plain(name) not in named
+        and not OUTCOME.search(plain(name))
+        and not CLOCK.search(plain(name))
+        and not (pd.api.types.is_object_dtype(runs[name]) and runs[name].is_unique)
+    ]
+
+
+def cell_columns(runs: pd.DataFrame) -> list[str]:
+    """The columns by which runs are repeats of each other."""
+    if is_of_a_sweep(runs):
+        return ["cell_id"]
+    lengths = ("examples",) if "examples" in runs else ("flops",) if "flops" in runs else ()
+    return [*settings(runs), *lengths]
+
+
+def design_columns(runs: pd.DataFrame) -> list[str]:
+    """The columns by which cells are tries of one design, of which the best counts."""
+    names = ("model", "dataset_size", "budget") if is_of_a_sweep(runs) else ("params", "examples")
+    return [name for name in names if name in runs]
 
 
 def at_stage(results: pd.DataFrame, stage: str) -> pd.DataFrame:
@@ -239,8 +281,10 @@ def calibration(results: pd.DataFrame, fitted: list[AxisLaw]) -> Calibration | N
     """
     done = results[results["state"] == "done"]
     fit = next((law.fit for law in fitted if law.x == "examples"), None)
+    if fit is None or fit.y != "error" or not on_zipf(done):
+        return None
     tasks = done[["dataset", "zipf_alpha", "zipf_tokens"]].drop_duplicates()
-    if fit is None or fit.y != "error" or not on_zipf(done) or len(tasks) != 1:
+    if len(tasks) != 1:
         return None
     alpha = tasks["zipf_alpha"].fillna(zipf.DEFAULT_ALPHA).iloc[0]
     tokens = int(tasks["zipf_tokens"].fillna(zipf.DEFAULT_TOKENS).iloc[0])

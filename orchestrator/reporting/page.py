@@ -19,7 +19,7 @@ from analysis.figures.registry import FIGURES
 from analysis.fits.quantity import quote
 from analysis.report.page import Answer, Page, Section, now
 from orchestrator.reporting.figures import FigureOf, Findings, group_figures
-from orchestrator.reporting.laws import calibration
+from orchestrator.reporting.laws import calibration, is_of_a_sweep
 from orchestrator.reporting.model_grid import model_grid
 from orchestrator.store.engine import name_of
 from trainer.host.limits import cores
@@ -126,7 +126,8 @@ def _allocations(findings: Findings) -> list[Answer]:
     by, fit = next(((name, fit) for name, fit in laws.items() if fit is not None and fit.supported), ("", None))
     if fit is None:
         return []
-    models, answers, largest = model_grid(findings.done), [], float(findings.done["flops"].max())
+    models = model_grid(findings.done) if is_of_a_sweep(findings.done) else None
+    answers, largest = [], float(findings.done["flops"].max())
     for budget in (largest, _AHEAD * largest):
         best, _ = attempt(lambda budget=budget: allocate(fit, budget, candidates=models))  # type: ignore[misc]
         if best is None:
@@ -146,7 +147,7 @@ def _allocations(findings: Findings) -> list[Answer]:
 
 def _comparison(findings: Findings) -> list[Answer]:
     """The FLOPs of two families at equal error, if the sweep has two."""
-    if findings.frame["family"].nunique() != 2:
+    if "family" not in findings.frame or findings.frame["family"].nunique() != 2:
         return []
     comparison, _ = attempt(lambda: findings.comparison)
     if comparison is None:
@@ -180,7 +181,7 @@ def _captions(findings: Findings) -> dict[str, str]:
 
 def _provenance(frame: pd.DataFrame, declared: str, store: str) -> dict[str, str]:
     def values(column: str) -> str:
-        return ", ".join(sorted({str(value) for value in frame[column].dropna()}))
+        return ", ".join(sorted({str(value) for value in frame[column].dropna()})) if column in frame else ""
 
     versions = {name: version for name in _VERSIONS if (version := _version(name))}
     threads = f"{values('threads')} threads" if values("threads") else ""
