@@ -1,7 +1,7 @@
-"""Laws from another lab's table: `python examples/fit_any_table.py FILE [X ...] [Y]`, as `isoflop fit FILE` does.
+"""Laws from any table: `python examples/fit_any_table.py FILE [X ...] [Y]`, as `isoflop fit FILE` does.
 
 CSV as it comes, Parquet, Excel, exports and stores of trackers. Columns are guessed unless they are named. Only
-`analysis` is needed: no trainer, no Ray, no torch. Cells between `# %%` run one by one in an editor that knows them.
+`analysis` is needed: no trainer, Ray or torch. Cells between `# %%` run one by one in an editor that knows them.
 """
 
 # %% any file becomes a table whose inputs have the names params, examples and flops

@@ -13,88 +13,14 @@ import numpy as np
 import pandas as pd
 
 from analysis.table import columns
-from analysis.table.foreign.numbers import scale
+from analysis.table.foreign import names
+from analysis.table.foreign.names import INPUTS
 from analysis.table.foreign.text import ReadError
 from analysis.table.groups import LEAST
-from analysis.table.identity import OUTCOME, RUNS, SEEDS, STEPS, identified, plain
+from analysis.table.identity import RUNS, SEEDS, STEPS, identified, plain
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping, Sequence
-
-INPUTS = ("params", "examples", "flops")
-ALIASES: dict[str, tuple[tuple[str, ...], tuple[str, ...]]] = {
-    "params": (
-        ("params", "parameters", "n"),
-        (
-            *(
-                "param",
-                "nparams",
-                "nparam",
-                "numparams",
-                "numparameters",
-                "nparameters",
-                "paramcount",
-                "totalparams",
-            ),
-            *(
-                "parametercount",
-                "modelparams",
-                "trainableparams",
-                "modelsize",
-                "size",
-                "totalparameters",
-                "weights",
-            ),
-            *("nonembeddingparams", "nonembparams", "paramsnonembedding", "activeparams", "modelparameters"),
-        ),
-    ),
-    "examples": (
-        ("examples", "tokens", "d"),
-        (
-            *(
-                "samples",
-                "images",
-                "ntokens",
-                "numtokens",
-                "traintokens",
-                "trainingtokens",
-                "tokensseen",
-                "seentokens",
-            ),
-            *("totaltokens", "tokencount", "nexamples", "numexamples", "examplesseen", "samplesseen", "nsamples"),
-            *("numsamples", "trainexamples", "trainingexamples", "trainsamples", "imagesseen", "datapoints"),
-            *("datasetsize", "ntrain", "trainsize", "datasize", "trainingsetsize"),
-        ),
-    ),
-    "flops": (
-        ("flops", "compute", "c"),
-        (
-            *(
-                "flop",
-                "trainflops",
-                "trainingflops",
-                "totalflops",
-                "computeflops",
-                "traincompute",
-                "trainingcompute",
-            ),
-            *("flopstotal", "numflops", "nflops", "flops6nd", "computebudget", "flopbudget", "budget", "pfdays"),
-        ),
-    ),
-}
-"""Input -> names by which it is known, without capitals and punctuation: the plain ones, which win, and others."""
-_MEASURES = (
-    ("error", re.compile(r"^1(minus)?acc|err(or)?s?(rate)?$|^err(or)?|wer$|cer$")),
-    ("loss", re.compile(r"loss|nll|crossentropy|^ce$|^l$|bpb$|bpc$|bitsper|mse$|mae$")),
-    ("accuracy", re.compile(r"acc(uracy)?(top[15])?$|^acc|top[15]$")),
-    ("other", re.compile(r"perplexity|ppl$|^value$|^y$|metric$")),
-)
-_SPLITS = (re.compile(r"test|heldout"), re.compile(r"val|eval|dev"), re.compile(r"^(?!.*train)"))
-_SPREAD = re.compile(r"(std|stderr|sd|se|sem|var|min|max|low|high|lower|upper|ci)$|^(std|sd)")
-_UNIT = re.compile(r"\s*[\[(](?P<unit>[^\])]*)[\])]\s*$")
-_NOT_INPUTS = re.compile(
-    r"time$|^date|date$|lr$|learningrate|decay|dropout|^batch|^wall|^unnamed|^column|id$|version"
-)
+    from collections.abc import Mapping, Sequence
 
 
 class Taken(NamedTuple):
@@ -168,10 +94,10 @@ def recognise(frame: pd.DataFrame, x: str | Sequence[str] = (), y: str = "") -> 
     table, left_out = _fitting(table, frame, [*used, of_y])
     table, records, by = _final(table, [one.name for one in used], of_y.name)
     table, derived = _derived(table, [one.name for one in taken])
-    names = [one.name for one in (*used, *(() if chosen else derived))]
+    inputs = [one.name for one in (*used, *(() if chosen else derived))]
     return Recognised(
         table,
-        tuple(name for name in dict.fromkeys((*INPUTS, *names)) if name in names),
+        tuple(name for name in dict.fromkeys((*INPUTS, *inputs)) if name in inputs),
         of_y.name,
         (*used, *(() if chosen else derived), of_y),
         {one.column: one.name for one in (*taken, of_y) if one.column != one.name},
@@ -182,7 +108,9 @@ def recognise(frame: pd.DataFrame, x: str | Sequence[str] = (), y: str = "") -> 
 
 def _named(frame: pd.DataFrame, name: str, option: str) -> str:
     """The column of a name, in any spelling of it; ReadError if there is none or it holds no numbers."""
-    near = [str(column) for column in frame.columns if plain(column) == plain(name)]
+    near = [
+        str(column) for column in frame.columns if plain(name) in (plain(column), plain(names.bare(str(column))))
+    ]
     column = name if name in frame else near[0] if len(near) == 1 else ""
     if not column:
         try:
@@ -204,7 +132,7 @@ def _asked(frame: pd.DataFrame, texts: Sequence[str]) -> dict[str, str]:
         if says_role and role not in INPUTS:
             raise ReadError(f"--x {text!r}: {role!r} is no input; it is one of {', '.join(INPUTS)}")
         column = _named(frame, name if says_role else text, "x")
-        here = role if says_role else next((r for r in INPUTS if _is_alias(column, r)), column)
+        here = role if says_role else next((r for r in INPUTS if names.tier(column, r) is not None), column)
         if here in inputs:
             raise ReadError(f"--x: {inputs[here]!r} and {column!r} are both {here}; name one")
         inputs[here] = column
@@ -216,9 +144,9 @@ def _known(frame: pd.DataFrame, y: str, asked: Mapping[str, str]) -> dict[str, s
     free = [str(name) for name in frame.columns if name not in (y, *asked.values())]
     free = [name for name in free if _is_numeric(frame[name]) and _is_filled(frame[name])]
     inputs: dict[str, str] = {}
-    for role, tiers in ALIASES.items():
-        for names in tiers:
-            found = [name for name in free if plain(_bare(name)) in names]
+    for role in INPUTS:
+        for tier in (0, 1):
+            found = [name for name in free if names.tier(name, role) == tier]
             found = [
                 name for k, name in enumerate(found) if not any(frame[name].equals(frame[b]) for b in found[:k])
             ]
@@ -235,7 +163,7 @@ def _only(frame: pd.DataFrame, y: str) -> dict[str, str]:
     free = [str(name) for name in frame.columns if name != y and _is_numeric(frame[name])]
     varied = [name for name in free if frame[name].nunique() >= LEAST and (frame[name] > 0).any()]
     others = {*SEEDS, *RUNS, *STEPS}
-    found = [name for name in varied if plain(name) not in others and not _is_note(name)]
+    found = [name for name in varied if plain(name) not in others and not names.is_other(name)]
     found = found or [name for name in varied if plain(name) in STEPS][:1]
     if len(found) == 1:
         return {found[0]: found[0]}
@@ -243,23 +171,13 @@ def _only(frame: pd.DataFrame, y: str) -> dict[str, str]:
     raise ReadError(f"{what}; name one: --x {_typed(found[0]) if found else 'COLUMN'}")
 
 
-def _is_alias(column: str, role: str) -> bool:
-    return any(plain(_bare(column)) in names for names in ALIASES[role])
-
-
-def _is_note(name: str) -> bool:
-    """Whether a column of numbers is something else than an input: measured, a setting, a time, an identifier."""
-    return bool(OUTCOME.search(plain(name)) or _NOT_INPUTS.search(plain(name)) or _kind(name))
-
-
 def _measured(frame: pd.DataFrame) -> str:
     """The column that was measured, by its name."""
     ranks: dict[str, tuple[int, int, bool]] = {}
-    for name in frame.columns:
-        kind = _kind(str(name))
-        if kind and _is_numeric(frame[name]) and frame[name].notna().any():
-            split = next((k for k, pattern in enumerate(_SPLITS) if pattern.search(plain(name))), len(_SPLITS))
-            ranks[str(name)] = (split, kind, plain(name) != _MEASURES[kind - 1][0])
+    for name in map(str, frame.columns):
+        kind = names.measure(name)
+        if kind is not None and _is_numeric(frame[name]) and frame[name].notna().any():
+            ranks[name] = (names.split(name), kind, plain(name) != names.MEASURES[kind])
     if not ranks:
         free = [str(name) for name in frame.columns if _is_numeric(frame[name])]
         what = f"the columns of numbers are {_listed(free)}" if free else "no column holds numbers"
@@ -271,26 +189,13 @@ def _measured(frame: pd.DataFrame) -> str:
     return found[0]
 
 
-def _kind(name: str) -> int:
-    """Which of _MEASURES a name is, from 1; 0 for none, as for a spread."""
-    words = plain(_bare(name.replace("1 -", "1-")))
-    if _SPREAD.search(words) and not re.search(r"^(l|ce)$", words):
-        return 0
-    return next((k for k, (_, pattern) in enumerate(_MEASURES, 1) if pattern.search(words)), 0)
-
-
 def _renamed(frame: pd.DataFrame, inputs: dict[str, str]) -> tuple[pd.DataFrame, list[Taken]]:
     """The table with its inputs under their names here, in the units of their headings; and what was taken."""
     table, taken = frame.copy(), []
     for here, column in inputs.items():
-        unit = _UNIT.search(column)
-        factor = scale(unit["unit"]) if unit else None
-        values = frame[column].astype(float)
-        told = ""
-        if factor not in (None, 1.0) and here in INPUTS:
+        values, told = frame[column].astype(float), ""
+        if here in INPUTS and (factor := names.factor(column)) != 1:
             values, told = values * factor, f"{column!r} x {factor:g}"
-        elif here == "flops" and plain(column) == "pfdays":
-            values, told = values * 8.64e19, f"{column!r} x 8.64e19"
         if here != column and here in table:
             table = table.rename(columns={here: f"{here} (column)"})
         table = table.rename(columns={column: here}).assign(**{here: values})
@@ -300,7 +205,8 @@ def _renamed(frame: pd.DataFrame, inputs: dict[str, str]) -> tuple[pd.DataFrame,
 
 def _error(table: pd.DataFrame, column: str) -> tuple[pd.DataFrame, Taken]:
     """The table with what was measured; accuracy as error, percent as shares."""
-    kind = _MEASURES[_kind(column) - 1][0] if _kind(column) else ""
+    place = names.measure(column)
+    kind = "" if place is None else names.MEASURES[place]
     values = table[column].astype(float)
     top = values.max()
     if kind not in ("error", "accuracy") or not (values.min() >= 0 and top <= 100):
@@ -356,8 +262,8 @@ def _final(table: pd.DataFrame, inputs: Sequence[str], y: str) -> tuple[pd.DataF
     final = table.iloc[places]
     if not any(final[name].nunique() >= LEAST for name in inputs):
         runs = known[columns.RUN].to_numpy()
-        names = [str(name) for name in table.columns if np.array_equal(table[name].to_numpy(), runs)]
-        by = tuple(names[:1]) if len(final) > 1 else ()
+        named = [str(name) for name in table.columns if np.array_equal(table[name].to_numpy(), runs)]
+        by = tuple(named[:1]) if len(final) > 1 else ()
         return table, [f"records of {len(final)} runs" + (f", one law for each {by[0]!r}" if by else "")], by
     return final, [f"{len(table)} records of {len(final)} runs, of which the last ones are kept"], ()
 
@@ -391,15 +297,9 @@ def _is_filled(column: pd.Series[Any]) -> bool:
     return 2 * int(column.notna().sum()) >= len(column)
 
 
-def _bare(name: str) -> str:
-    """A heading without its unit."""
-    return _UNIT.sub("", name) or name
-
-
-def _listed(names: Iterable[str], most: int = 6) -> str:
-    names = list(names)
-    shown = ", ".join(repr(name) for name in names[:most])
-    return f"{shown} and {len(names) - most} more" if len(names) > most else shown
+def _listed(columns: Sequence[str], most: int = 6) -> str:
+    shown = ", ".join(repr(name) for name in columns[:most])
+    return f"{shown} and {len(columns) - most} more" if len(columns) > most else shown
 
 
 def _typed(name: str) -> str:

@@ -226,6 +226,10 @@ SHAPES = {
     "TensorBoard's files of several runs": (tensorboard_folder, "Step"),
     "seeds": (text(seeds()), "params"),
     "families": (families, "params"),
+    "units behind measures": (
+        text(table([("Tokens (B)", "Verlust (test loss)", "loss std"), *((n / 1e9, y, 0) for n, y in pairs(int))])),
+        "examples",
+    ),
     "names of nobody": (
         text(table([("a", "b", "c"), *((n, y, 7) for n, y in pairs())]), options=("--x", "a", "--y", "b")),
         "a",
