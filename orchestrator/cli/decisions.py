@@ -60,14 +60,13 @@ def allocate(  # noqa: PLR0913 - an option each
     And the models of the sweep's family that are nearest to them.
     """
     from analysis import allocate as allocate_budget
-    from orchestrator.reporting.laws import is_of_a_sweep
-    from orchestrator.reporting.model_grid import model_grid
+    from orchestrator.reporting.model_grid import knows_models, model_grid
 
     asked = Asked(store, which, stage, where, by, pool, y, tuple(x or ()))
 
     def of(found: Findings) -> Any:
         law = found.isoflop if approach == 2 else found.surface
-        models = model_grid(found.done) if is_of_a_sweep(found.done) else None
+        models = model_grid(found.done) if knows_models(found.done) else None
         return allocate_budget(law, budget, candidates=models)
 
     answer(asked.groups(asked.findings(resamples)), "no allocation", of, as_json=as_json)
@@ -181,8 +180,7 @@ def _next_runs(findings: Findings, budget: float, what: str, *, at: float | None
     from analysis import FitError
     from analysis import suggest as suggest_runs
     from analysis.checks.parts import attempt
-    from orchestrator.reporting.laws import is_of_a_sweep
-    from orchestrator.reporting.model_grid import run_grid
+    from orchestrator.reporting.model_grid import knows_models, run_grid
 
     rates = _missing_rates(findings)
     best = findings.best
@@ -193,7 +191,7 @@ def _next_runs(findings: Findings, budget: float, what: str, *, at: float | None
             what,  # type: ignore[arg-type]
             at=at,
             y=findings.y,
-            candidates=run_grid(best) if is_of_a_sweep(best) else None,
+            candidates=run_grid(best) if knows_models(best) else None,
             most=most,
             pool=findings.pool,
             fitted=findings.surface,

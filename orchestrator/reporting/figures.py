@@ -185,11 +185,14 @@ class Findings:
     @cached_property
     def learning_rates(self) -> LearningRates:
         """The best learning rate of every design; FigureError with fewer than 3 rates."""
-        if not is_of_a_sweep(self.frame) or self.frame["lr"].nunique() < 3:
-            count = self.frame["lr"].nunique() if "lr" in self.frame else 0
-            raise FigureError(f"{count} learning rates in runs of a sweep; a parabola needs 3")
+        count = self.frame["lr"].nunique() if "lr" in self.frame else 0
+        if count < 3 or "model" not in self.frame:
+            raise FigureError(f"{count} learning rates of models; a parabola needs 3")
         varied = ("dataset_size", "budget", "batch_size", "optimizer", "schedule")
-        by = ["model", *(name for name in varied if len(self.frame[name].unique()) > 1)]
+        by = [
+            "model",
+            *(name for name in varied if name in self.frame and self.frame[name].nunique(dropna=False) > 1),
+        ]
         return best_learning_rates(self.frame, y=self.y, by=by, resamples=self.resamples)
 
     @cached_property

@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from analysis import LawFit
 
 AXES = ("params", "examples", "flops")
-_OURS = ("cell_id", "family", "depth", "inputs", "classes", "expansion", "budget", "dataset_size")
+_OURS = ("run_id", "cell_id", "state", "dataset")
 """Columns of every run of a sweep; a table without them is another lab's."""
 _LENGTH = ("seed", "budget", "epochs", "examples", "steps", "parent", "parent_cell")
 CATEGORIES = tuple(

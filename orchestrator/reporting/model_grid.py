@@ -19,6 +19,11 @@ _BEYOND = 4.0
 _SHAPE = ("family", "depth", "inputs", "classes", "expansion")
 
 
+def knows_models(frame: pd.DataFrame) -> bool:
+    """Whether a table says what its models are built of; that of another lab does not."""
+    return set(_SHAPE) <= set(frame.columns)
+
+
 def model_grid(frame: pd.DataFrame) -> pd.DataFrame:
     """Models of the families, depths and data of the runs of a table, at eight widths per octave from 4 to 32768.
 

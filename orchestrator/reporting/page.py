@@ -19,8 +19,8 @@ from analysis.figures.registry import FIGURES
 from analysis.fits.quantity import quote
 from analysis.report.page import Answer, Page, Section, now
 from orchestrator.reporting.figures import FigureOf, Findings, group_figures
-from orchestrator.reporting.laws import calibration, is_of_a_sweep
-from orchestrator.reporting.model_grid import model_grid
+from orchestrator.reporting.laws import calibration
+from orchestrator.reporting.model_grid import knows_models, model_grid
 from orchestrator.store.engine import name_of
 from trainer.host.limits import cores
 
@@ -126,7 +126,7 @@ def _allocations(findings: Findings) -> list[Answer]:
     by, fit = next(((name, fit) for name, fit in laws.items() if fit is not None and fit.supported), ("", None))
     if fit is None:
         return []
-    models = model_grid(findings.done) if is_of_a_sweep(findings.done) else None
+    models = model_grid(findings.done) if knows_models(findings.done) else None
     answers, largest = [], float(findings.done["flops"].max())
     for budget in (largest, _AHEAD * largest):
         best, _ = attempt(lambda budget=budget: allocate(fit, budget, candidates=models))  # type: ignore[misc]
