@@ -12,6 +12,7 @@ from analysis.checks.agreement import Fitted
 from analysis.checks.compare import compared
 from analysis.checks.parts import attempt
 from analysis.figures import registry
+from analysis.figures.cells import varies
 from analysis.figures.registry import FIGURES, FigureError
 from analysis.fits.thresholds import LEAST_VALUES
 from analysis.table import columns
@@ -189,10 +190,7 @@ class Findings:
         if count < 3 or "model" not in self.frame:
             raise FigureError(f"{count} learning rates of models; a parabola needs 3")
         varied = ("dataset_size", "budget", "batch_size", "optimizer", "schedule")
-        by = [
-            "model",
-            *(name for name in varied if name in self.frame and self.frame[name].nunique(dropna=False) > 1),
-        ]
+        by = ["model", *(name for name in varied if varies(self.frame, name))]
         return best_learning_rates(self.frame, y=self.y, by=by, resamples=self.resamples)
 
     @cached_property
