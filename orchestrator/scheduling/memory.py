@@ -75,10 +75,12 @@ def _form(run: RunSpec) -> int:
 
 
 def data_bytes(run: RunSpec, kind: str) -> int:
-    """Return the bytes of a run's data set on a kind of device; 0 in a machine's memory, which workers share."""
-    if kind == "cpu" or run.loader == "mmap":
+    """Return the bytes of a run's data set on a kind of device that workers do not share, as they share files."""
+    if run.loader == "mmap" or (kind == "cpu" and run.augment == "none"):
         return 0
     inputs = datasets.load(run).inputs
+    if kind == "cpu":
+        return datasets.doubled_bytes(run, inputs.nbytes)
     values = len(inputs) * (run.inputs or 0)
     return inputs.nbytes + values * (datasets.normalised_width(run, values) if kind == "cuda" else 0)
 

@@ -11,8 +11,9 @@ import numpy as np
 import torch
 
 from trainer.data.augment.draws import BLOCK, Draws, mixing_planes, placement_planes
+from trainer.data.augment.on_cpu import Doubled
 from trainer.data.augment.transforms import augmented, mix, placed, planes
-from trainer.data.datasets import normalised_width
+from trainer.data.datasets import DOUBLED, normalised_width
 from trainer.host.limits import memory
 from trainer.rng import stream
 
@@ -74,9 +75,21 @@ class Resident:
         if not draws:
             return source.clone() if places is None else source.index_select(0, places)
         assert self.info.image is not None, "resolve() lets only images be augmented"
+        if places is not None and self._doubles and "wide" not in draws:
+            return self._doubled.placed(places, draws)
         places = torch.arange(len(source), device=self.device) if places is None else places
         between = torch.float32 if dtype == torch.float32 else torch.float16  # exact from 0 to 255
         return augmented(source, places, draws, self.info.image, between)
+
+    @property
+    def _doubles(self) -> bool:
+        """Whether mirror images are kept."""
+        return self.device.type == "cpu" and self._inputs.nbytes <= DOUBLED
+
+    @functools.cached_property
+    def _doubled(self) -> Doubled:
+        assert self.info.image is not None, "only images are mirrored"
+        return Doubled(self._inputs, self.info.image)
 
     def _source(
         self,

@@ -33,6 +33,8 @@ UNSEEN = "not-seen"
 """Fingerprint of a data set that is only known by name: good for a plan, not for a run."""
 WHOLE = 2**30
 """Bytes of fp32 up to which a resident data set also lies normalised on a GPU."""
+DOUBLED = 2**28
+"""Bytes of a resident data set up to which a CPU that flips or crops keeps it beside its mirror images."""
 
 
 def describe(spec: RunSpec, *, decode: bool = True) -> DatasetInfo:
@@ -235,6 +237,15 @@ def normalised_width(spec: RunSpec, values: int) -> Literal[0, 2, 4]:
     if "resized" in spec.augment or 4 * values > WHOLE:
         return 0
     return 2 if spec.precision == "bf16" else 4
+
+
+def doubled_bytes(spec: RunSpec, stored: int) -> int:
+    """Bytes of the copy with mirror images that a CPU keeps of a data set stored in so many bytes; 0: none.
+
+    With it a flip or a crop is one copy. There is none of sets larger than DOUBLED, or whose images are resized.
+    """
+    moved = spec.augment != "none" and "resized" not in spec.augment
+    return 2 * stored if moved and stored <= DOUBLED else 0
 
 
 def split(arrays: Arrays, spec: RunSpec) -> Split:

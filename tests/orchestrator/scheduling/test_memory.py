@@ -116,11 +116,16 @@ def test_an_evaluation_of_1024_examples_counts_where_it_takes_more_than_a_step()
         ({"augment": "resized-crop"}, "cuda", 0),
         ({}, "mps", 0),
         ({}, "cpu", None),
+        ({"augment": "crop"}, "cpu", 1),
+        ({"augment": "resized-crop"}, "cpu", None),
         ({"loader": "mmap"}, "cuda", None),
     ],
 )
 def test_bytes_of_a_data_set_on_a_device(fields, kind, width, planned):
-    """As it came and, on a GPU, as the first layer takes it, too. In a machine's memory it lies once for all."""
+    """As it came and, on a GPU, as the first layer takes it, too. In a machine's memory it lies once for all.
+
+    Not so the mirror images that a CPU keeps; they are bytes.
+    """
     one = replace(planned().runs[0], **fields)
     inputs = datasets.load(one).inputs
     assert inputs.size == len(inputs) * one.inputs > 0

@@ -25,7 +25,11 @@ from trainer.data.augment.draws import (
 
 QUICK = settings(deadline=None, max_examples=40)
 SHAPES = [(6, 5, 3), (8, 8, 1), (3, 9, 4)]
-PLACED = [on_cpu.placed, transforms.placed]
+PLACED = [
+    on_cpu.placed,
+    transforms.placed,
+    lambda source, rows, draws, image: on_cpu.Doubled(source, image).placed(rows, draws),
+]
 
 
 def images_of(shape, dtype=np.uint8, count=40, seed=0):

@@ -24,28 +24,59 @@ CHUNK = 256
 def placed(source_RI: torch.Tensor, rows_N: torch.Tensor, draws: Planes, image: Image) -> torch.Tensor:
     """Rows [N, inputs] of a source of images of any type, shifted with black at the edges and mirrored.
 
-    Mirrored images are added behind the others. An image is moved as a whole, by an offset in its flat form; pixels
-    that come from elsewhere are then set to 0.
+    Mirrored images are added behind the others.
     """
-    _, width, channels = image
     count, size = len(rows_N), source_RI.shape[1]
     places, chosen = torch.arange(count), torch.empty(0, dtype=torch.int64)
     if "flip" in draws:
         chosen = draws["flip"].flatten().nonzero().flatten()
         places[chosen] = torch.arange(count, count + len(chosen))
-    reach = PAD * (width + 1) * channels
-    flat = source_RI.new_empty(reach + (count + len(chosen)) * size + reach)
-    flat[:reach], flat[-reach:] = 0, 0
-    images = flat[reach:-reach].view(-1, size)
+    flat, images = _between_margins(count + len(chosen), size, image, source_RI.dtype)
     torch.index_select(source_RI, 0, rows_N, out=images[:count])
-    mirrored = (
-        images.index_select(0, chosen).view(-1, *image).permute(0, 3, 1, 2).flip(3)
-    )  # fast if channels are last
-    images[count:] = mirrored.permute(0, 2, 3, 1).flatten(1)
+    images[count:] = _mirrored(images.index_select(0, chosen), image)
+    return _cut(flat, places, draws, image)
+
+
+class Doubled:
+    """A source of images [n, inputs] and their mirror images in one memory, so that placing one is one copy."""
+
+    def __init__(self, source_RI: torch.Tensor, image: Image) -> None:
+        self._image, self._count = image, len(source_RI)
+        self._flat, images = _between_margins(2 * len(source_RI), source_RI.shape[1], image, source_RI.dtype)
+        images[: self._count] = source_RI
+        for some, into in zip(*(torch.split(half, 4096) for half in images.tensor_split(2)), strict=True):
+            into[:] = _mirrored(some, image)
+
+    def placed(self, rows_N: torch.Tensor, draws: Planes) -> torch.Tensor:
+        """What `placed` returns."""
+        places = rows_N + self._count * draws["flip"].flatten() if "flip" in draws else rows_N
+        return _cut(self._flat, places, draws, self._image)
+
+
+def _between_margins(count: int, size: int, image: Image, dtype: torch.dtype) -> tuple[torch.Tensor, torch.Tensor]:
+    """Memory for images between margins of zeros, in which a shifted image lies; and the images [count, size]."""
+    reach = PAD * (image[1] + 1) * image[2]
+    flat = torch.empty(reach + count * size + reach, dtype=dtype)
+    flat[:reach], flat[-reach:] = 0, 0
+    return flat, flat[reach:-reach].view(-1, size)
+
+
+def _mirrored(images: torch.Tensor, image: Image) -> torch.Tensor:
+    channels_last = images.view(-1, *image).permute(0, 3, 1, 2).flip(3)  # fast in this order
+    return channels_last.permute(0, 2, 3, 1).flatten(1)
+
+
+def _cut(flat: torch.Tensor, places_N: torch.Tensor, draws: Planes, image: Image) -> torch.Tensor:
+    """Images at these places between margins, shifted: each is moved as a whole, by an offset in its flat form.
+
+    Pixels that come from elsewhere are then set to 0.
+    """
+    height, width, channels = image
+    size, reach = height * width * channels, PAD * (width + 1) * channels
     if "top" not in draws:
-        return images.index_select(0, places)
+        return flat[reach:-reach].view(-1, size).index_select(0, places_N)
     top, left = draws["top"].flatten(), draws["left"].flatten()
-    starts = places * size + (top * width + left) * channels
+    starts = places_N * size + (top * width + left) * channels
     inside = _inside(image, flat.dtype).index_select(0, top * (2 * PAD + 1) + left)
     return flat.unfold(0, size, 1).index_select(0, starts).mul_(inside)
 
