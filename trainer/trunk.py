@@ -19,8 +19,8 @@ if TYPE_CHECKING:
     from trainer.spec import RunSpec
 
 
-FEWEST = 64
-"""Steps for which it pays to make a stack smaller."""
+REBUILD = 16
+"""Steps of a run that take as long as building its stack anew, for each run in it: 5 at width 64, 14 at 16."""
 
 
 class Phase(NamedTuple):
@@ -61,15 +61,18 @@ def begins(recipe: Iterable[RunSpec]) -> list[int]:
 
 
 def shrinks(rows: int, running: int, steps: int) -> bool:
-    """Whether a stack of so many rows goes on as a smaller one, where the longest run still has so many steps."""
-    return 2 * running <= rows and (steps >= FEWEST or not running)
+    """Whether a stack of so many rows goes on as a smaller one, where the next run ends after so many steps.
+
+    It does where the rows of ended runs would take longer until then than building the smaller stack.
+    """
+    return not running or (rows - running) * steps >= REBUILD * running
 
 
 def phases(runs: Iterable[RunSpec]) -> list[Phase]:
     """How runs of one shape train as one stack, whatever their lengths: a recipe of several lengths in one row.
 
-    A stack of which half has ended goes on as a smaller one, and so does one in which a longer run of a recipe
-    follows a shorter one.
+    A stack goes on as a smaller one where that pays (`shrinks`), and anew where a longer run of a recipe follows a
+    shorter one.
     """
     events: dict[int, list[bool]] = {0: []}  # by step: whether each run that ends there is followed by another
     for recipe in by_recipe(runs):
@@ -77,10 +80,11 @@ def phases(runs: Iterable[RunSpec]) -> list[Phase]:
         for number, step in enumerate(itertools.accumulate(trained), 1):
             events.setdefault(step, []).append(number < len(recipe))
     running = rows = sum(not followed for ends in events.values() for followed in ends)
-    found, done, last = list[Phase](), 0, max(events)
-    for step, ends in sorted(events.items()):
+    found, done, steps = list[Phase](), 0, sorted(events)
+    for step, after in zip(steps, [*steps[1:], steps[-1]], strict=True):
+        ends = events[step]
         running -= ends.count(False)
-        if any(ends) or shrinks(rows, running, last - step):
+        if any(ends) or shrinks(rows, running, after - step):
             found.append(Phase(rows, step - done))
             done, rows = step, running
     return [phase for phase in found if phase.steps]

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 MOST = 128
 """Most runs in a stack. 128 take 0.8 of the CPU time of 64 at width 16, 0.9 to 1.0 at 32 and 1.1 at 64, and 256 no
 less (batch 32, one core)."""
-NEARLY = 1.1
+NEARLY = 1.05
 """A stack's size is the smallest whose cost per run is within this factor of the best."""
 OLDER = 0.5
 """Least uncertainty of a speed that was measured with other code."""

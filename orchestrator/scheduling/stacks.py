@@ -7,7 +7,7 @@ import heapq
 import itertools
 from typing import TYPE_CHECKING, Any, NamedTuple, TypeAlias, TypeVar
 
-from orchestrator.host.speed import NEARLY, TYPICAL
+from orchestrator.host.speed import TYPICAL
 from orchestrator.scheduling import memory as admission
 from orchestrator.sweep.planner import run_flops
 from trainer import cost
@@ -64,7 +64,7 @@ def group_into_stacks(
         size = speed.stack_size(group[0][0], len(group))
         mixed = _even(group, size)
         apart = [stack for _, same in itertools.groupby(group, _length) for stack in _even(list(same), size)]
-        alike = apart == mixed or sum(map(seconds, apart)) <= NEARLY * sum(map(seconds, mixed))
+        alike = apart == mixed or sum(map(seconds, apart)) <= sum(map(seconds, mixed))
         stacks += apart if alike else mixed
     return start_order(list(map(_flat, _spread(stacks, seconds, slots))), _price, speed.seconds, slots)
 

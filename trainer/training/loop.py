@@ -138,9 +138,9 @@ def training(  # noqa: PLR0913 - what `train` takes, and two signals
     """Train as `train` does, as a generator: yields each Record as it is made and returns the results.
 
     A run that resumes from a checkpoint first yields a Resumed. A run that ends before others of its stack yields
-    its result at once. A stack of which half has ended goes on as a smaller one. `leaving` is asked as often as
-    `should_stop`: runs whose run_ids it returns end as `cancelled`, the others go on. `on_step` is called after
-    every step and every forward pass of an evaluation, as a sign of life.
+    its result at once. A stack goes on as a smaller one where that pays (trainer.trunk.shrinks). `leaving` is
+    asked as often as `should_stop`: runs whose run_ids it returns end as `cancelled`, the others go on. `on_step`
+    is called after every step and every forward pass of an evaluation, as a sign of life.
     """
     if keep and checkpoints is None:
         raise ValueError("keep needs a folder or a URL for checkpoints")
@@ -212,8 +212,9 @@ def _train_stack(
 ) -> Generator[Record | RunResult, None, dict[RunSpec, State | None]]:
     """Train runs of one shape as one stack, each from the step at which it was saved, or from 0.
 
-    It ends when one with an heir ends, or half of all have; the heir is left a checkpoint at the last step that
-    they share. Yields what ends before the last run of the call; returns the states of the runs that go on.
+    It ends when one with an heir ends, or where a smaller stack pays; the heir is left a checkpoint at the last
+    step that they share. Yields what ends before the last run of the call; returns the states of the runs that go
+    on.
     """
     runs, saved, first = list(members), list(members.values()), next(iter(members))
     arrays, splits = datasets.load(first), [datasets.split(datasets.load(first), run) for run in runs]
@@ -250,7 +251,7 @@ def _train_stack(
             ended = tracker.finish(gradients.engine, test)
             _keep(ended, runs, stack, call)
             yield from call.enter(ended.values())
-            left = max(((runs[k].steps or 0) - steps[k] for k in tracker.running), default=0)
+            left = min(((runs[k].steps or 0) - steps[k] for k in tracker.running), default=0)
             if any(agenda.heirs[k] for k in ended) or shrinks(len(runs), len(tracker.running), left):
                 return tracker.states(steps)
         loss_sum += gradients(steps)

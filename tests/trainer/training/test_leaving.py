@@ -19,7 +19,7 @@ RUN = RunSpec(width=16, batch_size=32, examples=32 * 60, weight_decay=0.01)
 @pytest.fixture(autouse=True)
 def _look_often(monkeypatch):
     monkeypatch.setattr("trainer.training.loop.LOOK", 8)
-    monkeypatch.setattr("trainer.trunk.FEWEST", 8)
+    monkeypatch.setattr("trainer.trunk.REBUILD", 1)
 
 
 def trained(specs, gone_at, **options):
