@@ -111,6 +111,8 @@ def main() -> None:
     parser.add_argument("--widths", type=int, nargs="+", default=[32, 64, 128])
     parser.add_argument("--part", choices=PARTS, default="cifar")
     options = parser.parse_args()
+    if options.device == "cuda" and not torch.cuda.is_available():
+        parser.error("--device cuda needs a CUDA device, and torch finds none")
     device = torch.device(options.device)
     if device.type == "cpu":
         torch.set_num_threads(1)

@@ -286,11 +286,11 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--memory", type=json.loads)
     options = parser.parse_args()
+    if not torch.cuda.is_available():
+        parser.error("this benchmark needs a CUDA device, and torch finds none")
     if options.memory:
         print(json.dumps(memory_of(*options.memory)))
         return
-    if not torch.cuda.is_available():
-        parser.error("this benchmark needs a CUDA device, and torch finds none")
     print(f"{torch.cuda.get_device_name()}, torch {torch.__version__}, {time.strftime('%Y-%m-%d')}", flush=True)
     with tempfile.TemporaryDirectory() as folder:
         path = write_images(folder)

@@ -52,7 +52,9 @@ def isoflop(trials, folder, *, executor="ray"):
     (folder / "bench.yaml").write_text(SWEEP.format(trials=trials))
     code = "from orchestrator.cli.main import main; main()"
     command = [sys.executable, "-c", code, "search", "bench.yaml", "--executor", executor, "--slots", str(WORKERS)]
-    subprocess.run(command, cwd=folder, check=True, capture_output=True)
+    ended = subprocess.run(command, cwd=folder, check=False, capture_output=True, text=True)
+    if ended.returncode:
+        sys.exit(f"isoflop search --executor {executor} ended with {ended.returncode}: {ended.stderr.strip()}")
     with Table(folder / "isoflop.db") as table:
         import pandas as pd
 
@@ -142,7 +144,9 @@ ARMS = {
 def measured(arm, trials):
     began = time.time()
     command = [sys.executable, __file__, "--arm", arm, "--trials", str(trials)]
-    ended = subprocess.run(command, check=True, capture_output=True, text=True)
+    ended = subprocess.run(command, check=False, capture_output=True, text=True)
+    if ended.returncode:
+        sys.exit(ended.stderr[-2000:])
     whole = time.time() - began
     report = json.loads(ended.stdout.splitlines()[-1])
     times, lost = report["times"], report["lost"]

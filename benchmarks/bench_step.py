@@ -198,6 +198,8 @@ def main() -> None:
     parser.add_argument("--against", type=Path)
     parser.add_argument("--serve", help=argparse.SUPPRESS)
     asked = parser.parse_args()
+    if asked.device == "cuda" and not torch.cuda.is_available():
+        parser.error("--device cuda needs a CUDA device, and torch finds none")
     torch.set_num_threads(1)
     if asked.serve is not None:
         serve(torch.device(asked.device), asked.serve)

@@ -67,17 +67,19 @@ def prepared(text, folder):
     """Write what the peers read: the runs with their rows, and the decoded images. Returns the plan."""
     planned = orchestrator.plan(orchestrator.read_sweep(text))
     arrays = datasets.load(planned.runs[0])
-    runs = []
-    for number, run in enumerate(planned.runs):
-        split = datasets.split(arrays, run)
-        own = {name: getattr(run, name) for name in FIELDS} | {"number": number, "flops": run_flops(run)}
-        runs.append({**own, "train": split.train.tolist(), "test": split.test.tolist()})
+    runs = [{**for_peers(run, arrays), "number": number} for number, run in enumerate(planned.runs)]
     (folder / "runs.json").write_text(json.dumps(runs))
     statistics = {"mean": arrays.mean, "std": arrays.std}
     np.savez(
         folder / "data.npz", x=arrays.inputs, y=arrays.labels, image=arrays.info.image or (0, 0, 0), **statistics
     )
     return planned
+
+
+def for_peers(run, arrays):
+    """A run and its rows as the peers read them."""
+    split, own = datasets.split(arrays, run), {name: getattr(run, name) for name in FIELDS}
+    return {**own, "flops": run_flops(run), "train": split.train.tolist(), "test": split.test.tolist()}
 
 
 def timed(command, environment):
@@ -179,6 +181,8 @@ def main():
     asked = parser.parse_args()
     if "night" in asked.cases and asked.device != "cuda":
         parser.error("night is for a GPU: pass --device cuda, or other cases")
+    if asked.device == "cuda" and not torch.cuda.is_available():
+        parser.error("--device cuda needs a CUDA device, and torch finds none")
     for case in asked.cases:
         with tempfile.TemporaryDirectory() as folder:
             report(case, *measured(case, asked, Path(folder)))
