@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 from orchestrator import SweepError, load_sweep, plan, read_sweep
 from orchestrator.cli.main import summary
 from orchestrator.host.speed import Speed
+from orchestrator.scheduling.forecast import planned_forecast
 from orchestrator.scheduling.stacks import group_into_stacks, plan_rows
 from orchestrator.sweep.planner import run_flops
 from tests.paths import ROOT
@@ -217,6 +218,25 @@ def test_the_header_of_a_shipped_sweep_says_what_it_costs(path):
     assert header.startswith(f"# {summary(plan(load_sweep(path), decode=False), None)}, ")
     assert " on 2 CPU cores" in header
     assert "; yields " in header or more.startswith("# ")
+
+
+EPYC = Speed(
+    "cpu", layer=1.24e-4, run=2.33e-5, value=3.12e-9, weight=2.49e-9, start=1.53e-3, drawn=8.7e-9, flop=1.17e-11,
+    resampled=4.1e-9, mixed=1.6e-9, flop_share={"bf16": 0.54}, spread=0.07,
+)  # fmt: skip
+"""What `isoflop doctor` measured on the machine of the headers, 2026-11-28."""
+UNITS = {"s": 1, "min": 60, "h": 3600, "days": 86400}
+
+
+@pytest.mark.parametrize("path", SWEEPS, ids=lambda path: path.stem)
+def test_the_time_in_the_header_of_a_shipped_sweep_is_what_plan_predicts(path, monkeypatch, tmp_path):
+    monkeypatch.setenv("ISOFLOP_CACHE", str(tmp_path))  # nothing is learned, nothing decoded
+    for module in ("forecast", "stacks"):
+        monkeypatch.setattr(f"orchestrator.scheduling.{module}.cores", lambda: 2, raising=False)
+    words = path.read_text().partition("FLOPs, ")[2].partition(" on 2 CPU cores")[0].replace(",", "").split()[1:]
+    stated = sum(float(count) * UNITS[unit] for count, unit in zip(words[::2], words[1::2], strict=True))
+    predicted = planned_forecast(plan(load_sweep(path), decode=False), EPYC, slots=2)
+    assert predicted.seconds == pytest.approx(stated, rel=0.25)
 
 
 def test_planning_imports_nothing_heavy():
