@@ -13,17 +13,17 @@ sys.path.insert(0, str(ROOT))
 
 project = "isoflop"
 author = "the isoflop authors"
-copyright = "MIT licence"  # noqa: A001 - Sphinx reads this name
+html_show_copyright = False
 extensions = ["myst_parser", "sphinx.ext.autodoc", "sphinx.ext.napoleon", "sphinx_copybutton"]
 nitpicky = True
 # Types of other packages, and of modules that are not public API, have no page here.
 nitpick_ignore_regex = [(r"py:.*", r".*")]
-exclude_patterns = ["build"]
 
 myst_heading_anchors = 3
 
 default_role = "code"  # `name` in a docstring
 autodoc_member_order = "bysource"
+autodoc_default_options = {"exclude-members": "model_config"}  # of pydantic
 autodoc_typehints = "signature"
 autodoc_typehints_format = "short"
 python_use_unqualified_type_names = True
@@ -31,6 +31,8 @@ napoleon_numpy_docstring = False
 maximum_signature_line_length = 80
 
 html_theme = "furo"
+html_static_path = ["_static"]
+html_css_files = ["site.css"]
 html_title = "isoflop"
 html_show_sphinx = False
 html_copy_source = False
