@@ -114,14 +114,15 @@ def run(
         planned = _planned(plan, cells)
         for note in planned.notes:
             reporter.say(note)
-        while not finished:
-            try:
-                with Table(store, writable=True) as table:
-                    reporter.say(_begin(table, planned, retry_failed=retry_failed))
-                    finished, interrupted = True, _train(table, [planned.sweep], settings, reporter, children)
-            except TableBusyError:
-                _hand_over(store, planned, reporter, retry_failed=retry_failed)
-                finished = _follow(store, planned.sweep, reporter)
+        with settings.exporting(store, [planned.sweep], reporter.say):
+            while not finished:
+                try:
+                    with Table(store, writable=True) as table:
+                        reporter.say(_begin(table, planned, retry_failed=retry_failed))
+                        finished, interrupted = True, _train(table, [planned.sweep], settings, reporter, children)
+                except TableBusyError:
+                    _hand_over(store, planned, reporter, retry_failed=retry_failed)
+                    finished = _follow(store, planned.sweep, reporter)
     return _ended(progress(store, planned.sweep), interrupted=interrupted)
 
 
@@ -150,7 +151,8 @@ def work(
             names = [check_sweep(table, name) for name in sweeps] or [row["sweep"] for row in table.sweeps()]
             if lost:
                 reporter.say(f"{lost} runs queued again; the process that trained them has ended")
-            interrupted = _train(table, names, settings, reporter, children)
+            with settings.exporting(store, list(sweeps) or None, reporter.say):
+                interrupted = _train(table, names, settings, reporter, children)
             rows = [row for row in table.sweeps() if row["sweep"] in names]
     return _ended(progress_of(rows), interrupted=interrupted)
 
@@ -188,11 +190,12 @@ def search(
             if lost := table.queue.recover():
                 reporter.say(f"{lost} runs queued again; the process that trained them has ended")
             table.queue.tell(planned.sweep, paused=None, message=None)
-            finished = (
-                _tune(table, sweep, settings, reporter)
-                if tuned
-                else _search(table, sweep, settings, reporter, children)
-            )
+            with settings.exporting(store, [planned.sweep], reporter.say):
+                finished = (
+                    _tune(table, sweep, settings, reporter)
+                    if tuned
+                    else _search(table, sweep, settings, reporter, children)
+                )
             rows = [row for row in table.sweeps() if row["sweep"] == planned.sweep]
             result = SearchResult(progress_of(rows), best_of(table, sweep), learning_rates(table, sweep))
     if not finished:

@@ -53,6 +53,7 @@ class Options(TypedDict, total=False):
     smoke_test: bool
     address: str | None
     checkpoints: str | None
+    log: Sequence[str]
 
 
 @dataclass(frozen=True)
@@ -70,6 +71,7 @@ class Settings:
         smoke_test: before anything else, check that the smallest cell learns better than chance.
         address: "host:port" of a Ray cluster to train on, or "auto"; default this machine alone.
         checkpoints: a folder or URL for checkpoints, or "none"; default beside the table.
+        log: tools to which runs are exported as they train, such as "tensorboard:DIR" (orchestrator.exporters).
     """
 
     executor: str = "auto"
@@ -80,6 +82,7 @@ class Settings:
     smoke_test: bool = True
     address: str | None = None
     checkpoints: str | None = None
+    log: Sequence[str] = ()
 
     def __post_init__(self) -> None:
         if self.executor not in EXECUTORS:
@@ -88,6 +91,11 @@ class Settings:
             raise OptionError("device", f"{self.device!r} is unknown; it is one of auto, cpu, cuda, mps")
         if self.address is not None and self.executor in ("inline", "processes"):
             raise OptionError("address", f"needs the executor ray; {self.executor} trains on this machine")
+        if self.log:
+            from orchestrator.exporters.exporter import exporter_of
+
+            for target in self.log:
+                exporter_of(target)
 
     @property
     def trains_in(self) -> str:
@@ -119,6 +127,16 @@ class Settings:
         if not gpus:
             return self.slots or cores(), []
         return self.slots or known_timings().slots or SLOTS_PER_GPU * len(gpus), gpus
+
+    def exporting(
+        self, store: str, sweeps: Sequence[str] | None, say: Say
+    ) -> contextlib.AbstractContextManager[None]:
+        """Export what trains of some sweeps (default: of all) while a block runs."""
+        if not self.log:
+            return contextlib.nullcontext()
+        from orchestrator.exporters.export import exporting
+
+        return exporting(self.log, store, sweeps, say)
 
     def files(self, table: Table) -> Files:
         """Where workers save checkpoints of a table's runs, and how often."""

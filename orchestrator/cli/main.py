@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from orchestrator.cli import analysis, data, decisions, model, queue
+from orchestrator.cli.export import export
 from orchestrator.cli.options import (
     STORE,
     Address,
@@ -24,6 +25,7 @@ from orchestrator.cli.options import (
     Every,
     Executor,
     Keep,
+    Log,
     Slots,
     Store,
     Where,
@@ -151,6 +153,7 @@ def run(  # noqa: PLR0913 - an option each
     checkpoints: Checkpoints = None,
     checkpoint_every: Every = 20.0,
     keep: Keep = False,
+    log: Log = None,
     canary: Canary = True,
     retry_failed: Annotated[bool, typer.Option("--retry-failed", help="Train failed runs again.")] = False,
     cells: Cells = None,
@@ -175,6 +178,7 @@ def run(  # noqa: PLR0913 - an option each
         address=address,
         checkpoints=checkpoints,
         checkpoint_every=checkpoint_every,
+        log=log or (),
         keep=keep,
         smoke_test=canary,
     )
@@ -207,19 +211,24 @@ def results(
     *,
     store: Store = STORE,
     where: Where = "",
-    fmt: Annotated[str, typer.Option("--format", help="table, csv, json or parquet.")] = "table",
+    fmt: Annotated[
+        str, typer.Option("--format", help="table, csv, json, parquet, duckdb, or datasette: column titles.")
+    ] = "table",
     out: Annotated[Path | None, typer.Option(help="A file to write to; default: stdout.")] = None,
     history: Annotated[
         bool, typer.Option("--history", help="Print every record of the runs' training instead.")
     ] = False,
 ) -> None:
     """Print the results table, one row per run."""
-    from orchestrator.store.export import filtered, written
+    from orchestrator.store.export import FORMATS, filtered, write_metadata, written
 
-    if fmt not in ("table", "csv", "json", "parquet"):
-        stop(f"--format {fmt!r} is unknown; it is one of table, csv, json, parquet")
-    frame = filtered(frame_of(store, which, "history" if history else "runs", several=True), where)
-    written(frame, fmt, out)
+    if fmt == "datasette":
+        write_metadata(store, out)
+        return
+    if fmt not in FORMATS:
+        stop(f"--format {fmt!r} is unknown; it is one of {', '.join(FORMATS)}")
+    what = "history" if history else "runs"
+    written(filtered(frame_of(store, which, what, several=True), where), fmt, out, what)
 
 
 def new(file: File) -> None:
@@ -266,7 +275,7 @@ GROUPS = {"data": data.app, "model": model.app, "queue": queue.app}
 VERBS = {
     verb.__name__: verb
     for verb in (
-        *(plan, run, search, results, queue.work, queue.status, queue.watch),
+        *(plan, run, search, results, export, queue.work, queue.status, queue.watch),
         *(*analysis.VERBS, *decisions.VERBS, new, schema, doctor),
     )
 }

@@ -83,6 +83,14 @@ Checkpoints = Annotated[
     ),
 ]
 Every = Annotated[float, typer.Option(min=0, help="Most seconds between two checkpoints of a run in training.")]
+Log = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--log",
+        metavar="TOOL[:WHERE]",
+        help="Export runs as they train to tensorboard[:DIR], mlflow[:URI] or wandb[:PROJECT]; may be repeated.",
+    ),
+]
 Keep = Annotated[bool, typer.Option("--keep", help="Keep the final parameters of every run.")]
 Canary = Annotated[
     bool,

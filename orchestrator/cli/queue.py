@@ -19,6 +19,7 @@ from orchestrator.cli.options import (
     Every,
     Executor,
     Keep,
+    Log,
     Slots,
     Store,
     say,
@@ -182,6 +183,7 @@ def work(  # noqa: PLR0913 - an option each
     checkpoints: Checkpoints = None,
     checkpoint_every: Every = 20.0,
     keep: Keep = False,
+    log: Log = None,
     canary: Canary = True,
 ) -> None:
     """Train everything that is queued in the table."""
@@ -197,6 +199,7 @@ def work(  # noqa: PLR0913 - an option each
         address=address,
         checkpoints=checkpoints,
         checkpoint_every=checkpoint_every,
+        log=log or (),
         keep=keep,
         smoke_test=canary,
     )

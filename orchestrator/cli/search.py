@@ -19,6 +19,7 @@ from orchestrator.cli.options import (
     Device,
     Every,
     Executor,
+    Log,
     Slots,
     Store,
     say,
@@ -37,6 +38,7 @@ def search(  # noqa: PLR0913 - an option each
     checkpoints: Checkpoints = None,
     checkpoint_every: Every = 20.0,
     cells: Cells = None,
+    log: Log = None,
     as_json: AsJson = False,
 ) -> None:
     """Search the hyper-parameters of each cell of a sweep.
@@ -58,6 +60,7 @@ def search(  # noqa: PLR0913 - an option each
         checkpoints=checkpoints,
         checkpoint_every=checkpoint_every,
         cells=cells,
+        log=log or (),
     )
     sweep, best, rates = result.progress.sweep, result.best, result.learning_rates
     with Table(store) as table:

@@ -3,12 +3,17 @@
 from __future__ import annotations
 
 import contextlib
+import json
 import sqlite3
 import sys
 import time
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
+from analysis.table.columns import LABELS
+from orchestrator.store.engine import name_of, path_of
+from orchestrator.store.schema import metadata
 from trainer.errors import UserError
+from trainer.spec import SETTINGS
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -34,6 +39,9 @@ _LIMITS = {
 }
 LONGEST = 10.0
 """Seconds that a condition may take."""
+
+
+FORMATS = ("table", "csv", "json", "parquet", "duckdb", "datasette")
 
 
 class ExportError(UserError, ValueError):
@@ -85,11 +93,15 @@ def _allowed(action: int, what: str | None, name: str | None, *_: object) -> int
     return sqlite3.SQLITE_OK if fine else sqlite3.SQLITE_DENY
 
 
-def written(frame: pd.DataFrame, fmt: str, out: Path | None) -> None:
-    """Write a frame as `table` (brief), `csv`, `json` (a list of rows) or `parquet`, to a file or stdout.
+def written(frame: pd.DataFrame, fmt: str, out: Path | None, name: str = "runs") -> None:
+    """Write a frame in one of FORMATS, to a file or stdout; in a DuckDB database it becomes the table `name`.
 
-    JSON and parquet keep a list of sweeps as a list, the others write it as text.
+    `table` is brief, `json` a list of rows. JSON, parquet and DuckDB keep a list of sweeps as a list, the others
+    write it as text.
     """
+    if fmt == "duckdb":
+        _write_duckdb(frame, out, name)
+        return
     if fmt == "parquet":
         if out is None:
             raise ExportError("--format parquet needs --out FILE")
@@ -109,3 +121,47 @@ def written(frame: pd.DataFrame, fmt: str, out: Path | None) -> None:
         sys.stdout.write(text)
     else:
         out.write_text(text)
+
+
+def _write_duckdb(frame: pd.DataFrame, out: Path | None, name: str) -> None:
+    if out is None:
+        raise ExportError("--format duckdb needs --out FILE")
+    try:
+        import duckdb
+    except ImportError as error:
+        raise ExportError("duckdb is missing; run: pip install 'isoflop[duckdb]'") from error
+    try:
+        with duckdb.connect(str(out)) as database:
+            database.register("_frame", frame)
+            database.execute(f'CREATE OR REPLACE TABLE "{name}" AS SELECT * FROM _frame')  # noqa: S608 - our name
+    except duckdb.Error as error:
+        raise ExportError(f"{out}: {' '.join(str(error).split())}") from error
+
+
+def write_metadata(store: str, out: Path | None) -> None:
+    """Write Datasette's metadata of a SQLite store: what its columns mean, with units; to a file or stdout."""
+    path = path_of(store)
+    if path is None:
+        raise ExportError(f"--format datasette needs a SQLite file; {name_of(store)} is none")
+    tables: dict[str, dict[str, Any]] = {
+        "runs": {"title": "Runs", "description": "one row a run", "facets": ["state", "model", "dataset"]},
+        "history": {"title": "Records", "description": "the metrics of each run as it trained"},
+        "attempts": {"title": "Attempts", "description": "who trained what and when, and how it ended"},
+    }
+    for name, table in tables.items():
+        table["columns"] = {
+            column.name: text for column in metadata.tables[name].c if (text := _meaning(column.name))
+        }
+    whole = {"title": "isoflop results", "databases": {path.stem: {"tables": tables}}}
+    text = json.dumps(whole, indent=1) + "\n"
+    if out is None:
+        sys.stdout.write(text)
+    else:
+        out.write_text(text)
+
+
+def _meaning(column: str) -> str:
+    """What a column means: its label with a unit, or what a sweep file's reference says of it."""
+    if column in LABELS:
+        return LABELS[column]
+    return SETTINGS[column].doc if column in SETTINGS else ""

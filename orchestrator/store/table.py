@@ -106,6 +106,11 @@ class Table:
     def __exit__(self, *_: object) -> None:
         self.close()
 
+    def rows(self, query: sa.Select[Any]) -> list[dict[str, Any]]:
+        """The rows of a query of the schema's tables (`orchestrator.store.schema`)."""
+        with self._connection.reading() as connection:
+            return [dict(row) for row in connection.execute(query).mappings()]
+
     @property
     def speed(self) -> dict[str, Any] | None:
         """Speed of the machine that trained here first, the fields of `orchestrator.host.speed.Speed`, or None."""

@@ -140,7 +140,10 @@ def test_a_long_plan_is_cut_and_says_so(isoflop, sweep, no_speed):
         (["run", "s.yaml", "--device", "tpu"], "--device 'tpu' is unknown; it is one of auto, cpu, cuda, mps"),
         (["status"], "no results table at isoflop.db; `isoflop run FILE --store isoflop.db` makes one"),
         (["fit", "--store", "s.yaml"], "s.yaml is not a results table: file is not a database"),
-        (["results", "--format", "xls"], "--format 'xls' is unknown; it is one of table, csv, json, parquet"),
+        (
+            ["results", "--format", "xls"],
+            "--format 'xls' is unknown; it is one of table, csv, json, parquet, duckdb, datasette",
+        ),
         (["plan", "bad.yaml"], "bad.yaml:3: unknown key 'widht'; did you mean 'width'?"),
     ],
 )

@@ -5,9 +5,10 @@ from importlib.util import find_spec
 
 import pandas as pd
 import pytest
+import sqlalchemy as sa
 
 from orchestrator.store import export
-from orchestrator.store.export import ExportError, filtered, written
+from orchestrator.store.export import ExportError, filtered, write_metadata, written
 
 FRAME = pd.DataFrame(
     {
@@ -120,3 +121,43 @@ def test_the_brief_table_shows_what_a_reader_looks_for(capsys):
     assert header.split() == ["sweep", "state", "flops", "error"]
     assert len(lines) == 3
     assert "nan" not in lines[2].lower()
+
+
+def test_duckdb_holds_every_row_as_a_table_that_is_replaced(tmp_path):
+    duckdb = pytest.importorskip("duckdb", reason="duckdb is missing: pip install 'isoflop[duckdb]'")
+    out = tmp_path / "r.duckdb"
+    for frame in (
+        FRAME.head(1),
+        FRAME.assign(sweeps=pd.Series([["a"], ["a", "b"], ["b"]], FRAME.index, dtype=object)),
+    ):
+        written(frame, "duckdb", out, "runs")
+    written(FRAME.head(2), "duckdb", out, "history")
+    with duckdb.connect(str(out)) as database:
+        assert database.sql("select sweep, width, flops, sweeps from runs order by width").fetchall() == [
+            ("a", 16, 10**12 + 1, ["a"]),
+            ("a", 32, 2 * 10**15, ["a", "b"]),
+            ("b", 64, 3, ["b"]),
+        ]
+        assert database.sql("select count(*) from history").fetchall() == [(2,)]
+
+
+def test_a_duckdb_file_that_is_none_is_refused(tmp_path):
+    pytest.importorskip("duckdb", reason="duckdb is missing: pip install 'isoflop[duckdb]'")
+    (tmp_path / "r.duckdb").write_text("no database " * 1000)
+    with pytest.raises(ExportError, match=r"r\.duckdb"):
+        written(FRAME, "duckdb", tmp_path / "r.duckdb")
+
+
+def test_metadata_for_datasette_name_the_file_and_columns_that_it_has(table, tmp_path):
+    out = tmp_path / "metadata.json"
+    write_metadata(table.store, out)
+    tables = json.loads(out.read_text())["databases"]["t"]["tables"]
+    for name, said in tables.items():
+        assert set(said["columns"]) <= {column["name"] for column in sa.inspect(table.engine).get_columns(name)}
+    assert tables["runs"]["columns"]["loss"] == "test loss (nats)"
+    assert tables["history"]["columns"]["flops"].endswith("(FLOPs)")
+
+
+def test_metadata_for_datasette_need_a_file():
+    with pytest.raises(ExportError, match="needs a SQLite file"):
+        write_metadata("postgresql://me:secret@host/name", None)
