@@ -3,19 +3,36 @@
 from __future__ import annotations
 
 import json
+import re
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Annotated, Any
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, NamedTuple
 
 import typer
 
 from orchestrator.cli.groups import Asked, answer
-from orchestrator.cli.options import STORE, AsJson, By, Pool, Resamples, Stage, Store, Where, WhichTable, X, Y, stop
+from orchestrator.cli.options import (
+    STORE,
+    AsJson,
+    By,
+    Pool,
+    Resamples,
+    Stage,
+    Store,
+    Where,
+    WhichTable,
+    X,
+    Y,
+    say,
+    stop,
+)
 
 if TYPE_CHECKING:
     import pandas as pd
 
     from analysis import Suggestion
     from orchestrator.reporting.figures import Findings
+    from trainer.spec import RunSpec
 
 
 def verdict(  # noqa: PLR0913 - an option each
@@ -125,6 +142,13 @@ def suggest(  # noqa: PLR0913 - an option each
         str, typer.Option(help="What to know better: exponent, error@C or optimum@C, at C FLOPs.")
     ] = "exponent",
     most: Annotated[int, typer.Option(min=1, help="The most runs to suggest.")] = 24,
+    out: Annotated[
+        Path | None, typer.Option("--out", "-o", help="Write the runs as a sweep file.", show_default=False)
+    ] = None,
+    like: Annotated[
+        Path | None,
+        typer.Option("--like", metavar="FILE", help="A sweep file whose recipe the runs have.", show_default=False),
+    ] = None,
     stage: Stage = None,
     where: Where = "",
     by: By = "",
@@ -135,7 +159,8 @@ def suggest(  # noqa: PLR0913 - an option each
 ) -> None:
     """Suggest the next runs worth their FLOPs.
 
-    Those that narrow the interval of a target most, and missing learning rates.
+    Those that narrow the interval of a target most, and missing learning rates. Widths are multiples of 8, 16 or
+    32, runs have at least ten whole batches. With --out they are a sweep file, with its price.
     """
     what, _, compute = target.partition("@")
     if what not in ("exponent", "error", "optimum") or bool(compute) != (what != "exponent"):
@@ -143,23 +168,46 @@ def suggest(  # noqa: PLR0913 - an option each
     at = _numbers("--target", compute)
     if len(at) > 1:
         stop(f"--target {target!r} has {len(at)} values of C; give one, as error@1e15")
+    if out is not None and (out.suffix not in (".yaml", ".yml") or out.exists()):
+        stop(f"{out} exists already; choose another name" if out.exists() else f"{out}: name it .yaml")
     asked = Asked(store, which, stage, where, by, pool, y, tuple(x or ()))
     groups = asked.groups(asked.findings(1000))
-    answer(
-        groups,
-        "no suggestion",
-        lambda found: _next_runs(found, budget, what, at=at[0] if at else None, most=most),
-        as_json=as_json,
-    )
+    if out is not None and len(groups) > 1:
+        labels = "; ".join(group.label for group in groups)
+        stop(f"{len(groups)} groups, a sweep file is of one; choose with --where: {labels}")
+    target_of = _Target(budget, what, at[0] if at else None, most)
+    answers = list[_NextRuns]()
+
+    def of(found: Findings) -> _NextRuns:
+        answers.append(_next_runs(found, target_of, like))
+        return answers[-1]
+
+    answer(groups, "no suggestion", of, as_json=as_json)
+    if out is not None:
+        _write(out, answers[0], like)
+
+
+class _Target(NamedTuple):
+    """What `suggest` is asked: FLOPs to spend, what to know better, at which FLOPs, and the most runs."""
+
+    budget: float
+    what: str
+    at: float | None
+    most: int
 
 
 @dataclass(frozen=True)
 class _NextRuns:
-    """What `isoflop suggest` answers: runs, or why there are none, and the missing learning rates."""
+    """What `isoflop suggest` answers: runs, or why there are none, and the missing learning rates.
+
+    `specs` are the runs in the order of `runs`, `seed` is one that no run so far has.
+    """
 
     runs: Suggestion | None
     why_not: str
     rates: list[dict[str, Any]]
+    specs: list[RunSpec]
+    seed: int
 
     def summary(self) -> str:
         lines = [self.runs.summary() if self.runs else f"no suggestion except learning rates: {self.why_not}"]
@@ -175,31 +223,71 @@ class _NextRuns:
         return {**(self.runs.to_dict() if self.runs else {"why_not": self.why_not}), "learning_rates": self.rates}
 
 
-def _next_runs(findings: Findings, budget: float, what: str, *, at: float | None, most: int) -> _NextRuns:
+def _next_runs(findings: Findings, asked: _Target, like: Path | None) -> _NextRuns:
     """The next runs; FitError if neither runs nor learning rates can be named."""
     from analysis import FitError
     from analysis import suggest as suggest_runs
     from analysis.checks.parts import attempt
-    from orchestrator.reporting.model_grid import knows_models, run_grid
+    from orchestrator.reporting import next_runs
+    from orchestrator.reporting.model_grid import knows_models
+    from trainer.spec import model_name
 
     rates = _missing_rates(findings)
     best = findings.best
+    own = like is None and knows_models(best) and "fingerprint" in best
+    runs = _runs_like(like) if like else next_runs.runs_of(best) if own else []
+    offered = next_runs.candidates(runs, best["params"].tolist(), best["examples"].tolist()) if runs else []
+    table = next_runs.table_of(offered) if offered else None
     result, why_not = attempt(
         lambda: suggest_runs(
             best,
-            budget,
-            what,  # type: ignore[arg-type]
-            at=at,
+            asked.budget,
+            asked.what,  # type: ignore[arg-type]
+            at=asked.at,
             y=findings.y,
-            candidates=run_grid(best) if knows_models(best) else None,
-            most=most,
+            candidates=table,
+            most=asked.most,
+            repeats=1,  # a cell of a sweep file, and its neighbours are as good as its repeats
             pool=findings.pool,
             fitted=findings.surface,
         )
     )
     if result is None and not rates:
         raise FitError(why_not)
-    return _NextRuns(result, why_not, rates)
+    by_name = {(model_name(run), run.examples): run for run in offered}
+    chosen = [] if result is None or not offered else result.runs.to_dict("records")
+    specs = [by_name[row["model"], row["examples"]] for row in chosen]
+    seed = int(findings.done["seed"].max()) + 1 if "seed" in findings.done else 0
+    return _NextRuns(result, why_not, rates, specs, seed)
+
+
+def _runs_like(file: Path) -> list[RunSpec]:
+    """The runs of the first stage of a sweep file."""
+    from orchestrator.sweep.planner import plan
+    from orchestrator.sweep.reader import load_sweep
+    from orchestrator.sweep.sweep import FIRST_STAGE
+
+    return [run for run in plan(load_sweep(file), decode=False).runs if run.stage == FIRST_STAGE]
+
+
+def _write(out: Path, found: _NextRuns, like: Path | None) -> None:
+    """Write the suggested runs as a sweep file; stops if there are none."""
+    from orchestrator.reporting import next_runs
+
+    if not found.specs or found.runs is None:
+        why = found.why_not or "the table does not say how its models are built; name a sweep file: --like FILE"
+        stop(f"{out} is not written: {why}")
+    low, high = found.runs.expected
+    comments = [
+        f"{found.runs.target}: {found.runs.now} now, [{low:.3g}, {high:.3g}] expected after these runs",
+        *([f"recipe of {like}"] if like else []),
+        *(f"learning rate missing: {row}" for row in found.rates),
+    ]
+    name = re.sub(r"[^A-Za-z0-9._-]+", "-", out.stem).strip("-._") or "next"
+    body = next_runs.sweep_file(name, found.specs, [found.seed], comments)
+    whole, price = next_runs.priced(str(out), body)
+    out.write_text(whole, encoding="utf-8")
+    say(f"wrote {out}: {price}; `isoflop plan {out}` shows its time, `isoflop run {out}` trains it")
 
 
 def _missing_rates(findings: Findings) -> list[dict[str, Any]]:

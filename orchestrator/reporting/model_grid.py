@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
 import pandas as pd
 
 from trainer import cost
@@ -15,7 +14,6 @@ if TYPE_CHECKING:
 
 _WIDEST = 1 << 15
 _AN_OCTAVE = 8
-_BEYOND = 4.0
 _SHAPE = ("family", "depth", "inputs", "classes", "expansion")
 
 
@@ -57,22 +55,3 @@ def _row(fields: dict[str, Any], width: int) -> dict[str, Any]:
         "params_head": params.head,
         "flops_per_example": cost.flops_per_example(shape),
     }
-
-
-def run_grid(frame: pd.DataFrame) -> pd.DataFrame:
-    """Runs that would extend a table: models and examples of its range, extended by a factor of 4.
-
-    Columns `model`, `params`, `examples`, `flops`, in steps of about 2^(1/2).
-    """
-    table = model_grid(frame)
-    low, high = frame["params"].min() / _BEYOND, frame["params"].max() * _BEYOND
-    table = table[(table["params"] >= low) & (table["params"] <= high)].sort_values("params")
-    step = np.floor(np.log2(table["params"].to_numpy(dtype=float)) * 2)
-    table = table[np.concatenate([[True], np.diff(step) > 0])][["model", "params", "flops_per_example"]]
-    ends = np.log2([frame["examples"].min() / _BEYOND, frame["examples"].max() * _BEYOND])
-    examples = np.round(2 ** np.arange(ends[0], ends[1] + 0.5, 0.5))
-    every: pd.DataFrame = table.loc[table.index.repeat(len(examples))].assign(
-        examples=np.tile(examples, len(table))
-    )
-    every["flops"] = every.pop("flops_per_example") * every["examples"]
-    return every

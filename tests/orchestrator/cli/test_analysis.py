@@ -12,13 +12,14 @@ import pytest
 
 from analysis.figures import registry
 from analysis.figures.registry import FIGURES, Figure, FigureError
-from orchestrator import plan, read_sweep
+from orchestrator import load_sweep, plan, read_sweep
 from orchestrator.cli import main as cli
 from orchestrator.reporting.figures import Findings, figure
 from orchestrator.reporting.model_grid import model_grid
 from orchestrator.store.table import Table
 from tests.paths import ROOT
 from trainer import cost
+from trainer.spec import model_name
 
 GRID = """\
 # what is asked
@@ -527,6 +528,45 @@ def test_the_next_runs_can_be_built_and_stay_inside_the_budget(isoflop):
         assert row["params"] == cost.params(shape).total
         assert row["flops"] == row["examples"] * cost.flops_per_example(shape)
     assert found["learning_rates"] == []
+
+
+def test_the_next_runs_are_a_sweep_file_that_is_planned_unchanged(isoflop, tmp_path):
+    file = tmp_path / "next.yaml"
+    code, said, told = isoflop("suggest", "--budget", "1e11", "--out", file, "--json")
+    assert code == 0, told
+    found, planned = json.loads(said), plan(load_sweep(file))
+    assert [(model_name(run), run.examples) for run in planned.runs] == [
+        (row["model"], row["examples"]) for row in found["runs"]
+    ]
+    assert planned.flops <= 1e11
+    assert {run.seed for run in planned.runs} == {2}
+    assert told.startswith(f"wrote {file}: {len(planned.runs)} runs, ")
+    assert {run.lr for run in planned.runs} <= {1e-3, 3e-3, 1e-2}
+    code, _, told = isoflop("suggest", "--budget", "1e11", "--out", file)
+    assert (code, told) == (2, f"{file} exists already; choose another name\n")
+
+
+def test_the_next_runs_have_the_recipe_of_a_file_that_is_named(isoflop, tmp_path):
+    like, file = tmp_path / "like.yaml", tmp_path / "next.yaml"
+    like.write_text(GRID.replace("batch_size: 32, lr: [1e-3, 3e-3, 1e-2]", "batch_size: 16, lr: 5e-3"))
+    assert isoflop("suggest", "--budget", "1e11", "--like", like, "-o", file)[0] == 0
+    assert {(run.batch_size, run.lr) for run in plan(load_sweep(file)).runs} == {(16, 5e-3)}
+
+
+def test_the_next_runs_of_another_lab_s_table_have_the_recipe_of_a_file(isoflop, tmp_path):
+    rng = np.random.default_rng(0)
+    n, d = (part.ravel() for part in np.meshgrid(np.geomspace(2e3, 2e5, 8), np.geomspace(3e3, 2e5, 8)))
+    error = (0.02 + 3 * n**-0.4 + 5 * d**-0.4) * np.exp(0.01 * rng.normal(size=n.size))
+    rows = [f"{a:.0f},{b:.0f},{c:.6f},{6 * a * b:.6g}" for a, b, c in zip(n, d, error, strict=True)]
+    lab, like, file = (tmp_path / name for name in ("lab.csv", "like.yaml", "next.yaml"))
+    lab.write_text("\n".join(["params,examples,error,flops", *rows]))
+    like.write_text(GRID.replace("lr: [1e-3, 3e-3, 1e-2]", "lr: 5e-3"))
+    code, _, told = isoflop("suggest", lab, "--budget", "1e11", "--out", file)
+    assert code == 2
+    assert "the table does not say how its models are built; name a sweep file: --like FILE" in told
+    code, _, told = isoflop("suggest", lab, "--budget", "1e11", "--like", like, "--out", file)
+    assert code == 0, told
+    assert {(run.batch_size, run.lr, run.width % 8) for run in plan(load_sweep(file)).runs} == {(32, 5e-3, 0)}
 
 
 def test_learning_rates_whose_best_is_at_an_edge_are_named(isoflop, tmp_path, result_of):
