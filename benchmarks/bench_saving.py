@@ -3,10 +3,8 @@
     ./run python benchmarks/bench_saving.py [--seconds 10] [--rounds 3] [--folder DIR]
 
 Stacks of several sizes train on digits for about so many seconds, alternately with and without checkpoints in a
-folder of a file system. `cost` is the CPU time with them over that without them, less 1.
-`lost` is the longest time between two saves, and between the last and the
-end. `share` is the CPU time that saving took of the wall time, what the trainer holds below 2 %: where others take
-the cores, `cost` is larger by as much as the wall time is longer. Medians of the rounds, with the range.
+folder of a file system. `cost` is the CPU time with them over that without them, less 1. `lost` is
+the longest time between two saves, or between the last and the end. Medians of the rounds, with the range.
 """
 
 import argparse
@@ -52,22 +50,21 @@ def main():
     asked = parser.parse_args()
     torch.set_num_threads(1)
     trained(1, 16, 1, None)
-    print("| runs | width | s | saves | cost | share | lost, s | load |\n|---|---|---|---|---|---|---|---|")
+    print("| runs | width | s | saves | cost | lost, s | load |\n|---|---|---|---|---|---|---|")
     for runs, width in STACKS:
         _, each, _ = trained(runs, width, 2, None)
         epochs = max(2, round(2 * asked.seconds / each))
-        costs, shares, lost, saves, seconds = [], [], [], [], []
+        costs, lost, saves, seconds = [], [], [], []
         for _ in range(asked.rounds):
             with tempfile.TemporaryDirectory(dir=asked.folder) as folder:
                 with_wall, with_cpu, moments = trained(runs, width, epochs, Path(folder))
             _, cpu, _ = trained(runs, width, epochs, None)
             costs.append(with_cpu / cpu - 1)
-            shares.append((with_cpu - cpu) / with_wall)
             lost.append(max(after - before for before, after in itertools.pairwise(moments)))
             saves.append(len(moments) - 2)
             seconds.append(with_wall)
-        cells = [f"{statistics.median(v):.1%} ({min(v):.1%} to {max(v):.1%})" for v in (costs, shares)]
-        row = [runs, width, f"{statistics.median(seconds):.0f}", statistics.median(saves), *cells]
+        cost = f"{statistics.median(costs):.1%} ({min(costs):.1%} to {max(costs):.1%})"
+        row = [runs, width, f"{statistics.median(seconds):.0f}", statistics.median(saves), cost]
         print("|", " | ".join(map(str, [*row, f"{max(lost):.1f}", f"{os.getloadavg()[0]:.0f}"])), "|", flush=True)
 
 

@@ -16,6 +16,7 @@ from safetensors import SafetensorError
 from trainer import cost
 from trainer.checkpoints.bucket import Bucket
 from trainer.checkpoints.folder import Folder, Save
+from trainer.host.limits import seconds_without_core
 from trainer.host.urls import is_url, local
 from trainer.optimizers import OPTIMIZERS
 from trainer.result import Record
@@ -74,7 +75,8 @@ class Checkpoints:
     def __init__(self, where: Path | str | None, every: float, here: tuple[str, int]) -> None:
         self.storage = None if where is None else storage_of(where)
         self._every, self._here = every, here
-        self._began = self._saved = time.monotonic()
+        self._saved = time.monotonic()
+        self._began = self._saved - seconds_without_core()
         self._waited = 0.0
         self._left: dict[str, State] = {}
 
@@ -87,11 +89,15 @@ class Checkpoints:
         return time.monotonic() - self._saved >= apart and self._affords(runs)
 
     def _affords(self, runs: Sequence[RunSpec]) -> bool:
-        """Whether saving takes at most SHARE of the time after these, or was put off for long enough."""
+        """Whether saving takes at most SHARE of the time after these, or was put off for long enough.
+
+        The time is without that in which other programs had the core: they make saving longer as well.
+        """
         assert self.storage is not None
         now = time.monotonic()
         spent = self._waited + self.storage.seconds + sum(map(_price, runs))
-        return spent <= SHARE * (now - self._began) or now - self._saved >= LATEST * self._every
+        own = now - seconds_without_core() - self._began
+        return spent <= SHARE * own or now - self._saved >= LATEST * self._every
 
     def newest(self, run: RunSpec) -> State | None:
         """The newest complete checkpoint of a run, None if there is none.

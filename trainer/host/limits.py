@@ -86,6 +86,14 @@ def _levels(controller: str, root: Path) -> Iterator[Path]:
         yield from (level for level in (own, *own.parents) if level == top or top in level.parents)
 
 
+def seconds_without_core() -> float:
+    """Seconds that this thread has waited for a core while it had work, as Linux counts them; elsewhere 0."""
+    try:
+        return int(Path("/proc/thread-self/schedstat").read_text().split()[1]) / 1e9
+    except (OSError, ValueError, IndexError):
+        return 0.0
+
+
 def has_accelerator() -> bool:
     """Whether this machine may have a GPU, without importing torch: where it says no, there is none."""
     devices = ("dev/nvidiactl", "dev/nvidia0", "dev/dxg", "dev/kfd")

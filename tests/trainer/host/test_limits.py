@@ -1,13 +1,14 @@
 """What a container leaves of a machine: control groups of both versions, in folders that only look like them."""
 
 import os
+import time
 
 import pytest
 import torch
 
 from trainer import RunSpec
 from trainer.data import batches, datasets
-from trainer.host.limits import Memory, cores, memory, visible_gpus
+from trainer.host.limits import Memory, cores, memory, seconds_without_core, visible_gpus
 
 GIB = 2**30
 MEMINFO = f"MemTotal: {256 * 2**20} kB\nMemFree: 1 kB\nMemAvailable: {200 * 2**20} kB\nHugePages_Total: 0\n"
@@ -127,6 +128,15 @@ def test_a_data_set_that_a_container_cannot_hold_is_mapped(monkeypatch):
     for levels, loader in [([HOST, half], "resident"), ([HOST, half._replace(total=half.total - 2)], "mmap")]:
         monkeypatch.setattr(batches, "memory", lambda levels=levels: levels)
         assert batches.loader_of(spec, arrays, torch.device("cpu")) == loader
+
+
+@pytest.mark.skipif(not os.path.exists("/proc/thread-self/schedstat"), reason="needs Linux")  # noqa: PTH110
+def test_waiting_for_a_core_is_told_from_sleeping():
+    before, began = seconds_without_core(), time.monotonic()
+    time.sleep(0.05)
+    slept = seconds_without_core() - before
+    assert 0 <= slept <= time.monotonic() - began - 0.05 + 1e-3
+    assert before > 0
 
 
 @pytest.mark.parametrize(
