@@ -1,4 +1,4 @@
-"""A first sweep: declared, planned, trained, and its law drawn. `python examples/first_sweep.py`, about 20 s.
+"""A first sweep: declared, planned, trained, and its law drawn. `python examples/first_sweep.py`, about 10 s.
 
 Cells between `# %%` run one by one in an editor or in Jupyter that knows them; plans, progress and laws then show
 themselves as tables. Running the file again trains nothing: its runs are in the table already.
@@ -21,8 +21,8 @@ seeds: 4
 plan = orchestrator.plan(sweep)
 print(f"{len(plan.runs)} runs in {len(plan.cells)} cells, {plan.flops:.3g} FLOPs")
 
-# %% train what is missing, with a bar; the same call resumes
-print(orchestrator.run(plan, "examples.db"))
+# %% train what is missing, with a bar; the same call resumes. Without executor="inline", workers train on all cores
+print(orchestrator.run(plan, "examples.db", executor="inline"))
 
 # %% one row per run, in plain columns
 runs = orchestrator.results("examples.db", "first")

@@ -1,4 +1,4 @@
-"""Data of your own: a function that returns arrays is a data set. `python examples/own_data.py`, about 20 s.
+"""Data of your own: a function that returns arrays is a data set. `python examples/own_data.py`, about 10 s.
 
 Folders of images, archives and .npz files need no code: docs/how-to/add-a-dataset.md. Workers import the function,
 so it stands in a file: this one.
@@ -28,12 +28,12 @@ sweep: own-data
 data: {{dataset: "{Path(__file__).stem}:rings", dataset_size: [125, 250, 500, 1000, 2000, 4000]}}
 model: {{family: b-mlp, depth: 1, width: 32}}
 train: {{lr: 3e-3, batch_size: 32}}
-budget: {{epochs: 10}}
+budget: {{epochs: 5}}
 seeds: 3
 """
 
 if __name__ == "__main__":
-    print(orchestrator.run(orchestrator.read_sweep(SWEEP), "examples.db"))
+    print(orchestrator.run(orchestrator.read_sweep(SWEEP), "examples.db", executor="inline"))
 
     # %% the error, and what may be said of its law
     runs = orchestrator.results("examples.db", "own-data")

@@ -1,4 +1,4 @@
-"""A model of your own beside a built-in one: any torch.nn.Module. `python examples/own_model.py`, about 20 s.
+"""A model of your own beside a built-in one: any torch.nn.Module. `python examples/own_model.py`, about 10 s.
 
 The steps are explained in docs/how-to/add-a-family.md. Workers import the class, so it stands in a file: this one.
 """
@@ -43,6 +43,6 @@ if __name__ == "__main__":
     print(f"{len(plan.runs)} runs, {plan.flops:.3g} FLOPs")
 
     # %% train both, and compare
-    print(orchestrator.run(plan, "examples.db"))
+    print(orchestrator.run(plan, "examples.db", executor="inline"))
     runs = orchestrator.results("examples.db", "own-model")
     print(runs[["model", "params", "flops", "error"]].sort_values("params").to_string(index=False))
