@@ -14,6 +14,8 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from orchestrator.answers import findings, report
+    from orchestrator.changes import add, cancel, pause, prioritise, resume, retry
     from orchestrator.scheduling.progress import Progress
     from orchestrator.session import Interrupted, SearchResult, follow, progress, run, search, status, work
     from orchestrator.settings import OptionError
@@ -36,13 +38,21 @@ __all__ = [
     "TableBusyError",
     "TableError",
     "UserError",
+    "add",
+    "cancel",
+    "findings",
     "follow",
     "history",
     "load_sweep",
+    "pause",
     "plan",
+    "prioritise",
     "progress",
     "read_sweep",
+    "report",
     "results",
+    "resume",
+    "retry",
     "run",
     "search",
     "status",
@@ -50,6 +60,8 @@ __all__ = [
 ]
 
 _MODULES = {
+    "orchestrator.answers": ("findings", "report"),
+    "orchestrator.changes": ("add", "cancel", "pause", "prioritise", "resume", "retry"),
     "orchestrator.session": (
         "Interrupted",
         "SearchResult",

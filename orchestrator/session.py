@@ -111,7 +111,7 @@ def run(
         from orchestrator.store.engine import TableBusyError  # while the children import torch
         from orchestrator.store.table import Table
 
-        planned = _planned(plan, cells)
+        planned = plan_of(plan, cells)
         for note in planned.notes:
             reporter.say(note)
         with settings.exporting(store, [planned.sweep], reporter.say):
@@ -287,8 +287,8 @@ def _loaded(sweep: Sweep | str | Path) -> Sweep:
     return load_sweep(sweep) if isinstance(sweep, str | Path) else sweep
 
 
-def _planned(plan: Plan | Sweep | str | Path, cells: int | None = None) -> Plan:
-    """The plan of what `run` was given; UserError if it is a search."""
+def plan_of(plan: Plan | Sweep | str | Path, cells: int | None = None) -> Plan:
+    """The plan of a sweep, a file or a plan itself; UserError if it is invalid or a search."""
     from orchestrator.sweep import planner
 
     planned = plan if isinstance(plan, planner.Plan) else planner.plan(_loaded(plan), cells=cells)

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from orchestrator.cli.constraints import Bounds, Fix, Tie, check, constraints
-from orchestrator.cli.groups import Asked, answer
+from orchestrator.cli.groups import answer, ask
 from orchestrator.cli.options import (
     STORE,
     AsJson,
@@ -22,7 +22,6 @@ from orchestrator.cli.options import (
     WhichTable,
     X,
     Y,
-    frame_of,
     say,
     stop,
 )
@@ -72,7 +71,7 @@ def fit(  # noqa: PLR0913 - an option each
     known = constraints(fix, tie, bounds)
     if known and approach == 2:
         stop("--fix, --tie and --bounds cannot be combined with --approach 2, which fits no law")
-    asked = Asked(store, which, stage, where, by, pool, y, tuple(x or ()))
+    asked = ask(store, which, stage, where, by, pool, y, x)
     groups = asked.groups(replace(asked.findings(resamples), form=law, shift=shift, constraints=known))
     if known:
         check(known, groups, approach)
@@ -159,7 +158,7 @@ def plot(  # noqa: PLR0913 - an option each
     for name in formats:
         if name not in FORMATS:
             stop(f"--format {name!r} is unknown; it is one of {', '.join(FORMATS)}")
-    asked = Asked(store, which, stage, where, by, pool, y, tuple(x or ()))
+    asked = ask(store, which, stage, where, by, pool, y, x)
     findings = asked.findings(resamples, history=True)
     drawn, why_not = group_figures(findings, asked.groups(findings), names)
     for figure_of, why in why_not.items():
@@ -190,31 +189,14 @@ def report(  # noqa: PLR0913 - an option each
 
     It is self-contained: the question, the answer, interactive figures, runs, cost, provenance.
     """
-    from analysis.report.page import ReportError, plotly_code, render
-    from orchestrator.reporting.foreign import fingerprint
-    from orchestrator.reporting.page import page_of
-    from orchestrator.store.table import Table
+    from analysis.report.page import ReportError
+    from orchestrator import answers
 
+    asked = ask(store, which, stage, where, by, pool, y, x)
     try:
-        plotly_code()
-    except ReportError as error:  # before the fits, which take a minute
+        print(answers.written(asked, resamples, out))
+    except ReportError as error:
         stop(str(error))
-    asked = Asked(store, which, stage, where, by, pool, y, tuple(x or ()))
-    findings = asked.findings(resamples, history=True)
-    sweep = str(findings.frame["sweep"].iloc[0])
-    if asked.is_foreign:
-        digest = fingerprint(str(which))
-        declared, source, paid = f"SHA-256 {digest}" if digest else "", str(which), findings.frame
-        question = f"{which}: {asked.rows.text}"
-    else:
-        with Table(store) as results:
-            declared, question = results.declaration(sweep)
-        source, paid = store, frame_of(store, which)  # every stage of a chain was paid for
-    page = page_of(sweep, question, declared, source, findings, asked.groups(findings))
-    document = render(findings.frame, page, y=findings.y, paid=paid)
-    out.parent.mkdir(parents=True, exist_ok=True)
-    out.write_text(document, encoding="utf-8")
-    print(out)
 
 
 VERBS = (fit, plot, report)

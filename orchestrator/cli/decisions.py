@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any, NamedTuple
 
 import typer
 
-from orchestrator.cli.groups import Asked, answer
+from orchestrator.cli.groups import answer, ask
 from orchestrator.cli.options import (
     STORE,
     AsJson,
@@ -52,7 +52,7 @@ def verdict(  # noqa: PLR0913 - an option each
 
     An exponent, a floor, an extrapolation.
     """
-    asked = Asked(store, which, stage, where, by, pool, y, tuple(x or ()))
+    asked = ask(store, which, stage, where, by, pool, y, x)
     groups = asked.groups(asked.findings(resamples))
     answer(groups, "no verdict", lambda found: found.verdict, as_json=as_json)
 
@@ -79,7 +79,7 @@ def allocate(  # noqa: PLR0913 - an option each
     from analysis import allocate as allocate_budget
     from orchestrator.reporting.model_grid import knows_models, model_grid
 
-    asked = Asked(store, which, stage, where, by, pool, y, tuple(x or ()))
+    asked = ask(store, which, stage, where, by, pool, y, x)
 
     def of(found: Findings) -> Any:
         law = found.isoflop if approach == 2 else found.surface
@@ -118,7 +118,7 @@ def compare(  # noqa: PLR0913 - an option each
     names: list[str | None] = [*sweeps] if sweeps else [None]
     if len(names) > 2:
         stop(f"{len(names)} sweeps; compare takes one or two")
-    tables = [Asked(store, name, stage, where, y=y, x=tuple(x or ())).rows for name in names]
+    tables = [ask(store, name, stage, where, y=y, x=x).rows for name in names]
     if len({(table.y, table.inputs[-1]) for table in tables}) > 1:
         stop("the two were measured differently: name --x and --y, columns of both")
     frame = pd.concat([table.frame for table in tables], ignore_index=True)
@@ -170,7 +170,7 @@ def suggest(  # noqa: PLR0913 - an option each
         stop(f"--target {target!r} has {len(at)} values of C; give one, as error@1e15")
     if out is not None and (out.suffix not in (".yaml", ".yml") or out.exists()):
         stop(f"{out} exists already; choose another name" if out.exists() else f"{out}: name it .yaml")
-    asked = Asked(store, which, stage, where, by, pool, y, tuple(x or ()))
+    asked = ask(store, which, stage, where, by, pool, y, x)
     groups = asked.groups(asked.findings(1000))
     if out is not None and len(groups) > 1:
         labels = "; ".join(group.label for group in groups)

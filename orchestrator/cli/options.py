@@ -10,7 +10,6 @@ import typer
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    import pandas as pd
 
 T = TypeVar("T")
 
@@ -97,30 +96,6 @@ Canary = Annotated[
     typer.Option("--canary/--no-canary", help="First check that the smallest cell learns better than chance."),
 ]
 STORE = "isoflop.db"
-
-
-def frame_of(store: str, which: str | None, what: str = "runs", *, several: bool = False) -> pd.DataFrame:
-    """Return a table's runs, or their history: of one sweep, or of all if `several` are allowed."""
-    from orchestrator.session import check_sweep
-    from orchestrator.store.engine import name_of
-    from orchestrator.store.table import Table
-
-    with Table(store) as table:
-        sweeps = [row["sweep"] for row in table.sweeps()]
-        if (name := sweep_name(which)) is not None:
-            check_sweep(table, name)
-        elif len(sweeps) > 1 and not several:
-            stop(f"{name_of(store)} holds {len(sweeps)} sweeps; name one of {', '.join(sweeps)}")
-        return table.frame(what, name)
-
-
-def sweep_name(which: str | None) -> str | None:
-    """Return a sweep's name: as given, or as declared in a sweep file."""
-    if which is None or not which.endswith((".yaml", ".yml")):
-        return which
-    from orchestrator.sweep.reader import load_sweep
-
-    return load_sweep(which).sweep
 
 
 def with_progress(verb: Callable[..., T], *arguments: Any, **options: Any) -> tuple[T, bool]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import Annotated, Any
 
 import typer
 
@@ -24,12 +24,8 @@ from orchestrator.cli.options import (
     Store,
     say,
     stop,
-    sweep_name,
     with_progress,
 )
-
-if TYPE_CHECKING:
-    from orchestrator.store.requests import Request
 
 app = typer.Typer(help="Show and change the queue, also while a process trains it.", no_args_is_help=True)
 
@@ -50,7 +46,7 @@ def add(
 
     A process that trains this table trains them as well; otherwise `isoflop work` does.
     """
-    from orchestrator.store import requests
+    from orchestrator import changes
     from orchestrator.sweep.planner import plan
     from orchestrator.sweep.reader import load_sweep
 
@@ -59,7 +55,7 @@ def add(
             stop(f"{file} declares a search; `isoflop search {file}` runs it")
         for note in planned.notes:
             say(note)
-        _send(store, requests.add(planned))
+        print(changes.add(planned, store))
 
 
 @app.command()
@@ -68,13 +64,17 @@ def cancel(what: What, *, store: Store = STORE) -> None:
 
     Queued, blocked and running ones alike; a running one stops at its next record.
     """
-    _send(store, _request("cancel", what))
+    from orchestrator import changes
+
+    print(changes.cancel(what, store))
 
 
 @app.command()
 def retry(what: What, *, store: Store = STORE) -> None:
     """Queue failed, cancelled and blocked runs again."""
-    _send(store, _request("retry", what))
+    from orchestrator import changes
+
+    print(changes.retry(what, store))
 
 
 @app.command()
@@ -88,7 +88,9 @@ def prioritise(
 
     Runs of one priority keep their order.
     """
-    _send(store, _request("prioritise", what, priority))
+    from orchestrator import changes
+
+    print(changes.prioritise(what, store, priority=priority))
 
 
 @app.command()
@@ -97,13 +99,17 @@ def pause(sweeps: Sweeps = None, *, store: Store = STORE) -> None:
 
     Runs in training continue to their end.
     """
-    _send(store, _request("pause", sweeps or []))
+    from orchestrator import changes
+
+    print(changes.pause(sweeps or [], store))
 
 
 @app.command()
 def resume(sweeps: Sweeps = None, *, store: Store = STORE) -> None:
     """Resume paused sweeps."""
-    _send(store, _request("resume", sweeps or []))
+    from orchestrator import changes
+
+    print(changes.resume(sweeps or [], store))
 
 
 @app.command("list")
@@ -121,6 +127,7 @@ def list_(
 ) -> None:
     """List runs and their states, in the order of their files."""
     from orchestrator import text
+    from orchestrator.answers import sweep_name
     from orchestrator.store.schema import DONE, STATES
     from orchestrator.store.table import Table
 
@@ -276,15 +283,3 @@ def say_what_blocks(rows: list[dict[str, Any]]) -> None:
             say(f"{row['sweep']} is paused: {row['paused']}; `isoflop queue resume {row['sweep']}` resumes it")
         if advice := remedy(row):
             say(advice)
-
-
-def _request(verb: str, what: list[str], priority: int = 0) -> Request:
-    from orchestrator.store.requests import Request
-
-    return Request(verb, tuple(sweep_name(one) or one for one in what), priority)
-
-
-def _send(store: str, request: Request) -> None:
-    from orchestrator.store.requests import ask
-
-    print(ask(store, request))

@@ -11,6 +11,7 @@ from analysis import FitError, fit_frontier, fit_law, fit_power_law
 from analysis.approaches.surface import read_surface
 from analysis.checks.parts import attempt
 from analysis.fits.law import law_entry, power_law_name
+from analysis.fits.summary import Summary
 from analysis.fits.thresholds import LEAST_VALUES
 from analysis.laws.constrained import constrain
 from analysis.table.data import read
@@ -243,7 +244,7 @@ class Calibration:
 
 
 @dataclass(frozen=True)
-class AxisLaws:
+class AxisLaws(Summary):
     """What `isoflop fit` answers: the law against each axis, and the calibration of a Zipf sweep."""
 
     laws: list[AxisLaw]

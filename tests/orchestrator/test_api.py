@@ -220,3 +220,47 @@ def test_a_cell_that_was_interrupted_is_run_again(file):
     assert ended == ["interrupted"]
     assert kernel.locals["progress"].done == 4
     assert len(kernel.locals["frame"]) == 4
+
+
+# the queue, and answers
+
+
+def test_the_queue_is_changed_as_by_the_command(file):
+    assert orchestrator.add(file, "q.db") == "small: 4 runs, 4 new"
+    ids = list(orchestrator.results("q.db")["run_id"])
+    assert orchestrator.cancel(ids[:1], "q.db") == "1 of 1 runs are now cancelled"
+    assert orchestrator.retry(ids[0], "q.db") == "1 of 1 runs are now queued"
+    assert orchestrator.prioritise(file, "q.db", priority=3) == "priority 3 for 4 runs"
+    assert orchestrator.pause(store="q.db") == "paused: small"
+    assert orchestrator.resume("small", "q.db") == "resumed: small"
+    assert orchestrator.work("q.db", **HERE).done == 4
+    with pytest.raises(orchestrator.TableError, match="no sweep 'large'"):
+        orchestrator.pause("large", "q.db")
+
+
+def test_findings_show_themselves_and_take_any_table(file, tmp_path):
+    sizes = [10**k for k in range(3, 9)]
+    (tmp_path / "lab.csv").write_text("N;loss\n" + "".join(f"{n};{0.1 + 4 * n**-0.3:.5f}\n" for n in sizes))
+    laws = orchestrator.findings("lab.csv", resamples=100).answer
+    assert laws.laws[0].fit.exponent == pytest.approx(0.3, abs=0.01)
+    assert "loss = 0.1" in laws._repr_html_()
+    orchestrator.run(file, "a.db", **HERE)
+    few = orchestrator.findings(store="a.db", resamples=100)
+    assert set(few.frame["sweep"]) == {"small"}
+    with pytest.raises(orchestrator.UserError, match="no sweep 'large'"):
+        orchestrator.findings("large", "a.db")
+    with pytest.raises(orchestrator.UserError, match="--where"):
+        orchestrator.findings("lab.csv", where="loss > 99")
+
+
+def test_the_page_of_a_table_is_written(tmp_path, monkeypatch):
+    pytest.importorskip("plotly")
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "lab.csv").write_text(
+        "N,loss\n" + "".join(f"{10**k},{4 * 10 ** (-0.3 * k):.5f}\n" for k in range(3, 9))
+    )
+    assert (
+        orchestrator.report("lab.csv", out="pages/lab.html", resamples=100)
+        .read_text()
+        .startswith("<!doctype html>")
+    )

@@ -347,15 +347,15 @@ def test_the_page_says_which_family_needs_more(two):
 
 
 def test_long_histories_are_thinned_to_what_a_figure_draws(stored, monkeypatch):
-    from orchestrator.cli import groups
+    from orchestrator import answers
 
     def history():
-        found = groups.Asked(str(stored), None).findings(100, history=True).history
+        found = answers.Asked(str(stored), None).findings(100, history=True).history
         assert found is not None
         return found
 
     whole = history()
-    monkeypatch.setattr(groups, "MOST_RECORDS", len(whole) // 2)
+    monkeypatch.setattr(answers, "MOST_RECORDS", len(whole) // 2)
     thin = history()
     assert len(thin) == len(whole) // 2
     assert set(thin["run_id"]) == set(whole["run_id"])
