@@ -169,7 +169,7 @@ class Asked:
         done = kept[kept["state"] == "done"]
         if len(done) and not done[whole.y].notna().any():
             raise AskError(
-                f"--y {whole.y!r}: not one of {len(done)} finished runs has a value; choose another column"
+                f"--y {whole.y!r}: none of the {len(done)} finished runs has a value; choose another column"
             )
         return replace(whole, frame=kept)
 
