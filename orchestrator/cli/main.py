@@ -30,6 +30,7 @@ from orchestrator.cli.options import (
     Store,
     Where,
     Which,
+    frame_of,
     say,
     stop,
     with_progress,
@@ -219,7 +220,6 @@ def results(
     ] = False,
 ) -> None:
     """Print the results table, one row per run."""
-    from orchestrator.answers import frame_of
     from orchestrator.store.export import FORMATS, filtered, write_metadata, written
 
     if fmt == "datasette":

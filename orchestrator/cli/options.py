@@ -10,6 +10,8 @@ import typer
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    import pandas as pd
+
 
 T = TypeVar("T")
 
@@ -96,6 +98,20 @@ Canary = Annotated[
     typer.Option("--canary/--no-canary", help="First check that the smallest cell learns better than chance."),
 ]
 STORE = "isoflop.db"
+
+
+def frame_of(store: str, which: str | None, what: str = "runs", *, several: bool = False) -> pd.DataFrame:
+    """Return the rows of a table, as `orchestrator.answers.frame_of`, which is imported when it is needed."""
+    from orchestrator import answers
+
+    return answers.frame_of(store, which, what, several=several)
+
+
+def sweep_name(which: str | None) -> str | None:
+    """Return a sweep's name: as given, or as declared in a sweep file."""
+    from orchestrator import answers
+
+    return answers.sweep_name(which)
 
 
 def with_progress(verb: Callable[..., T], *arguments: Any, **options: Any) -> tuple[T, bool]:

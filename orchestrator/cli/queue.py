@@ -24,6 +24,7 @@ from orchestrator.cli.options import (
     Store,
     say,
     stop,
+    sweep_name,
     with_progress,
 )
 
@@ -127,7 +128,6 @@ def list_(
 ) -> None:
     """List runs and their states, in the order of their files."""
     from orchestrator import text
-    from orchestrator.answers import sweep_name
     from orchestrator.store.schema import DONE, STATES
     from orchestrator.store.table import Table
 
