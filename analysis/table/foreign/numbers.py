@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import re
 from collections import Counter
 from typing import TYPE_CHECKING, NamedTuple
@@ -51,6 +52,8 @@ _PREFIXES = {
     "e": 1e18,
     "z": 1e21,
 }
+_LOOK = 2000
+"""Cells of a column that its decimal mark is told by."""
 _NEED_A_WORD = ("p", "e", "z")
 
 
@@ -82,6 +85,8 @@ def parse(column: Sequence[str], decimal: str = ".") -> Numbers:
 
 def number(cell: str, decimal: str = ".") -> float | None:
     """The number that a cell holds, in units (12.5 % is 0.125, 125M is 1.25e8); None if it holds none."""
+    if decimal == "." and (plain := _plain(cell)) is not None:
+        return plain
     text = _bare(cell)
     if power := _POWER.fullmatch(text):
         return _finite(f"1e{int(power[2])}") if power[1] == "10" else float(power[1]) ** float(power[2])
@@ -114,9 +119,10 @@ def decimals(columns: Mapping[str, Sequence[str]], delimiter: str) -> dict[str, 
     `1,234` alone leaves it open. It is a thousand where other cells of the column are whole numbers below 1000, or
     most end in 000; else the mark of the file decides, else a comma is a decimal one in a file of semicolons.
     """
-    certain = {name: mark for name, cells in columns.items() if (mark := _certain(cells))}
+    first = {name: cells[:_LOOK] for name, cells in columns.items()}
+    certain = {name: mark for name, cells in first.items() if (mark := _certain(cells))}
     votes = Counter(certain.values()).most_common(1)
-    return {name: certain.get(name) or _likely(cells, votes, delimiter) for name, cells in columns.items()}
+    return {name: certain.get(name) or _likely(cells, votes, delimiter) for name, cells in first.items()}
 
 
 def _certain(cells: Sequence[str]) -> str:
@@ -181,6 +187,15 @@ def _bare(cell: str) -> str:
     return _BESIDE.sub("", text)
 
 
+def _plain(cell: str) -> float | None:
+    """The number in a cell as programs write it; None for another cell. Most cells are such, and this is fast."""
+    try:
+        value = float(cell)
+    except ValueError:
+        return None
+    return value if math.isfinite(value) else None
+
+
 def _finite(text: str) -> float | None:
     value = float(text)
-    return value if np.isfinite(value) else None
+    return value if math.isfinite(value) else None

@@ -241,10 +241,12 @@ def _fitting(table: pd.DataFrame, given: pd.DataFrame, taken: Sequence[Taken]) -
             text = texts.get(one.column, (None, ""))
             quoted = f", {text[1]!r}" if text[0] == line else ""
             where = f"line {line}" if given.index.name == "line" else f"row {line}"
-            notes.append(f"{out.sum()} {why} in {one.column!r} ({where}{quoted})")
+            notes.append((int(out.sum()), f"{why} in {one.column!r} ({where}{quoted})"))
+    counts = ", ".join(f"{count} {why}" for count, why in notes)
     if not keep.any():
-        raise ReadError(f"no row can be fitted: {', '.join(notes)}")
-    left = [f"{(~keep).sum()} of {len(table)} rows left out: {', '.join(notes)}"] if notes else []
+        raise ReadError(f"no row can be fitted: {counts}")
+    told = counts if len(notes) > 1 else "".join(why for _, why in notes)
+    left = [f"{(~keep).sum()} of {len(table)} rows left out: {told}"] if notes else []
     return table[keep], left
 
 
