@@ -77,19 +77,23 @@ class Checkpoints:
         self._every, self._here = every, here
         self._saved = time.monotonic()
         self._began = self._saved - seconds_without_core()
-        self._waited = 0.0
+        self._waited = self._next = 0.0
         self._left: dict[str, State] = {}
 
     def due(self, runs: Sequence[RunSpec], pace: float) -> bool:
         """Whether it is time to save runs of a stack that takes `pace` seconds a step."""
-        if self.storage is None or self.storage.busy:
+        now = time.monotonic()
+        if self.storage is None or now < self._next or self.storage.busy:
             return False
         shortest = min((run.steps or 0 for run in runs), default=0)
         apart = min(self._every, PART * shortest * pace) if self.storage.eager else self._every
-        return time.monotonic() - self._saved >= apart and self._affords(runs)
+        if now - self._saved < apart:
+            return False
+        self._next = now + self._lacking(runs)
+        return self._next <= now
 
-    def _affords(self, runs: Sequence[RunSpec]) -> bool:
-        """Whether saving takes at most SHARE of the time after these, or was put off for long enough.
+    def _lacking(self, runs: Sequence[RunSpec]) -> float:
+        """Seconds until saving these takes at most SHARE of the time, or was put off for long enough; at least 0.
 
         The time is without that in which other programs had the core: they make saving longer as well.
         """
@@ -97,7 +101,7 @@ class Checkpoints:
         now = time.monotonic()
         spent = self._waited + self.storage.seconds + sum(map(_price, runs))
         own = now - seconds_without_core() - self._began
-        return spent <= SHARE * own or now - self._saved >= LATEST * self._every
+        return max(0.0, min(spent / SHARE - own, self._saved + LATEST * self._every - now))
 
     def newest(self, run: RunSpec) -> State | None:
         """The newest complete checkpoint of a run, None if there is none.
@@ -133,7 +137,7 @@ class Checkpoints:
         """Leave a state to a run that begins with it later in this process, and in storage for another one."""
         copied = {name: tensor.clone() for name, tensor in state.tensors.items()}
         self._left[run.run_id] = replace(state, tensors=copied)
-        if self.storage is not None and max(self._steps(run), default=0) < state.step and self._affords([run]):
+        if self.storage is not None and max(self._steps(run), default=0) < state.step and not self._lacking([run]):
             self._write([(run, state)])
 
     def save(self, states: Iterable[tuple[RunSpec, State]]) -> None:
