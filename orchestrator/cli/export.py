@@ -23,10 +23,10 @@ def export(
     store: Store = STORE,
     where: Where = "",
 ) -> None:
-    """Write the runs of a table to another tool, with their curves, settings and results.
+    """Export runs to TensorBoard, MLflow or Weights & Biases.
 
-    A run that was exported there before is replaced. `isoflop run --log` does the same while a sweep trains;
-    `isoflop results --format` writes tables to files.
+    Their curves, settings and results are written; a run that was exported there before is replaced.
+    `isoflop run --log` does the same while a sweep trains; `isoflop results --format` writes tables to files.
     """
     from orchestrator.exporters.export import export
     from orchestrator.exporters.exporter import exporter_of

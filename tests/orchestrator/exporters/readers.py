@@ -1,9 +1,12 @@
 """What the real tools read of an export: by run_id the settings, the points (step, error) and the state."""
 
+import functools
 import struct
 from typing import Any, NamedTuple
 
 import pytest
+
+from tests.polling import until
 
 
 class Read(NamedTuple):
@@ -71,14 +74,22 @@ def logged(data):
 
 def wandb(folder, runs):
     """The files that `wandb sync` sends."""
-    from wandb.proto import wandb_internal_pb2
+    from google.protobuf.message import DecodeError
+    from wandb.proto.wandb_internal_pb2 import Record
+
+    def complete(file):
+        """The records of a run that has ended; None while W&B's service still writes them, after `finish`."""
+        try:
+            records = [Record.FromString(data) for data in logged(file.read_bytes())]
+        except (DecodeError, struct.error):
+            return None
+        return records if records and records[-1].HasField("exit") else None
 
     read = {}
     for run in runs:
         (file,) = folder.glob(f"wandb/offline-run-*-{run.run_id}/run-*.wandb")
         settings, errors, state = {}, [], ""
-        for data in logged(file.read_bytes()):
-            record = wandb_internal_pb2.Record.FromString(data)
+        for record in until(functools.partial(complete, file), seconds=60):
             settings |= {item.key: item.value_json for item in record.run.config.update}
             values = {(item.key or item.nested_key[0]): item.value_json for item in record.history.item}
             if "error" in values:
