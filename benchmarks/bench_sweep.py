@@ -9,7 +9,7 @@ learning curves, checkpoints and a results table. The peers (sweep_peers.py) are
 that loads the data once and takes the next longest run (on a GPU one process); `tune`, Ray Tune with reused
 actors; `ensemble`, one process with torch.func ensembles of the runs of one shape, length and rate. The data is
 decoded before. `ours` starts as a user's first command does; `ours-again` is the same command on a new table
-directly after it.
+directly after it, and `ours-before` that of another checkout. The case `smoke` only shows that every arm works.
 
 Ratios are ours / peer of the same round, median (smallest to largest), of wall time and of CPU time. The latter
 is that of the processes that a command waits for, which those of Ray are not: it is for `--ours --executor
@@ -40,6 +40,14 @@ from trainer.data import datasets
 
 ROOT = Path(__file__).resolve().parent.parent
 CASES = {
+    "smoke": """\
+sweep: smoke
+data: {dataset: digits}
+model: {depth: 1, width: [16, 32]}
+train: {lr: 2e-3, batch_size: 32, schedule: cosine}
+budget: {epochs: 1}
+seeds: 2
+""",
     "quickstart": (ROOT / "sweeps/quickstart.yaml").read_text(),
     "cifar": """\
 sweep: cifar-72
@@ -92,12 +100,12 @@ def timed(command, environment):
     return seconds, now.ru_utime + now.ru_stime - used.ru_utime - used.ru_stime
 
 
-def ours(text, planned, folder, options):
-    """Seconds of `isoflop run` on a new table, and the error of each run."""
+def ours(text, planned, folder, options, root=ROOT):
+    """Seconds of `isoflop run` of a checkout on a new table, and the error of each run."""
     work = Path(tempfile.mkdtemp(dir=folder))
     (work / "sweep.yaml").write_text(text)
     command = [sys.executable, "-m", "orchestrator", "run", work / "sweep.yaml", "--store", work / "t.db", *options]
-    seconds = timed(command, {**os.environ, "PYTHONPATH": str(ROOT)})
+    seconds = timed(command, {**os.environ, "PYTHONPATH": str(root)})
     with Table(work / "t.db") as table:
         frame = table.frame().set_index("run_id")["error"]
     shutil.rmtree(work)
@@ -133,6 +141,8 @@ def measured(case, asked, folder):
         arms = {"ours": lambda: ours(CASES[case], planned, folder, asked.ours)}
         if asked.again:
             arms["ours-again"] = arms["ours"]
+        if asked.against:
+            arms["ours-before"] = lambda: ours(CASES[case], planned, folder, asked.ours, asked.against.resolve())
         arms |= {name: lambda name=name: peer(name, planned, folder, asked.device) for name in asked.peers}
         for name, arm in arms.items():
             found.setdefault(name, []).append(arm())
@@ -157,7 +167,7 @@ def report(case, planned, found):
     print("|---|---|---|---|---|---|---|---|")
     for name, rounds in found.items():
         cells = [name, *(spread([spent[i] for spent, _ in rounds]) for i in (0, 1))]
-        if not name.startswith("ours"):
+        if name not in ("ours", "ours-again"):
             gap, score, worst = compared(planned, found["ours"][0][1], rounds[0][1])
             cells += [*ratios(found["ours"], rounds), f"{gap:+.4f}", f"{score:+.1f}", f"{worst:.1f}"]
         print("| " + " | ".join(cells + [""] * (8 - len(cells))) + " |")
@@ -177,6 +187,7 @@ def main():
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--device", choices=["cpu", "cuda"], default="cuda" if torch.cuda.is_available() else "cpu")
     parser.add_argument("--again", action="store_true", help="run ours a second time, where Ray may be warm")
+    parser.add_argument("--against", type=Path, help="another checkout, run in turn with this one")
     parser.add_argument("--ours", nargs=argparse.REMAINDER, default=[], help="options of `isoflop run`, last")
     asked = parser.parse_args()
     if "night" in asked.cases and asked.device != "cuda":
