@@ -87,7 +87,8 @@ def _print_lines(table: Table, every: float) -> None:
     sys.stdout.write(screen(rows, running, held) + "\n")
     over = False
     while not over:
-        over = not held or not any(row["queued"] or row["running"] for row in rows) or _all_abandoned(running)
+        ended = bool(rows) and not any(row["queued"] or row["running"] for row in rows)  # none: it is being made
+        over = not held or ended or _all_abandoned(running)
         lines = _lines(rows)
         if over or time.monotonic() - at >= LINES * every:
             new = [line for line in lines if line not in printed]
