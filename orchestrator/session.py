@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Unpack
 
 from orchestrator.settings import OptionError, Settings, executor_of, speed_of
+from orchestrator.text import number
 from trainer.errors import UserError
 
 if TYPE_CHECKING:
@@ -272,7 +273,7 @@ def _reporter(on_progress: OnProgress | None) -> Iterator[_Reporter]:
 def _shown(value: object) -> str:
     if value is None:
         return ""
-    return f"{value:.4g}" if isinstance(value, float) else str(value)
+    return number(value, 4) if isinstance(value, float) else str(value)
 
 
 def _ended(result: Progress, *, interrupted: bool) -> Progress:

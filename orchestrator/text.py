@@ -63,21 +63,16 @@ def nearest(word: str, words: Sequence[str], otherwise: str) -> str:
     return f"did you mean {close[0]!r}?" if close else f"{otherwise} {', '.join(words)}"
 
 
-def number(value: float | None) -> str:
-    """Return three significant digits: `9,188,574` is `9.19M`, FLOPs are `1.11e11`."""
-    if value is None:
-        return "?"
-    if abs(value) >= 1e9:
-        return flops(value)
-    for size, letter in ((1e6, "M"), (1e3, "k")):
-        if abs(value) >= size:
-            return f"{value / size:.3g}{letter}"
-    return f"{value:.3g}"
+def number(value: float | None, digits: int = 3) -> str:
+    """Return a number to so many significant digits, as everywhere (`analysis.numbers`); `?` where not known."""
+    from analysis.numbers import short
+
+    return "?" if value is None else short(value, digits)
 
 
 def flops(value: float) -> str:
-    """Return FLOPs in scientific notation: `1.11e11`."""
-    return f"{value:.3g}".replace("e+", "e")
+    """Return FLOPs: `1.11e11`."""
+    return number(value)
 
 
 def duration(seconds: float | None) -> str:
@@ -105,5 +100,5 @@ def size(count: float) -> str:
     """Return bytes with a unit: `12 MB`."""
     for unit, scale in (("GB", 1e9), ("MB", 1e6), ("kB", 1e3)):
         if count >= scale:
-            return f"{count / scale:.3g} {unit}"
+            return f"{number(count / scale)} {unit}"
     return f"{count:.0f} B"

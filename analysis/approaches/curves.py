@@ -12,6 +12,7 @@ from scipy.special import fdtrc
 from analysis.approaches import minima
 from analysis.approaches.selection import NEAR
 from analysis.fits.thresholds import FEW_REPEATS
+from analysis.numbers import short
 from analysis.table import seeds
 
 Array = NDArray[np.float64]
@@ -110,8 +111,8 @@ def by_budget(frame: pd.DataFrame, budget: str) -> NDArray[np.intp]:
     widest = int(np.argmax(high - low))
     if high[widest] - low[widest] > 2 * NEAR:
         raise ValueError(
-            f"column {budget!r} has no separate budgets: rows from {np.exp(low[widest]):.3g} to "
-            f"{np.exp(high[widest]):.3g} follow each other within {100 * NEAR:g} %; name a budget column"
+            f"the runs share no budgets: {budget} rises from {short(np.exp(low[widest]))} to "
+            f"{short(np.exp(high[widest]))} in steps below {100 * NEAR:g} %; isoFLOP curves need some sizes at each"
         )
     return group
 
@@ -139,7 +140,7 @@ def _noise(
     if not spares.sum():
         return squares, spares, ("no repeats and too few points a curve: the noise of a run is not known",)
     size = 100 * np.sqrt(squares.sum() / spares.sum())
-    return squares, spares, (f"few repeats: noise of {size:.2g} % taken from the scatter about the curves",)
+    return squares, spares, (f"few repeats: noise of {short(size, 2)} % taken from the scatter about the curves",)
 
 
 def merged(log_x: Array, log_y: Array, noise: float) -> tuple[NDArray[np.intp], Array]:

@@ -16,6 +16,7 @@ from analysis.approaches.optimum import fit_price
 from analysis.approaches.surface import fit_surface
 from analysis.fits.quantity import quantity
 from analysis.fits.thresholds import LEAST_BUDGETS, LEAST_SIZES, SURE
+from analysis.numbers import short
 from analysis.solver import quantiles
 from analysis.table import columns, groups, seeds
 from analysis.table.options import Options
@@ -327,7 +328,7 @@ def _cautions(optima: pd.DataFrame, method: Method, scatter: float) -> tuple[str
     used = optima[optima["refused"] == ""]
     span = used["budget"].max() / used["budget"].min() if len(used) else np.nan
     if len(used) >= LEAST_BUDGETS and span < 10:
-        cautions.append(f"the budgets span less than a decade (a factor of {span:.2g})")
+        cautions.append(f"the budgets span less than a decade (a factor of {short(span, 2)})")
     if scatter > 2:
         cautions.append(
             f"the optima scatter about their line {scatter:.1f} x as much as their noise; intervals widened"

@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 from analysis.approaches.curves import Curve
 from analysis.fits.summary import Summary, as_json
+from analysis.numbers import short
 from analysis.solver import bootstrap
 
 if TYPE_CHECKING:
@@ -91,7 +92,7 @@ class IsoflopFit(Summary):
             lines = [f"{self.n}* against {self.budget}: exponent not identified", f"  {head}"]
             lines += [f"  because {text}" for text in self.reasons]
         refused = self.optima[self.optima["refused"] != ""]
-        lines += [f"  {row.budget:.3g} refused: {row.refused}" for row in refused.itertuples()]
+        lines += [f"  {short(row.budget)} refused: {row.refused}" for row in refused.itertuples()]
         return "\n".join([*lines, *self.cautions()])
 
     def to_dict(self) -> dict[str, Any]:

@@ -13,6 +13,7 @@ from analysis.approaches import minima
 from analysis.approaches.curves import Curve, draw_curves
 from analysis.fits.quantity import quantity
 from analysis.fits.summary import Summary
+from analysis.numbers import short
 from analysis.solver import quantiles
 from analysis.table import columns
 from analysis.table.options import Options
@@ -73,9 +74,9 @@ class LearningRates(Summary):
         lines = [f"best {self.lr} by a parabola in log {self.lr}, {100 * self.level:g} % intervals"]
         for row in self.best.to_dict("records"):
             name = ", ".join(f"{column} {row[column]}" for column in self.by) or "all rows"
-            ends = "" if np.isnan(row["lr_low"]) else f" [{row['lr_low']:.2g}, {row['lr_high']:.2g}]"
+            ends = "" if np.isnan(row["lr_low"]) else f" [{short(row['lr_low'], 2)}, {short(row['lr_high'], 2)}]"
             flag = f"; {row['flag']}" if row["flag"] else ""
-            lines.append(f"  {name}: {row['lr']:.2g}{ends}, {self.y} {row['y']:.3g}{flag}")
+            lines.append(f"  {name}: {short(row['lr'], 2)}{ends}, {self.y} {short(row['y'])}{flag}")
         return "\n".join([*lines, *self.cautions()])
 
     def to_dict(self) -> dict[str, Any]:
@@ -198,7 +199,7 @@ def _edge(curve: Curve, diverged: Array, lowest: int) -> tuple[str, list[float]]
     if lowest == rates.size - 1 and higher.size:
         between = float(np.sqrt(rates[-1] * higher[0]))
         missing = [between] if higher[0] > 1.5 * rates[-1] else []
-        return f"the best rate is the largest that did not diverge ({higher[0]:.2g} did)", missing
+        return f"the best rate is the largest that did not diverge ({short(higher[0], 2)} did)", missing
     if lowest == rates.size - 1 and rates.size > 1:
         return "the best rate is the largest tried", [above]
     if rates.size == 1:

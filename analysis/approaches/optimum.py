@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from analysis.fits.quantity import Quantity, quantity
+from analysis.numbers import short
 from analysis.solver.fitting import FitError
 from analysis.table import columns
 
@@ -61,7 +62,7 @@ def fit_price(
         raise ValueError(f"found {np.unique(log_n).size} distinct {n!r}; the price of a size needs at least 2")
     power, intercept = np.polyfit(log_n - log_n.mean(), log_c - log_d, 1)
     if not power > 0:
-        raise ValueError(f"{flops!r} of an example falls as {n}^{power:.2g}; a larger size must cost more")
+        raise ValueError(f"{flops!r} of an example falls as {n}^{short(power, 2)}; a larger size must cost more")
     off = np.max(np.abs(np.expm1(log_c - log_d - intercept - power * (log_n - log_n.mean()))))
     return Price(float(np.exp(intercept - power * log_n.mean())), float(power), float(off))
 
@@ -95,7 +96,7 @@ def optimum(
     absent = set(fit.law.terms) & set(fit.at_bounds)
     if absent or not np.all(np.isfinite(values)):
         both = f"{fit.x[0]} and {fit.x[-1]}"
-        raise FitError(f"{fit.y!r} has no lowest point along {budget:.3g}: it does not fall with both of {both}")
+        raise FitError(f"{fit.y!r} has no lowest point along {short(budget)}: it does not fall with both of {both}")
     parts = [
         quantity(float(np.exp(v[0])), np.exp(r[:, 0]), fit.level, wider=fit.wider, log=True)
         for v, r in zip(values, drawn, strict=True)

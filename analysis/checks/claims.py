@@ -9,6 +9,8 @@ import numpy as np
 
 from analysis.checks.validate import COVERED
 from analysis.fits.thresholds import LEAST_HELD, MOST_SCATTER
+from analysis.numbers import short
+from analysis.table.columns import COMPUTE
 
 if TYPE_CHECKING:
     from analysis.checks.agreement import Agreement
@@ -52,10 +54,15 @@ def claim_exponent(
     return Claim("exponent", not reasons, f"{what}, {fit.quoted(name)}, {_by(fit)}", reasons)
 
 
+def named(law: str) -> str:
+    """A law in a sentence: `the law coupled`, `the power law with floor`."""
+    return f"the {law}" if "law" in law.split() else f"the law {law}"
+
+
 def _by(fit: LawFit) -> str:
     """The laws that an interval rests on."""
     if len(fit.alternatives) == 1:
-        return f"by the law {fit.name}"
+        return f"by {named(fit.name)}"
     return f"the union over the laws {', '.join(fit.alternatives)}, which describe the table equally well"
 
 
@@ -81,8 +88,8 @@ def _disputed(both: Agreement | None, bias: DesignBias | None) -> tuple[str, ...
         off = bias.of(approach, "n") if bias and approach != "surface" else 0.0
         off = off if np.isfinite(off) else 0.0
         if np.isfinite(row["high"]) and (row["high"] - off < low or row["low"] - off > high):
-            corrected = f"{row['value'] - off:.3g} without the bias of the design"
-            out.append(f"{approach} gives {corrected}, the surface [{low:.3g}, {high:.3g}]")
+            corrected = f"{short(row['value'] - off)} without the bias of the design"
+            out.append(f"{approach} gives {corrected}, the surface [{short(low)}, {short(high)}]")
     return tuple(out)
 
 
@@ -93,7 +100,7 @@ def _log_linear(fit: LawFit, held_out: Validation | None) -> tuple[str, ...]:
     scores = held_out.scores.set_index("law")["log_rmse"]
     if not {fit.name, "log-linear"} <= set(scores.index) or scores["log-linear"] > scores[fit.name]:
         return ()
-    numbers = f"{100 * scores['log-linear']:.2g} % against {100 * scores[fit.name]:.2g} %"
+    numbers = f"{short(100 * scores['log-linear'], 2)} % against {short(100 * scores[fit.name], 2)} %"
     return (f"a log-linear law predicts the largest {held_out.order} better than the surface ({numbers} rms)",)
 
 
@@ -114,7 +121,8 @@ def _bare(held_out: Validation | None) -> tuple[str, ...]:
     bare, with_floor = scores["power law"], scores["power law with floor"]
     if bare > MARGIN * with_floor:
         return ()
-    return (f"a law without a floor predicts as well ({100 * bare:.2g} % against {100 * with_floor:.2g} % rms)",)
+    both = f"{short(100 * bare, 2)} % against {short(100 * with_floor, 2)} % rms"
+    return (f"a law without a floor predicts as well ({both})",)
 
 
 def claim_extrapolation(
@@ -127,6 +135,7 @@ def claim_extrapolation(
     if held_out is None:
         return Claim("extrapolation", False, "any extrapolation", ("too few levels to hold any out",))
     best, (reach, off) = held_out.best, held_out.reach()
+    unit = "FLOPs" if order in COMPUTE else order
     reasons = (*refused, *held_out.rejected[best], *_few_held(held_out))
     if reach <= 1.0 or not np.isfinite(off):
         reasons = (*reasons, _why_no_reach(held_out))
@@ -134,10 +143,10 @@ def claim_extrapolation(
         most = f"a claim needs at most {100 * MOST_SCATTER:g} %"
         reasons = (*reasons, f"held-out runs were off by {100 * off:.0f} % rms; {most}")
     if reasons:
-        statement = f"an extrapolation beyond {largest:.3g} {order} by the law {best}"
+        statement = f"an extrapolation beyond {short(largest)} {unit} by {named(best)}"
         return Claim("extrapolation", False, statement, reasons)
-    statement = f"an extrapolation to {reach:.2g} x the largest {order} ({largest:.3g}) by the law {best}"
-    return Claim("extrapolation", True, f"{statement}: held-out runs were within {100 * off:.2g} % rms", ())
+    statement = f"an extrapolation to {short(reach, 2)} x the largest {order} ({short(largest)}) by {named(best)}"
+    return Claim("extrapolation", True, f"{statement}: held-out runs were within {short(100 * off, 2)} % rms", ())
 
 
 def _few_held(held_out: Validation) -> tuple[str, ...]:
@@ -155,9 +164,9 @@ def _why_no_reach(held_out: Validation) -> str:
     first = held_out.table[held_out.table["law"] == best].sort_values("reach").iloc[0]
     if first["covered"] < COVERED:
         share = f"{100 * first['covered']:.0f} % of the runs"
-        return f"{first['reach']:.2g} x beyond its fit, {best} had {share} in its band"
-    off, apart = (f"{100 * np.expm1(first[name]):.2g} %" for name in ("log_rmse", "apart"))
+        return f"{short(first['reach'], 2)} x beyond the range of its fit, {share} lay in the band of {named(best)}"
+    off, apart = (f"{short(100 * np.expm1(first[name]), 2)} %" for name in ("log_rmse", "apart"))
     return (
-        f"{first['reach']:.2g} x beyond the data, the laws that are not ruled out reach {apart} from {best}, "
+        f"{short(first['reach'], 2)} x beyond the data, the laws that are not ruled out reach {apart} from {best}, "
         f"which was off by {off} rms on held-out runs"
     )

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from analysis.fits.summary import Summary
+from analysis.numbers import short
 
 
 @dataclass(frozen=True)
@@ -25,7 +26,7 @@ class Relation:
 
     def __str__(self) -> str:
         verb = "closes" if self.closes else "does not close"
-        return f"{self.claim} {self.claimed:.3g} {verb} with {self.implied:.3g}, implied by {self.by}"
+        return f"{self.claim} {short(self.claimed)} {verb} with {short(self.implied)}, implied by {self.by}"
 
 
 @dataclass(frozen=True)

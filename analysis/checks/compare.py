@@ -13,6 +13,7 @@ from analysis.approaches.frontier import fit_frontier
 from analysis.fits.law import fit_power_law
 from analysis.fits.quantity import Quantity, quantity
 from analysis.fits.summary import Summary, shown
+from analysis.numbers import short
 from analysis.table import columns
 from analysis.table.groups import plain
 from analysis.table.options import Options
@@ -63,7 +64,7 @@ class Comparison(Summary):
         a, b = self.names
         lines = []
         for row in self.ratios.to_dict("records"):
-            at = f"{100 * row['y']:.3g} % error" if self.y == "error" else f"{self.y} {row['y']:.3g}"
+            at = f"{short(100 * row['y'])} % error" if self.y == "error" else f"{self.y} {short(row['y'])}"
             if row["refused"]:
                 lines.append(f"no ratio at {at}: {row['refused']}")
                 continue
@@ -209,7 +210,7 @@ def _ratio(
             return row | {"refused": f"the law of {name} is rejected: {law.rejected[0]}"}
         low, high = _ends(law)
         if not low - slack <= y <= high + slack:
-            return row | {"refused": f"{name} was measured from {high:.3g} down to {low:.3g} only"}
+            return row | {"refused": f"{name} was measured from {short(high)} down to {short(low)} only"}
     value = float(np.exp(_log_x(a.estimates, y) - _log_x(b.estimates, y)))
     drawn = np.exp(_log_x(replicates[0], y) - _log_x(replicates[1], y))
     sure = float(np.mean(np.isfinite(drawn))) if drawn.size else 1.0

@@ -15,6 +15,7 @@ from analysis.approaches.surface import fit_surface
 from analysis.checks.agreement import QUANTITIES, Fitted, by_approach
 from analysis.checks.parts import attempt
 from analysis.fits.summary import Summary
+from analysis.numbers import short
 from analysis.solver.fitting import FitError
 
 if TYPE_CHECKING:
@@ -57,7 +58,7 @@ class DesignBias(Summary):
     def summary(self) -> str:
         """One line per approach and quantity that has an answer."""
         lines = [
-            f"  {row.approach}, {row.quantity}: {row.landed:.3g} where the truth is {row.truth:.3g}"
+            f"  {row.approach}, {row.quantity}: {short(row.landed)} where the truth is {short(row.truth)}"
             for row in self.table.dropna(subset=["landed"]).itertuples()
         ]
         head = "on this design, with no noise, each approach lands"
@@ -128,8 +129,8 @@ def _compared(row: dict[str, Any], truth: dict[str, float]) -> dict[str, Any]:
 def _warnings(rows: list[dict[str, Any]]) -> list[str]:
     names = QUANTITIES | _BOTTLENECKS
     return [
-        f"{names[row['quantity']]}: this design alone moves {row['approach']} from {row['truth']:.3g} to "
-        f"{row['landed']:.3g}"
+        f"{names[row['quantity']]}: this design alone moves {row['approach']} from {short(row['truth'])} to "
+        f"{short(row['landed'])}"
         for row in rows
         if abs(row["bias"]) > 0.1 * row["truth"]
     ]

@@ -13,6 +13,7 @@ from analysis.checks.parts import UNKNOWN, attempt, levels, ordered
 from analysis.fits.law import fit_law, fit_power_law
 from analysis.fits.quantity import Quantity
 from analysis.fits.summary import Summary
+from analysis.numbers import short
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -51,18 +52,25 @@ class Sensitivity(Summary):
     def sentence(self, name: str) -> str:
         """The values over which the fitted range moves a quantity, beside its interval."""
         values, (low, high) = self.table[name].dropna(), self.intervals[name]
-        over = f"{values.min():.3g} to {values.max():.3g}"
-        return f"the fitted range moves {name} over {over}, beyond its interval [{low:.3g}, {high:.3g}]"
+        over = f"{short(values.min())} to {short(values.max())}"
+        inside = f"[{short(low)}, {short(high)}]"
+        return f"depending on the fitted range {_in_words(name)} is {over}, beyond its interval {inside}"
 
     def summary(self) -> str:
         """One line per part."""
         names = list(self.intervals)
         lines = [f"by the fitted range of {self.order}:"]
         for row in self.table.to_dict("records"):
-            values = ", ".join(f"{name} {row[name]:.3g}" for name in names if np.isfinite(row[name]))
+            values = ", ".join(f"{name} {short(row[name])}" for name in names if np.isfinite(row[name]))
             part = f"without the {row['without']}" if row["without"] else "all"
             lines.append(f"  {part} ({row['rows']} rows): {values or 'no law'}")
         return "\n".join([*lines, *self.cautions()])
+
+
+def _in_words(name: str) -> str:
+    """A quantity of a law in a sentence."""
+    of, _, last = name.rpartition("_")
+    return f"the exponent of the best {of}" if of and last == "exponent" else f"the {name}"
 
 
 def sensitivity(

@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from analysis.checks.parts import attempt, levels, ordered
 from analysis.checks.predictors import FittedLaw, LogLinear, Question, power, surface
 from analysis.fits.summary import Summary
+from analysis.numbers import short
 from analysis.solver.fitting import FitError
 from analysis.table.options import Options
 
@@ -96,11 +97,11 @@ class Validation(Summary):
     def summary(self) -> str:
         """One line per law, the best first."""
         cuts = self.table.drop_duplicates("held")
-        far = f"{cuts['reach'].min():.2g} to {cuts['reach'].max():.2g} x beyond the fitted range"
+        far = f"{short(cuts['reach'].min(), 2)} to {short(cuts['reach'].max(), 2)} x beyond the fitted range"
         lines = [f"{len(cuts)} cuts of the largest {self.order}, reaching {far}"]
         for row in self.scores.to_dict("records"):
             covered = f"{100 * row['covered']:.0f} % of runs in the {100 * self.level:g} % band"
-            lines.append(f"  {row['law']}: off by {100 * row['log_rmse']:.2g} % rms, {covered}")
+            lines.append(f"  {row['law']}: off by {short(100 * row['log_rmse'], 2)} % rms, {covered}")
         lines += [
             f"  {row['law']} without the largest {row['held']}: {row['why_not']}"
             for row in self.table[self.table["why_not"] != ""].to_dict("records")

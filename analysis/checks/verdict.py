@@ -140,7 +140,7 @@ def _described(surface: SurfaceFit, notes: list[str]) -> SurfaceFit:
     """The surface; or, with a note, the form that describes the table best where that is ruled out."""
     form = next(iter(surface.alternatives.values()))
     if form is not surface:
-        notes.append(f"the law {surface.name!r} is ruled out: the claims rest on {form.name!r}")
+        notes.append(f"the points rule out the law {surface.name}: the claims rest on the law {form.name}")
     return form
 
 

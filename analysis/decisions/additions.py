@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from analysis.decisions import expected
 from analysis.decisions.expected import Cells, Expected
 from analysis.fits.thresholds import LEAST_BUDGETS, LEAST_SIZES
+from analysis.numbers import short
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
@@ -146,11 +147,6 @@ def _words(space: Space, larger: Larger) -> str:
     seeds = f"{larger.seeds} seeds instead of {space.seeds}" if larger.seeds > space.seeds else ""
     parts = [_added(space.size, larger.sizes), _added(space.length, larger.lengths, space.unit), seeds]
     return ", ".join(part for part in parts if part)
-
-
-def short(value: float) -> str:
-    """Three digits, FLOPs as 1.11e11."""
-    return f"{value:.0f}" if 1e3 <= value < 1e5 else f"{value:.3g}".replace("e+", "e")
 
 
 def _added(word: str, values: Sequence[float], unit: str = "") -> str:

@@ -18,6 +18,7 @@ from analysis.fits.diagnosis.rejection import require_answerable
 from analysis.fits.forms import Forms, union
 from analysis.fits.quantity import Quantity, quantity
 from analysis.fits.summary import Summary
+from analysis.numbers import short
 from analysis.solver.fitting import FitError
 from analysis.table import columns
 
@@ -69,22 +70,25 @@ class Allocation(Summary):
 
     def summary(self) -> str:
         """The optimum, each parameter count, and the nearest models."""
-        head = f"{self.budget:.3g} FLOPs: {self.n} {self.params}, {self.d} {self.examples}"
+        head = f"{short(self.budget)} FLOPs: {self.n} {self.params}, {self.d} {self.examples}"
         lines = [head + (f", {self.y} {self.lowest}" if self.lowest.replicates.size else "")]
         lines += [f"  not supported: {text}" for text in self.reasons]
         for row in self.counts.itertuples():
-            lines.append(f"  {row.count} {row.value:.3g} [{row.low:.3g}, {row.high:.3g}], ~ C^{row.exponent:.2g}")
+            lines.append(
+                f"  {row.count} {short(row.value)} [{short(row.low)}, {short(row.high)}], "
+                f"~ C^{short(row.exponent, 2)}"
+            )
         lines += [f"  {text}" for text in self._models()]
         return "\n".join([*lines, *self.cautions()])
 
     def _models(self) -> list[str]:
         lines = []
         for row in self.models.to_dict("records"):
-            name = row.get("model", f"{row[self.n]:.3g} {self.n}")
+            name = row.get("model", f"{short(row[self.n])} {self.n}")
             known = math.isfinite(row["y"])
-            y = f", {self.y} {row['y']:.3g} [{row['low']:.3g}, {row['high']:.3g}]" if known else ""
+            y = f", {self.y} {short(row['y'])} [{short(row['low'])}, {short(row['high'])}]" if known else ""
             share = f"best in {100 * row['share']:.0f} % of resamples"
-            lines.append(f"{name}: {row['examples']:.3g} {self.d}{y}, {share}")
+            lines.append(f"{name}: {short(row['examples'])} {self.d}{y}, {share}")
         return lines
 
 
@@ -144,7 +148,7 @@ def _from_surface(
 ) -> Allocation:
     n, d = fit.x[0], fit.x[-1]
     if price.off > 0.1:
-        rule = f"{price.scale:.3g} {n}^{price.power:.3g}"
+        rule = f"{short(price.scale)} {n}^{short(price.power)}"
         notes.append(f"FLOPs per example differ from {rule} by up to {100 * price.off:.0f} %")
     parts = _optima(fit, budget, price, dataset_size)
     asked, fit = fit, next(iter(parts))
@@ -295,9 +299,13 @@ def _warnings(
 ) -> list[str]:
     out = []
     if reach > 1.001:
-        out.append(f"extrapolates to {reach:.3g} x the largest fitted compute: intervals ignore errors of the law")
+        out.append(
+            f"extrapolates to {short(reach)} x the largest fitted compute: intervals ignore errors of the law"
+        )
     if not sizes[0] <= params.value <= sizes[1]:
-        out.append(f"{n} {params.value:.3g} lies outside the fitted range, {sizes[0]:.3g} to {sizes[1]:.3g}")
+        out.append(
+            f"{n} {short(params.value)} lies outside the fitted range, {short(sizes[0])} to {short(sizes[1])}"
+        )
     if len(models) and not models[n].min() / 2 <= params.value <= models[n].max() * 2:
-        out.append(f"no candidate is within a factor of 2 of {n} {params.value:.3g}")
+        out.append(f"no candidate is within a factor of 2 of {n} {short(params.value)}")
     return out

@@ -13,6 +13,7 @@ from analysis.fits.thresholds import FEW_REPEATS, ILL, LEAST_VALUES
 from analysis.laws import newton
 from analysis.laws.newton import Loss, Problem
 from analysis.laws.surfaces.chinchilla import Chinchilla
+from analysis.numbers import short
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -52,16 +53,16 @@ class Assumption:
         return Chinchilla(logs - centre[:, None], centre), theta, scale
 
     def __str__(self) -> str:
-        noise = f"{100 * self.sigma:.2g} % noise a run ({self.noise_from})"
+        noise = f"{short(100 * self.sigma, 2)} % noise a run ({self.noise_from})"
         return f"{self._law()}{'' if self.law_from == self.noise_from else f' ({self.law_from})'}, {noise}"
 
     def _law(self) -> str:
         if self.A == 0:
-            return f"error falling as examples^-{self.beta:.2g}"
+            return f"error falling as examples^-{short(self.beta, 2)}"
         if self.law_from == "default":
-            return f"error falling as params^-{self.alpha:.2g} and examples^-{self.beta:.2g} to a floor"
-        terms = f"{self.A:.3g} params^-{self.alpha:.2g} + {self.B:.3g} examples^-{self.beta:.2g}"
-        return f"error = {self.floor:.2g} + {terms}"
+            return f"error falling as params^-{short(self.alpha, 2)} and examples^-{short(self.beta, 2)} to a floor"
+        terms = f"{short(self.A)} params^-{short(self.alpha, 2)} + {short(self.B)} examples^-{short(self.beta, 2)}"
+        return f"error = {short(self.floor, 2)} + {terms}"
 
 
 def default(n: Array, d: Array) -> Assumption:
@@ -81,7 +82,9 @@ def few_test_examples(count: int | None) -> list[str]:
     chance = np.sqrt((1 - ERROR) / ERROR / count) if count else 0.0
     if chance < 2 * NOISE:
         return []
-    luck = f"on {count:,} test examples an error of {100 * ERROR:g} % has {100 * chance:.2g} % noise by chance"
+    luck = (
+        f"on {count:,} test examples an error of {100 * ERROR:g} % has {short(100 * chance, 2)} % noise by chance"
+    )
     return [f"{luck}, not {100 * NOISE:g} %: measure it with a few seeds first"]
 
 

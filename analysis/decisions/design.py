@@ -10,11 +10,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from analysis.decisions import expected
-from analysis.decisions.additions import Addition, cheapest, short, space_of
+from analysis.decisions.additions import Addition, cheapest, space_of
 from analysis.decisions.assumption import Assumption, assume
 from analysis.decisions.expected import Cells, Expected
 from analysis.fits import thresholds
 from analysis.fits.summary import Summary
+from analysis.numbers import short
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -258,6 +259,6 @@ def undertrained(labels: list[str], steps: Array, epochs: Array, unit: str = "ce
     if not few.any():
         return []
     worst = int(np.flatnonzero(few)[np.argmin(steps[few])])
-    what = f"{int(steps[worst])} steps, {epochs[worst]:.2g} epochs"
+    what = f"{int(steps[worst])} steps, {short(epochs[worst], 2)} epochs"
     cells = f"{int(few.sum())} of {few.size} {unit} train fewer than {LEAST_STEPS} steps or {LEAST_EPOCHS:g} epochs"
     return [f"{cells} ({labels[worst]}: {what}): leave them out, raise the budget or lower the batch size"]

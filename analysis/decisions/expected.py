@@ -22,6 +22,7 @@ from analysis.laws import newton
 from analysis.laws.base import EXPONENT_BOUNDS
 from analysis.laws.newton import Loss, Problem
 from analysis.laws.power import POWER_LAWS
+from analysis.numbers import short
 from analysis.solver import quantiles
 
 if TYPE_CHECKING:
@@ -150,7 +151,7 @@ def _not_identified(value: float, half: float) -> str:
     if 2 * half <= np.log(thresholds.MAX_FACTOR):
         return ""
     low, high = (np.clip(value * np.exp(sign * min(half, 9.0)), *EXPONENT_BOUNDS) for sign in (-1, 1))
-    return f"not identified ({low:.2g} to {high:.2g})"
+    return f"not identified ({short(low, 2)} to {short(high, 2)})"
 
 
 def line(
@@ -247,7 +248,7 @@ def _short(at: Array, name: str, parameters: int) -> str:
     if count < need:
         return f"{count} distinct {name}; a claim needs {need}"
     if (span := at.max() / at.min()) < thresholds.MIN_SPAN:
-        return f"{name} spans a factor of {span:.2g}; a claim needs {thresholds.MIN_SPAN:g}"
+        return f"{name} spans a factor of {short(span, 2)}; a claim needs {thresholds.MIN_SPAN:g}"
     return ""
 
 

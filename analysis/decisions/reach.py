@@ -6,6 +6,8 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from analysis.numbers import short
+
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
@@ -32,8 +34,7 @@ def too_far(name: str, at: float, values: NDArray[np.float64]) -> tuple[str, ...
         return ()
     factor, needed = np.exp([abs(target - near), (2 * target + far) / 3])  # target - needed is half of needed - far
     side, to = ("above the largest", "up to") if above else ("below the smallest", "down to")
-    span = f"{values.min():.3g} to {values.max():.3g}"
-    where = f"{name} {at:.3g} lies {factor:.3g} x {side} of the fitted runs ({span})"
-    return (
-        f"{where}: that range supports claims up to {reach:.2g} x beyond it; this one needs runs {to} {needed:.3g}",
-    )
+    span = f"{short(values.min())} to {short(values.max())}"
+    where = f"{name} {short(at)} lies {short(factor)} x {side} of the fitted runs ({span})"
+    supported = f"that range supports claims up to {short(reach, 2)} x beyond it"
+    return (f"{where}: {supported}; this one needs runs {to} {short(needed)}",)

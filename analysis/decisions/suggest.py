@@ -18,6 +18,7 @@ from analysis.fits.diagnosis.rejection import require_answerable
 from analysis.fits.forms import union
 from analysis.fits.quantity import Quantity, quantity
 from analysis.fits.summary import Summary
+from analysis.numbers import short
 from analysis.solver.fitting import FitError
 from analysis.table import columns
 
@@ -76,8 +77,8 @@ class Suggestion(Summary):
         low, high = self.expected
         count = int(self.runs["seeds"].sum()) if len(self.runs) else 0
         lines = [
-            f"{self.target}: {self.now} now, [{low:.3g}, {high:.3g}] expected after {count} more runs",
-            f"  {self.spent:.3g} of {self.budget:.3g} FLOPs, at {100 * self.sigma:.2g} % noise per run",
+            f"{self.target}: {self.now} now, [{short(low)}, {short(high)}] expected after {count} more runs",
+            f"  {short(self.spent)} of {short(self.budget)} FLOPs, at {short(100 * self.sigma, 2)} % noise per run",
             f"  by {', '.join(f'{name} ({weight:.2f})' for name, weight in self.forms.items())}",
             *(f"  not supported: {text}" for text in self.reasons),
         ]
@@ -88,7 +89,7 @@ class Suggestion(Summary):
 
 
 def _short(value: Any) -> str:
-    return f"{value:.3g}" if isinstance(value, float) else str(value)
+    return short(value) if isinstance(value, float) else str(value)
 
 
 def suggest(  # noqa: PLR0913 - the columns, the question and its limits
@@ -151,7 +152,7 @@ def suggest(  # noqa: PLR0913 - the columns, the question and its limits
     grid = _grid(aims[0]) if candidates is None else columns.check(candidates, [n, d, flops])[0]
     grid = grid[grid[flops] <= budget].reset_index(drop=True)
     if not len(grid):
-        raise ValueError(f"no candidate costs at most {budget:.3g} FLOPs")
+        raise ValueError(f"no candidate costs at most {short(budget)} FLOPs")
     return _suggestion(aims, grid, _Limits(grid[flops].to_numpy(float), float(budget), most, repeats))
 
 
@@ -175,7 +176,7 @@ class _Aim:
         n, y = self.fit.x[0], self.fit.y
         if self.target == "exponent":
             return f"exponent of the best {n} in {self.flops}"
-        return f"{'best ' + n if self.target == 'optimum' else 'lowest ' + y} at {self.at:.3g} {self.flops}"
+        return f"{'best ' + n if self.target == 'optimum' else 'lowest ' + y} at {short(self.at)} {self.flops}"
 
     def values(self, theta: Array) -> Array:
         """The target as a function of scaled parameters [B, P]: [B]; the log of an optimum or error."""

@@ -8,6 +8,7 @@ import numpy as np
 import pandas as pd
 
 from analysis.figures import chart
+from analysis.numbers import short
 from analysis.table import columns, seeds
 
 if TYPE_CHECKING:
@@ -24,8 +25,8 @@ _IDS = 3
 def cell_points(table: pd.DataFrame, x: str, y: str, shade: NDArray[np.float64] | None = None) -> pd.DataFrame:
     """The cells of a checked table as `Chart.points`, with `sd` and `seeds`, in order of first appearance.
 
-    `low` and `high` are one standard deviation of the seeds about the mean, at least 1 % of it. `shade` [rows] must
-    be constant inside cells; that of the first row is used.
+    `low` and `high` are one standard deviation of the seeds about the mean, as a factor. `shade` [rows] must be
+    constant inside cells; that of the first row is used.
     """
     cell = seeds.cell_index(table)
     first = np.unique(cell, return_index=True)[1]
@@ -34,8 +35,8 @@ def cell_points(table: pd.DataFrame, x: str, y: str, shade: NDArray[np.float64] 
     return chart.points(
         seeds.cell_means(cell, table[x].to_numpy(dtype=float)),
         mean,
-        low=np.maximum(mean - sd, 0.01 * mean),
-        high=mean + sd,
+        low=mean / (1 + sd / mean),
+        high=mean * (1 + sd / mean),
         shade=np.full(len(mean), np.nan) if shade is None else shade[first],
         name=_names(table, cell, first),
         group=table["model"].iloc[first].astype(str) if "model" in table else "",
@@ -71,4 +72,4 @@ def _text(name: str, value: object) -> str:
         return ""
     if name in ("model", "sweep", "family", "dataset"):
         return str(value)
-    return f"{name} {value:.6g}" if isinstance(value, float | np.floating) else f"{name} {value}"
+    return f"{name} {short(value, 6)}" if isinstance(value, float | np.floating) else f"{name} {value}"

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import math
+import re
 import textwrap
 from typing import TYPE_CHECKING
 
@@ -15,9 +15,6 @@ from analysis.figures import chart
 from analysis.figures.cells import cell_points, varies
 from analysis.figures.chart import Chart, Line
 from analysis.figures.registry import Figure, FigureError, Findings
-from analysis.fits.quantity import quote
-from analysis.laws.constrained import Constrained
-from analysis.laws.power import Power
 from analysis.table import columns
 from analysis.table.rows import measured
 
@@ -154,31 +151,32 @@ def _annotation(fit: LawFit | None) -> tuple[str, ...]:
         return tuple(textwrap.wrap(f"{fit.refusal()}: {fit.reasons[0]}".replace("$", r"\$"), 48)[:5])
     measured = [name for name in fit.law.exponents if name not in fit.law.constraints.fix]
     claims = [f"{name} {fit.quoted(name)}, {100 * fit.level:g} % interval" for name in measured]
-    return (_formula(fit), *claims)
+    return (mathtext(fit.formula()), *claims)
 
 
 def _exponent(fit: LawFit) -> str:
     return fit.quoted("exponent") if fit.supported else "not identified"
 
 
-def _formula(fit: LawFit) -> str:
-    """The law in mathtext as floor + (x / scale)^-exponent; the unit of a coefficient would be meaningless."""
-    if not isinstance(fit.law.base if isinstance(fit.law, Constrained) else fit.law, Power):
-        return fit.formula().replace("$", r"\$")
-    x, y = (columns.SYMBOLS.get(name, letter) for name, letter in ((fit.x[0], "x"), (fit.y, "y")))
-    log_scale = math.log10(fit.coefficient) / fit.exponent
-    exponent = quote(fit.exponent, fit.intervals["exponent"])
-    above = rf"({x} + {power_of_ten(math.log10(fit.shift))})" if fit.shift > 0 else x
-    floor = f"{quote(fit.floor, fit.intervals['floor'])} + " if fit.floor > 0 else ""
-    return rf"${y} = {floor}({above} \,/\, {power_of_ten(log_scale)})^{{-{exponent}}}$"
+def mathtext(formula: str) -> str:
+    """A formula in mathtext, its names upright; as it is where it is no plain sum of powers."""
+    if not re.fullmatch(r"[\w\s.+\-*/()=^]+", formula) or "^(" in formula:
+        return formula.replace("$", r"\$")
+    return f"${_PARTS.sub(_in_mathtext, formula)}$"
 
 
-def power_of_ten(log10: float) -> str:
-    """10^log10 to two digits in mathtext: plain from 0.01 to 9999, otherwise as 1.2 x 10^9."""
-    if -2 <= log10 < 4:
-        return f"{10**log10:.2g}" if log10 < 2 else f"{10**log10:.0f}"
-    whole = math.floor(log10)
-    return rf"{10 ** (log10 - whole):.1f}{{\times}}10^{{{whole}}}"
+_PARTS = re.compile(r"\^(-?\d[\d.]*)|(\d[\d.]*)e(-?\d+)|([^\W\d]\w*)| ")
+
+
+def _in_mathtext(part: re.Match[str]) -> str:
+    """A power, a number with a power of ten, a name or a space in mathtext."""
+    power, mantissa, of_ten, name = part.groups()
+    if power:
+        return f"^{{{power}}}"
+    if mantissa:
+        return rf"{mantissa}{{\times}}10^{{{of_ten}}}"
+    escaped = (name or "").replace("_", r"\_")
+    return rf"\mathrm{{{escaped}}}" if name else r"\ "
 
 
 def _error_against(x: str, heading: str) -> Figure:

@@ -12,6 +12,7 @@ from analysis.figures import chart
 from analysis.figures.chart import Chart
 from analysis.figures.law import REACH
 from analysis.figures.registry import Figure, FigureError, Findings
+from analysis.numbers import short
 from analysis.table import columns, seeds
 from analysis.table.rows import measured
 
@@ -36,9 +37,10 @@ def describe_isoflop(fit: IsoflopFit) -> Chart:
         if curve.x.size > 2:
             lines.append(_searched(curve.x, curve.y, fit.method, curve.budget))
     for row in fit.optima[fit.optima["refused"] == ""].itertuples():
-        name = f"optimum at {row.budget:.3g} FLOPs: {fit.n} {row.n:.3g} [{row.n_low:.3g}, {row.n_high:.3g}]"
-        ends = {"low": [row.y_low], "high": [row.y_high], "shade": row.budget, "name": name, "marker": 1}
-        parts.append(chart.points([row.n], [row.y], **ends))
+        ends = f"[{short(row.n_low)}, {short(row.n_high)}]"
+        name = f"optimum at {short(row.budget)} FLOPs: {fit.n} {short(row.n)} {ends}"
+        look = {"low": [row.y_low], "high": [row.y_high], "shade": row.budget, "name": name, "marker": 1}
+        parts.append(chart.points([row.n], [row.y], **look))
     return Chart(
         **chart.axes(fit.n, fit.y),
         points=pd.concat(parts, ignore_index=True),
@@ -128,7 +130,7 @@ def _bowl(
     means = chart.points(lr, y, strong=False, name=name, **look)
     if row["flag"]:
         return [means], chart.line(lr, y, style="link", **look)
-    text = f"{name}: best {rates.lr} {row['lr']:.2g} [{row['lr_low']:.2g}, {row['lr_high']:.2g}]"
+    text = f"{name}: best {rates.lr} {short(row['lr'], 2)} [{short(row['lr_low'], 2)}, {short(row['lr_high'], 2)}]"
     optimum = chart.points([row["lr"]], [row["y"]], marker=1, name=text, **look)
     return [means, optimum], _parabola(lr, y, look)
 

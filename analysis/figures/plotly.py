@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from analysis.figures.style import DASHES, INK, MARKERS, PLAIN, Palette, log_ticks
+from analysis.figures.style import DASHES, INK, MARKERS, PLAIN, Palette, axis_limits, log_ticks
+from analysis.numbers import short
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -44,16 +45,14 @@ def escaped(text: str) -> str:
 def _axis(figure: Chart, name: str) -> dict[str, Any]:
     """An axis with powers of ten if it spans two decades or more, else plain numbers: a lone `5` is ambiguous."""
     label, log = (figure.x_label, figure.x_log) if name == "x" else (figure.y_label, figure.y_log)
+    low, high = axis_limits(figure, name)
     axis = {"title": {"text": escaped(label)}, "type": "log" if log else "linear"}
     if not log:
-        return axis
-    parts = [figure.points[name], *(getattr(line, name) for line in figure.lines)]
-    every = np.concatenate([np.asarray(part, dtype=float) for part in parts])
-    span = float(np.nanmax(every) / np.nanmin(every))
-    if span > (100 if np.nanmax(every) < 1e4 else 10):
-        return {**axis, "dtick": 1, "exponentformat": "power", "minor": {"ticks": "outside", "ticklen": 3}}
-    kind = ".3~g" if np.nanmax(every) < 1e4 else ".3~s"
-    return {**axis, "dtick": "D2" if span > 4 else "D1", "tickformat": kind}
+        return {**axis, "range": numbers([low, high])}
+    ticks = log_ticks(low, high)
+    ticked = {"tickvals": numbers(ticks), "ticktext": [short_power(tick) for tick in ticks]}
+    minor = {"minor": {"ticks": "outside", "ticklen": 3, "dtick": "D1"}} if high > 30 * low else {}
+    return {**axis, "range": numbers(np.log10([low, high])), **ticked, **minor}
 
 
 def _line(line: Line, palette: Palette) -> Iterable[dict[str, Any]]:
@@ -140,7 +139,7 @@ def _keys(figure: Chart, palette: Palette) -> list[dict[str, Any]]:
     if figure.shade_label and palette.shades.size > _MOST_KEYS:
         keys.append({**nothing, "mode": "markers", "showlegend": False, "marker": _bar(figure, palette)})
     elif figure.shade_label or figure.shades:
-        names = [figure.shades.get(float(v)) or f"{v:.3g}" for v in palette.shades]
+        names = [figure.shades.get(float(v)) or short(v) for v in palette.shades]
         dots = [{"color": palette.hex(float(v)), "size": 9} for v in palette.shades]
         keys += [_key(nothing, "markers", name, marker=dot) for name, dot in zip(names, dots, strict=True)]
         keys[0]["legendgrouptitle"] = {"text": escaped(figure.shade_label)}
@@ -177,11 +176,20 @@ def _bar(figure: Chart, palette: Palette) -> dict[str, Any]:
         "colorbar": {
             "title": {"text": escaped(figure.shade_label), "side": "right"},
             "tickvals": [math.log10(tick) for tick in ticks],
-            "ticktext": [f"{tick:.3g}" for tick in ticks],
+            "ticktext": [short_power(tick) for tick in ticks],
             "thickness": 10,
             "outlinewidth": 0,
         },
     }
+
+
+def short_power(tick: float) -> str:
+    """A tick as HTML, as `analysis.figures.style.tick_text` is in mathtext."""
+    mantissa, _, power = f"{tick:.5e}".partition("e")
+    if -4 < int(power) < 4:
+        return f"{tick:.10g}"
+    whole = mantissa.rstrip("0").rstrip(".")
+    return f"10<sup>{int(power)}</sup>" if whole == "1" else f"{whole}\u00d710<sup>{int(power)}</sup>"
 
 
 def numbers(values: Any) -> list[float | None]:

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from analysis.figures.style import DASHES, INK, MARKERS, Palette, log_ticks, tick_text
+from analysis.figures.style import DASHES, INK, MARKERS, Palette, axis_limits, log_ticks, tick_text
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -130,7 +130,7 @@ def _set_axes(figure: Chart, ax: Axes) -> None:
     from matplotlib.ticker import FixedLocator, NullFormatter, NullLocator
 
     for name, axis, log in (("x", ax.xaxis, figure.x_log), ("y", ax.yaxis, figure.y_log)):
-        limits = _limits(figure, name, log=log)
+        limits = axis_limits(figure, name)
         (ax.set_xlim if name == "x" else ax.set_ylim)(*limits)
         if not log:
             continue
@@ -143,18 +143,6 @@ def _set_axes(figure: Chart, ax: Axes) -> None:
     ax.set_xlabel(_plain(figure.x_label))
     ax.set_ylabel(_plain(figure.y_label))
     ax.spines[["top", "right"]].set_visible(False)
-
-
-def _limits(figure: Chart, axis: str, *, log: bool) -> tuple[float, float]:
-    """Limits around points, curves and lines, with a margin; bands and error bars may exceed them."""
-    parts = [figure.points[axis], *(getattr(line, axis) for line in figure.lines)]
-    every = np.concatenate([np.asarray(part, dtype=float) for part in parts])
-    low, high = float(np.nanmin(every)), float(np.nanmax(every))
-    if not log:
-        margin = 0.05 * (high - low) or 1.0
-        return low - margin, high + margin
-    margin = max((high / low) ** 0.05, 1.05)
-    return low / margin, high * margin
 
 
 def _legend(figure: Chart, palette: Palette, ax: Axes) -> None:

@@ -12,6 +12,7 @@ from analysis.checks.parts import attempt
 from analysis.figures import chart
 from analysis.figures.chart import Chart
 from analysis.figures.registry import Figure, FigureError, Findings
+from analysis.numbers import short
 from analysis.table import columns
 
 if TYPE_CHECKING:
@@ -32,7 +33,7 @@ def describe_residuals(fit: LawFit) -> Chart:
         points=chart.points(x, residual),
         lines=(chart.line(ends, [0.0, 0.0], style="guide"),),
         y_log=False,
-        annotation=(f"{fit.n} points, rms {100 * fit.rms:.2g} %",),
+        annotation=(f"{fit.n} points, rms {short(100 * fit.rms, 2)} %",),
     )
 
 

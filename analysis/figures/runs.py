@@ -14,6 +14,7 @@ from analysis.figures.chart import Chart, Line
 from analysis.figures.law import describe_families
 from analysis.figures.registry import Figure, FigureError, Findings
 from analysis.figures.style import DASHES, MARKERS
+from analysis.numbers import short
 from analysis.table import columns, seeds
 from analysis.table.rows import measured
 
@@ -121,7 +122,7 @@ def _classes(values: pd.Series) -> tuple[NDArray[np.intp], tuple[str, ...]]:
     kind = np.concatenate([[0], np.cumsum(at[1:] > 1.1 * at[:-1])])
     largest = [float(at[kind == k].max()) for k in range(int(kind[-1]) + 1)]
     alone = np.bincount(kind) == 1
-    return kind[inverse], tuple(f"{v:,.10g}" if one else f"{v:.2g}" for v, one in zip(largest, alone, strict=True))
+    return kind[inverse], tuple(f"{v:,.10g}" if one else short(v, 2) for v, one in zip(largest, alone, strict=True))
 
 
 def _links(best: pd.DataFrame) -> list[Line]:

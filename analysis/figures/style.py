@@ -96,6 +96,21 @@ def _edges(values: NDArray[np.float64]) -> NDArray[np.float64]:
     return np.asarray(np.exp(np.concatenate([[logs[0] - first], middle, [logs[-1] + last]])))
 
 
+def axis_limits(figure: Chart, axis: str) -> tuple[float, float]:
+    """Limits around points, their error bars and lines, with a margin; bands may exceed them."""
+    log = figure.x_log if axis == "x" else figure.y_log
+    bars = [figure.points[end] for end in ("low", "high")] if axis == "y" else []
+    parts = [figure.points[axis], *bars, *(getattr(line, axis) for line in figure.lines)]
+    every = np.concatenate([np.asarray(part, dtype=float) for part in parts])
+    every = every[np.isfinite(every) & ((every > 0) | (not log))]
+    low, high = float(every.min()), float(every.max())
+    if not log:
+        margin = 0.05 * (high - low) or 1.0
+        return low - margin, high + margin
+    margin = max((high / low) ** 0.05, 1.05)
+    return low / margin, high * margin
+
+
 def log_ticks(low: float, high: float, most: int = 7) -> list[float]:
     """Three to `most` round ticks for a log axis from `low` to `high`, also below one decade."""
     first, last = math.floor(math.log10(low)), math.ceil(math.log10(high))

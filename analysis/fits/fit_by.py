@@ -14,6 +14,7 @@ from scipy.special import chdtrc
 
 from analysis.fits.quantity import Quantity
 from analysis.fits.summary import Summary, as_json, shown
+from analysis.numbers import short
 from analysis.solver import quantiles
 from analysis.solver.fitting import FitError
 from analysis.table import columns, groups
@@ -100,12 +101,14 @@ class GroupFits(Summary):
     def _sentence(self, name: str) -> str:
         p, pairs = self.exponents[name], self.apart[name]
         if p >= SIGNIFICANT:
-            return f"no difference between the groups in {name} is seen (p = {p:.2g})"
+            return f"no difference between the groups in {name} is seen (p = {short(p, 2)})"
         told = [
             f"{groups.label(self.columns, a)} and {groups.label(self.columns, b)}" for a, b in pairs[:_MOST_PAIRS]
         ]
         told += [f"{len(pairs) - _MOST_PAIRS} more pairs"] if len(pairs) > _MOST_PAIRS else []
-        return f"the groups do not share {name} (p = {p:.2g})" + (f": apart are {'; '.join(told)}" if told else "")
+        return f"the groups do not share {name} (p = {short(p, 2)})" + (
+            f": apart are {'; '.join(told)}" if told else ""
+        )
 
 
 def fit_by(

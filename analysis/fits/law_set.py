@@ -20,6 +20,7 @@ from analysis.fits.result import LawFit, build
 from analysis.fits.summary import Summary, as_json
 from analysis.laws.curves.base import Curve
 from analysis.laws.newton import Loss
+from analysis.numbers import short
 from analysis.solver import fitting, quantiles
 from analysis.solver.fitting import FitError, Minimum
 from analysis.solver.posterior import Observed, Posterior, posterior, refit
@@ -121,7 +122,7 @@ class LawSet(Summary):
         lines = [f"laws of {self.y} against {self.x}, {self.best.n} points:"]
         lines += [
             f"  {name:18} log evidence {self.evidence[name]:8.1f}  weight {self.weights[name]:.2f}"
-            f"  rms {fit.rms:.2g}"
+            f"  rms {short(fit.rms, 2)}"
             for name, fit in self.fits.items()
         ]
         return "\n".join([*lines, *self.cautions(), self.best.summary()])

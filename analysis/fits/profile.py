@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 
 from analysis.laws import newton
 from analysis.laws.base import Smooth, differences
+from analysis.numbers import short
 from analysis.solver import fitting, quantiles
 
 if TYPE_CHECKING:
@@ -66,7 +67,7 @@ def profile(fit: LawFit, name: str | None = None, *, at: tuple[float, ...] | Non
     if (name is None) == (at is None):
         raise ValueError("profile needs the name of a quantity or a place `at`, exactly one of them")
     if name is not None and name in fit.law.constraints.fix:
-        raise ValueError(f"{name!r} was fixed at {fit[name]:.3g}: it has no profile")
+        raise ValueError(f"{name!r} was fixed at {short(fit[name])}: it has no profile")
     if fit.n_clusters < fit.n:
         raise ValueError(
             f"{fit.n} rows are {fit.n_clusters} runs: a profile needs independent rows; use the bootstrap"

@@ -9,6 +9,7 @@ from typing import TypedDict
 import numpy as np
 from numpy.typing import NDArray
 
+from analysis.numbers import PLAIN, short
 from analysis.solver import bootstrap
 
 Array = NDArray[np.float64]
@@ -33,7 +34,7 @@ class Quantity:
 
     def __str__(self) -> str:
         if not self.high - self.low > 1e-9 * abs(self.value):  # no interval, or an exact law
-            return f"{self.value:.3g}"
+            return short(self.value)
         ends = (self.low, self.high)
         return f"{quote(self.value, ends)} [{quote(self.low, ends)}, {quote(self.high, ends)}]"
 
@@ -68,12 +69,12 @@ def quote(value: float, interval: tuple[float, float]) -> str:
     """`value` with as many digits as the width of its interval justifies: two of the width's own."""
     width = interval[1] - interval[0]
     if not math.isfinite(width) or width <= 0:
-        return f"{value:.3g}"
+        return short(value)
     size = max(abs(value), abs(interval[0]), abs(interval[1]))
     digits = max(math.floor(math.log10(size)) - math.floor(math.log10(width)) + 2, 1)
-    if 1e-4 <= size < 1e5:
+    if PLAIN[0] <= size < PLAIN[1]:
         return f"{value:.{min(max(1 - math.floor(math.log10(width)), 0), 12)}f}"
-    return f"{value:.{min(digits, 12)}g}"
+    return short(value, min(digits, 12))
 
 
 def span(interval: tuple[float, float]) -> str:
@@ -81,7 +82,7 @@ def span(interval: tuple[float, float]) -> str:
     low, high = interval
     if 0 < low < high < 2 * low:
         return f"{quote(low, interval)} to {quote(high, interval)}"
-    return f"{low:.2g} to {high:.2g}"
+    return f"{short(low, 2)} to {short(high, 2)}"
 
 
 def plain(value: float) -> float | None:

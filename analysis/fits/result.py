@@ -16,6 +16,7 @@ from analysis.fits.diagnosis.diagnostics import Diagnosis, at_bounds, diagnose
 from analysis.fits.diagnosis.stability import leverage
 from analysis.fits.quantity import quote, span
 from analysis.fits.summary import Summary, as_json
+from analysis.numbers import short
 from analysis.solver import bootstrap
 from analysis.solver.fitting import pose
 
@@ -244,7 +245,7 @@ class LawFit(Summary):
 
     def formula(self) -> str:
         """The law as one line of text with its numbers, e.g. `error = 0.05 + 2.3e+03 flops^-0.306`."""
-        numbers = {name: f"{value:.3g}" for name, value in self.estimates.items()}
+        numbers = {name: short(value) for name, value in self.estimates.items()}
         numbers |= {name: quote(self[name], self.intervals[name]) for name in self.law.exponents}
         letters = dict(zip(self.law.inputs, self.x, strict=True))
         text = self.law.formula.format(**numbers, **letters)
@@ -257,9 +258,9 @@ class LawFit(Summary):
         """
         value, (low, high) = self[name], self.claimed[name]
         if name in self.law.constraints.fix:
-            return f"{value:.3g} (fixed)"
+            return f"{short(value)} (fixed)"
         if not math.isfinite(high - low):
-            return f"{value:.3g}"
+            return short(value)
         return f"{quote(value, (low, high))} [{quote(low, (low, high))}, {quote(high, (low, high))}]"
 
     def refusal(self) -> str:
@@ -271,8 +272,8 @@ class LawFit(Summary):
     def summary(self) -> str:
         """A few lines of text. Where the data do not support the exponents they say why."""
         head = self._claim() if self.supported else self._refusal()
-        spans = ", ".join(f"{name} {low:.3g} to {high:.3g}" for name, (low, high) in self.ranges.items())
-        rms = f"rms of log residuals {self.rms:.2g}"
+        spans = ", ".join(f"{name} {short(low)} to {short(high)}" for name, (low, high) in self.ranges.items())
+        rms = f"rms of log residuals {short(self.rms, 2)}"
         body = f"  law {self.name}; {self.n} points, {self.n_distinct} distinct, {spans}; {rms}"
         return "\n".join([*head, body, *self.cautions()])
 

@@ -8,6 +8,7 @@ import pandas as pd
 
 from analysis.approaches.isoflop_fit import IsoflopFit
 from analysis.fits.result import LawFit
+from analysis.numbers import short
 from analysis.table import columns
 from analysis.table.rows import measured
 
@@ -60,9 +61,9 @@ def runs_table(frame: pd.DataFrame, y: str = "error", by: str = "model") -> pd.D
         best = int(mean.argmin())
         row = {by: value, "runs": str(len(part))}
         row |= {"params": f"{part['params'].iloc[0]:,.0f}"} if "params" in part else {}
-        row |= {name: f"{part[name].astype(float).sum():.3g}" for name in ("flops", "seconds") if name in part}
-        spread_text = f" ± {spread[best]:.2g}" if spread[best] > 0 else ""
-        rows.append({**row, f"best {y}": f"{mean[best]:.3g}{spread_text}"})
+        row |= {name: short(part[name].astype(float).sum()) for name in ("flops", "seconds") if name in part}
+        spread_text = f" ± {short(spread[best], 2)}" if spread[best] > 0 else ""
+        rows.append({**row, f"best {y}": f"{short(mean[best])}{spread_text}"})
     return pd.DataFrame(rows)
 
 
@@ -118,7 +119,7 @@ def _quantities(fit: AnyFit) -> dict[str, str]:
 
 def _text(cell: Any) -> str:
     if isinstance(cell, float):
-        return "" if pd.isna(cell) else f"{cell:.4g}"
+        return "" if pd.isna(cell) else short(cell, 4)
     return "" if cell is None else str(cell)
 
 

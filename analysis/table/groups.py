@@ -10,6 +10,7 @@ import pandas as pd
 from numpy.typing import NDArray
 from scipy.special import fdtrc
 
+from analysis.numbers import short
 from analysis.table.rows import Refusal, hashable
 
 if TYPE_CHECKING:
@@ -102,7 +103,7 @@ def refusal(tests: Mapping[str, float], *, pool: bool) -> tuple[str, ...]:
     apart = {name: p for name, p in tests.items() if p * len(tests) < APART}
     if pool or not apart:
         return ()
-    names = " and ".join(f"{name}, p = {p:.1g}" for name, p in apart.items())
+    names = " and ".join(f"{name}, p = {short(p, 1)}" for name, p in apart.items())
     text = f"the rows are of populations that do not share the law, by {names}"
     return (Refusal(f"{text}: fit each (analysis.fit_by, --by), or all together (pool=True, --pool)"),)
 
@@ -112,7 +113,7 @@ def pooled(tests: Mapping[str, float], *, pool: bool) -> tuple[str, ...]:
     if not pool or not tests:
         return ()
     found = [
-        f"{name}: " + ("too few rows to compare their laws" if np.isnan(p) else f"{_words(p)} (p = {p:.2g})")
+        f"{name}: " + ("too few rows to compare their laws" if np.isnan(p) else f"{_words(p)} (p = {short(p, 2)})")
         for name, p in tests.items()
     ]
     return (f"populations are fitted together, by {'; by '.join(found)}",)

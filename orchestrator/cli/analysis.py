@@ -189,7 +189,7 @@ def report(  # noqa: PLR0913 - an option each
 
     It is self-contained: the question, the answer, interactive figures, runs, cost, provenance.
     """
-    from analysis.report.page import ReportError
+    from analysis.report.document import ReportError
     from orchestrator import answers
 
     asked = ask(store, which, stage, where, by, pool, y, x)

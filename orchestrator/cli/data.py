@@ -10,6 +10,7 @@ from typing import Annotated, Any
 import typer
 
 from orchestrator.cli.options import AsJson
+from orchestrator.text import number
 
 app = typer.Typer(help="List data sets and register your own.", no_args_is_help=True)
 
@@ -132,6 +133,6 @@ def _readable(card: dict[str, Any]) -> dict[str, Any]:
         "classes": card.get("classes", ""),
         "shape": " x ".join(map(str, card.get("shape", []))),
         "size": text.size(card["bytes"]) if "bytes" in card else "",
-        "mean": " ".join(f"{v:.4g}" for v in card.get("mean", [])),
-        "std": " ".join(f"{v:.4g}" for v in card.get("std", [])),
+        "mean": " ".join(number(v, 4) for v in card.get("mean", [])),
+        "std": " ".join(number(v, 4) for v in card.get("std", [])),
     }

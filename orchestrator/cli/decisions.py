@@ -26,6 +26,7 @@ from orchestrator.cli.options import (
     say,
     stop,
 )
+from orchestrator.text import number
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -213,7 +214,7 @@ class _NextRuns:
         lines = [self.runs.summary() if self.runs else f"no suggestion except learning rates: {self.why_not}"]
         for row in self.rates:
             parts = (
-                f"{name} {value:.3g}" if isinstance(value, float) else f"{name} {value}"
+                f"{name} {number(value)}" if isinstance(value, float) else f"{name} {value}"
                 for name, value in row.items()
             )
             lines.append(f"  learning rate missing: {', '.join(parts)}")

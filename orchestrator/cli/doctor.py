@@ -14,6 +14,7 @@ from orchestrator import text
 from orchestrator.host.calibration import measure
 from orchestrator.host.speed import keep
 from orchestrator.host.usage import joules
+from orchestrator.text import number
 from trainer.data.cache_entries import cache_root
 from trainer.host.limits import cores, memory
 
@@ -118,6 +119,6 @@ def _cache() -> Check:
 def _speed() -> Check:
     speed = measure()
     keep(speed)
-    small = f"{speed.layer * 1e3:.2g} ms per layer and step at least"
+    small = f"{number(speed.layer * 1e3, 2)} ms per layer and step at least"
     found = f"{speed.device}: {text.flops(speed.flops_per_second)} FLOP/s per worker on wide models, {small}"
     return Check("ok", "speed", f"{found} (fit within {speed.spread:.0%}); `isoflop plan` predicts times from it")

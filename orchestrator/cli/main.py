@@ -36,6 +36,7 @@ from orchestrator.cli.options import (
     with_progress,
 )
 from orchestrator.cli.search import search
+from orchestrator.text import number
 
 if TYPE_CHECKING:
     from analysis.decisions.design import Design
@@ -202,7 +203,7 @@ def _print_end(row: dict[str, Any], store: str, counts: dict[str, int], *, as_js
         return
     states = ", ".join(f"{n} {state}" for state, n in sorted(counts.items()))
     cost = f"{text.flops(spent)} FLOPs in {text.duration(seconds)} of training"
-    best = "" if best_error is None else f"; best error {best_error:.4g}"
+    best = "" if best_error is None else f"; best error {number(best_error, 4)}"
     print(f"{sweep}: {states}; {cost}{best}; results in {name_of(store)}")
 
 

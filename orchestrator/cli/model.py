@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from orchestrator.cli.options import STORE, AsJson, Device, Store
+from orchestrator.text import number
 
 if TYPE_CHECKING:
     import torch
@@ -61,10 +62,10 @@ def speed(
     rows = [
         {
             "batch_size": t.batch_size,
-            "latency ms": f"{1e3 * t.latency:.3g}",
-            "5 % to 95 %": f"{1e3 * t.low:.3g} to {1e3 * t.high:.3g}",
-            "images/s": f"{t.examples_per_second:.3g}".replace("e+0", "e"),
-            "GFLOP/s": f"{t.flops_per_second / 1e9:.3g}",
+            "latency ms": number(1e3 * t.latency),
+            "5 % to 95 %": f"{number(1e3 * t.low)} to {number(1e3 * t.high)}",
+            "images/s": number(t.examples_per_second),
+            "GFLOP/s": number(t.flops_per_second / 1e9),
             "n": t.n,
         }
         for t in timings

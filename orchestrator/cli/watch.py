@@ -20,6 +20,7 @@ from orchestrator.scheduling.progress import progress_of
 from orchestrator.store.engine import NoTableError, is_held
 from orchestrator.store.queue import LEASE
 from orchestrator.store.table import Table
+from orchestrator.text import number
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -40,7 +41,7 @@ def status_row(row: Mapping[str, Any], rows: Sequence[Mapping[str, Any]]) -> dic
     return {
         **{name: row[name] for name in ("sweep", "runs", *states)},
         **{name: text.flops(row[name] or 0) for name in ("planned_flops", "flops", *more)},
-        "best_error": "" if row["best_error"] is None else f"{row['best_error']:.4g}",
+        "best_error": "" if row["best_error"] is None else number(row["best_error"], 4),
     }
 
 
@@ -160,7 +161,7 @@ def _sweep(row: Mapping[str, Any], width: int, *, trains: bool) -> list[str]:
     left = (
         [f"{text.duration(row['seconds_left'])} left"] if row["seconds_left"] and row["running"] and trains else []
     )
-    best = [] if row["best_error"] is None else [f"best error {row['best_error']:.4g}"]
+    best = [] if row["best_error"] is None else [f"best error {number(row['best_error'], 4)}"]
     spent = f"{text.flops(row['flops'] or 0)} of {text.flops(row['planned_flops'])} FLOPs"
     head = f"{row['sweep']}  {'#' * full}{'.' * (bar - full)}  {ended}/{row['runs']} runs"
     figures = ", ".join([spent, *left, *best])

@@ -17,8 +17,11 @@ from analysis.checks.agreement import QUANTITIES
 from analysis.checks.parts import attempt
 from analysis.figures.registry import FIGURES
 from analysis.fits.quantity import quote
-from analysis.report.page import Answer, Page, Section, now
+from analysis.numbers import short
+from analysis.report.page import Page, now
+from analysis.report.parts import Answer, Section
 from orchestrator.reporting.figures import FigureOf, Findings, group_figures
+from orchestrator.reporting.headline import conclusion, held_out, question
 from orchestrator.reporting.laws import calibration
 from orchestrator.reporting.model_grid import knows_models, model_grid
 from orchestrator.store.engine import name_of
@@ -37,9 +40,12 @@ _AHEAD = 10.0
 
 
 def page_of(
-    sweep: str, question: str, declared: str, store: str, findings: Findings, groups: Sequence[Findings] = ()
+    sweep: str, declared: str, when: str, store: str, findings: Findings, groups: Sequence[Findings] = ()
 ) -> Page:
-    """The content of a sweep's page: from all its runs, and from each group of them (default: one of all)."""
+    """The content of a sweep's page: from all its runs, and from each group of them (default: one of all).
+
+    `declared` is the text of its file, `when` it was declared.
+    """
     parts = [*groups] or [findings]
     charts, _ = group_figures(findings, parts)
     headings = {of: _heading(of) for of in charts}
@@ -47,14 +53,16 @@ def page_of(
     captions = {part.label if several else "": _captions(part) for part in parts}
     return Page(
         title=sweep,
-        question=question,
+        question=question(findings),
+        answer=conclusion(parts),
+        declared=declared,
         fits={} if several else _fits(parts[0]),
         answers=[*([] if several else _answers(parts[0])), *_whole(findings)],
         sections=[Section(part.label, _fits(part), _answers(part)) for part in parts] if several else [],
         charts={headings[of]: chart for of, chart in charts.items()},
         tables={_named(part, name): table for part in parts for name, table in _agreement(part).items()},
         captions={headings[of]: text for of in charts if (text := captions.get(of.group, {}).get(of.name))},
-        provenance=_provenance(findings.frame, declared, store),
+        provenance=_provenance(findings.frame, when, store),
     )
 
 
@@ -78,7 +86,9 @@ def _fits(findings: Findings) -> dict[str, AnyFit]:
 def _answers(findings: Findings) -> list[Answer]:
     """The findings on one group in words."""
     answers = [
-        Answer(f"{law.name}: no fit, {law.why_not}", supported=False) for law in findings.laws if law.fit is None
+        Answer(f"no law of {law.name}", supported=False, reasons=(law.why_not,))
+        for law in findings.laws
+        if law.fit is None
     ]
     zipf = calibration(findings.frame, findings.laws)
     answers += [Answer(str(zipf), supported=zipf.holds)] if zipf else []
@@ -94,9 +104,14 @@ def _claims(findings: Findings) -> list[Answer]:
     """The claims of the verdict."""
     verdict, why_not = attempt(lambda: findings.verdict)
     if verdict is None:
-        return [Answer(f"no verdict: {why_not}", supported=False)]
+        return [Answer("the claims of these runs were not checked", supported=False, reasons=(why_not,))]
+    off = held_out(verdict)
     claims = (verdict.exponent, verdict.floor, verdict.extrapolation)
-    answers = [Answer(str(claim).replace("\n ", ","), claim.supported) for claim in claims]
+    verb = {True: "these runs support", False: "these runs do not support"}
+    answers = [
+        Answer(f"{verb[claim.supported]} {claim.statement}", claim.supported, claim.reasons, off)
+        for claim in claims
+    ]
     others = tuple(text for text in verdict.warnings if text not in verdict.fit.warnings)
     return [*answers[:-1], replace(answers[-1], caveats=others)]
 
@@ -110,8 +125,9 @@ def _agreement(findings: Findings) -> dict[str, pd.DataFrame]:
     for row in verdict.agreement.table.to_dict("records"):
         ends = (row["low"], row["high"])
         value, low, high = (quote(row[name], ends) for name in ("value", "low", "high"))
-        cell = row["why_not"] or f"{value} [{low}, {high}]"
-        rows.setdefault(row["approach"], {"approach": row["approach"]})[QUANTITIES[row["quantity"]]] = cell
+        cells = rows.setdefault(row["approach"], {"approach": row["approach"]})
+        cells[QUANTITIES[row["quantity"]]] = "" if row["why_not"] else f"{value} [{low}, {high}]"
+        cells["why not"] = row["why_not"]
     return {"The same exponents by every approach": pd.DataFrame(list(rows.values()))}
 
 
@@ -121,6 +137,7 @@ def _allocations(findings: Findings) -> list[Answer]:
     By the surface if the verdict supports its exponent, else by the isoFLOP minima if theirs is supported.
     """
     verdict, _ = attempt(lambda: findings.verdict)
+    off = held_out(verdict) if verdict else None
     surface = attempt(lambda: findings.surface)[0] if verdict and verdict.exponent.supported else None
     laws = {"the surface": surface, "isoFLOP minima": attempt(lambda: findings.isoflop)[0]}
     by, fit = next(((name, fit) for name, fit in laws.items() if fit is not None and fit.supported), ("", None))
@@ -133,15 +150,14 @@ def _allocations(findings: Findings) -> list[Answer]:
         if best is None:
             continue
         if best.reasons:
-            answers.append(
-                Answer(f"by {by}, {budget:.3g} FLOPs: no allocation, {'; '.join(best.reasons)}", supported=False)
-            )
+            refused = f"by {by}, no best use of {short(budget)} FLOPs can be named"
+            answers.append(Answer(refused, supported=False, reasons=best.reasons))
             continue
         nearest = f"; nearest model {best.models['model'].iloc[0]}" if len(best.models) else ""
         spent = f"{best.params} params and {best.examples} examples"
-        sentence = f"by {by}, {budget:.3g} FLOPs are best spent on {spent}{nearest}"
-        caveats = tuple(f"at {budget:.3g} FLOPs: {text}" for text in best.warnings if text not in fit.warnings)
-        answers.append(Answer(sentence, caveats=caveats))
+        sentence = f"by {by}, {short(budget)} FLOPs are best spent on {spent}{nearest}"
+        caveats = tuple(f"at {short(budget)} FLOPs: {text}" for text in best.warnings if text not in fit.warnings)
+        answers.append(Answer(sentence, held_out=off, caveats=caveats))
     return answers
 
 
@@ -155,7 +171,7 @@ def _comparison(findings: Findings) -> list[Answer]:
     lines = [line for line in comparison.summary().splitlines() if not line.startswith("  caution: ")]
     shown = [text for fit in comparison.fits for text in fit.warnings]  # beside the cards of the two laws
     caveats = tuple(text for text in comparison.warnings if not text.endswith(tuple(shown)))
-    return [Answer(line, comparison.supported, caveats if line == lines[0] else ()) for line in lines]
+    return [Answer(line, comparison.supported, caveats=caveats if line == lines[0] else ()) for line in lines]
 
 
 def _rates(findings: Findings) -> list[Answer]:
@@ -165,7 +181,7 @@ def _rates(findings: Findings) -> list[Answer]:
     flagged = [row for row in rates.best.to_dict("records") if row["flag"]]
     of_all = f"{len(rates.best) - len(flagged)} of {len(rates.best)} designs"
     caveats = tuple(f"{row['model']}: {row['flag']}" for row in flagged)
-    return [Answer(f"the best learning rate lies inside its grid for {of_all}", rates.settled, caveats)]
+    return [Answer(f"the best learning rate lies inside its grid for {of_all}", rates.settled, caveats=caveats)]
 
 
 def _captions(findings: Findings) -> dict[str, str]:
@@ -179,7 +195,7 @@ def _captions(findings: Findings) -> dict[str, str]:
     return captions
 
 
-def _provenance(frame: pd.DataFrame, declared: str, store: str) -> dict[str, str]:
+def _provenance(frame: pd.DataFrame, when: str, store: str) -> dict[str, str]:
     def values(column: str) -> str:
         return ", ".join(sorted({str(value) for value in frame[column].dropna()})) if column in frame else ""
 
@@ -191,7 +207,7 @@ def _provenance(frame: pd.DataFrame, declared: str, store: str) -> dict[str, str
         "isoflop": _version("isoflop"),
         "versions": ", ".join([f"Python {platform.python_version()}", *(f"{k} {v}" for k, v in versions.items())]),
         "machine": f"{platform.node()}: {_processor()}, {platform.system()} {platform.release()}",
-        "sweep declared": declared,
+        "sweep declared": when,
         "table": name_of(store) if "://" in store else str(Path(store).absolute()),
         "trained on": ", ".join(filter(None, (values("device"), threads))),
         "precision": values("precision"),

@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from orchestrator.sweep.sweep import Limits
+from orchestrator.text import number
 from trainer.trunk import charged_flops
 
 if TYPE_CHECKING:
@@ -78,7 +79,7 @@ class Budget:
             mine = self._owners.get(run.run_id, ())
             poor = [name for name in mine if left[name] < price[run.run_id]]
             if poor:
-                reason = f"limits.total_flops {self._accounts[poor[0]].limits.total_flops:.3g} reached"
+                reason = f"limits.total_flops {number(self._accounts[poor[0]].limits.total_flops)} reached"
                 continue
             kept.append(run)
             for name in mine:
@@ -127,11 +128,11 @@ def remedy(row: Mapping[str, Any]) -> str | None:
     limits, wanted = Limits(**(row["limits"] or {})), []
     need = row["charged_flops"] + row["reserved_flops"] + row["blocked_flops"]
     if limits.total_flops is not None and need > limits.total_flops:
-        wanted.append(f"limits.total_flops to {need:.3g} (now {limits.total_flops:.3g})")
+        wanted.append(f"limits.total_flops to {number(need)} (now {number(limits.total_flops)})")
     for name, spent in (("hours", row["seconds"]), ("gpu_hours", row["gpu_seconds"])):
         most = getattr(limits, name)
         if most is not None and spent >= most * HOUR:
-            wanted.append(f"limits.{name} above {spent / HOUR:.3g} (now {most:g})")
+            wanted.append(f"limits.{name} above {number(spent / HOUR)} (now {most:g})")
     cure = f"raise {' and '.join(wanted)} in the file" if wanted else "the limits allow them again"
     return (
         f"{row['blocked']} runs of {row['sweep']} are blocked: {cure}, then `isoflop run` or `queue add` it again"

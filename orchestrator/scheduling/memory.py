@@ -10,6 +10,7 @@ import math
 from dataclasses import asdict, dataclass, replace
 from typing import TYPE_CHECKING, Any
 
+from orchestrator.text import number
 from trainer import cost
 from trainer.data import datasets
 from trainer.trunk import phases
@@ -181,4 +182,4 @@ def _room(place: Place) -> float:
 
 
 def _gib(size: float) -> str:
-    return f"{size / 2**30:.3g} GiB"
+    return f"{number(size / 2**30)} GiB"

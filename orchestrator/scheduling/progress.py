@@ -6,7 +6,7 @@ import heapq
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from orchestrator.text import duration, escape, flops
+from orchestrator.text import duration, escape, flops, number
 from orchestrator.workers.executor import Left, Noted, Recorded, StackEnd, WentOn
 
 if TYPE_CHECKING:
@@ -66,7 +66,7 @@ class Progress:
             f"{self.ended}/{self.runs} runs",
             f"{self.share:.0%} of {flops(self.flops)} FLOPs",
             *([f"{duration(self.seconds_left)} left"] if self.ended < self.runs else []),
-            *([f"best error {self.best_error:.3g}"] if self.best_error is not None else []),
+            *([f"best error {number(self.best_error)}"] if self.best_error is not None else []),
             *([f"{self.failed + self.diverged} failed or diverged"] if self.failed + self.diverged else []),
             *([f"{self.blocked} blocked"] if self.blocked else []),
         ]

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from orchestrator.scheduling.stacks import Chosen
 from orchestrator.sweep.planner import run_flops
+from orchestrator.text import number
 from orchestrator.workers.executor import Failed, Finished, Lost
 from trainer import cost
 from trainer.spec import stack_key
@@ -68,7 +69,7 @@ def verdict(runs: Sequence[RunSpec], event: Finished | Failed | Lost) -> str | N
         return None
     best = min((record.loss for record in records if not math.isnan(record.loss)), default=math.nan)
     recipes = f"{len(runs)} recipes of the smallest cell, {runs[0].steps} steps"
-    losses = f"best loss {best:.3g}, a guess has {math.log(classes):.3g}"
+    losses = f"best loss {number(best)}, a guess has {number(math.log(classes))}"
     return f"the smoke test ({recipes}) does not beat chance: {losses}; {anyway}"
 
 

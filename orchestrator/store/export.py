@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 from analysis.table.columns import LABELS
 from orchestrator.store.engine import name_of, path_of
 from orchestrator.store.schema import metadata
+from orchestrator.text import number
 from trainer.errors import UserError
 from trainer.spec import SETTINGS
 
@@ -116,7 +117,7 @@ def written(frame: pd.DataFrame, fmt: str, out: Path | None, name: str = "runs")
         text = frame.to_json(orient="records", indent=1) + "\n"
     else:
         brief = frame[[name for name in _BRIEF if name in frame] or list(frame.columns)]
-        text = brief.to_string(index=False, na_rep="", float_format=lambda v: f"{v:.4g}") + "\n"
+        text = brief.to_string(index=False, na_rep="", float_format=lambda v: number(v, 4)) + "\n"
     if out is None:
         sys.stdout.write(text)
     else:

@@ -15,6 +15,7 @@ from analysis.decisions.expected import Cells
 from analysis.fits.thresholds import ALIGNED
 from orchestrator.sweep.planner import run_flops
 from orchestrator.sweep.sweep import FIRST_STAGE
+from orchestrator.text import number
 from trainer import cost
 from trainer.data import datasets
 from trainer.data.sets import zipf
@@ -141,7 +142,7 @@ def _on_zipf(points: Sequence[_Point], assumed: Assumption) -> Assumption:
 
 def _undertrained(points: Sequence[_Point]) -> list[str]:
     shared = _kind(points) == "budget"
-    budgets = [f" at {p.run.budget:.3g} FLOPs".replace("e+", "e") if shared else "" for p in points]
+    budgets = [f" at {number(p.run.budget)} FLOPs" if shared else "" for p in points]
     labels = [model_name(p.run) + budget for p, budget in zip(points, budgets, strict=True)]
     steps = np.array([p.run.steps for p in points])
     epochs = np.array([_examples(p.run) / (p.run.dataset_size or np.inf) for p in points])

@@ -14,6 +14,7 @@ from orchestrator.sweep.cells import Block, blocks_of, has, settings_of, varied
 from orchestrator.sweep.formula import evaluated
 from orchestrator.sweep.search_space import trials_of
 from orchestrator.sweep.sweep import FIRST_STAGE, Limits, Stage, Sweep, SweepError
+from orchestrator.text import number
 from trainer import cost
 from trainer.data import catalogue, datasets
 from trainer.host.urls import is_url, local, shown
@@ -291,7 +292,8 @@ def _notes(planned: Plan, twice: int) -> Iterator[str]:
         yield f"{twice} runs are declared more than once and will run once"
     alone = sum(map(run_flops, planned.runs))
     if alone > planned.flops:
-        yield f"the common steps of runs of one recipe are trained once: {planned.flops:.3g} FLOPs, not {alone:.3g}"
+        saved = f"{number(planned.flops)} FLOPs, not {number(alone)}"
+        yield f"the common steps of runs of one recipe are trained once: {saved}"
     for name, path in sorted(
         {(run.dataset, run.path) for run in planned.runs if run.fingerprint == datasets.UNSEEN}
     ):
@@ -300,4 +302,4 @@ def _notes(planned: Plan, twice: int) -> Iterator[str]:
     limit = planned.limits.total_flops
     price = planned.flops * (planned.trials or 1)
     if limit is not None and price > limit:
-        yield f"limits.total_flops {limit:.3g} is below the {price:.3g} planned; the rest will be blocked"
+        yield f"limits.total_flops {number(limit)} is below the {number(price)} planned; the rest will be blocked"

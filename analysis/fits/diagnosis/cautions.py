@@ -24,6 +24,7 @@ from analysis.fits.diagnosis.rejection import Rule, better_form, rows_of
 from analysis.fits.diagnosis.scatter import EXACT
 from analysis.fits.forms import QUANTITIES
 from analysis.fits.thresholds import ALIGNED, AS_GOOD, CHANCE, WIDER
+from analysis.numbers import short
 from analysis.table import groups
 
 if TYPE_CHECKING:
@@ -42,7 +43,7 @@ def _few_points(e: Evidence) -> str | None:
 def _under_a_decade(e: Evidence) -> str | None:
     if not e.one or e.span >= 10.0 or too_short(e):
         return None
-    return f"{e.x} spans less than a decade (a factor of {e.span:.2g})"
+    return f"{e.x} spans less than a decade (a factor of {short(e.span, 2)})"
 
 
 def _shifts_with_range(e: Evidence) -> str | None:
@@ -52,7 +53,7 @@ def _shifts_with_range(e: Evidence) -> str | None:
 
 def _doubtful_end(e: Evidence) -> str | None:
     """Rows at an end of the range that may leave the law, though chance may explain it."""
-    texts = [f"{rows_of(end)} (p = {end.chance:.2g})" for end in e.ends if end.chance >= CHANCE]
+    texts = [f"{rows_of(end)} (p = {short(end.chance, 2)})" for end in e.ends if end.chance >= CHANCE]
     return f"{' and '.join(texts)} may leave the law: intervals hold the values without them" if texts else None
 
 
@@ -64,7 +65,7 @@ def _floor_at_bound(e: Evidence) -> str | None:
 
 def _at_given_bound(e: Evidence) -> str | None:
     names = [name for name in e.fit.at_bounds if name in e.fit.law.constraints.bounds]
-    texts = [f"{name} ended at its bound {e.fit[name]:.3g}" for name in names]
+    texts = [f"{name} ended at its bound {short(e.fit[name])}" for name in names]
     return f"{', '.join(texts)}: the interval has one side only" if texts else None
 
 
@@ -79,7 +80,7 @@ def _no_effect(e: Evidence) -> str | None:
 
 def _other_bounds(e: Evidence) -> str | None:
     names = [name for name in at_own_bounds(e) if name not in (*e.fit.law.exponents, *e.fit.law.terms, "floor")]
-    return f"{' and '.join(names)} ended at a bound of the search" if names else None
+    return f"{' and '.join(names)} of the law reached the end of the search range" if names else None
 
 
 def _floor_correlated(e: Evidence) -> str | None:
@@ -102,7 +103,7 @@ def _wide_rate(e: Evidence) -> str | None:
 def _not_needed(e: Evidence) -> str | None:
     idle = [
         f"a law without a {part} describes the points as well "
-        f"(its AICc is {abs(gain):.1f} {than(gain)}), with exponent {exponent:.3g}"
+        f"(its AICc is {abs(gain):.1f} {than(gain)}), with exponent {short(exponent)}"
         for part, (exponent, gain) in e.rivals.items()
         if e.fit.estimates.get(part, 0.0) > 0 and gain > -AS_GOOD
     ]

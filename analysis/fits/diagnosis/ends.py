@@ -18,6 +18,7 @@ from analysis.fits.diagnosis.scatter import EXACT, flexible, polynomials
 from analysis.fits.diagnosis.stability import bounded, weighted, wider, without
 from analysis.fits.forms import QUANTITIES
 from analysis.fits.thresholds import CHANCE, SUSPECT
+from analysis.numbers import short
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -59,7 +60,7 @@ class End:
     def where(self) -> str:
         """The condition that the others meet, as `DataFrame.query` reads it."""
         plain = self.axis.replace(" * ", "").isidentifier()
-        return f"{self.axis if plain else f'`{self.axis}`'} {'>' if self.smallest else '<'} {self.at:.3g}"
+        return f"{self.axis if plain else f'`{self.axis}`'} {'>' if self.smallest else '<'} {short(self.at)}"
 
 
 @dataclass(frozen=True, eq=False)

@@ -8,6 +8,7 @@ import numpy as np
 
 from analysis.fits.diagnosis.identification import claimed, decided
 from analysis.fits.thresholds import AS_GOOD, LEAST_FLOOR
+from analysis.numbers import short
 
 if TYPE_CHECKING:
     from analysis.fits.diagnosis.evidence import Evidence
@@ -31,7 +32,9 @@ def _floor_reaches_zero(e: Evidence) -> str | None:
     if _no_floor(e) or low > LEAST_FLOOR * e.fit.floor:
         return None
     return (
-        f"the interval of the floor reaches 0: [{low:.2g}, {high:.2g}]" if low >= 0 else "the floor has no interval"
+        f"the interval of the floor reaches 0: [{short(low, 2)}, {short(high, 2)}]"
+        if low >= 0
+        else "the floor has no interval"
     )
 
 

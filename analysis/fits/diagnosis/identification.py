@@ -13,6 +13,7 @@ from analysis.fits.diagnosis.rejection import Rule, contradicts
 from analysis.fits.forms import QUANTITIES
 from analysis.fits.thresholds import AS_GOOD, FAR, ILL, MAX_FACTOR, MAX_WIDTH, MIN_SPAN, SPARE_X
 from analysis.laws.base import EXPONENT_BOUNDS
+from analysis.numbers import short
 
 if TYPE_CHECKING:
     from analysis.fits.diagnosis.evidence import Evidence
@@ -97,7 +98,7 @@ def too_short(e: Evidence) -> str | None:
     """A range of x that is too short for an exponent."""
     if not e.one or e.span >= MIN_SPAN:
         return None
-    return f"{e.x} spans only a factor of {e.span:.2g}; a claim needs {MIN_SPAN:g}, a good one 10"
+    return f"{e.x} spans only a factor of {short(e.span, 2)}; a claim needs {MIN_SPAN:g}, a good one 10"
 
 
 def _not_converged(e: Evidence) -> str | None:
@@ -134,10 +135,10 @@ def _width(e: Evidence, name: str) -> str:
     if (low, high) == given:
         return "is the whole range that was given"
     if signed(e):
-        return f"is {high - low:.2g} wide; a claim needs at most {MAX_WIDTH:g}"
+        return f"is {short(high - low, 2)} wide; a claim needs at most {MAX_WIDTH:g}"
     if high <= MAX_FACTOR * low:
         return f"ends at {high:g}, the end of the search range"
-    factor = f"spans a factor of {high / low:.2g}" if low > 0 else "reaches 0"
+    factor = f"spans a factor of {short(high / low, 2)}" if low > 0 else "reaches 0"
     return f"{factor}; a claim needs at most a factor of {MAX_FACTOR:g}"
 
 
@@ -163,16 +164,16 @@ def outside(e: Evidence) -> list[str]:
 
 def moved(e: Evidence, names: list[str]) -> str:
     """The exponents without the named ends."""
-    parts = [f"without the {name} {e.x} it is {e.trimmed[name]:.3g}" for name in names]
+    parts = [f"without the {name} {e.x} it is {short(e.trimmed[name])}" for name in names]
     low, high = e.fit.intervals["exponent"]
-    return f"the exponent depends on the fitted range: {', '.join(parts)}, outside [{low:.3g}, {high:.3g}]"
+    return f"the exponent depends on the fitted range: {', '.join(parts)}, outside [{short(low)}, {short(high)}]"
 
 
 def _ill(e: Evidence) -> str | None:
     names = loose(e)
     if not names:
         return None
-    number = f"condition number {e.fit.solution.condition:.1g}"
+    number = f"condition number {short(e.fit.solution.condition, 1)}"
     return f"only combinations of {', '.join(names)} are determined ({number})"
 
 
@@ -185,8 +186,8 @@ def decided(e: Evidence, names: list[str]) -> str | None:
     texts = []
     for name in names:
         (low, high), value, rows = e.fit.intervals[name], e.few[name].value, e.few[name].rows.to_dict("records")
-        which = "; ".join(", ".join(f"{key} {number:.3g}" for key, number in row.items()) for row in rows)
-        moved_to = f"{_called(name)} is {value:.3g}, outside [{low:.3g}, {high:.3g}]"
+        which = "; ".join(", ".join(f"{key} {short(number)}" for key, number in row.items()) for row in rows)
+        moved_to = f"{_called(name)} is {short(value)}, outside [{short(low)}, {short(high)}]"
         texts.append(f"without {len(rows)} of {e.fit.n} rows {moved_to} (the rows with {which})")
     return "; ".join(texts) or None
 
@@ -201,7 +202,7 @@ def open_form(e: Evidence) -> str | None:
 def by_forms(e: Evidence, names: list[str]) -> str:
     """The other forms that are not ruled out, and the values that they leave open."""
     ends, others = compatible(e), [repr(name) for name in (e.forms.open if e.forms else {}) if name != e.fit.name]
-    texts = [f"{_called(name)} may be {ends[name][0]:.3g} to {ends[name][1]:.3g}" for name in names]
+    texts = [f"{_called(name)} may be {short(ends[name][0])} to {short(ends[name][1])}" for name in names]
     return f"the points do not rule out the form {' or '.join(others)}: {', '.join(texts)}"
 
 

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from analysis.fits.thresholds import BETTER, CHANCE, MOST_SCATTER
+from analysis.numbers import short
 from analysis.solver.fitting import FitError
 from analysis.table import groups
 from analysis.table.rows import refusals
@@ -45,7 +46,7 @@ def _misfit(e: Evidence) -> str | None:
         return None
     return (
         f"the points leave the law by {e.scatter.excess:.1f} x what repeats explain "
-        f"({100 * e.scatter.noise:.2g} %): it is not the law of this table"
+        f"({short(100 * e.scatter.noise, 2)} %): it is not the law of this table"
     )
 
 
@@ -64,23 +65,23 @@ def _ends(e: Evidence) -> str | None:
 def _end(end: End) -> str:
     side = "below" if end.off < 0 else "above"
     lie, them = ("lies", "it") if end.rows == 1 else ("lie up to", "them")
-    text = f"{rows_of(end)} {lie} {100 * abs(np.expm1(end.off)):.2g} % {side} the law of the others"
+    text = f"{rows_of(end)} {lie} {short(100 * abs(np.expm1(end.off)), 2)} % {side} the law of the others"
     if not end.others_hold:
         return text
     kind = "a warm-up" if end.smallest else "a plateau"
-    return f'{text} ({kind}?); leave {them} out with --where "{end.where}" or frame.query("{end.where}")'
+    return f'{text} ({kind}?); leave {them} out with --where "{end.where}"'
 
 
 def rows_of(end: End) -> str:
     """The rows at an end, in words."""
     rows = "row" if end.rows == 1 else f"{end.rows} rows"
-    return f"the {rows} with {end.axis} {'below' if end.smallest else 'above'} {end.at:.3g}"
+    return f"the {rows} with {end.axis} {'below' if end.smallest else 'above'} {short(end.at)}"
 
 
 def _better_law(e: Evidence) -> str | None:
     """Parts that the law lacks and should have."""
     missed = [
-        f"a {part} describes the points better (AICc {gain:.1f} lower), with exponent {exponent:.3g}"
+        f"a {part} describes the points better (AICc {gain:.1f} lower), with exponent {short(exponent)}"
         for part, (exponent, gain) in e.rivals.items()
         if part not in e.fit.estimates and gain > BETTER
     ]

@@ -160,7 +160,7 @@ def test_budgets_a_few_steps_apart_are_one():
 def test_a_table_without_separate_budgets_is_refused():
     rng = np.random.default_rng(0)
     table = isoflop().assign(flops=lambda t: np.exp(rng.uniform(27, 34, len(t))))
-    with pytest.raises(ValueError, match="has no separate budgets: rows from"):
+    with pytest.raises(ValueError, match="the runs share no budgets: flops rises from"):
         fit_isoflop(table)
 
 

@@ -119,7 +119,8 @@ def test_reasons_of_the_fit_refuse_the_exponent():
 def test_an_exponent_that_the_range_moves_far_is_refused(law, name, other):
     found = claim_exponent(law, moves(name), None, None, None)
     assert not found.supported
-    sentence = f"the fitted range moves {name} over 0.3 to 0.6, beyond its interval [0.28, 0.32]"
+    what = "the exponent of the best params" if name == "params_exponent" else "the exponent"
+    sentence = f"depending on the fitted range {what} is 0.3 to 0.6, beyond its interval [0.28, 0.32]"
     assert found.reasons == (sentence,)
     assert claim_exponent(law, moves(other, "floor"), None, None, None).supported
     assert claim_exponent(law, replace(moves(name), far=()), None, None, None).supported
@@ -190,7 +191,7 @@ def test_each_kind_of_evidence_refuses_a_floor():
     assert claim_floor(fit(floor_reasons=("it bends",)), None, None).reasons == ("it bends",)
     moved = claim_floor(fit(), moves("floor"), None)
     assert not moved.supported
-    assert "the fitted range moves floor" in moved.reasons[0]
+    assert "depending on the fitted range the floor" in moved.reasons[0]
     none = claim_floor(fit(estimates={"exponent": 0.3}), moves("floor"), held_out((0.05, 0.02)))
     assert (none.name, none.supported, none.statement) == ("floor", False, "a floor of error")
     assert none.reasons == ("the law power-floor was fitted, which has none",)
@@ -209,7 +210,7 @@ def test_a_floor_must_predict_better_than_none_by_more_than_5_percent(bare, supp
 def test_an_extrapolation_goes_as_far_as_held_out_runs_were_predicted():
     found = claim_extrapolation(held_out((0.0203, 0.05)), 1e20, "flops")
     assert (found.name, found.supported, found.reasons) == ("extrapolation", True, ())
-    what = "an extrapolation to 4 x the largest flops (1e+20) by the law power law"
+    what = "an extrapolation to 4 x the largest flops (1e20) by the power law"
     assert found.statement == f"{what}: held-out runs were within 2 % rms"
     near = claim_extrapolation(held_out((0.02, 0.05), covered=(0.9, 0.5)), 1e20, "flops")
     assert near.supported
@@ -219,7 +220,7 @@ def test_an_extrapolation_goes_as_far_as_held_out_runs_were_predicted():
 def test_an_extrapolation_rests_on_a_law_that_describes_the_table():
     found = claim_extrapolation(held_out((0.02, 0.05), rejected=("it bends",)), 1e20, "flops")
     assert (found.name, found.supported, found.reasons) == ("extrapolation", False, ("it bends",))
-    assert found.statement == "an extrapolation beyond 1e+20 flops by the law power law"
+    assert found.statement == "an extrapolation beyond 1e20 FLOPs by the power law"
     table = claim_extrapolation(held_out((0.02, 0.05)), 1e20, "flops", ("error is 0 in half of the rows",))
     assert (table.supported, table.reasons) == (False, ("error is 0 in half of the rows",))
 
@@ -251,7 +252,7 @@ def test_shares_in_reasons_are_in_per_cent():
     off = claim_extrapolation(held_out((0.62, 0.7)), 1e20, "flops").reasons
     assert off == ("held-out runs were off by 62 % rms; a claim needs at most 30 %",)
     band = claim_extrapolation(held_out((0.02, 0.05), covered=(0.62, 0.9)), 1e20, "flops").reasons
-    assert band[0].endswith("power law had 62 % of the runs in its band")
+    assert band[0].endswith("62 % of the runs lay in the band of the power law")
     far = np.log([1.62, 1.67])
     apart = claim_extrapolation(held_out((0.02, 0.05), apart=(far[0], 0.01)), 1e20, "flops").reasons
     assert "reach 62 % from power law" in apart[0]
@@ -277,7 +278,7 @@ def test_without_held_out_levels_there_is_no_extrapolation():
 def test_runs_outside_the_band_of_the_nearest_cut_refuse_an_extrapolation():
     found = claim_extrapolation(held_out((0.02, 0.05), covered=(0.79, 0.9)), 1e20, "flops")
     assert not found.supported
-    band = "2 x beyond its fit, power law had 79 % of the runs in its band"
+    band = "2 x beyond the range of its fit, 79 % of the runs lay in the band of the power law"
     assert found.reasons == (band,)
     both = claim_extrapolation(held_out((0.02, 0.05), (0.79, 0.9), rejected=("it bends",)), 1e20, "flops", ("0",))
     assert both.reasons == ("0", "it bends", band)

@@ -211,7 +211,7 @@ def test_notebook_form_is_escaped():
 def test_digits_printed_are_those_the_interval_justifies():
     assert quote(0.34912, (0.3361, 0.3612)) == "0.349"
     assert quote(0.34912, (0.2, 0.5)) == "0.35"
-    assert quote(123456.0, (120000.0, 130000.0)) == "1.23e+05"
+    assert quote(123456.0, (120000.0, 130000.0)) == "1.23e5"
 
 
 @pytest.mark.parametrize(

@@ -131,7 +131,7 @@ def test_terms_at_their_bound_are_absent_and_named_by_their_input():
     e = surface(fit__at_bounds=("B", "q"))
     assert said(e) == {
         "_absent": "error does not fall with tokens: the term is absent",
-        "_other_bounds": "q ended at a bound of the search",
+        "_other_bounds": "q of the law reached the end of the search range",
     }
     both = said(surface(fit__at_bounds=("alpha", "beta", "A", "B")))
     assert both["_exponent_at_bound"] == "alpha and beta reached the end of the search range"

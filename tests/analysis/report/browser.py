@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import itertools
 import json
 import os
@@ -51,6 +52,14 @@ class Browser:
         """Load a page and wait until it says that it is ready."""
         self._call("Page.navigate", url=url)
         self.wait("document.body && document.body.classList.contains('ready')")
+
+    @contextlib.contextmanager
+    def screen(self, width, height):
+        """A screen of another size, such as a phone's."""
+        size = {"width": width, "height": height, "deviceScaleFactor": 1, "mobile": True}
+        self._call("Emulation.setDeviceMetricsOverride", **size)
+        yield
+        self._call("Emulation.clearDeviceMetricsOverride")
 
     def evaluate(self, expression):
         """The value of a JavaScript expression."""

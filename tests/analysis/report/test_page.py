@@ -7,6 +7,7 @@ import json
 import re
 import sys
 from html.parser import HTMLParser
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -16,8 +17,10 @@ from analysis import describe_law, fit_frontier, fit_isoflop, fit_power_law
 from analysis.figures.optima import describe_isoflop
 from analysis.figures.plotly import to_plotly
 from analysis.figures.runs import describe_runs
+from analysis.report.document import ReportError
 from analysis.report.html import json_block, script, tag
-from analysis.report.page import Answer, Page, ReportError, cost, render
+from analysis.report.page import Page, cost, render
+from analysis.report.parts import Answer
 from tests.analysis.planted import law, sweep
 from tests.analysis.report.browser import CHROMIUM, Browser
 
@@ -79,14 +82,16 @@ class Elements(HTMLParser):
 def page():
     frame = runs()
     answers = (Answer("This table supports no floor.", caveats=("few seeds",)),)
-    said = {"question": "sweep: x\n# why <not>", "answers": answers, "provenance": {"python": "3.11"}}
+    said: dict[str, Any] = {"question": "How does it fall?", "answer": "It falls."}
+    said |= {"declared": "sweep: x\n# why <not>"}
+    said |= {"answers": answers, "provenance": {"python": "3.11"}}
     return render(frame, page_of(frame, **said))
 
 
-def test_the_page_answers_first_then_asks_then_shows(page):
+def test_the_page_asks_and_answers_first_then_shows(page):
     text = Elements(page).text
-    order = ["36 runs, 35 done", "exponent, 95 % interval", "This table supports no floor.", "few seeds"]
-    order += ["# why <not>", "Figures", "Runs", "Cost", "python"]
+    order = ["How does it fall?", "It falls.", "36 runs, 35 done", "exponent, 95 % interval"]
+    order += ["This table supports no floor.", "few seeds", "Figures", "Runs", "Cost", "# why <not>", "python"]
     places = [text.index(part) for part in order]
     assert places == sorted(places)
 
@@ -96,11 +101,33 @@ def test_an_exponent_stands_with_its_interval_and_a_refusal_with_its_reason():
     strong = fit_frontier(sweep(), floor=False, resamples=100)
     curves = fit_isoflop(sweep(widths=(4, 16, 64, 256, 512), budgets=4), resamples=100)
     text = Elements(render(sweep(), Page("s", fits={"weak": weak, "strong": strong, "curves": curves}))).text
-    assert "no exponent claimed" in text
+    assert weak.refusal() in text
     assert weak.reasons[0] in text
+    large = re.findall(r'<div class="value">([^<]*)', render(sweep(), Page("s", fits={"weak": weak})))
+    assert large == []  # what is not identified is not large
     assert strong.quoted("exponent") in text
     assert text.count("95 % interval") == 4  # three exponents and the refusal
     assert all(str(exponent) in text for exponent in (curves.n_exponent, curves.d_exponent))
+
+
+@pytest.mark.parametrize(
+    ("answer", "shown"),
+    [
+        (Answer("<it>", held_out=0.1), '<li class="held">&lt;it&gt;</li>'),
+        (Answer("<it>", held_out=0.234), "<li><strong>off by 23 % on held-out runs: </strong>&lt;it&gt;</li>"),
+        (Answer("<it>"), "<li>&lt;it&gt;</li>"),
+        (Answer("<it>", supported=False, held_out=0.01), '<li class="refused">&lt;it&gt;</li>'),
+    ],
+    ids=["predicted", "not predicted", "not tested", "refused"],
+)
+def test_only_what_predicted_held_out_runs_is_ticked(answer, shown):
+    assert f'<ul class="plain">{shown}</ul>' in render(runs(), Page("s", answers=[answer]))
+
+
+def test_the_reasons_against_a_finding_are_folded_below_it():
+    page = render(runs(), Page("s", answers=[Answer("no law", supported=False, reasons=("few runs", "<noise>"))]))
+    why = "<details><summary>why not</summary><ul><li>few runs</li><li>&lt;noise&gt;</li></ul></details>"
+    assert f'<li class="refused">no law{why}</li>' in page
 
 
 def test_caveats_are_said_once_and_the_many_after_a_click():
@@ -162,11 +189,11 @@ def test_the_policy_names_every_script_by_its_hash_and_nothing_else(page):
         a["content"] for n, a in elements if n == "meta" and a.get("http-equiv") == "Content-Security-Policy"
     ]
     sources = re.findall(r"<script>(.*?)</script>", page, flags=re.DOTALL)
-    assert len(sources) == 2
-    assert [f"{script(source)[1]}" in policy for source in sources] == [True, True]
+    assert len(sources) == 3
+    assert all(script(source)[1] in policy for source in sources)
     assert "default-src 'none'" in policy
     script_source = next(part for part in policy.split("; ") if part.startswith("script-src"))
-    assert script_source.count("'") == 4  # two hashes, no 'unsafe-inline', no host
+    assert script_source.count("'") == 6  # three hashes, no 'unsafe-inline', no host
     assert not [a for n, a in elements if any(key in a for key in ("src", "href", "srcdoc", "action"))]
 
 
@@ -185,7 +212,7 @@ def test_hostile_names_are_text_everywhere():
     )
     found = Elements(render(frame, page)).found
     assert [name for name, _ in found if name in ("img", "b", "iframe", "object")] == []
-    assert len([1 for name, _ in found if name == "script"]) == 3
+    assert len([1 for name, _ in found if name == "script"]) == 4
     assert not [a for _, a in found if any(key.startswith("on") for key in a)]
     for chart in charts.values():
         made = to_plotly(chart)
@@ -299,6 +326,32 @@ def test_a_click_on_a_heading_sorts(browser, page, tmp_path):
         f"[...document.querySelectorAll('table.sortable td:nth-child({k})')].map(c => Number(c.dataset.value))"
     )
     assert shown == sorted(runs()["flops"].tolist())
+
+
+def test_a_phone_scrolls_tables_alone_and_says_so(browser, page, tmp_path):
+    (tmp_path / "report.html").write_text(page)
+    with browser.screen(390, 800):
+        browser.open(f"file://{tmp_path}/report.html")
+        assert browser.evaluate("document.documentElement.scrollWidth") == 390
+        hint = "getComputedStyle(document.querySelector('.scroll:has(.sortable) + .hint')).display"
+        browser.wait(f"{hint} === 'block'")
+        browser.evaluate("document.querySelector('.scroll:has(.sortable)').scrollLeft = 1e6")
+        browser.wait(f"{hint} === 'none'")
+
+
+def test_axes_of_the_page_are_those_of_the_paper_whatever_the_band():
+    from matplotlib.figure import Figure
+
+    from analysis import draw
+
+    few = law(n=8, high=5e9, noise=0.05, seed=1)
+    chart = describe_law(few, fit_power_law(few, floor=False, resamples=100), x="flops")
+    axes = draw(chart, Figure().add_subplot())
+    layout = to_plotly(chart)["layout"]
+    assert layout["yaxis"]["range"] == pytest.approx(np.log10(axes.get_ylim()), abs=1e-4)
+    assert layout["xaxis"]["range"] == pytest.approx(np.log10(axes.get_xlim()), abs=1e-4)
+    (line,) = chart.of("law")
+    assert np.log10(line.high).max() > layout["yaxis"]["range"][1]  # the band reaches farther
 
 
 def test_hostile_names_stay_inert_and_nothing_is_asked_of_a_network(browser, tmp_path):

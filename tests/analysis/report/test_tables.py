@@ -51,8 +51,8 @@ def test_runs_are_summed_by_model_and_the_best_is_a_cell_not_a_lucky_seed():
     )
     rows = runs_table(table).to_dict("records")
     assert rows == [
-        {"model": "small", "runs": "1", "params": "10", "flops": "1e+06", "best error": "0.4"},
-        {"model": "big", "runs": "3", "params": "2,000", "flops": "3e+09", "best error": "0.2"},
+        {"model": "small", "runs": "1", "params": "10", "flops": "1e6", "best error": "0.4"},
+        {"model": "big", "runs": "3", "params": "2,000", "flops": "3e9", "best error": "0.2"},
     ]
     assert runs_table(table.drop(index=2)).iloc[1]["best error"] == "0.3 ± 0.28"
 

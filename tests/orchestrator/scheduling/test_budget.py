@@ -2,6 +2,7 @@
 
 import pytest
 
+from analysis.numbers import short
 from orchestrator.scheduling.budget import HOUR, Budget, remedy
 from orchestrator.store.requests import Request, obey
 from orchestrator.store.table import End, Table
@@ -141,11 +142,11 @@ def test_the_remedy_is_enough(table, planned, price):
     table.queue.enqueue(made)
     assert remedy(row_of(table)) is None
     table.queue.move(
-        [run.run_id for run in made.runs], "blocked", of=["queued"], reason="limits.total_flops 1e+06 reached"
+        [run.run_id for run in made.runs], "blocked", of=["queued"], reason="limits.total_flops 1e6 reached"
     )
     said = remedy(row_of(table))
     assert said.startswith(
-        f"4 runs of small are blocked: raise limits.total_flops to {sum(map(price, made.runs)):.3g}"
+        f"4 runs of small are blocked: raise limits.total_flops to {short(sum(map(price, made.runs)))}"
     )
     obey(table, Request("retry", ("small",)))
     assert remedy(row_of(table)) is None
@@ -158,8 +159,8 @@ def test_the_remedy_adds_what_was_charged_and_what_is_reserved_to_what_is_blocke
     table.queue.enqueue(made)
     tokens = table.queue.claim([done.run_id, running.run_id], charged_flops([done, running]))
     table.queue.finish([result_of(done)], tokens)
-    table.queue.move([blocked.run_id], "blocked", of=["queued"], reason="limits.total_flops 1e+06 reached")
+    table.queue.move([blocked.run_id], "blocked", of=["queued"], reason="limits.total_flops 1e6 reached")
     row = row_of(table)
     figures = row["charged_flops"], row["reserved_flops"], row["blocked_flops"]
     assert figures == (price(done), price(running), price(blocked))
-    assert f"raise limits.total_flops to {sum(figures):.3g} (now 1e+06)" in remedy(row)
+    assert f"raise limits.total_flops to {short(sum(figures))} (now 1e6)" in remedy(row)

@@ -11,6 +11,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from analysis.numbers import short
 from orchestrator import SweepError, load_sweep, plan, read_sweep
 from orchestrator.cli.main import summary
 from orchestrator.host.speed import Speed
@@ -99,7 +100,7 @@ def test_a_run_declared_twice_runs_once_and_is_mentioned(planned):
 
 def test_a_limit_below_the_plan_is_mentioned(planned):
     (note,) = planned(more="limits: {total_flops: 1e6}").notes
-    assert "limits.total_flops 1e+06 is below" in note
+    assert "limits.total_flops 1e6 is below" in note
 
 
 @given(budget=st.floats(2e6, 1e12), batch=st.sampled_from([1, 7, 32, 64]), width=st.integers(1, 200))
@@ -123,7 +124,7 @@ def test_the_total_is_the_sum_over_runs_of_the_closed_form(planned):
     assert made.flops < by_hand == sum(row["flops"] * row["runs"] for row in rows)  # one epoch begins the four
     assert made.flops == sum(run_flops(run) for run in made.runs if run.epochs > 2)
     assert made.notes == (
-        f"the common steps of runs of one recipe are trained once: {made.flops:.3g} FLOPs, not {by_hand:.3g}",
+        f"the common steps of runs of one recipe are trained once: {short(made.flops)} FLOPs, not {short(by_hand)}",
     )
     assert sum(row["runs"] for row in rows) == len(made.runs)
 

@@ -9,7 +9,7 @@ HEAD = "sweep: a\ndata: {dataset: digits}\nmodel: {width: 16}\nbudget: {epochs: 
 SECTIONS = "data, model, train, budget, sweep, seeds, limits, search, zip, cells, then"
 TRAIN_KEYS = ", ".join(TrainSection.model_fields)
 DATA_KEYS = ", ".join(DataSection.model_fields)
-STEP = "batch_size 64, which takes 64 examples, 1.9e+06 FLOPs"
+STEP = "batch_size 64, which takes 64 examples, 1.9e6 FLOPs"
 
 
 def with_data(data):
