@@ -78,13 +78,15 @@ def render(
     Raises:
         ReportError: plotly is not installed.
     """
+    best = frame.sort_values(y, kind="stable", na_position="last") if y in frame else frame
     spent = cost(frame if paid is None else paid)
     tables = {**page.tables, **({"Cost": spent} if len(spent) else {})}
     main = [
-        *opening(page, _lead(frame, y)),
+        *opening(page, lead(frame, y)),
         *([tag("h2", "Figures"), _filter(frame, group)] if page.charts else []),
         *parts.figures({heading: page.captions.get(heading, "") for heading in page.charts}),
-        *([tag("h2", "Runs"), *parts.runs(frame, y, group)]),
+        tag("h2", "Runs"),
+        *parts.runs(best, group, f"the best by {y}"),
         *(part for heading, rows in tables.items() for part in (tag("h2", heading), parts.table(rows))),
         *([tag("h2", "Sweep file"), tag("pre", page.declared)] if page.declared else []),
         *_provenance(page),
@@ -95,20 +97,20 @@ def render(
     return document(page.title, [tag("main", *main), drawn], scripts)
 
 
-def opening(page: Page, lead: str) -> list[Html]:
+def opening(page: Page, runs: str) -> list[Html]:
     """The title, the question and the answer, then the evidence: cards, findings, cautions."""
     sections = [Section("", page.fits, page.answers), *page.sections]
     return [
         tag("h1", page.title),
         *([tag("p", page.question, class_="question")] if page.question else []),
         *([tag("p", page.answer, class_="conclusion")] if page.answer else []),
-        tag("p", lead, class_="lead"),
+        tag("p", runs, class_="lead"),
         *(part for section in sections for part in parts.section(section)),
         *parts.caveats([text for section in sections for text in parts.cautions(section)]),
     ]
 
 
-def _lead(frame: pd.DataFrame, y: str) -> str:
+def lead(frame: pd.DataFrame, y: str) -> str:
     """The runs in one line: `300 runs, 298 done; 6.01e11 FLOPs; best test error 0.0084 by B-1/Wi-128`."""
     texts = [f"{len(frame):,} {'run' if len(frame) == 1 else 'runs'}"]
     if "state" in frame:

@@ -158,21 +158,21 @@ def table(rows: pd.DataFrame) -> Html:
     return _scrolling(tag("table", tag("thead", tag("tr", *head)), tag("tbody", *body)))
 
 
-def runs(frame: pd.DataFrame, y: str, group: str) -> list[Html]:
-    """The table of runs, which sorts by a click: the best by `y` first."""
-    best = frame.sort_values(y, kind="stable", na_position="last") if y in frame else frame
-    shown = best.head(MOST_ROWS)
+def runs(frame: pd.DataFrame, group: str, order: str = "") -> list[Html]:
+    """The table of the first MOST_ROWS runs, which sorts by a click; `order` says which come first."""
+    shown = frame.head(MOST_ROWS)
     names = [n for n in ALWAYS if n in frame] + [n for n in OFTEN if n in frame and len(frame[n].unique()) > 1]
     names = names or list(frame.columns)
     number = {name: pd.api.types.is_numeric_dtype(frame[name]) for name in names}
     head = [tag("th", name, class_="number" if number[name] else None, tabindex="0") for name in names]
     values = zip(*(shown[name].tolist() for name in names), strict=True)
-    groups = shown[group].astype(str) if group in shown else [None] * len(shown)
+    marked = {"data_group": group, "data_state": "state", "data_sweep": "sweep"}
+    marks = pd.DataFrame({key: shown[n].astype(str) for key, n in marked.items() if n in shown}, index=shown.index)
     rows = [
-        tag("tr", *(_cell(n, v, number=number[n]) for n, v in zip(names, row, strict=True)), data_group=of)
-        for row, of in zip(values, groups, strict=True)
+        tag("tr", *(_cell(n, v, number=number[n]) for n, v in zip(names, row, strict=True)), **mark)
+        for row, mark in zip(values, dicts(marks), strict=True)
     ]
-    of_all = f" of {len(frame):,}, the best by {y}" if len(shown) < len(frame) else ""
+    of_all = f" of {len(frame):,}, {order}" if len(shown) < len(frame) else ""
     drawn = tag("table", tag("thead", tag("tr", *head)), tag("tbody", *rows), class_="sortable")
     count = tag("span", f"{len(shown)}", id="counted")
     return [tag("p", count, f" runs{of_all}; click a heading to sort.", class_="lead"), _scrolling(drawn)]

@@ -36,6 +36,7 @@ from orchestrator.cli.options import (
     with_progress,
 )
 from orchestrator.cli.search import search
+from orchestrator.cli.serve import serve
 from orchestrator.text import number
 
 if TYPE_CHECKING:
@@ -277,6 +278,7 @@ VERBS = {
     verb.__name__: verb
     for verb in (
         *(plan, run, search, results, export, queue.work, queue.status, queue.watch),
+        *(plan, run, search, results, queue.work, queue.status, queue.watch, serve),
         *(*analysis.VERBS, *decisions.VERBS, new, schema, doctor),
     )
 }

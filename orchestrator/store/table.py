@@ -284,6 +284,14 @@ class Table:
             row["abandoned"] = self.queue.abandoned(row["coordinator"] or "", row["lease"], held=held)
         return found
 
+    def records(self, run_ids: Sequence[str]) -> pd.DataFrame:
+        """The records of some runs, in order of their steps."""
+        import pandas as pd
+
+        query = sa.select(records).where(records.c.run_id.in_(run_ids)).order_by(records.c.run_id, records.c.step)
+        with self._connection.reading() as connection:
+            return pd.read_sql(query, connection)
+
     def shown(self, beginning: str) -> dict[str, Any]:
         """All of the one run whose run_id has this beginning, with its `sweeps` and `attempts`; else TableError."""
         with self._connection.reading() as connection:

@@ -138,7 +138,7 @@ def test_caveats_are_said_once_and_the_many_after_a_click():
 
 
 def test_runs_have_a_row_each_best_first_and_those_without_a_result_last(page):
-    rows = re.findall(r'<tr data-group="([^"]*)">(.*?)</tr>', page)
+    rows = re.findall(r'<tr data-group="([^"]*)"[^>]*>(.*?)</tr>', page)
     assert len(rows) == 36
     errors = [re.findall(r'data-value="([^"]*)"', cells) for _, cells in rows]
     frame = runs().sort_values("error")
