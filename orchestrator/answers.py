@@ -95,7 +95,8 @@ def _asked(
 
 def written(asked: Asked, resamples: int, out: Path) -> Path:
     """Write the page about the rows that are asked about; return its path."""
-    from analysis.report.page import plotly_code, render
+    from analysis.report.document import plotly_code
+    from analysis.report.page import render
     from orchestrator.reporting.foreign import fingerprint
     from orchestrator.reporting.page import page_of
     from orchestrator.store.table import Table
@@ -105,13 +106,13 @@ def written(asked: Asked, resamples: int, out: Path) -> Path:
     sweep = str(findings.frame["sweep"].iloc[0])
     if asked.is_foreign:
         digest = fingerprint(str(asked.which))
-        declared, source, paid = f"SHA-256 {digest}" if digest else "", str(asked.which), findings.frame
-        question = asked.rows.text
+        when, source, paid = f"SHA-256 {digest}" if digest else "", str(asked.which), findings.frame
+        declared = asked.rows.text
     else:
         with Table(asked.store) as results:
-            declared, question = results.declaration(sweep)
+            when, declared = results.declaration(sweep)
         source, paid = asked.store, frame_of(asked.store, asked.which)  # every stage of a chain was paid for
-    page = page_of(sweep, question, declared, source, findings, asked.groups(findings))
+    page = page_of(sweep, declared, when, source, findings, asked.groups(findings))
     document = render(findings.frame, page, y=findings.y, paid=paid)
     out.parent.mkdir(parents=True, exist_ok=True)
     out.write_text(document, encoding="utf-8")

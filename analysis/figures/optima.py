@@ -33,7 +33,7 @@ def describe_isoflop(fit: IsoflopFit) -> Chart:
     """
     parts, lines = [], []
     for curve in fit.curves:
-        parts.append(_curve_points(curve.x, curve.y, curve.budget, f"{fit.n} {{:.4g}} at {curve.budget:.3g} FLOPs"))
+        parts.append(_curve_points(curve.x, curve.y, curve.budget, f"{fit.n} {{}} at {short(curve.budget)} FLOPs"))
         if curve.x.size > 2:
             lines.append(_searched(curve.x, curve.y, fit.method, curve.budget))
     for row in fit.optima[fit.optima["refused"] == ""].itertuples():
@@ -148,7 +148,7 @@ def _parabola(lr: np.ndarray, y: np.ndarray, look: dict[str, Any]) -> Line:
 
 
 def _curve_points(n: np.ndarray, y: np.ndarray, budget: float, name: str) -> pd.DataFrame:
-    return chart.points(n, y, shade=budget, strong=False, name=[name.format(size) for size in n])
+    return chart.points(n, y, shade=budget, strong=False, name=[name.format(short(size, 4)) for size in n])
 
 
 def _searched(n: np.ndarray, y: np.ndarray, method: str, budget: float) -> Line:

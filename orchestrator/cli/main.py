@@ -136,7 +136,7 @@ def _readable(row: dict[str, Any]) -> dict[str, Any]:
     return {
         **row,
         "epochs": text.number(row["epochs"]),
-        "lr": f"{row['lr']:g}",
+        "lr": number(row["lr"], 6),
         "params": text.number(row["params"]),
         "flops": text.flops(row["flops"]),
         "memory": text.size(row["memory"]),
@@ -277,8 +277,7 @@ GROUPS = {"data": data.app, "model": model.app, "queue": queue.app}
 VERBS = {
     verb.__name__: verb
     for verb in (
-        *(plan, run, search, results, export, queue.work, queue.status, queue.watch),
-        *(plan, run, search, results, queue.work, queue.status, queue.watch, serve),
+        *(plan, run, search, results, export, queue.work, queue.status, queue.watch, serve),
         *(*analysis.VERBS, *decisions.VERBS, new, schema, doctor),
     )
 }

@@ -195,10 +195,10 @@ def _run(run: Mapping[str, Any]) -> dict[str, Any]:
     return {
         "run": run["run_id"][:8],
         "model": run["model"],
-        "lr": f"{run['lr']:g}",
+        "lr": number(run["lr"], 6),
         "seed": run["seed"],
         "done": f"{share:.0%}",
-        "error": "" if run["error"] is None else f"{run['error']:.4g}",
+        "error": "" if run["error"] is None else number(run["error"], 4),
         "attempt": run["attempt"],
         "stack": run["stack"],
         "worker": "" if run["pid"] is None else f"{run['host']}:{run['pid']}",

@@ -20,7 +20,7 @@ from orchestrator.sweep.sweep import (
     Sweep,
     TrainSection,
 )
-from orchestrator.text import nearest
+from orchestrator.text import nearest, number
 from trainer.spec import SETTINGS
 
 if TYPE_CHECKING:
@@ -200,7 +200,7 @@ def _of_method(search: SearchSection) -> Iterator[Complaint]:
     ranges = [name for name, parameter in search.parameters.items() if parameter.values is None]
     sizes = [len(p.values) if p.values is not None else p.points or 1 for p in search.parameters.values()]
     if search.method == "grid" and (size := math.prod(sizes)) > MOST_POINTS:
-        yield ("search", "method"), f"method: a grid of {float(size):.3g} points; at most {MOST_POINTS:,}"
+        yield ("search", "method"), f"method: a grid of {number(size)} points; at most {MOST_POINTS:,}"
     if search.method == "cmaes" and (len(ranges) < 2 or len(ranges) < len(search.parameters)):
         yield (
             ("search", "method"),

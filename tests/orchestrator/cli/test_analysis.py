@@ -382,7 +382,7 @@ def test_the_page_holds_the_sweep_file_the_answers_and_no_password(isoflop, tmp_
     assert "144 runs, 144 done" in text
     assert "isoflop report --out deep/page.html --resamples 100" in text
     assert "FLOPs are best spent on" in text
-    assert "this table does not support a floor of error" in text
+    assert "these runs do not support a floor of error" in text
     assert "the best learning rate lies inside its grid for" in text
     assert "The same exponents by every approach" in text
     for name in ("isoflop", "error-vs-flops", "learning-rate"):
@@ -520,7 +520,7 @@ def test_the_next_runs_can_be_built_and_stay_inside_the_budget(isoflop):
     code, said, _ = isoflop("suggest", "--budget", "1e11", "--target", "error@1e11", "--most", "6", "--json")
     found = json.loads(said)
     assert code == 0
-    assert found["target"] == "lowest error at 1e+11 flops"
+    assert found["target"] == "lowest error at 1e11 flops"
     assert 0 < sum(row["flops"] * row["seeds"] for row in found["runs"]) <= 1e11
     assert sum(row["seeds"] for row in found["runs"]) <= 6
     for row in found["runs"]:

@@ -9,7 +9,7 @@ HEAD = "sweep: a\ndata: {dataset: digits}\nmodel: {width: 16}\nbudget: {epochs: 
 SECTIONS = "data, model, train, budget, sweep, seeds, limits, search, zip, cells, then"
 TRAIN_KEYS = ", ".join(TrainSection.model_fields)
 DATA_KEYS = ", ".join(DataSection.model_fields)
-STEP = "batch_size 64, which takes 64 examples, 1.9e6 FLOPs"
+STEP = "batch_size 64, which takes 64 examples, 1.9e+06 FLOPs"
 
 
 def with_data(data):
@@ -337,7 +337,7 @@ MISTAKES = {
             "search: {method: grid, parameters: {lr: {from: 1, to: 2, steps: 30000}, "
             "clip: {from: 1, to: 2, steps: 30000}}}\n"
         ),
-        "5: method: a grid of 9e+08 points; at most 100,000",
+        "5: method: a grid of 9e8 points; at most 100,000",
     ),
     "search-by-a-formula": (
         (
