@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import logging
 import os
+import re
 import sys
 import textwrap
 from pathlib import Path
@@ -249,6 +250,37 @@ def new(file: File) -> None:
     say(f"wrote {file}; `isoflop plan {file}` shows what it costs")
 
 
+def translate(
+    file: Annotated[
+        Path, typer.Argument(metavar="FILE", help="A file of W&B, Hydra or Optuna.", show_default=False)
+    ],
+    *,
+    out: Annotated[
+        Path | None,
+        typer.Option("--out", "-o", help="The sweep file to write; default: stdout.", show_default=False),
+    ] = None,
+) -> None:
+    """Translate a sweep of W&B, Hydra or Optuna.
+
+    Comments name what could not be translated.
+    """
+    from orchestrator.sweep.translation import translate as translated
+
+    content = file.read_text(encoding="utf-8-sig", errors="replace")
+    text = translated(str(file), content, re.sub(r"[^A-Za-z0-9._-]+", "-", file.stem).strip("-._") or "sweep")
+    if out is None:
+        print(text, end="")
+        return
+    try:
+        with out.open("x", encoding="utf-8") as written:
+            written.write(text)
+    except FileExistsError:
+        stop(f"{out} exists already; choose another name")
+    for note in [line[2:] for line in text.splitlines() if line.startswith("# ")][1:]:
+        say(note)
+    say(f"wrote {out}; `isoflop plan {out}` shows what it costs")
+
+
 def schema() -> None:
     """Print the JSON Schema of sweep files, for editors."""
     from orchestrator.sweep.search_space import schema
@@ -278,7 +310,7 @@ VERBS = {
     verb.__name__: verb
     for verb in (
         *(plan, run, search, results, export, queue.work, queue.status, queue.watch, serve),
-        *(*analysis.VERBS, *decisions.VERBS, new, schema, doctor),
+        *(*analysis.VERBS, *decisions.VERBS, new, translate, schema, doctor),
     )
 }
 

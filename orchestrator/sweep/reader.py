@@ -10,6 +10,7 @@ from pydantic import BaseModel, ValidationError
 
 from orchestrator.sweep.checks import contradictions
 from orchestrator.sweep.formula import FormulaError
+from orchestrator.sweep.other_tools import kind_of
 from orchestrator.sweep.ranges import RangeError
 from orchestrator.sweep.search_space import complaints_of, gathered
 from orchestrator.sweep.sweep import (
@@ -73,6 +74,9 @@ def read_sweep(text: str, *, name: str = "<sweep>") -> Sweep:
         raise SweepError(Source(name, text, lines), complaints) from error
     if not isinstance(values, dict):
         raise SweepError(source, [((), f"a sweep file is a mapping of {', '.join(Sweep.model_fields)}")])
+    if tool := kind_of(values):
+        message = f"this is {tool}; `isoflop translate {name} -o mine.yaml` writes it as one of ours"
+        raise SweepError(source, [((), message)])
     values, source, complaints = gathered(values, source)
     explain = functools.partial(_complaint, source)
     try:

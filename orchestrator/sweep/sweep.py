@@ -349,10 +349,16 @@ class Sweep(CellSections):
         return self._source
 
 
+def _shortened(message: str) -> str:
+    """A message of one line, without most of a value of thousands of characters."""
+    line = " ".join(message.split("\n"))
+    return line if len(line) <= 800 else f"{line[:400]} ... {line[-395:]}"
+
+
 class SweepError(UserError, ValueError):
     """All mistakes of a sweep file, one per line: `file:line: what was found, what would be right`."""
 
     def __init__(self, source: Source, complaints: list[tuple[Location, str]]) -> None:
         ordered = sorted({(source.line(where), message) for where, message in complaints})
-        self.complaints = [f"{source.name}:{line}: {message}" for line, message in ordered]
+        self.complaints = [f"{source.name}:{line}: {_shortened(message)}" for line, message in ordered]
         super().__init__("\n".join(self.complaints))

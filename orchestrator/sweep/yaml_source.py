@@ -87,6 +87,8 @@ def parse(name: str, text: str) -> tuple[Any, Source]:
         if "".join(text.splitlines()[line - 1 : line]).startswith("\t"):
             raise YAMLError([(line, "not YAML: the line begins with a tab; indent with spaces")]) from error
         raise YAMLError([(line, f"not YAML: {error.problem or error.context}")]) from error
+    except UnicodeEncodeError as error:
+        raise YAMLError([(1, f"not text: {error.reason}")]) from error
     except (yaml.YAMLError, RecursionError) as error:
         raise YAMLError([(1, f"not YAML: {str(error).splitlines()[0]}")]) from error
     if node is None:

@@ -401,3 +401,22 @@ def test_a_new_sweep_file_replaces_none(isoflop, tmp_path):
     assert (ended.code, ended.err) == (2, "mine.yaml exists already; choose another name\n")
     assert (tmp_path / "mine.yaml").read_text() == "sweep: mine\n"
     assert isoflop("new", "mine.txt").code == isoflop("new", "nowhere/mine.yaml").code == 2
+
+
+def test_a_file_of_wandb_is_translated_once(isoflop, tmp_path):
+    theirs, ours = tmp_path / "wandb.yaml", tmp_path / "mine.yaml"
+    theirs.write_text("method: grid\nprogram: a.py\nparameters: {lr: {values: [0.1, 0.2]}, bs: {value: 16}}\n")
+    ended = isoflop("translate", theirs, "-o", ours)
+    assert ended.code == 0
+    assert ended.err.splitlines()[0] == "not translated: program: a.py"
+    assert isoflop("plan", ours).code == 0
+    again = isoflop("translate", theirs, "-o", ours)
+    assert (again.code, again.err) == (2, f"{ours} exists already; choose another name\n")
+
+
+def test_more_cells_than_usual_are_planned_where_they_are_allowed(isoflop, sweep):
+    axes = {"width": "{from: 1, to: 20, step: 1}", "lr": "{from: 1, to: 1100, step: 1}", "seeds": 1}
+    refused = isoflop("plan", file := sweep(**axes))
+    assert refused.code == 2
+    assert refused.err.endswith("at most 20,000 cells and 100,000 runs are planned without --cells 22000\n")
+    assert isoflop("plan", file, "--cells", "10").err.endswith("planned without --cells 22000\n")
