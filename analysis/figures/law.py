@@ -148,10 +148,15 @@ def _annotation(fit: LawFit | None) -> tuple[str, ...]:
     if fit is None:
         return ()
     if not fit.supported:
-        return tuple(textwrap.wrap(f"{fit.refusal()}: {fit.reasons[0]}".replace("$", r"\$"), 48)[:5])
+        return refused(fit)
     measured = [name for name in fit.law.exponents if name not in fit.law.constraints.fix]
     claims = [f"{name} {fit.quoted(name)}, {100 * fit.level:g} % interval" for name in measured]
     return (mathtext(fit.formula()), *claims)
+
+
+def refused(fit: LawFit) -> tuple[str, ...]:
+    """Why an unsupported fit claims nothing, as lines of text above the axes."""
+    return tuple(textwrap.wrap(f"{fit.refusal()}: {fit.reasons[0]}".replace("$", r"\$"), 48)[:5])
 
 
 def _exponent(fit: LawFit) -> str:

@@ -11,6 +11,7 @@ from scipy.special import betaincinv
 from analysis.checks.parts import attempt
 from analysis.figures import chart
 from analysis.figures.chart import Chart
+from analysis.figures.law import refused
 from analysis.figures.registry import Figure, FigureError, Findings
 from analysis.numbers import short
 from analysis.table import columns
@@ -21,19 +22,24 @@ if TYPE_CHECKING:
 
 
 def describe_residuals(fit: LawFit) -> Chart:
-    """Describe the residuals of log y in percent against x: scatter if the law holds, a bend if it does not."""
+    """Describe the residuals of log y in percent against x: scatter if the law holds, a bend if it does not.
+
+    An unsupported fit has no residuals; the annotation says why.
+    """
     x, y = fit.data.x[0], fit.data.y
-    residual = 100 * (np.log(y) - np.log(fit.predict(x)["y"].to_numpy()))
     ends = [x.min(), x.max()]
+    points = chart.points([], [])
+    if fit.supported:
+        points = chart.points(x, 100 * (np.log(y) - np.log(fit.predict(x)["y"].to_numpy())))
     return Chart(
         x=fit.x[0],
         y="residual",
         x_label=columns.label(fit.x[0]),
         y_label=f"residual of log {columns.label(fit.y)} (%)",
-        points=chart.points(x, residual),
+        points=points,
         lines=(chart.line(ends, [0.0, 0.0], style="guide"),),
         y_log=False,
-        annotation=(f"{fit.n} points, rms {short(100 * fit.rms, 2)} %",),
+        annotation=(f"{fit.n} points, rms {short(100 * fit.rms, 2)} %",) if fit.supported else refused(fit),
     )
 
 
@@ -106,12 +112,12 @@ def describe_coverage(table: pd.DataFrame, *, level: float = 0.95) -> Chart:
 
 
 def _residuals(findings: Findings) -> Chart:
-    """Of the law against compute, else of the first law there is."""
+    """Of the law against compute, else of the first one; supported laws come before refused ones."""
     laws = {x: attempt(lambda x=x: findings.law(x)) for x in findings.axes}  # type: ignore[misc]
     fits = {x: fit for x, (fit, _) in laws.items() if fit is not None}
     if not fits:
         raise FigureError("; ".join(f"{x}: {why_not}" for x, (_, why_not) in laws.items()))
-    return describe_residuals(fits.get("flops") or next(iter(fits.values())))
+    return describe_residuals(fits[min(fits, key=lambda x: (not fits[x].supported, x != "flops"))])
 
 
 def _held_out(findings: Findings) -> Chart:

@@ -24,6 +24,7 @@ if TYPE_CHECKING:
 MOST_MARKERS, MOST_LINES = len(MARKERS), len(DASHES)
 """Most kinds of points and of lines in one figure."""
 _MOST_NAMES = 8
+_SET_BY_SUBSET = ("flops", "examples")  # of one model, at the same epochs
 
 
 def describe_runs(
@@ -39,7 +40,8 @@ def describe_runs(
 
     As in the paper's figure of error against FLOPs, colour is the model, marker the dataset size, line the epochs.
     Of several cells of one colour, marker and line (other learning rates, say) the one of lowest `y` is `strong`
-    and on the line.
+    and on the line. A line stays within one data set, and within one subset of it, except where `line` and the
+    subset together set x (`flops` or `examples` at the same epochs): there it joins the subsets.
 
     Args:
         frame: one row per run. Rows without a finite `y` are left out.
@@ -47,7 +49,7 @@ def describe_runs(
         y: column of the vertical axis, positive.
         colour: a positive column, or a column of names, which are ordered by `params` if that column is present.
         marker: a column of at most MOST_MARKERS values; None for one marker.
-        line: a column of at most MOST_LINES values whose cells are joined; None joins all of one colour.
+        line: a column of at most MOST_LINES values whose cells are joined; None joins those of one subset.
 
     Raises:
         ValueError: a column is missing or unfit, or has too many values.
@@ -60,13 +62,16 @@ def describe_runs(
     first = np.unique(seeds.cell_index(table), return_index=True)[1]
     kind, markers = _kinds(table, marker, MOST_MARKERS)
     dash, dashes = _kinds(table, line, MOST_LINES)
-    points = cell_points(table, x, y, shade).assign(marker=kind[first], dash=dash[first])
-    same = points.fillna({"shade": 0.0}).groupby(["shade", "dash", "marker", *([] if marker else ["x"])])["y"]
-    points = points.assign(strong=points["y"] == same.transform("min"))
+    across = line is not None and x in _SET_BY_SUBSET
+    held = [name for name in ("dataset", "stage", *([] if across else ["dataset_size"])) if name in table]
+    subset = table.groupby(held, dropna=False).ngroup().to_numpy() if held else np.zeros(len(table), dtype=int)
+    points = cell_points(table, x, y, shade).assign(marker=kind[first], dash=dash[first], subset=subset[first])
+    alike = ["shade", "dash", "marker", "subset", *([] if across and marker else ["x"])]
+    points = points.assign(strong=points["y"] == points.groupby(alike, dropna=False)["y"].transform("min"))
     return Chart(
         **chart.axes(x, y),
-        points=points.drop(columns="dash"),
-        lines=tuple(_links(points[points["strong"]])),
+        points=points.drop(columns=["dash", "subset"]),
+        lines=tuple(_links(points[points["strong"]], ["shade", "dash", "subset", *([] if across else ["marker"])])),
         shade_label=label,
         shades=names,
         markers=markers,
@@ -76,9 +81,9 @@ def describe_runs(
     )
 
 
-def few(frame: pd.DataFrame, column: str, most: int) -> str | None:
-    """`column` if the frame has it with 2 to `most` values, as many as a figure can show; else None."""
-    return column if column in frame and 1 < len(_classes(frame[column])[1]) <= most else None
+def few(frame: pd.DataFrame, column: str, most: int, *, least: int = 2) -> str | None:
+    """`column` if the frame has it with `least` to `most` values, as many as a figure can show; else None."""
+    return column if column in frame and least <= len(_classes(frame[column])[1]) <= most else None
 
 
 def _shade(table: pd.DataFrame, colour: str | None) -> tuple[NDArray[np.float64], dict[float, str], str]:
@@ -125,8 +130,8 @@ def _classes(values: pd.Series) -> tuple[NDArray[np.intp], tuple[str, ...]]:
     return kind[inverse], tuple(f"{v:,.10g}" if one else short(v, 2) for v, one in zip(largest, alone, strict=True))
 
 
-def _links(best: pd.DataFrame) -> list[Line]:
-    """A line through the best cells of each colour and dash, in order of x."""
+def _links(best: pd.DataFrame, by: list[str]) -> list[Line]:
+    """A line through the best cells that agree in the columns `by`, in order of x."""
     return [
         chart.line(
             *(part["x"], part["y"]),
@@ -135,7 +140,7 @@ def _links(best: pd.DataFrame) -> list[Line]:
             dash=int(part["dash"].iloc[0]),
             group=str(part["group"].iloc[0]),
         )
-        for _, part in best.sort_values("x", kind="stable").groupby(["shade", "dash"], dropna=False)
+        for _, part in best.sort_values("x", kind="stable").groupby(by, dropna=False)
         if len(part) > 1
     ]
 
@@ -152,7 +157,7 @@ def _batch_sizes(findings: Findings) -> Chart:
 
 
 def _kinds_of(done: pd.DataFrame) -> dict[str, Any]:
-    return {"marker": few(done, "dataset_size", MOST_MARKERS), "line": few(done, "epochs", MOST_LINES)}
+    return {"marker": few(done, "dataset_size", MOST_MARKERS), "line": few(done, "epochs", MOST_LINES, least=1)}
 
 
 def _families(findings: Findings) -> Chart:

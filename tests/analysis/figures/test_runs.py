@@ -49,6 +49,35 @@ def test_lines_join_the_best_of_each_kind():
     assert all(np.all(np.diff(line.x) > 0) for line in figure.of("link"))
 
 
+def ends(figure):
+    """The dataset size at every place of every line."""
+    kinds = {(row.x, row.y): row.marker for row in figure.points.itertuples()}
+    return [{kinds[place] for place in zip(line.x, line.y, strict=True)} for line in figure.of("link")]
+
+
+def test_a_line_does_not_join_subsets_trained_for_different_epochs():
+    table = runs(sizes=(500, 1100, 2300), epochs=(1, 2, 4, 8, 16, 32))
+    lines = ends(describe_runs(table, line=None))
+    assert sorted(map(len, lines)) == [1] * 6  # 3 subsets of 2 models
+    assert all(len(line.x) == 6 for line in describe_runs(table, line=None).of("link"))
+    hidden = describe_runs(table, marker=None, line=None)  # also where no marker shows the subset
+    assert [len(line.x) for line in hidden.of("link")] == [6] * 6
+
+
+def test_a_line_does_not_join_subsets_where_they_do_not_set_x():
+    table = pd.concat([runs().assign(batch_size=b, error=runs()["error"] * b) for b in (8, 16, 32)])
+    figure = describe_runs(table.assign(run_id=np.arange(len(table))), x="batch_size")
+    assert {len(line.x) for line in figure.of("link")} == {3}
+    assert {len(kinds) for kinds in ends(figure)} == {1}
+
+
+def test_a_line_does_not_join_data_sets():
+    table = pd.concat([runs().assign(dataset=name) for name in ("cifar10", "digits")], ignore_index=True)
+    table.loc[table["dataset"] == "digits", ["flops", "error"]] *= [2.0, 3.0]
+    one = describe_runs(runs()).of("link")
+    assert len(describe_runs(table).of("link")) == 2 * len(one)
+
+
 def test_a_point_names_its_runs_and_what_tells_it_apart():
     figure = describe_runs(runs())
     assert figure.points["name"][0] == "B-1/Wi-16, dataset_size 500, epochs 1.9968, lr 0.001, run 00000000"
@@ -88,12 +117,20 @@ def test_families_stand_side_by_side_with_their_laws():
 
 def test_residuals_are_those_of_the_logarithm():
     table = law(noise=0.05)
-    fit = fit_power_law(table, resamples=0)
+    fit = fit_power_law(table, resamples=100)
     figure = describe_residuals(fit)
     expected = 100 * np.log(fit.points["error"] / fit.predict(fit.points["flops"])["y"])
     assert figure.points["y"].tolist() == pytest.approx(expected.tolist())
     assert not figure.y_log
     assert [line.style for line in figure.lines] == ["guide"]
+
+
+def test_a_refused_law_has_no_residuals_and_the_title_says_why():
+    fit = fit_power_law(law(n=8, high=5e9, noise=0.3, seed=3), resamples=100)
+    figure = describe_residuals(fit)
+    assert not fit.supported
+    assert figure.points.empty
+    assert "not identified" in " ".join(figure.annotation)
 
 
 def test_coverage_has_exact_binomial_bars_and_a_diagonal():
@@ -146,7 +183,7 @@ def test_methods_are_told_apart():
     "figure",
     [
         describe_runs(runs()),
-        describe_residuals(fit_power_law(law(noise=0.05), resamples=0)),
+        describe_residuals(fit_power_law(law(noise=0.05), resamples=100)),
         describe_coverage(pd.DataFrame({"nominal": [0.5, 0.9], "covered": [0.5, 0.8], "n": 50})),
     ],
     ids=["runs", "residuals", "coverage"],
