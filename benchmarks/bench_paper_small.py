@@ -109,8 +109,10 @@ def print_table(store: str, sweep: str) -> None:
     """Print the mean error of each cell of a sweep with the spread over seeds."""
     frame = orchestrator.results(store, sweep=sweep)
     done = frame[frame["state"] == "done"]
+    done = done.assign(epochs=done["epochs"].round().astype(int))
     names = ["stage", "dataset", "model", "augment", "dataset_size", "batch_size", "lr", "epochs"]
-    varied = [name for name in names if len(done[name].unique()) > 1]
+    stages = done.groupby("stage")
+    varied = [name for name in names if name == "stage" or stages[name].nunique().max() > 1]
     cells = done.groupby(varied, sort=False)["error"].agg(["mean", "std", "count"]).reset_index()
     columns = [cells[name].map("{:g}".format if cells[name].dtype.kind == "f" else str) for name in varied]
     spread = cells["std"].map(lambda value: "" if pd.isna(value) else f" ± {100 * value:.1f}")
