@@ -18,6 +18,8 @@ from analysis.table import columns
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
+    from analysis.figures.legend import Look
+
 Array = NDArray[np.float64]
 Style = Literal["law", "curve", "link", "guide"]
 
@@ -63,6 +65,7 @@ class Chart:
         shades: names of shades; without a `shade_label` they are the legend.
         markers, dashes: names of the kinds of points and of lines; `marker_label`, `dash_label` are their titles.
         x_log, y_log: whether the axis is logarithmic.
+        marks: names in the legend of other kinds of marks, by their `legend.Look`; the rest have their usual names.
         annotation: lines of text above the axes, mathtext between dollar signs.
     """
 
@@ -78,6 +81,7 @@ class Chart:
     marker_label: str = ""
     dashes: tuple[str, ...] = ("",)
     dash_label: str = ""
+    marks: Mapping[Look, str] = field(default_factory=dict)
     x_log: bool = True
     y_log: bool = True
     annotation: tuple[str, ...] = ()

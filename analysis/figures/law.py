@@ -23,6 +23,7 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
+    from analysis.figures.legend import Look
     from analysis.fits.result import LawFit
 
 REACH = 3.0
@@ -65,6 +66,7 @@ def describe_law(
         points=points.assign(strong=_fitted(points, table, fit, x, y)),
         lines=(*curves, *law_line(fit)),
         shade_label=columns.label(colour) if colour and np.isfinite(shade).any() else "",
+        marks=_marks(fit, averaged=points["seeds"].max() > 1),
         annotation=_annotation(fit),
     )
 
@@ -91,6 +93,7 @@ def describe_families(fits: Mapping[str, LawFit], *, annotation: tuple[str, ...]
         points=pd.concat(parts, ignore_index=True),
         lines=tuple(lines),
         shades=shades,
+        marks={"band": f"{100 * next(iter(fits.values())).level:g} % interval"},
         annotation=(*(text.replace("$", r"\$") for text in exponents), *annotation),
     )
 
@@ -142,6 +145,13 @@ def _curves(
         )
         for run_id, part in good.sort_values(x, kind="stable").groupby(run, sort=False)
     )
+
+
+def _marks(fit: LawFit | None, *, averaged: bool) -> dict[Look, str]:
+    run = "mean of seeds" if averaged else "run"
+    if fit is None or not fit.supported:
+        return {"strong": f"{run}, on the frontier" if fit is None or "seeds" in fit.points else run}
+    return {"strong": f"{run}, fitted", "band": f"{100 * fit.level:g} % interval"}
 
 
 def _annotation(fit: LawFit | None) -> tuple[str, ...]:

@@ -12,6 +12,7 @@ from analysis.figures import chart
 from analysis.figures.chart import Chart
 from analysis.figures.law import REACH
 from analysis.figures.registry import Figure, FigureError, Findings
+from analysis.figures.style import MARKERS
 from analysis.numbers import short
 from analysis.table import columns, seeds
 from analysis.table.rows import measured
@@ -22,8 +23,8 @@ if TYPE_CHECKING:
     from analysis.figures.chart import Line
 
 _LINE_POINTS = 100
-MOST_NAMES = 8
-"""Most designs that a colour bar names."""
+MOST_NAMES = len(MARKERS)
+"""Most designs that a legend names."""
 
 
 def describe_isoflop(fit: IsoflopFit) -> Chart:
@@ -39,14 +40,14 @@ def describe_isoflop(fit: IsoflopFit) -> Chart:
     for row in fit.optima[fit.optima["refused"] == ""].itertuples():
         ends = f"[{short(row.n_low)}, {short(row.n_high)}]"
         name = f"optimum at {short(row.budget)} FLOPs: {fit.n} {short(row.n)} {ends}"
-        look = {"low": [row.y_low], "high": [row.y_high], "shade": row.budget, "name": name, "marker": 1}
+        look = {"low": [row.y_low], "high": [row.y_high], "shade": row.budget, "name": name}
         parts.append(chart.points([row.n], [row.y], **look))
     return Chart(
         **chart.axes(fit.n, fit.y),
         points=pd.concat(parts, ignore_index=True),
         lines=tuple(lines),
         shade_label=columns.label("budget"),
-        markers=("runs", "optimum"),
+        marks={"strong": "optimum", "pale": "mean of seeds", "bar": "interval of its height"},
     )
 
 
@@ -73,6 +74,7 @@ def describe_optima(fit: IsoflopFit) -> Chart:
         points=pd.concat(parts, ignore_index=True),
         lines=tuple(lines),
         shades=shades,
+        marks={"bar": "interval"},
         annotation=tuple(slopes) if fit.supported else ("exponents not identified", *fit.reasons[:1]),
     )
 
@@ -107,7 +109,7 @@ def describe_learning_rates(frame: pd.DataFrame, rates: LearningRates) -> Chart:
         lines=tuple(lines),
         shades=shades if named and rates.by else {},
         shade_label=", ".join(rates.by) if named else columns.label("params") if sized else "",
-        markers=("mean of seeds", "optimum"),
+        marks={"strong": "optimum", "pale": "mean of seeds"},
     )
 
 
@@ -131,7 +133,7 @@ def _bowl(
     if row["flag"]:
         return [means], chart.line(lr, y, style="link", **look)
     text = f"{name}: best {rates.lr} {short(row['lr'], 2)} [{short(row['lr_low'], 2)}, {short(row['lr_high'], 2)}]"
-    optimum = chart.points([row["lr"]], [row["y"]], marker=1, name=text, **look)
+    optimum = chart.points([row["lr"]], [row["y"]], name=text, **look)
     return [means, optimum], _parabola(lr, y, look)
 
 

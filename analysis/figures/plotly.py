@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from analysis.figures import legend
 from analysis.figures.style import DASHES, INK, MARKERS, PLAIN, Palette, axis_limits, log_ticks
-from analysis.numbers import short
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -20,8 +20,14 @@ if TYPE_CHECKING:
 
     from analysis.figures.chart import Chart, Line
 
-_MOST_KEYS = 12
 _GREY = "#8a8a86"
+_PENS: dict[str, dict[str, Any]] = {
+    "curve": {"width": 1},
+    "link": {"width": 1.2},
+    "guide": {"width": 1.2},
+    "law": {"width": 2, "dash": "solid"},
+    "beyond": {"width": 1.5, "dash": "dash"},
+}
 
 
 def to_plotly(figure: Chart) -> dict[str, Any]:
@@ -30,8 +36,9 @@ def to_plotly(figure: Chart) -> dict[str, Any]:
     The `meta` of a trace is the group by which the page filters, empty for traces that always stay. Annotations are
     left out: the page has them as text.
     """
-    palette = Palette(figure)
-    traces = [trace for line in figure.lines if line.style != "curve" for trace in _line(line, palette)]
+    palette, dashes = Palette(figure), legend.dashes(figure)
+    drawn = [line for line in figure.lines if line.style != "curve"]
+    traces = [trace for line in drawn for trace in _line(line, dashes.get(line.shade, line.dash), palette)]
     traces = [*_curves(figure, palette), *traces, *_points(figure, palette), *_keys(figure, palette)]
     axes = {f"{name}axis": _axis(figure, name) for name in ("x", "y")}
     return {"data": traces, "layout": {**axes, "showlegend": any(trace.get("showlegend") for trace in traces)}}
@@ -55,12 +62,12 @@ def _axis(figure: Chart, name: str) -> dict[str, Any]:
     return {**axis, "range": numbers(np.log10([low, high])), **ticked, **minor}
 
 
-def _line(line: Line, palette: Palette) -> Iterable[dict[str, Any]]:
+def _line(line: Line, dash: int, palette: Palette) -> Iterable[dict[str, Any]]:
     """The band, the part inside the data, and the dashed ends of a line."""
     colour = palette.hex(line.shade, {"law": INK, "guide": _GREY}.get(line.style, PLAIN))
     plain = {"type": "scatter", "mode": "lines", "hoverinfo": "skip", "showlegend": False, "meta": line.group}
     if line.style != "law":
-        pen = {"color": colour, "width": 1.2, "dash": DASHES[line.dash][1]}
+        pen = {"color": colour, "width": 1.2, "dash": DASHES[dash if line.style == "link" else line.dash][1]}
         yield {**plain, "x": numbers(line.x), "y": numbers(line.y), "line": pen, "opacity": 0.8}
         return
     if np.isfinite(line.low).any():
@@ -68,13 +75,13 @@ def _line(line: Line, palette: Palette) -> Iterable[dict[str, Any]]:
         yield {**plain, **ring, "fill": "toself", "fillcolor": colour, "opacity": 0.13, "line": {"width": 0}}
     within = np.flatnonzero(line.inside)
     first, last = (within[0], within[-1]) if within.size else (line.x.size, line.x.size)
-    for part, dash in (
-        (slice(first, last + 1), "solid"),
-        (slice(0, first + 1), "dash"),
-        (slice(last, None), "dash"),
+    for part, look in (
+        (slice(first, last + 1), "law"),
+        (slice(0, first + 1), "beyond"),
+        (slice(last, None), "beyond"),
     ):
         if line.x[part].size > 1:
-            pen = {"color": colour, "width": 2 if dash == "solid" else 1.5, "dash": dash}
+            pen = {"color": colour, **_PENS[look]}
             yield {**plain, "x": numbers(line.x[part]), "y": numbers(line.y[part]), "line": pen}
 
 
@@ -101,9 +108,13 @@ def _points(figure: Chart, palette: Palette) -> list[dict[str, Any]]:
 
 def _trace(group: str, part: pd.DataFrame, figure: Chart, palette: Palette) -> dict[str, Any]:
     strong = part["strong"].to_numpy(dtype=bool)
+    own = legend.markers(figure)
     marker = {
         "color": [palette.hex(float(shade)) for shade in part["shade"]],
-        "symbol": [MARKERS[int(kind)][1] for kind in part["marker"]],
+        "symbol": [
+            MARKERS[own.get(float(shade), int(kind))][1]
+            for shade, kind in zip(part["shade"], part["marker"], strict=True)
+        ],
         "size": np.where(strong, 9, 6).tolist(),
         "opacity": np.where(strong, 1.0, 0.6).tolist(),
         "line": {"color": INK, "width": np.where(strong, 1, 0).tolist()},
@@ -133,32 +144,37 @@ def _hover(figure: Chart) -> str:
 
 
 def _keys(figure: Chart, palette: Palette) -> list[dict[str, Any]]:
-    """The legend of colours, markers and dashes; a colour bar instead if there are many colours."""
+    """The legend, and the colour bar if there are many colours."""
     nothing = {"type": "scatter", "x": [None], "y": [None], "hoverinfo": "skip", "meta": ""}
     keys: list[dict[str, Any]] = []
-    if figure.shade_label and palette.shades.size > _MOST_KEYS:
+    if legend.has_bar(figure):
         keys.append({**nothing, "mode": "markers", "showlegend": False, "marker": _bar(figure, palette)})
-    elif figure.shade_label or figure.shades:
-        names = [figure.shades.get(float(v)) or short(v) for v in palette.shades]
-        dots = [{"color": palette.hex(float(v)), "size": 9} for v in palette.shades]
-        keys += [_key(nothing, "markers", name, marker=dot) for name, dot in zip(names, dots, strict=True)]
-        keys[0]["legendgrouptitle"] = {"text": escaped(figure.shade_label)}
-        keys = [{**key, "legendgroup": "shade"} for key in keys]
-    if len(figure.markers) > 1:
-        signs = [{"symbol": MARKERS[k][1], "color": _GREY, "size": 8} for k in range(len(figure.markers))]
-        kinds = [_key(nothing, "markers", n, marker=s) for n, s in zip(figure.markers, signs, strict=True)]
-        kinds[0]["legendgrouptitle"] = {"text": escaped(figure.marker_label)}
-        keys += [{**key, "legendgroup": "marker"} for key in kinds]
-    if len(figure.dashes) > 1:
-        pens = [{"dash": DASHES[k][1], "color": _GREY, "width": 1.5} for k in range(len(figure.dashes))]
-        kinds = [_key(nothing, "lines", n, line=p) for n, p in zip(figure.dashes, pens, strict=True)]
-        kinds[0]["legendgrouptitle"] = {"text": escaped(figure.dash_label)}
-        keys += [{**key, "legendgroup": "dash"} for key in kinds]
+    for k, part in enumerate([*legend.groups(figure), legend.marks(figure)]):
+        group = {"legendgroup": str(k), "legendgrouptitle": {"text": escaped(part.title)}}
+        looks = [{"name": escaped(key.name), "showlegend": True, **_look(key, palette)} for key in part.keys]
+        keys += [{**nothing, **group, **look} for look in looks]
     return keys
 
 
-def _key(nothing: dict[str, Any], mode: str, name: str, **look: Any) -> dict[str, Any]:
-    return {**nothing, "mode": mode, "name": escaped(name), "showlegend": True, **look}
+def _look(key: legend.Key, palette: Palette) -> dict[str, Any]:
+    """How the mark of an entry is drawn."""
+    colour = palette.hex(key.shade, _GREY)
+    if key.look == "band":
+        return {"mode": "markers", "marker": {"symbol": "square", "color": colour, "size": 12, "opacity": 0.3}}
+    if key.look == "bar":
+        return {
+            "mode": "markers",
+            "marker": {"symbol": "line-ns", "size": 10, "line": {"color": colour, "width": 1}},
+        }
+    if key.look not in ("strong", "pale"):
+        pen = {"color": colour, "dash": DASHES[key.dash or 0][1], **_PENS[key.look]}
+        return {"mode": "lines", "line": pen, "opacity": 0.35 if key.look == "curve" else 1}
+    strong = key.look == "strong"
+    dot = {"symbol": MARKERS[key.marker or 0][1], "color": colour, "size": 9 if strong else 6}
+    marker = {**dot, "opacity": 1.0 if strong else 0.6, "line": {"color": INK, "width": int(strong)}}
+    if key.dash is None:
+        return {"mode": "markers", "marker": marker}
+    return {"mode": "lines+markers", "marker": marker, "line": {"color": colour, "dash": DASHES[key.dash][1]}}
 
 
 def _bar(figure: Chart, palette: Palette) -> dict[str, Any]:

@@ -5,11 +5,14 @@ matplotlib is imported when something is drawn; the global state of pyplot is no
 
 from __future__ import annotations
 
+import textwrap
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from analysis.figures import legend
+from analysis.figures.chart import Chart
 from analysis.figures.style import DASHES, INK, MARKERS, Palette, axis_limits, log_ticks, tick_text
 
 if TYPE_CHECKING:
@@ -17,7 +20,7 @@ if TYPE_CHECKING:
 
     from matplotlib.axes import Axes
 
-    from analysis.figures.chart import Chart, Line
+    from analysis.figures.chart import Line
 
 WIDTH, HEIGHT, DPI = 3.5, 2.9, 200
 """Size in inches, one column of a paper wide, and dots per inch of a PNG."""
@@ -33,8 +36,24 @@ _STYLE: Any = {
     "pdf.fonttype": 42,
     "legend.fontsize": 7,
 }
-_LEGEND: Any = {"frameon": False, "handlelength": 1.6, "handletextpad": 0.5, "labelspacing": 0.25}
-_BEYOND = (0, (4, 2.5))
+_LEGEND: Any = {
+    "frameon": False,
+    "handlelength": 1.6,
+    "handletextpad": 0.5,
+    "borderaxespad": 0.0,
+    "labelspacing": 0.25,
+}
+_PENS: dict[str, Any] = {
+    "curve": {"linewidth": 0.5, "alpha": 0.35},
+    "link": {"linewidth": 0.8, "alpha": 0.8},
+    "guide": {"linewidth": 0.8},
+    "law": {"linewidth": 1.1},
+    "beyond": {"linewidth": 0.9, "linestyle": (0, (4, 2.5))},
+}
+_BAND: Any = {"alpha": 0.13, "linewidth": 0}
+_GREY = "#888888"
+_RIGHT = 22
+"""Most letters of an entry beside the axes; longer ones stand below."""
 
 
 def draw(figure: Chart, ax: Axes) -> Axes:
@@ -42,14 +61,16 @@ def draw(figure: Chart, ax: Axes) -> Axes:
     palette = Palette(figure)
     ax.set_xscale("log" if figure.x_log else "linear")
     ax.set_yscale("log" if figure.y_log else "linear")
+    own = legend.dashes(figure)
     for line in figure.lines:
-        _draw_line(line, palette, ax)
+        _draw_line(line, own.get(line.shade, line.dash), palette, ax)
     _draw_points(figure, palette, ax)
     _set_axes(figure, ax)
-    if figure.shade_label:
+    if legend.has_bar(figure):
         palette.bar(_plain(figure.shade_label), ax)
     _legend(figure, palette, ax)
-    _set_head(figure, ax)
+    if figure.annotation:
+        ax.set_title("\n".join(figure.annotation), loc="left", fontsize="medium", linespacing=1.35)
     return ax
 
 
@@ -75,7 +96,9 @@ def save(
     stem.parent.mkdir(parents=True, exist_ok=True)
     paths = [stem.with_name(f"{stem.name}.{kind}") for kind in formats]
     with mpl.rc_context(_STYLE):
-        page = Figure(figsize=(WIDTH, HEIGHT), layout="constrained")
+        page = Figure(
+            figsize=(WIDTH, _height(figure) if isinstance(figure, Chart) else HEIGHT), layout="constrained"
+        )
         FigureCanvasAgg(page)
         draw(figure, page.add_subplot())
         for path in paths:
@@ -83,27 +106,25 @@ def save(
     return paths
 
 
-def _draw_line(line: Line, palette: Palette, ax: Axes) -> None:
-    if line.style in ("curve", "link"):
-        width, alpha = (0.5, 0.35) if line.style == "curve" else (0.8, 0.8)
-        colour, dash = palette.of(line.shade), DASHES[line.dash][0]
-        ax.plot(line.x, line.y, color=colour, linestyle=dash, linewidth=width, alpha=alpha, zorder=1)
-        return
-    if line.style == "guide":
-        ax.plot(line.x, line.y, color="#888888", linewidth=0.8, linestyle=DASHES[line.dash][0], zorder=1.5)
+def _draw_line(line: Line, dash: int, palette: Palette, ax: Axes) -> None:
+    if line.style != "law":
+        colour = _GREY if line.style == "guide" else palette.of(line.shade)
+        style = DASHES[dash if line.style == "link" else line.dash][0]
+        ax.plot(line.x, line.y, color=colour, linestyle=style, zorder=1, **_PENS[line.style])
         return
     colour = palette.of(line.shade, INK)
     if np.isfinite(line.low).any():
-        ax.fill_between(line.x, line.low, line.high, color=colour, alpha=0.13, linewidth=0, zorder=2)
+        ax.fill_between(line.x, line.low, line.high, color=colour, zorder=2, **_BAND)
     within = np.flatnonzero(line.inside)
     first, last = (within[0], within[-1]) if within.size else (line.x.size, line.x.size)
-    ax.plot(line.x[first : last + 1], line.y[first : last + 1], color=colour, linewidth=1.1, zorder=3)
+    ax.plot(line.x[first : last + 1], line.y[first : last + 1], color=colour, zorder=3, **_PENS["law"])
     for side in (slice(0, first + 1), slice(last, None)):
-        ax.plot(line.x[side], line.y[side], color=colour, linewidth=0.9, linestyle=_BEYOND, zorder=3)
+        ax.plot(line.x[side], line.y[side], color=colour, zorder=3, **_PENS["beyond"])
 
 
 def _draw_points(figure: Chart, palette: Palette, ax: Axes) -> None:
     """Draw the pale points, then the strong ones; one call per look, since one per point would take seconds."""
+    own = legend.markers(figure)
     for _, part in figure.points.groupby(["strong", "marker", "shade"], dropna=False):
         strong, marker, shade = (part[name].to_numpy()[0] for name in ("strong", "marker", "shade"))
         colour, front = palette.of(float(shade)), 5 if strong else 4
@@ -116,14 +137,16 @@ def _draw_points(figure: Chart, palette: Palette, ax: Axes) -> None:
             part["x"],
             part["y"],
             linestyle="",
-            marker=MARKERS[int(marker)][0],
-            markersize=4.2 if strong else 2.8,
-            markerfacecolor=colour,
-            markeredgecolor=INK if strong else colour,
-            markeredgewidth=0.7 if strong else 0.0,
-            alpha=1.0 if strong else 0.6,
+            marker=MARKERS[own.get(float(shade), int(marker))][0],
             zorder=front,
+            **_dot(colour, strong=bool(strong)),
         )
+
+
+def _dot(colour: Any, *, strong: bool) -> dict[str, Any]:
+    edge: dict[str, Any] = {"markeredgecolor": INK if strong else colour, "markeredgewidth": 0.7 if strong else 0.0}
+    size, alpha = (4.2, 1.0) if strong else (2.8, 0.6)
+    return {"markerfacecolor": colour, "markersize": size, "alpha": alpha, **edge}
 
 
 def _set_axes(figure: Chart, ax: Axes) -> None:
@@ -145,58 +168,76 @@ def _set_axes(figure: Chart, ax: Axes) -> None:
     ax.spines[["top", "right"]].set_visible(False)
 
 
+def _sides(figure: Chart) -> tuple[list[legend.Section], list[legend.Section]]:
+    """The sections of the legend to the right of the axes, and those below: marks, and groups that are too long."""
+    groups = legend.groups(figure)
+    fits = not legend.has_bar(figure) and all(_longest(part) <= _RIGHT for part in groups)
+    rest = legend.marks(figure)
+    return (groups if fits else []), [*([] if fits else groups), *([rest] if rest.keys else [])]
+
+
 def _legend(figure: Chart, palette: Palette, ax: Axes) -> None:
-    """Draw the legend of lines and (without a colour bar) colours where it hides least."""
-    keys: list[Any] = []
-    if figure.shades and not figure.shade_label:
-        keys += [_key(name, palette.of(v), marker="o", linestyle="") for v, name in figure.shades.items()]
-    named = [line for line in figure.lines if line.name and line.style != "curve"]
-    keys += [_key(line.name, palette.of(line.shade, INK)) for line in named]
-    if keys:
-        longest = max(len(key.get_label()) for key in keys)
-        side, top = _free_place(figure, ax, width=min(0.1 + 0.022 * longest, 0.9), height=0.075 * len(keys))
-        place: Any = {"loc": f"upper {side}", "bbox_to_anchor": (0.0 if side == "left" else 1.0, top)}
-        ax.add_artist(ax.legend(handles=keys, borderaxespad=0.2, **place, **_LEGEND))
+    """Draw the legend outside of the axes: groups to the right, the kinds of marks below."""
+    from matplotlib.transforms import ScaledTranslation
+
+    right, below = _sides(figure)
+    if right:
+        keys = [key for part in right for key in _handles(part, palette)]
+        beside = ax.legend(handles=keys, loc="upper left", bbox_to_anchor=(1.02, 1.0), **_LEGEND)
+    if below:
+        under = 3.8 * float(ax.xaxis.label.get_fontsize()) / 72  # inches: ticks and label of the axis
+        place = ax.transAxes + ScaledTranslation(0, -under, ax.figure.dpi_scale_trans)
+        keys = [key for part in below for key in _handles(part, palette)]
+        look: Any = {"loc": "upper left", "bbox_to_anchor": (0, 0), "bbox_transform": place, **_LEGEND}
+        ax.legend(handles=keys, ncols=_columns(below), columnspacing=1.0, **look)
+    if right and below:
+        ax.add_artist(beside)  # the second legend has replaced it
+        beside.set_clip_on(False)  # clipped to the axes it would get no space
 
 
-def _free_place(figure: Chart, ax: Axes, *, width: float, height: float) -> tuple[str, float]:
-    """The side and the top of a box of that size, in axes units, where it hides least; of equals the highest."""
-    to_axes = ax.transData + ax.transAxes.inverted()
-    steps = np.linspace(0, 1, 41)
-    marks = [to_axes.transform(figure.points[["x", "y"]].to_numpy(dtype=float))]
-    for line in figure.lines:
-        corners = to_axes.transform(np.stack([line.x, line.y], axis=1))
-        at = np.linspace(0, 1, len(corners))
-        marks.append(np.stack([np.interp(steps, at, corners[:, 0]), np.interp(steps, at, corners[:, 1])], axis=1))
-    x, y = np.concatenate(marks).T
-    hidden = {}
-    for top in np.arange(1.0, height, -0.05):
-        rows = (y < top) & (y > top - height)
-        hidden["right", float(top)] = int(np.sum(rows & (x > 1 - width)))
-        hidden["left", float(top)] = int(np.sum(rows & (x < width)))
-    return min(hidden, key=lambda place: hidden[place])
+def _longest(part: legend.Section) -> int:
+    return max(len(key.name) for key in part.keys)
 
 
-def _set_head(figure: Chart, ax: Axes) -> None:
-    """Draw the annotation above the axes, and below it the legends of dashes and of markers, one row each."""
-    dashes = [_key(name, linestyle=DASHES[k][0]) for k, name in enumerate(figure.dashes)]
-    markers = [_key(name, marker=MARKERS[k][0], linestyle="") for k, name in enumerate(figure.markers)]
-    rows = [row for row in ((figure.dash_label, dashes), (figure.marker_label, markers)) if len(row[1]) > 1]
-    place: Any = {"loc": "lower left", "borderpad": 0, "borderaxespad": 0.3, "columnspacing": 0.8, **_LEGEND}
-    for k, (label, row) in enumerate(rows):
-        keys = [_key(label, linestyle=""), *row]
-        legend = ax.legend(handles=keys, ncols=len(keys), bbox_to_anchor=(-0.02, 1.0 + 0.07 * k), **place)
-        legend.set_in_layout(False)  # it may extend over the colour bar: only its height needs space
-        ax.add_artist(legend)
-    if figure.annotation or rows:
-        head = [*figure.annotation, *(" " for _ in rows)]
-        ax.set_title("\n".join(head), loc="left", fontsize="medium", linespacing=1.35)
+def _columns(parts: list[legend.Section]) -> int:
+    longest = max(map(_longest, parts))
+    return 3 if longest <= 14 else 2 if longest <= 22 else 1
 
 
-def _key(name: str, colour: Any = "#555555", **style: Any) -> Any:
+def _height(figure: Chart) -> float:
+    """The height of a file in inches, with space for the legend and the lines above the axes."""
+    right, below = (sum(len(part.keys) + bool(part.title) for part in side) for side in _sides(figure))
+    rows = -(-below // _columns(_sides(figure)[1])) if below else 0
+    return max(HEIGHT, 0.55 + 0.135 * right) + 0.135 * rows + 0.15 * len(figure.annotation)
+
+
+def _handles(part: legend.Section, palette: Palette) -> list[Any]:
+    """The entries of a section, under its title."""
     from matplotlib.lines import Line2D
 
-    return Line2D([], [], color=colour, label=_plain(name), **{"linewidth": 1.0, "markersize": 3.5, **style})
+    title = _plain(textwrap.fill(part.title, 16))
+    return [
+        *([Line2D([], [], linestyle="", label=title)] if title else []),
+        *(_handle(key, palette) for key in part.keys),
+    ]
+
+
+def _handle(key: legend.Key, palette: Palette) -> Any:
+    from matplotlib.lines import Line2D
+    from matplotlib.patches import Patch
+
+    colour, label = palette.of(key.shade, _GREY), _plain(key.name)
+    if key.look == "band":
+        return Patch(facecolor=colour, label=label, alpha=0.3)
+    if key.look == "bar":
+        return Line2D(
+            [], [], color=colour, label=label, linestyle="", marker="|", markersize=7, markeredgewidth=0.7
+        )
+    if key.look in ("strong", "pale"):
+        line: Any = "" if key.dash is None else DASHES[key.dash][0]
+        dot = _dot(colour, strong=key.look == "strong") | {"marker": MARKERS[key.marker or 0][0]}
+        return Line2D([], [], color=colour, label=label, linestyle=line, linewidth=0.8, **dot)
+    return Line2D([], [], color=colour, label=label, **{"linestyle": DASHES[key.dash or 0][0], **_PENS[key.look]})
 
 
 def _plain(text: str) -> str:

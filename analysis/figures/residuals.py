@@ -39,6 +39,7 @@ def describe_residuals(fit: LawFit) -> Chart:
         points=points,
         lines=(chart.line(ends, [0.0, 0.0], style="guide"),),
         y_log=False,
+        marks={"strong": "fitted point", "guide": "the law" if fit.supported else "zero"},
         annotation=(f"{fit.n} points, rms {short(100 * fit.rms, 2)} %",) if fit.supported else refused(fit),
     )
 
@@ -106,6 +107,7 @@ def describe_coverage(table: pd.DataFrame, *, level: float = 0.95) -> Chart:
         points=points,
         lines=(diagonal, *links),
         shades=shades,
+        marks={"strong": "share", "bar": f"{100 * level:g} % interval", "guide": "calibrated"},
         x_log=False,
         y_log=False,
     )

@@ -21,9 +21,10 @@ from analysis.table.rows import measured
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
+    from analysis.figures.legend import Look
+
 MOST_MARKERS, MOST_LINES = len(MARKERS), len(DASHES)
 """Most kinds of points and of lines in one figure."""
-_MOST_NAMES = 8
 _SET_BY_SUBSET = ("flops", "examples")  # of one model, at the same epochs
 
 
@@ -68,6 +69,7 @@ def describe_runs(
     points = cell_points(table, x, y, shade).assign(marker=kind[first], dash=dash[first], subset=subset[first])
     alike = ["shade", "dash", "marker", "subset", *([] if across and marker else ["x"])]
     points = points.assign(strong=points["y"] == points.groupby(alike, dropna=False)["y"].transform("min"))
+    named: dict[Look, str] = {"strong": "best of its group", "pale": "not the best"}
     return Chart(
         **chart.axes(x, y),
         points=points.drop(columns=["dash", "subset"]),
@@ -78,6 +80,7 @@ def describe_runs(
         marker_label=marker.replace("_", " ") if marker and len(markers) > 1 else "",
         dashes=dashes,
         dash_label=line.replace("_", " ") if line and len(dashes) > 1 else "",
+        marks={} if points["strong"].all() else named,
     )
 
 
@@ -99,7 +102,7 @@ def _shade(table: pd.DataFrame, colour: str | None) -> tuple[NDArray[np.float64]
         order = sorted(text.unique())
         size = pd.Series(np.arange(1.0, len(order) + 1), index=order)
     shade = np.asarray(text.map(size), dtype=float)
-    if len(size) > _MOST_NAMES:
+    if len(size) > MOST_MARKERS:
         return shade, {}, columns.label("params") if "params" in table else columns.label(colour)
     return shade, {float(value): str(name) for name, value in size.sort_values().items()}, columns.label(colour)
 

@@ -17,7 +17,8 @@ if TYPE_CHECKING:
 INK, PLAIN = "#222222", "#4C6A92"
 MARKERS = (
     *(("o", "circle"), ("s", "square"), ("^", "triangle-up"), ("D", "diamond"), ("v", "triangle-down")),
-    *(("p", "pentagon"), ("<", "triangle-left"), (">", "star")),
+    *(("p", "pentagon"), ("<", "triangle-left"), (">", "triangle-right"), ("P", "cross"), ("X", "x")),
+    *(("*", "star"), ("d", "diamond-tall")),
 )
 """Markers that a reader can tell apart: names in matplotlib and in plotly."""
 DASHES: tuple[tuple[Any, str], ...] = (
@@ -25,7 +26,6 @@ DASHES: tuple[tuple[Any, str], ...] = (
     ((0, (7, 2)), "longdash"),
 )
 """Line styles that a reader can tell apart: in matplotlib and in plotly; the first is solid."""
-_FEW = 8
 _LIGHTEST = 0.88  # of viridis: its yellow end vanishes on white paper
 
 
@@ -44,13 +44,12 @@ class Palette:
         shades = [*figure.points["shade"], *(line.shade for line in figure.lines)]
         self.shades = np.unique(np.asarray(shades, dtype=float))
         self.shades = self.shades[np.isfinite(self.shades)]
-        self._names = figure.shades
         smooth = mpl.colormaps["viridis"]
         self.map: Colormap = ListedColormap(smooth(np.linspace(0.0, _LIGHTEST, 256)))
-        self.stepped = 0 < self.shades.size <= _FEW
+        self.stepped = 0 < self.shades.size <= len(MARKERS)
         self.norm: Normalize
         if self.stepped:
-            self.map = ListedColormap(smooth(_positions(self.shades)))
+            self.map = ListedColormap(smooth(np.linspace(0.0, _LIGHTEST, self.shades.size)))
             self.norm = BoundaryNorm(_edges(self.shades), self.shades.size)
         else:
             self.norm = LogNorm(*(self.shades[[0, -1]] if self.shades.size else (1.0, 10.0)))
@@ -66,26 +65,18 @@ class Palette:
         return str(to_hex(self.of(shade, otherwise)))
 
     def bar(self, label: str, ax: Axes) -> None:
-        """Draw a slim colour bar beside the axes, with one step per shade if they are few."""
+        """Draw a slim colour bar beside the axes."""
         from matplotlib.cm import ScalarMappable
         from matplotlib.ticker import FixedLocator, NullLocator
 
-        bar = ax.figure.colorbar(ScalarMappable(self.norm, self.map), ax=ax, aspect=28, pad=0.02, spacing="uniform")
+        bar = ax.figure.colorbar(ScalarMappable(self.norm, self.map), ax=ax, aspect=28, pad=0.02)
         bar.outline.set_visible(False)
-        edges = _edges(self.shades)
-        ticks = (edges[1:] + edges[:-1]) / 2 if self.stepped else log_ticks(*self.shades[[0, -1]])
-        named = self.shades if self.stepped else ticks
+        ticks = log_ticks(*self.shades[[0, -1]])
         bar.ax.yaxis.set_major_locator(FixedLocator(list(ticks)))
         bar.ax.yaxis.set_minor_locator(NullLocator())
-        bar.ax.set_yticklabels([self._names.get(float(v)) or tick_text(float(v)) for v in named])
-        bar.ax.tick_params(length=0 if self.stepped else 2)
+        bar.ax.set_yticklabels([tick_text(tick) for tick in ticks])
+        bar.ax.tick_params(length=2)
         bar.set_label(label)
-
-
-def _positions(values: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Position of each value on the colour map by its logarithm, [values] in 0 to _LIGHTEST."""
-    logs = np.log(values)
-    return np.asarray(_LIGHTEST * (logs - logs[0]) / max(logs[-1] - logs[0], 1e-12))
 
 
 def _edges(values: NDArray[np.float64]) -> NDArray[np.float64]:

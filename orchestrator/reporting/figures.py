@@ -14,6 +14,7 @@ from analysis.checks.parts import attempt
 from analysis.figures import registry
 from analysis.figures.cells import varies
 from analysis.figures.registry import FIGURES, FigureError
+from analysis.figures.style import MARKERS
 from analysis.fits.thresholds import LEAST_VALUES
 from analysis.table import columns
 from analysis.table import groups as populations
@@ -38,7 +39,7 @@ if TYPE_CHECKING:
 
     from analysis import Comparison, IsoflopFit, LawFit, LearningRates, SurfaceFit, Verdict
 
-MOST_TOGETHER = 8
+MOST_TOGETHER = len(MARKERS)
 """Most groups that can be told apart in one figure."""
 
 

@@ -5,7 +5,7 @@ import pandas as pd
 import pytest
 
 from analysis import average_seeds, describe_law, draw, fit_frontier, fit_power_law, save
-from analysis.figures.style import log_ticks
+from analysis.figures.style import MARKERS, log_ticks
 from tests.analysis.planted import law, sweep
 
 
@@ -91,7 +91,9 @@ def test_drawn_axes_show_what_was_described(table, fit):
     low, high = ax.get_ylim()
     assert low < figure.points["y"].min()
     assert high > figure.points["y"].max()
-    lines = [np.asarray(line.get_xydata()) for line in ax.lines if line.get_marker() == "o"]
+    lines = [
+        np.asarray(line.get_xydata()) for line in ax.lines if line.get_marker() in {sign for sign, _ in MARKERS}
+    ]
     dots = {tuple(dot) for line in lines for dot in line}
     assert dots == {(row.x, row.y) for row in figure.points.itertuples()}
 

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import itertools
+
 import numpy as np
 import pandas as pd
 import pytest
 from scipy.stats import binomtest
 
-from analysis import draw, fit_frontier, fit_power_law, validate
-from analysis.figures import style
-from analysis.figures.law import describe_families
+from analysis import draw, fit_frontier, fit_power_law, save, validate
+from analysis.figures import legend, style
+from analysis.figures.law import describe_families, describe_law
+from analysis.figures.plotly import to_plotly
 from analysis.figures.residuals import describe_coverage, describe_held_out, describe_residuals
 from analysis.figures.runs import MOST_LINES, MOST_MARKERS, describe_runs
 from tests.analysis.planted import law, sweep
@@ -155,21 +158,98 @@ def test_held_out_errors_are_those_of_the_validation():
     assert drawn["y"].tolist() == pytest.approx((100 * table["log_rmse"]).tolist())
 
 
-def test_a_legend_stands_where_nothing_is():
-    from matplotlib.figure import Figure
+def ten_models():
+    """Ten models of 7 lengths of training, two learning rates and two seeds."""
+    table = runs(sizes=(1000,), epochs=(1, 2, 4, 8, 16, 32, 64), widths=[16 * 2**k for k in range(10)])
+    table = pd.concat([table, table.assign(error=1.1 * table["error"])], ignore_index=True)
+    return table.assign(seed=np.arange(len(table)) // (len(table) // 2), run_id=np.arange(len(table)))
 
-    tables = {"a": sweep(), "b": sweep().eval("error = 2 * error")}
-    page = Figure(figsize=(3.5, 2.9))
-    ax = draw(
-        describe_families({k: fit_frontier(t, floor=False, resamples=20) for k, t in tables.items()}),
-        page.add_subplot(),
-    )
-    page.draw_without_rendering()
-    box = next(a for a in ax.get_children() if type(a).__name__ == "Legend").get_window_extent()
-    marks = [line.get_xydata() for line in ax.lines if line.get_linestyle() == "None"]
-    dots = ax.transData.transform(np.concatenate(marks))
-    assert len(dots)
-    assert not any(box.contains(*dot) for dot in dots)
+
+CHARTS = {
+    "ten models": lambda: describe_runs(ten_models(), line=None, marker=None),
+    "three kinds": lambda: describe_runs(runs()),
+    "law": lambda: describe_law(sweep(seeds=2), fit_frontier(sweep(seeds=2), resamples=100), x="flops"),
+    "families": lambda: describe_families({k: fit_frontier(sweep(), floor=False, resamples=20) for k in "ab"}),
+    "long names": lambda: describe_families(
+        {f"{k} with a long name": fit_frontier(sweep(), resamples=20) for k in "ab"}
+    ),
+    "long title": lambda: describe_law(sweep(), x="flops", colour="flops"),
+    "many colours": lambda: describe_law(sweep(budgets=15), x="flops", colour="flops"),
+}
+
+
+@pytest.mark.parametrize("name", CHARTS)
+def test_no_legend_lies_over_the_axes_or_outside_the_paper(name, tmp_path):
+    drawn = []
+
+    def kept(figure, ax):
+        drawn.append(draw(figure, ax))
+        return ax
+
+    save(CHARTS[name](), tmp_path / "chart", ("png",), draw=kept)
+    (ax,) = drawn
+    page = ax.figure
+    legends = [artist for artist in ax.get_children() if type(artist).__name__ == "Legend"]
+    assert legends
+    boxes = [legend.get_window_extent() for legend in legends]
+    assert not any(box.overlaps(ax.get_window_extent()) for box in boxes)
+    assert not any(box.overlaps(ax.xaxis.label.get_window_extent()) for box in boxes)
+    assert all(page.bbox.x1 >= box.x1 and box.y0 >= page.bbox.y0 for box in boxes)
+
+
+def test_ten_models_differ_in_marker_colour_and_the_dash_of_neighbours_on_paper_and_page():
+    figure = describe_runs(ten_models(), line=None, marker=None)
+    (models,) = legend.groups(figure)
+    assert [key.name for key in models.keys] == [f"B-1/Wi-{16 * 2**k}" for k in range(10)]
+    assert len({key.marker for key in models.keys}) == 10
+    assert all(one.dash != two.dash for one, two in itertools.pairwise(models.keys))
+    data = to_plotly(figure)["data"]
+    for model, key in zip(figure.shades.values(), models.keys, strict=True):
+        (points,) = [trace for trace in data if trace.get("meta") == model and "text" in trace]
+        assert set(points["marker"]["symbol"]) == {style.MARKERS[key.marker or 0][1]}
+        (line,) = [trace for trace in data if trace.get("meta") == model and trace["mode"] == "lines"]
+        assert line["line"]["dash"] == style.DASHES[key.dash or 0][1]
+        (entry,) = [trace for trace in data if trace.get("name") == model and trace["showlegend"]]
+        assert (entry["marker"]["symbol"], entry["line"]["dash"]) == (
+            points["marker"]["symbol"][0],
+            line["line"]["dash"],
+        )
+
+
+def test_shades_that_are_close_have_distant_colours():
+    table = runs(widths=(100, 101, 102))
+    palette = style.Palette(describe_runs(table))
+    colours = np.array([palette.of(shade)[:3] for shade in palette.shades])
+    assert min(np.linalg.norm(one - two) for one, two in itertools.combinations(colours, 2)) > 0.3
+
+
+@pytest.mark.parametrize("name", CHARTS)
+def test_every_kind_of_mark_has_an_entry_on_paper_and_page(name):
+    from matplotlib.figure import Figure
+    from matplotlib.legend import Legend
+
+    figure = CHARTS[name]()
+    parts = [*legend.groups(figure), legend.marks(figure)]
+    looks = {key.look for part in parts for key in part.keys}
+    strong = figure.points["strong"]
+    drawn = {line.style for line in figure.lines} | {"strong"} | ({"pale"} if not strong.all() else set())
+    drawn |= {"bar"} if (figure.points["high"] > figure.points["low"]).any() else set()
+    drawn |= {"band", "beyond"} if figure.of("law") else set()
+    linked = any(key.dash is not None for part in parts for key in part.keys if key.look in ("strong", "link"))
+    assert drawn - ({"link"} if linked else set()) <= looks
+    names = [key.name for part in parts for key in part.keys]
+    ax = draw(figure, Figure().add_subplot())
+    texts = [t.get_text() for a in ax.get_children() if isinstance(a, Legend) for t in a.get_texts()]
+    assert [text for text in texts if text in names] == names
+    assert [trace["name"] for trace in to_plotly(figure)["data"] if trace.get("showlegend")] == names
+
+
+def test_a_curve_and_a_guide_have_entries():
+    history = sweep().assign(step=1)[["run_id", "flops", "error"]]
+    curves = describe_law(sweep(), x="flops", history=history)
+    assert "training curve" in [key.name for key in legend.marks(curves).keys]
+    guide = describe_residuals(fit_power_law(law(noise=0.05), resamples=100))
+    assert [key.name for key in legend.marks(guide).keys] == ["fitted point", "the law"]
 
 
 def test_methods_are_told_apart():
