@@ -17,7 +17,18 @@ if TYPE_CHECKING:
     from orchestrator.answers import findings, report
     from orchestrator.changes import add, cancel, pause, prioritise, resume, retry
     from orchestrator.scheduling.progress import Progress
-    from orchestrator.session import Interrupted, SearchResult, follow, progress, run, search, status, work
+    from orchestrator.session import (
+        Interrupted,
+        SearchResult,
+        diff,
+        follow,
+        progress,
+        run,
+        search,
+        show,
+        status,
+        work,
+    )
     from orchestrator.settings import OptionError
     from orchestrator.store.engine import TableBusyError, TableError
     from orchestrator.store.table import Table, history, results
@@ -40,6 +51,7 @@ __all__ = [
     "UserError",
     "add",
     "cancel",
+    "diff",
     "findings",
     "follow",
     "history",
@@ -55,6 +67,7 @@ __all__ = [
     "retry",
     "run",
     "search",
+    "show",
     "status",
     "work",
 ]
@@ -65,10 +78,12 @@ _MODULES = {
     "orchestrator.session": (
         "Interrupted",
         "SearchResult",
+        "diff",
         "follow",
         "progress",
         "run",
         "search",
+        "show",
         "status",
         "work",
     ),

@@ -170,7 +170,7 @@ class Asked:
         done = kept[kept["state"] == "done"]
         if len(done) and not done[whole.y].notna().any():
             raise AskError(
-                f"--y {whole.y!r}: none of the {len(done)} finished runs has a value; choose another column"
+                f"--y {whole.y!r}: not one of {len(done)} finished runs has a value; choose another column"
             )
         return replace(whole, frame=kept)
 
@@ -272,7 +272,7 @@ def frame_of(store: str, which: str | None, what: str = "runs", *, several: bool
         if (name := sweep_name(which)) is not None:
             check_sweep(table, name)
         elif len(sweeps) > 1 and not several:
-            raise AskError(f"{name_of(store)} holds {len(sweeps)} sweeps; name one of {', '.join(sweeps)}")
+            raise AskError(f"{name_of(store)} holds several sweeps; name one of {', '.join(sweeps)}")
         return table.frame(what, name)
 
 

@@ -13,14 +13,17 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Unpack
 
 from orchestrator.settings import OptionError, Settings, executor_of, speed_of
-from orchestrator.text import number
+from orchestrator.text import count, number
 from trainer.errors import UserError
+from trainer.host import installation
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
     from contextlib import AbstractContextManager
 
     from analysis import LearningRates
+    from orchestrator.reporting.difference import Difference
+    from orchestrator.reporting.run_details import RunDetails
     from orchestrator.scheduling.options import RunSource
     from orchestrator.scheduling.progress import Progress
     from orchestrator.searching.sweep_search import Best
@@ -151,7 +154,7 @@ def work(
                 inbox.obey(table)
             names = [check_sweep(table, name) for name in sweeps] or [row["sweep"] for row in table.sweeps()]
             if lost:
-                reporter.say(f"{lost} runs queued again; the process that trained them has ended")
+                reporter.say(f"{count(lost, 'run')} queued again; the process that trained them has ended")
             with settings.exporting(store, list(sweeps) or None, reporter.say):
                 interrupted = _train(table, names, settings, reporter, children)
             rows = [row for row in table.sweeps() if row["sweep"] in names]
@@ -174,7 +177,9 @@ def search(
     sweep = _loaded(sweep)
     if sweep.search is None:
         example = "like lr: {search: {values: [1e-3, 1e-2]}}"
-        raise UserError(f"{sweep.source.name} declares no search, {example}; `isoflop run` runs it")
+        raise UserError(
+            f"{sweep.source.name} declares no search, {example}; `{installation.command('run')}` runs it"
+        )
     tuned = bool(sweep.search.scheduler)
     early: AbstractContextManager[list[Child]] = contextlib.nullcontext([]) if tuned else settings.children()
     with _reporter(on_progress) as reporter, early as children:
@@ -189,7 +194,7 @@ def search(
         with Table(store, writable=True) as table:
             table.trials.declare(planned)
             if lost := table.queue.recover():
-                reporter.say(f"{lost} runs queued again; the process that trained them has ended")
+                reporter.say(f"{count(lost, 'run')} queued again; the process that trained them has ended")
             table.queue.tell(planned.sweep, paused=None, message=None)
             with settings.exporting(store, [planned.sweep], reporter.say):
                 finished = (
@@ -230,6 +235,35 @@ def progress(store: str | Path = STORE, sweep: str | None = None) -> Progress:
     with Table(str(store)) as table:
         name = None if sweep is None else check_sweep(table, sweep)
         return progress_of(row for row in table.sweeps() if name in (None, row["sweep"]))
+
+
+def show(run: str, store: str | Path = STORE) -> RunDetails:
+    """Return a run in full, by its run_id or the beginning of it. TableError if there is not exactly one."""
+    from orchestrator.reporting.run_details import RunDetails
+    from orchestrator.store.table import Table
+
+    with Table(str(store)) as table:
+        row = table.shown(run)
+    return RunDetails(row, row.pop("attempts"), row.pop("records"))
+
+
+def diff(a: str, b: str, store: str | Path = STORE) -> Difference:
+    """Return what differs between two sweeps by name, or between two runs by run_id or the beginning of it.
+
+    Raises TableError for a name that is neither, and if one is a sweep and the other a run.
+    """
+    from orchestrator.reporting.difference import run_difference, sweep_difference
+    from orchestrator.store.engine import TableError
+    from orchestrator.store.table import Table
+
+    with Table(str(store)) as table:
+        names = {row["sweep"] for row in table.sweeps()}
+        if {a, b} <= names:
+            return sweep_difference(table, a, b)
+        if {a, b} & names:
+            run, sweep = (b, a) if a in names else (a, b)
+            raise TableError(f"{sweep} is a sweep, {run} is none; name two sweeps or two runs")
+        return run_difference(table.shown(a), table.shown(b))
 
 
 def check_sweep(table: Table, name: str) -> str:
@@ -295,7 +329,7 @@ def plan_of(plan: Plan | Sweep | str | Path, cells: int | None = None) -> Plan:
     planned = plan if isinstance(plan, planner.Plan) else planner.plan(_loaded(plan), cells=cells)
     if planned.trials is not None:
         name = plan if isinstance(plan, str | Path) else planned.sweep
-        raise UserError(f"{name} declares a search; `isoflop search {name}` runs it")
+        raise UserError(f"{name} declares a search; `{installation.command(f'search {name}')}` runs it")
     return planned
 
 
@@ -309,10 +343,10 @@ def _begin(table: Table, planned: Plan, *, retry_failed: bool) -> str:
     again = table.queue.move(table.states(planned.sweep), "queued", of=["failed"]) if retry_failed else 0
     table.queue.tell(planned.sweep, paused=None, message=None)
     waiting = table.counts(planned.sweep).get("queued", 0)
-    parts = [f"{planned.sweep}: {waiting} of {len(planned.runs)} runs to do"]
+    parts = [f"{planned.sweep}: {waiting} of {count(len(planned.runs), 'run')} to do"]
     parts += [f"{new} new"] if new else []
     parts += [f"{lost} queued again after an interruption"] if lost else []
-    parts += [f"{again} failed ones retried"] if again else []
+    parts += [f"{again} failed before"] if again else []
     return ", ".join(parts)
 
 
@@ -356,7 +390,7 @@ def _search(table: Table, sweep: Sweep, settings: Settings, reporter: _Reporter,
     from orchestrator.searching.sweep_search import SweepSearch
 
     source = SweepSearch(table, sweep)
-    reporter.say(f"{sweep.sweep}: {source.proposed} of at most {source.total} trials known")
+    reporter.say(f"{sweep.sweep}: {source.proposed} of at most {count(source.total, 'trial')} known")
     source.more()
     return not _train(table, [sweep.sweep], settings, reporter, children, search=source)
 

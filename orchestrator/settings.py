@@ -6,6 +6,7 @@ import contextlib
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, TypedDict
 
+from orchestrator.text import count
 from trainer.errors import UserError
 from trainer.host.limits import has_accelerator
 from trainer.host.urls import Remote, RemoteError, is_url, local
@@ -200,7 +201,7 @@ def executor_of(
         per_gpu=None if settings.slots else per_gpu,
     )
     if executor.gpus and settings.slots is None and per_gpu is None and main:
-        say(f"{executor.per_gpu} workers per GPU, measured with a stack of this sweep")
+        say(f"{count(executor.per_gpu, 'worker')} per GPU, measured with a stack of this sweep")
         keep_slots(main, executor.per_gpu)
     return executor
 

@@ -26,6 +26,23 @@ def table(rows: Sequence[Mapping[str, Any]], total: Mapping[str, Any] | None = N
     return "\n".join(lines)
 
 
+def fitting(rows: Sequence[Mapping[str, Any]], width: int, essential: Sequence[str] = ()) -> list[dict[str, Any]]:
+    """Return rows with the columns, in their order, whose `table` has at most `width` characters.
+
+    The essential columns have the room first, then the others from left to right; what is too wide is left out.
+    """
+    if not rows:
+        return []
+    names = list(rows[0])
+    room, chosen = width + 2, set[str]()
+    for name in (*essential, *(name for name in names if name not in essential)):
+        wide = 2 + max(len(name), *(len(str(row[name])) for row in rows)) if name in rows[0] else 0
+        if wide <= room:
+            chosen.add(name)
+            room -= wide
+    return [{name: row[name] for name in names if name in chosen} for row in rows]
+
+
 def html_table(rows: Sequence[Mapping[str, Any]], total: Mapping[str, Any] | None = None) -> str:
     """Return rows as an HTML table, `total` as its foot."""
     if not rows:
@@ -75,25 +92,28 @@ def flops(value: float) -> str:
     return number(value)
 
 
+def count(number: int, noun: str, plural: str = "") -> str:
+    """Return `1 run` or `3 runs`; `plural` where it is not the noun with an s."""
+    return f"{number} {noun if number == 1 else plural or noun + 's'}"
+
+
 def duration(seconds: float | None) -> str:
-    """Return `8 s`, `3 min 20 s`, `2 h 5 min` or `12 days`; `?` where it is not known."""
+    """Return `40 ms`, `0.3 s`, `8 s`, `3 min 20 s`, `2 h 5 min` or `12 days`; `?` where it is not known."""
     if seconds is None:
         return "?"
-    if seconds < 1:
-        return "< 1 s"
+    if 0 < seconds < 1:
+        return f"{max(1, round(1e3 * seconds))} ms" if seconds < 0.1 else f"{seconds:.1g} s"
     whole = round(seconds)
-    if whole < 60:
-        return f"{whole} s"
     if whole < 3600:
-        return f"{whole // 60} min {whole % 60} s"
+        return f"{whole} s" if whole < 60 else f"{whole // 60} min {whole % 60} s"
     if whole < 3 * 86400:
         return f"{whole // 3600} h {whole % 3600 // 60} min"
     return f"{whole / 86400:,.0f} days"
 
 
-def counted(count: int, noun: str) -> str:
-    """Return `1 run`, `2 runs`."""
-    return f"{count:,} {noun}{'' if count == 1 else 's'}"
+def cut(value: str, width: int) -> str:
+    """Return a text of at most `width` characters, the last an ellipsis where it was longer."""
+    return value if len(value) <= width else f"{value[: width - 1]}…"
 
 
 def size(count: float) -> str:

@@ -4,6 +4,14 @@ import pytest
 
 from tests.servers.ftp import Ftp
 from trainer.data import download
+from trainer.host import installation
+
+
+@pytest.fixture(autouse=True)
+def _activated(monkeypatch):
+    """Messages name commands as in a clone whose .venv is activated, whatever the tests were called with."""
+    monkeypatch.setattr(installation, "on_path", lambda script: True)
+    monkeypatch.setattr(installation, "clone_script", lambda: "./run")
 
 
 @pytest.fixture

@@ -11,11 +11,10 @@ from __future__ import annotations
 import importlib
 from typing import TYPE_CHECKING, Any
 
-from trainer.result import Record, RunResult
-from trainer.spec import RunSpec, SpecError, model_name, parse_model_name
-
 if TYPE_CHECKING:
     from trainer.data.datasets import describe, resolve
+    from trainer.result import Record, RunResult
+    from trainer.spec import RunSpec, SpecError, model_name, parse_model_name
     from trainer.training.inference import measure_inference
     from trainer.training.loop import train
 
@@ -34,6 +33,8 @@ __all__ = [
 
 
 _HOME = {
+    **dict.fromkeys(("Record", "RunResult"), "result"),
+    **dict.fromkeys(("RunSpec", "SpecError", "model_name", "parse_model_name"), "spec"),
     "train": "training.loop",
     "measure_inference": "training.inference",
     "describe": "data.datasets",

@@ -109,7 +109,7 @@ class RunSpec:
     """
 
     # data
-    dataset: str = _source("digits", TEXT, "a name of `isoflop data list`, or your own with a path", axis=False)
+    dataset: str = _source("digits", TEXT, "a known name, or your own with a path", axis=False)
     path: str | None = _source(
         None, TEXT, "looked for beside the file, in $ISOFLOP_DATA, in ./data; or a URL", axis=False, identity=False
     )

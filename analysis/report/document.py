@@ -50,5 +50,5 @@ def plotly_code() -> str:
     try:
         from plotly.offline import get_plotlyjs
     except ImportError as error:
-        raise ReportError("a report needs plotly: pip install 'isoflop[report]'") from error
+        raise ReportError("a report needs plotly, which is not installed") from error
     return str(get_plotlyjs())

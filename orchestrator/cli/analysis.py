@@ -25,6 +25,7 @@ from orchestrator.cli.options import (
     say,
     stop,
 )
+from trainer.host import installation
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -196,7 +197,7 @@ def report(  # noqa: PLR0913 - an option each
     try:
         print(answers.written(asked, resamples, out))
     except ReportError as error:
-        stop(str(error))
+        stop(f"{error}; run: {installation.install_extra('report')}")
 
 
 VERBS = (fit, plot, report)

@@ -27,6 +27,7 @@ from orchestrator.cli.options import (
     stop,
 )
 from orchestrator.text import number
+from trainer.host import installation
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -118,7 +119,7 @@ def compare(  # noqa: PLR0913 - an option each
 
     names: list[str | None] = [*sweeps] if sweeps else [None]
     if len(names) > 2:
-        stop(f"{len(names)} sweeps; compare takes one or two")
+        stop(f"{len(names)} given; compare takes one or two")
     tables = [ask(store, name, stage, where, y=y, x=x).rows for name in names]
     if len({(table.y, table.inputs[-1]) for table in tables}) > 1:
         stop("the two were measured differently: name --x and --y, columns of both")
@@ -288,7 +289,8 @@ def _write(out: Path, found: _NextRuns, like: Path | None) -> None:
     body = next_runs.sweep_file(name, found.specs, [found.seed], comments)
     whole, price = next_runs.priced(str(out), body)
     out.write_text(whole, encoding="utf-8")
-    say(f"wrote {out}: {price}; `isoflop plan {out}` shows its time, `isoflop run {out}` trains it")
+    shows, trains = (installation.command(f"{verb} {out}") for verb in ("plan", "run"))
+    say(f"wrote {out}: {price}; `{shows}` shows its time, `{trains}` trains it")
 
 
 def _missing_rates(findings: Findings) -> list[dict[str, Any]]:

@@ -16,6 +16,7 @@ from orchestrator.host.speed import keep
 from orchestrator.host.usage import joules
 from orchestrator.text import number
 from trainer.data.cache_entries import cache_root
+from trainer.host import installation
 from trainer.host.limits import cores, memory
 
 if TYPE_CHECKING:
@@ -44,14 +45,19 @@ def _safely(check: Callable[[], Check]) -> Check:
         return check()
     except Exception as error:  # noqa: BLE001 - the doctor must survive what it finds
         name = check.__name__.lstrip("_")
-        return Check("wrong", name, f"{type(error).__name__}: {error}", "install again: ./run isoflop doctor")
+        return Check(
+            "wrong",
+            name,
+            f"{type(error).__name__}: {error}",
+            f"install again: {installation.command('doctor')}",
+        )
 
 
 def _python() -> Check:
     version = platform.python_version()
     if not (3, 11) <= sys.version_info[:2] <= (3, 13):
         return Check("wrong", "Python", version, "isoflop is tested on 3.11 to 3.13")
-    return Check("ok", "Python", f"{version}, {cores()} cores")
+    return Check("ok", "Python", f"{version}, {text.count(cores(), 'core')}")
 
 
 def _memory() -> Check:
@@ -86,7 +92,7 @@ def energy() -> Check:
     try:
         joules()
     except ModuleNotFoundError:
-        return Check("note", "energy", "not measured", "pip install 'isoflop[energy]'")
+        return Check("note", "energy", "not measured", installation.install_extra("energy"))
     except Exception as error:  # noqa: BLE001 - whatever NVML says
         return Check(
             "note", "energy", f"not measured: {error}", "nvidia-smi -q -d POWER shows what the driver reports"
@@ -97,13 +103,15 @@ def energy() -> Check:
 def _ray() -> Check:
     version = importlib.metadata.version("ray")
     if tuple(map(int, version.split(".")[:2])) < (2, 59):
-        return Check("wrong", "Ray", version, "2.59 is the first with tokens: pip install 'ray[tune]>=2.59'")
+        return Check(
+            "wrong", "Ray", version, f"2.59 is the first with tokens: {installation.install('ray[tune]>=2.59')}"
+        )
     return Check("ok", "Ray", version)
 
 
 def _ffcv() -> Check:
     if importlib.util.find_spec("ffcv") is None:
-        return Check("note", "FFCV", "not installed", "only .beton files need it: ./run ffcv")
+        return Check("note", "FFCV", "not installed", f"only .beton files need it: {installation.verb('ffcv')}")
     return Check("ok", "FFCV", importlib.metadata.version("ffcv"))
 
 
@@ -121,4 +129,5 @@ def _speed() -> Check:
     keep(speed)
     small = f"{number(speed.layer * 1e3, 2)} ms per layer and step at least"
     found = f"{speed.device}: {text.flops(speed.flops_per_second)} FLOP/s per worker on wide models, {small}"
-    return Check("ok", "speed", f"{found} (fit within {speed.spread:.0%}); `isoflop plan` predicts times from it")
+    plan = installation.command("plan")
+    return Check("ok", "speed", f"{found} (fit within {speed.spread:.0%}); `{plan}` predicts times from it")

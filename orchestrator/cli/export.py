@@ -6,6 +6,7 @@ from typing import Annotated
 
 import typer
 
+from orchestrator import text
 from orchestrator.cli.options import STORE, Store, Where, Which, frame_of, say, sweep_name
 
 
@@ -37,4 +38,4 @@ def export(
     frame = filtered(frame_of(store, which, several=True), where)
     for target in to:
         count = export(store, target, sweep_name(which), only=set(frame["run_id"]))
-        say(f"{count} runs written to {target}")
+        say(f"{text.count(count, 'run')} written to {target}")

@@ -8,6 +8,7 @@ import os
 import re
 import sys
 import textwrap
+import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -22,6 +23,7 @@ from orchestrator.cli.options import (
     Canary,
     Cells,
     Checkpoints,
+    Columns,
     Device,
     Every,
     Executor,
@@ -31,7 +33,9 @@ from orchestrator.cli.options import (
     Store,
     Where,
     Which,
+    Y,
     frame_of,
+    print_rows,
     say,
     stop,
     with_progress,
@@ -39,6 +43,7 @@ from orchestrator.cli.options import (
 from orchestrator.cli.search import search
 from orchestrator.cli.serve import serve
 from orchestrator.text import number
+from trainer.host import installation
 
 if TYPE_CHECKING:
     from analysis.decisions.design import Design
@@ -50,6 +55,12 @@ os.environ.setdefault("PYDANTIC_DISABLE_PLUGINS", "__all__")  # it would read ev
 
 File = Annotated[Path, typer.Argument(metavar="FILE", help="A sweep file.", show_default=False)]
 MOST_ROWS = 60
+WORTH_FITTING = 30.0
+"""Seconds of a session after which `run` fits the laws at its end, which takes one or two."""
+BEST = 10
+"""Rows of `results --best` without a number."""
+METRICS = ("state", "error", "loss", "val_error", "params", "flops", "seconds")
+"""Columns of `results` beside those in which runs differ."""
 
 
 def plan(file: File, *, store: Store = STORE, cells: Cells = None, as_json: AsJson = False) -> None:
@@ -83,21 +94,21 @@ def plan(file: File, *, store: Store = STORE, cells: Cells = None, as_json: AsJs
         return
     shown = [_readable(row) for row in rows[:MOST_ROWS]]
     total: dict[str, Any] = {
-        "model": f"{len(rows)} cells",
+        "model": text.count(len(rows), "cell"),
         "runs": len(planned.runs),
         "flops": text.flops(planned.flops),
         "seconds": text.duration(time.training if time else None),
     }
     print(text.table(shown, total))
     if len(rows) > MOST_ROWS:
-        print(f"({len(rows) - MOST_ROWS} more cells; --json prints all)")
+        print(f"({text.count(len(rows) - MOST_ROWS, 'more cell')}; --json prints all)")
     print(f"{planned.sweep}: {summary(planned, time)}")
     if planned.axes:
         print(textwrap.fill(f"varies: {planned.axes}", width=80, subsequent_indent="  "))
     if design is not None:
         print(design)
     if speed is None:
-        say("times are unknown until `isoflop doctor` has measured this machine, once")
+        say(f"times are unknown until `{installation.command('doctor')}` has measured this machine, once")
     for note in planned.notes:
         say(note)
 
@@ -126,9 +137,9 @@ def summary(planned: Plan, time: Forecast | None) -> str:
     from trainer.host.limits import cores
 
     trials = planned.trials or 1
-    cost = f"{len(planned.runs) * trials} runs, {text.flops(planned.flops * trials)} FLOPs"
+    cost = f"{text.count(len(planned.runs) * trials, 'run')}, {text.flops(planned.flops * trials)} FLOPs"
     cost = f"at most {cost}" if planned.trials else cost
-    return cost if time is None else f"{cost}, about {time} on {cores()} CPU cores"
+    return cost if time is None else f"{cost}, about {time} on {text.count(cores(), 'CPU core')}"
 
 
 def _readable(row: dict[str, Any]) -> dict[str, Any]:
@@ -167,8 +178,8 @@ def run(  # noqa: PLR0913 - an option each
     If another process trains this table, it trains the sweep as well, and this one follows it.
     """
     from orchestrator import session
-    from orchestrator.store.table import Table
 
+    began = time.monotonic()
     progress, interrupted = with_progress(
         session.run,
         file,
@@ -186,34 +197,43 @@ def run(  # noqa: PLR0913 - an option each
         smoke_test=canary,
     )
     (row,) = [row for row in session.status(store) if row["sweep"] == progress.sweep]
-    with Table(store) as table:
-        counts = table.counts(progress.sweep)
-    _print_end(row, store, counts, as_json=as_json)
-    failed = queue.say_failures(store, progress.sweep)
-    queue.say_what_blocks([row])
-    queue.exit_with(interrupted=interrupted, failed=failed or bool(row["paused"]))
-
-
-def _print_end(row: dict[str, Any], store: str, counts: dict[str, int], *, as_json: bool) -> None:
-    from orchestrator import text
-    from orchestrator.store.engine import name_of
-
-    sweep, spent, seconds, best_error = row["sweep"], row["flops"] or 0, row["trained_seconds"], row["best_error"]
+    long = time.monotonic() - began >= WORTH_FITTING
     if as_json:
-        answer = {"sweep": sweep, "store": name_of(store), **counts, "flops": spent, "seconds": seconds}
-        print(json.dumps({**answer, "best_error": best_error}, indent=1))
-        return
-    states = ", ".join(f"{n} {state}" for state, n in sorted(counts.items()))
-    cost = f"{text.flops(spent)} FLOPs in {text.duration(seconds)} of training"
-    best = "" if best_error is None else f"; best error {number(best_error, 4)}"
-    print(f"{sweep}: {states}; {cost}{best}; results in {name_of(store)}")
+        _print_json(row, store)
+        queue.say_failures(store, progress.sweep)
+    else:
+        queue.print_summary(store, progress.sweep, laws=long and not interrupted)
+    queue.say_what_blocks([row])
+    queue.exit_with(interrupted=interrupted, failed=bool(row["failed"] or row["paused"]))
 
 
-def results(
+def _print_json(row: dict[str, Any], store: str) -> None:
+    from orchestrator.store.engine import name_of
+    from orchestrator.store.schema import STATES
+
+    counts = {state: row[state] for state in STATES if row[state]}
+    cost = {"flops": row["flops"] or 0, "seconds": row["trained_seconds"], "elapsed": row["seconds"]}
+    answer = {"sweep": row["sweep"], "store": name_of(store), **counts, **cost, "best_error": row["best_error"]}
+    print(json.dumps(answer, indent=1))
+
+
+def results(  # noqa: PLR0913 - an option each
     which: Which = None,
     *,
     store: Store = STORE,
     where: Where = "",
+    sort: Annotated[
+        str, typer.Option(metavar="COLUMN,...", help="Order of the rows; -COLUMN for falling values.")
+    ] = "",
+    best: Annotated[
+        int | None,
+        typer.Option("--best", metavar="[N]", min=1, help=f"The rows with the lowest --y; default: {BEST}."),
+    ] = None,
+    group_by: Annotated[
+        str, typer.Option(metavar="COLUMN,...", help="One row for each group: mean, standard deviation (sd), n.")
+    ] = "",
+    y: Y = "error",
+    columns: Columns = "",
     fmt: Annotated[
         str, typer.Option("--format", help="table, csv, json, parquet, duckdb, or datasette: column titles.")
     ] = "table",
@@ -222,7 +242,12 @@ def results(
         bool, typer.Option("--history", help="Print every record of the runs' training instead.")
     ] = False,
 ) -> None:
-    """Print the results table, one row per run."""
+    """Print the results table, one row per run.
+
+    A terminal shows the columns in which runs differ and what was measured, as far as they fit; files have all.
+    """
+    from orchestrator.store import selection
+    from orchestrator.store.columns import names_in, require
     from orchestrator.store.export import FORMATS, filtered, write_metadata, written
 
     if fmt == "datasette":
@@ -231,7 +256,22 @@ def results(
     if fmt not in FORMATS:
         stop(f"--format {fmt!r} is unknown; it is one of {', '.join(FORMATS)}")
     what = "history" if history else "runs"
-    written(filtered(frame_of(store, which, what, several=True), where), fmt, out, what)
+    if history and (group_by or best):
+        stop("--history cannot be combined with --group-by or --best, which are about runs")
+    frame = filtered(frame_of(store, which, what, several=True), where)
+    if group_by:
+        frame = selection.group_means(frame, names_in(group_by))
+    if best is not None:
+        frame = selection.best(frame, best, y)
+    if sort:
+        frame = selection.in_order(frame, names_in(sort))
+    if fmt == "table":
+        print_rows(frame.to_dict("records"), columns, METRICS, ("state", y), out)
+        return
+    if columns not in ("", "all"):
+        require(names_in(columns), list(map(str, frame.columns)), "columns")
+        frame = frame[names_in(columns)]
+    written(frame, fmt, out, what)
 
 
 def new(file: File) -> None:
@@ -247,7 +287,7 @@ def new(file: File) -> None:
         stop(f"{file} exists already; choose another name")
     except OSError as error:
         stop(f"{file}: {error.strerror}")
-    say(f"wrote {file}; `isoflop plan {file}` shows what it costs")
+    say(f"wrote {file}; `{installation.command(f'plan {file}')}` shows what it costs")
 
 
 def translate(
@@ -278,7 +318,7 @@ def translate(
         stop(f"{out} exists already; choose another name")
     for note in [line[2:] for line in text.splitlines() if line.startswith("# ")][1:]:
         say(note)
-    say(f"wrote {out}; `isoflop plan {out}` shows what it costs")
+    say(f"wrote {out}; `{installation.command(f'plan {out}')}` shows what it costs")
 
 
 def schema() -> None:
@@ -309,7 +349,8 @@ GROUPS = {"data": data.app, "model": model.app, "queue": queue.app}
 VERBS = {
     verb.__name__: verb
     for verb in (
-        *(plan, run, search, results, export, queue.work, queue.status, queue.watch, serve),
+        *(plan, run, search, results, queue.show, queue.diff, export),
+        *(queue.work, queue.status, queue.watch, serve),
         *(*analysis.VERBS, *decisions.VERBS, new, translate, schema, doctor),
     )
 }
@@ -341,7 +382,7 @@ def main() -> None:
     logging.getLogger("isoflop").setLevel(logging.INFO)
     try:
         _check_neighbours()
-        command_with("".join(sys.argv[1:2]))(prog_name="isoflop")
+        command_with("".join(sys.argv[1:2]))(_with_number(sys.argv[1:]), prog_name=installation.command())
     except BrokenPipeError:  # `isoflop plan | head`
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         sys.exit(141)
@@ -354,6 +395,12 @@ def main() -> None:
             raise
         say(message)
         sys.exit(code)
+
+
+def _with_number(words: list[str]) -> list[str]:
+    """The words of a command with the number that `--best` has by default: typer has no optional values."""
+    bare = [word == "--best" and not "".join(words[i + 1 : i + 2]).isdecimal() for i, word in enumerate(words)]
+    return [f"--best={BEST}" if alone else word for word, alone in zip(words, bare, strict=True)]
 
 
 def _explained(error: Exception) -> tuple[str | None, int]:

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from orchestrator.cli.options import STORE, AsJson, Device, Store
-from orchestrator.text import number
+from orchestrator.text import count, number
 
 if TYPE_CHECKING:
     import torch
@@ -74,7 +74,7 @@ def speed(
     first = timings[0]
     print(
         f"{model}: {text.number(cost.params(shape).total)} params, {first.device}, "
-        f"{first.threads} threads, {precision}"
+        f"{count(first.threads, 'thread')}, {precision}"
     )
 
 

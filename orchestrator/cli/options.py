@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import shutil
 import sys
 from typing import TYPE_CHECKING, Annotated, Any, NoReturn, TypeVar
 
 import typer
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Mapping, Sequence
+    from pathlib import Path
 
     import pandas as pd
 
@@ -47,6 +49,13 @@ By = Annotated[
     ),
 ]
 Pool = Annotated[bool, typer.Option("--pool", help="One answer for all rows, with a test of whether they differ.")]
+Columns = Annotated[
+    str,
+    typer.Option(
+        metavar="COLUMN,...",
+        help="The columns to show, or all; default: those that differ, as many as fit.",
+    ),
+]
 Y = Annotated[
     str,
     typer.Option(
@@ -112,6 +121,36 @@ def sweep_name(which: str | None) -> str | None:
     from orchestrator import answers
 
     return answers.sweep_name(which)
+
+
+def print_rows(
+    rows: Sequence[Mapping[Any, Any]],
+    columns: str,
+    after: Sequence[str],
+    essential: Sequence[str] = (),
+    out: Path | None = None,
+) -> None:
+    """Print runs, or groups of them, as a table that fits the terminal; one without a terminal has 80 columns.
+
+    See `store.columns.fitted`; `columns` are those that the user chose. `out` is a file to write to instead.
+    """
+    from orchestrator import text
+    from orchestrator.store.columns import chosen, fitted, text_rows
+
+    width, missing = shutil.get_terminal_size().columns, list[str]()
+    if columns:
+        shown = chosen(rows, columns)
+    elif rows and "state" in rows[0]:
+        shown, missing = fitted(rows, after, width, essential)
+    else:
+        shown = text.fitting(text_rows(rows, list(rows[0]) if rows else []), width, essential)
+    table = text.table(shown) or "no runs"
+    if out is None:
+        print(table)
+    else:
+        out.write_text(f"{table}\n")
+    if missing:
+        say(f"no room for {', '.join(missing)}, which vary as well: --columns chooses, a wider terminal shows more")
 
 
 def with_progress(verb: Callable[..., T], *arguments: Any, **options: Any) -> tuple[T, bool]:

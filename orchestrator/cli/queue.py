@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -15,6 +16,7 @@ from orchestrator.cli.options import (
     Canary,
     Cells,
     Checkpoints,
+    Columns,
     Device,
     Every,
     Executor,
@@ -22,11 +24,13 @@ from orchestrator.cli.options import (
     Log,
     Slots,
     Store,
+    print_rows,
     say,
     stop,
     sweep_name,
     with_progress,
 )
+from trainer.host import installation
 
 app = typer.Typer(help="Show and change the queue, also while a process trains it.", no_args_is_help=True)
 
@@ -45,7 +49,7 @@ def add(
 ) -> None:
     """Enqueue the missing runs of sweep files.
 
-    A process that trains this table trains them as well; otherwise `isoflop work` does.
+    A process that trains this table trains them as well; otherwise the verb `work` does.
     """
     from orchestrator import changes
     from orchestrator.sweep.planner import plan
@@ -53,7 +57,7 @@ def add(
 
     for file, planned in [(file, plan(load_sweep(file), cells=cells)) for file in files]:
         if planned.trials is not None:
-            stop(f"{file} declares a search; `isoflop search {file}` runs it")
+            stop(f"{file} declares a search; `{installation.command(f'search {file}')}` runs it")
         for note in planned.notes:
             say(note)
         print(changes.add(planned, store))
@@ -124,10 +128,10 @@ def list_(
         list[str] | None,
         typer.Option("--state", help="Only runs in this state, may be repeated; default: all but done."),
     ] = None,
+    columns: Columns = "",
     as_json: AsJson = False,
 ) -> None:
     """List runs and their states, in the order of their files."""
-    from orchestrator import text
     from orchestrator.store.schema import DONE, STATES
     from orchestrator.store.table import Table
 
@@ -138,45 +142,44 @@ def list_(
     if as_json:
         print(json.dumps(rows, indent=1))
         return
-    short = [{**row, "run_id": row["run_id"][:8], "reason": row["reason"] or ""} for row in rows]
-    print(text.table(short) or "no runs")
+    print_rows(rows, columns, ("state", "priority", "attempt", "reason"), ("state",))
 
 
-@app.command()
+@app.command(hidden=True)
 def show(
-    run: Annotated[str, typer.Argument(help="A run id or its beginning.")],
+    run: Annotated[str, typer.Argument(metavar="RUN", help="A run id or its beginning.")],
     *,
     store: Store = STORE,
     as_json: AsJson = False,
 ) -> None:
-    """Show a run: its spec, metrics and attempts."""
-    from orchestrator import text
-    from orchestrator.store.table import Table
+    """Show a run: its settings, result, attempts and curve."""
+    from orchestrator import session
 
-    with Table(store) as table:
-        row = table.shown(run)
+    details = session.show(run, store)
     if as_json:
-        print(json.dumps(row, indent=1))
-        return
-    attempts = row.pop("attempts")
-    width = max(map(len, row))
-    print("\n".join(f"{key:<{width}}  {value}" for key, value in row.items() if value is not None))
-    columns = (
-        "attempt",
-        "outcome",
-        "started",
-        "ended",
-        "host",
-        "pid",
-        "resumed_step",
-        "flops",
-        "seconds",
-        "reason",
-    )
-    print("\n" + text.table([{k: "" if one[k] is None else one[k] for k in columns} for one in attempts]))
-    for one in attempts:
-        if one["traceback"]:
-            print(f"\nattempt {one['attempt']}:\n{one['traceback'].rstrip()}")
+        print(json.dumps({**details.row, "attempts": details.attempts, "records": details.records}, indent=1))
+    else:
+        print(details.text(shutil.get_terminal_size().columns))
+
+
+def diff(
+    a: Annotated[str, typer.Argument(metavar="A", help="A sweep or its file, or a run id or its beginning.")],
+    b: Annotated[str, typer.Argument(metavar="B", help="Another of the same kind.")],
+    *,
+    store: Store = STORE,
+    as_json: AsJson = False,
+) -> None:
+    """Show what differs between two runs or two sweeps.
+
+    Which settings, and by how much their results.
+    """
+    from orchestrator import session
+
+    difference = session.diff(sweep_name(a) or a, sweep_name(b) or b, store)
+    if as_json:
+        print(json.dumps(difference.to_dict(), indent=1))
+    else:
+        print(difference.text(shutil.get_terminal_size().columns))
 
 
 def work(  # noqa: PLR0913 - an option each
@@ -215,15 +218,26 @@ def work(  # noqa: PLR0913 - an option each
     exit_with(interrupted=interrupted, failed=any(row["failed"] or row["paused"] for row in rows))
 
 
-def status(*, store: Store = STORE, as_json: AsJson = False) -> None:
+def status(
+    sweep: Annotated[
+        str | None, typer.Argument(metavar="[SWEEP]", help="A sweep or its file: its failures, cost and laws.")
+    ] = None,
+    *,
+    store: Store = STORE,
+    as_json: AsJson = False,
+) -> None:
     """Show the sweeps of the table: runs by state, FLOPs, errors.
 
     A line on stderr says what blocks a sweep and what would unblock it.
     """
     from orchestrator import session
 
-    rows = session.status(store)
-    if as_json:
+    name = sweep_name(sweep)
+    rows = [row for row in session.status(store) if name in (None, row["sweep"])]
+    if name is not None and not (as_json and rows):
+        print_summary(store, name, laws=True)
+        say_what_blocks(rows)
+    elif as_json:
         print(json.dumps(rows, indent=1))
     else:
         _print_status(rows, store)
@@ -245,12 +259,24 @@ def watch(
     follow(store, every, once=once)
 
 
+def print_summary(store: str, sweep: str, *, laws: bool) -> None:
+    """Print where a sweep stands; stops if the table has no such sweep."""
+    from orchestrator.reporting.sweep_summary import sweep_summary
+    from orchestrator.session import check_sweep
+    from orchestrator.store.table import Table
+
+    with Table(store) as table:
+        check_sweep(table, sweep)
+        print(sweep_summary(table, sweep, store, laws=laws, width=shutil.get_terminal_size().columns))
+
+
 def _print_status(rows: list[dict[str, Any]], store: str) -> None:
     from orchestrator import text
-    from orchestrator.cli.watch import status_row
+    from orchestrator.cli.watch import status_rows
     from orchestrator.store.engine import name_of
 
-    print(text.table([status_row(row, rows) for row in rows]) or f"no sweeps in {name_of(store)}")
+    width = shutil.get_terminal_size().columns
+    print(text.table(status_rows(rows, width)) or f"no sweeps in {name_of(store)}")
     say_what_blocks(rows)
 
 
@@ -280,6 +306,7 @@ def say_what_blocks(rows: list[dict[str, Any]]) -> None:
 
     for row in rows:
         if row["paused"]:
-            say(f"{row['sweep']} is paused: {row['paused']}; `isoflop queue resume {row['sweep']}` resumes it")
+            resume = installation.command(f"queue resume {row['sweep']}")
+            say(f"{row['sweep']} is paused: {row['paused']}; `{resume}` resumes it")
         if advice := remedy(row):
             say(advice)

@@ -17,10 +17,12 @@ from orchestrator import text
 from orchestrator.cli.options import say
 from orchestrator.scheduling.budget import remedy
 from orchestrator.scheduling.progress import progress_of
+from orchestrator.store import columns
 from orchestrator.store.engine import NoTableError, is_held
 from orchestrator.store.queue import LEASE
 from orchestrator.store.table import Table
 from orchestrator.text import number
+from trainer.host import installation
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -31,18 +33,28 @@ LINES = 10
 MOST = 20
 """Runs in training that are shown; the others are counted."""
 STATES = ("queued", "running", "done", "diverged", "pruned", "failed", "cancelled", "blocked")
-_RARE = STATES[3:]
 
 
-def status_row(row: Mapping[str, Any], rows: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
-    """Return a sweep's line of `status`; rare states and figures are left out if they are zero in all `rows`."""
-    states = [state for state in STATES if state not in _RARE or any(other[state] for other in rows)]
-    more = [name for name in ("reserved_flops", "wasted_flops") if any(other[name] for other in rows)]
-    return {
-        **{name: row[name] for name in ("sweep", "runs", *states)},
-        **{name: text.flops(row[name] or 0) for name in ("planned_flops", "flops", *more)},
-        "best_error": "" if row["best_error"] is None else number(row["best_error"], 4),
-    }
+def status_rows(rows: Sequence[Mapping[str, Any]], width: int) -> list[dict[str, Any]]:
+    """Return the lines of `status`, a sweep each, within `width` characters.
+
+    States that no sweep has, and figures that are zero everywhere, are left out. `elapsed` is the time in which a
+    sweep had runs in training, `trained` the sum over its runs, whose workers train at the same time.
+    """
+    states = [state for state in STATES if any(row[state] for row in rows)]
+    figures = [name for name in ("reserved_flops", "wasted_flops") if any(row[name] for row in rows)]
+    unfinished = ["planned_flops"] if any(row["flops"] != row["planned_flops"] for row in rows) else []
+    whole = [
+        {
+            **{name: row[name] for name in ("sweep", "runs", *states)},
+            **{name: text.flops(row[name] or 0) for name in (*unfinished, "flops", *figures)},
+            "best_error": "" if row["best_error"] is None else number(row["best_error"], 4),
+            "elapsed": text.duration(row["seconds"]),
+            "trained": text.duration(row["trained_seconds"]),
+        }
+        for row in rows
+    ]
+    return text.fitting(whole, width, ("sweep", "runs", *states, "best_error"))
 
 
 def follow(store: str, every: float, *, once: bool = False) -> None:
@@ -124,7 +136,7 @@ def screen(
     for row in rows:
         lines += ["", *_wrapped(_sweep(row, width, trains=held and not _all_abandoned(running)), width)]
     if running:
-        lines += ["", _table([_run(run) for run in running[:MOST]], width)]
+        lines += ["", text.table(_training(running[:MOST], width))]
         lines += [f"({len(running) - MOST} more in training)"] if len(running) > MOST else []
     return "\n".join(lines).strip("\n")
 
@@ -133,14 +145,15 @@ def _signs(running: Sequence[Mapping[str, Any]], held: bool) -> list[str]:
     """Say that nobody trains, or what has given no sign of life."""
     lost = [run for run in running if run["abandoned"]]
     if not held:
-        left = f"; {text.counted(len(lost), 'run')} of a process that has ended will go on" if lost else ""
-        return [f"no process trains this table; `isoflop work` starts one{left}"]
+        left = f"; {text.count(len(lost), 'run')} of a process that has ended will go on" if lost else ""
+        return [f"no process trains this table; `{installation.command('work')}` starts one{left}"]
     if not lost:
         return []
     since = time.time() - min((run["lease"] or 0.0) - LEASE for run in lost)
     names = ", ".join(sorted({_process(run["coordinator"]) for run in lost}))
-    runs, ago = text.counted(len(lost), "run"), text.duration(since)
-    return [f"{names} gave no sign of life for {ago} and has {runs} in training; `isoflop work` takes over"]
+    runs, ago = text.count(len(lost), "run"), text.duration(since)
+    takes_over = f"`{installation.command('work')}` takes over"
+    return [f"{names} gave no sign of life for {ago} and has {runs} in training; {takes_over}"]
 
 
 def _all_abandoned(running: Sequence[Mapping[str, Any]]) -> bool:
@@ -163,7 +176,7 @@ def _sweep(row: Mapping[str, Any], width: int, *, trains: bool) -> list[str]:
     )
     best = [] if row["best_error"] is None else [f"best error {number(row['best_error'], 4)}"]
     spent = f"{text.flops(row['flops'] or 0)} of {text.flops(row['planned_flops'])} FLOPs"
-    head = f"{row['sweep']}  {'#' * full}{'.' * (bar - full)}  {ended}/{row['runs']} runs"
+    head = f"{row['sweep']}  {'#' * full}{'.' * (bar - full)}  {ended}/{text.count(row['runs'], 'run')}"
     figures = ", ".join([spent, *left, *best])
     lines = [f"{head}, {figures}"] if len(head) + 2 + len(figures) <= width else [head, f"  {figures}"]
     lines += ["  " + ", ".join(f"{row[state]} {state}" for state in STATES if row[state])]
@@ -180,26 +193,14 @@ def _wrapped(lines: Sequence[str], width: int) -> list[str]:
     return [part for parts in folded for part in parts]
 
 
-def _table(rows: Sequence[Mapping[str, Any]], width: int) -> str:
-    """Return rows as columns; the last ones are left out where the width does not hold them."""
-    names = list(rows[0])
-    while True:
-        shown = text.table([{name: row[name] for name in names} for row in rows])
-        if max(map(len, shown.splitlines())) <= width or len(names) == 1:
-            return shown
-        names.pop()
-
-
-def _run(run: Mapping[str, Any]) -> dict[str, Any]:
-    share = (run["flops"] or 0) / run["planned_flops"] if run["planned_flops"] else 0.0
-    return {
-        "run": run["run_id"][:8],
-        "model": run["model"],
-        "lr": number(run["lr"], 6),
-        "seed": run["seed"],
-        "done": f"{share:.0%}",
-        "error": "" if run["error"] is None else number(run["error"], 4),
-        "attempt": run["attempt"],
-        "stack": run["stack"],
-        "worker": "" if run["pid"] is None else f"{run['host']}:{run['pid']}",
-    }
+def _training(running: Sequence[Mapping[str, Any]], width: int) -> list[dict[str, str]]:
+    """Runs in training: what tells them apart, their share done, their last error, their worker."""
+    rows = [
+        {
+            **run,
+            "done": f"{(run['flops'] or 0) / run['planned_flops'] if run['planned_flops'] else 0.0:.0%}",
+            "worker": None if run["pid"] is None else f"{run['host']}:{run['pid']}",
+        }
+        for run in running
+    ]
+    return columns.fitted(rows, ("attempt", "done", "error", "stack", "worker"), width, ("done", "error"))[0]

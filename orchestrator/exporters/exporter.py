@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple
 
 from trainer.errors import UserError
+from trainer.host import installation
 from trainer.registry import Registry
 
 if TYPE_CHECKING:
@@ -116,6 +117,7 @@ def exporter_of(target: str) -> tuple[type[Exporter], str]:
         guess = f"; did you mean {near[0]!r}?" if near else ""
         raise ExporterError(f"{error.args[0]}{guess}") from error
     if exporter.package and importlib.util.find_spec(exporter.package) is None:
-        extra = f"'isoflop[{name}]'" if exporter.__module__.startswith(__package__ or "") else exporter.package
-        raise ExporterError(f"{name} needs {exporter.package}, which is missing; run: pip install {extra}")
+        ours = exporter.__module__.startswith(__package__ or "")
+        remedy = installation.install_extra(name) if ours else installation.install(exporter.package)
+        raise ExporterError(f"{name} needs {exporter.package}, which is missing; run: {remedy}")
     return exporter, where

@@ -55,4 +55,4 @@ def _file() -> Path:
 
 
 def _machine() -> str:
-    return f"{platform.node()} {platform.machine()} {cores()} cores"
+    return f"{platform.node()} {platform.machine()} {cores()}-core"

@@ -17,6 +17,7 @@ from orchestrator import text
 from orchestrator.scheduling.budget import HOUR, remedy
 from orchestrator.store.engine import is_held
 from orchestrator.store.schema import RUNNING, STATES
+from trainer.host import installation
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -68,16 +69,20 @@ def _state(rows: Sequence[Mapping[str, Any]], running: Sequence[Mapping[str, Any
     """Whether anything trains, by the lock of the table and the leases of its runs."""
     waiting = sum(row["queued"] + row["running"] for row in rows)
     if left := sum(run["abandoned"] for run in running):
-        what = (
-            f"A process that trained this table has ended or does not answer; it left {text.counted(left, 'run')}."
+        what = f"A process that trained this table has ended or does not answer; it left {text.count(left, 'run')}."
+        return Part(
+            tag("p", what, " Run ", tag("code", installation.command("work")), " to go on.", class_="caveats")
         )
-        return Part(tag("p", what, " Run ", tag("code", "isoflop work"), " to go on.", class_="caveats"))
     if running:
         return Part(tag("p", f"{len(running)} in training", class_="lead"))
     if held and waiting:
         return Part(tag("p", "Starting.", class_="lead"))
     if waiting:
-        hint = ("Nothing trains this table. Run ", tag("code", "isoflop work"), " to train what is queued.")
+        hint = (
+            "Nothing trains this table. Run ",
+            tag("code", installation.command("work")),
+            " to train what is queued.",
+        )
         return Part(tag("p", *hint, class_="caveats"))
     return Part(tag("p", "Nothing is left to train.", class_="lead"))
 

@@ -31,6 +31,7 @@ from orchestrator.reporting.laws import (
     on_zipf,
     shares_budgets,
 )
+from orchestrator.text import count
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -201,7 +202,7 @@ class Findings:
             raise FigureError("no column tells families apart; a comparison needs 2")
         sides = self.groups(("family",))
         if len(sides) != 2:
-            raise FigureError(f"{len(sides)} families; a comparison needs 2")
+            raise FigureError(f"{count(len(sides), 'family', 'families')}; a comparison needs 2")
         one, two = (side.members["family"] for side in sides)
         return compared("family", (one, two), (sides[0].law("flops"), sides[1].law("flops")))
 

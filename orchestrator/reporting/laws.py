@@ -18,6 +18,7 @@ from analysis.table.data import read
 from analysis.table.groups import NEVER, determining
 from analysis.table.identity import CLOCK, OUTCOME, RUNS, SEEDS, STEPS, plain
 from analysis.table.options import Options
+from orchestrator.text import count
 from trainer.data.sets import zipf
 from trainer.spec import SETTINGS, RunSpec
 
@@ -130,7 +131,8 @@ def require_held(
 def _law(done: pd.DataFrame, x: str, options: dict[str, Any]) -> AxisLaw:
     distinct, y = done[x].nunique(), options["y"]
     if distinct < LEAST_VALUES:
-        runs = f"{distinct} distinct values of {x} among {len(done)} finished runs"
+        values = count(distinct, f"distinct value of {x}", f"distinct values of {x}")
+        runs = f"{values} among {count(len(done), 'finished run')}"
         return AxisLaw(x, None, f"{runs}; a law needs {LEAST_VALUES}", y)
     shared = x == "flops" and shares_budgets(done)
     done = done.assign(flops=done["budget"]) if shared else done

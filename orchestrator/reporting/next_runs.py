@@ -180,5 +180,5 @@ def priced(name: str, file_text: str) -> tuple[str, str]:
     from orchestrator.sweep.reader import read_sweep
 
     planned = plan(read_sweep(file_text, name=name), decode=False)
-    price = f"{len(planned.runs)} runs, {text.flops(planned.flops)} FLOPs"
+    price = f"{text.count(len(planned.runs), 'run')}, {text.flops(planned.flops)} FLOPs"
     return f"# {price}\n{file_text}", price

@@ -25,6 +25,7 @@ from orchestrator.reporting.headline import conclusion, held_out, question
 from orchestrator.reporting.laws import calibration
 from orchestrator.reporting.model_grid import knows_models, model_grid
 from orchestrator.store.engine import name_of
+from orchestrator.text import count
 from trainer.host.limits import cores
 
 if TYPE_CHECKING:
@@ -200,7 +201,7 @@ def _provenance(frame: pd.DataFrame, when: str, store: str) -> dict[str, str]:
         return ", ".join(sorted({str(value) for value in frame[column].dropna()})) if column in frame else ""
 
     versions = {name: version for name in _VERSIONS if (version := _version(name))}
-    threads = f"{values('threads')} threads" if values("threads") else ""
+    threads = f"threads: {values('threads')}" if values("threads") else ""
     entries = {
         "made": now(),
         "command": shlex.join(["isoflop", *map(name_of, sys.argv[1:])]),
@@ -231,4 +232,4 @@ def _processor() -> str:
     except OSError:
         return platform.processor() or platform.machine()
     names = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]
-    return f"{names[0] if names else platform.machine()}, {cores()} cores"
+    return f"{names[0] if names else platform.machine()}, {count(cores(), 'core')}"

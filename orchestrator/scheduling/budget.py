@@ -11,7 +11,8 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from orchestrator.sweep.sweep import Limits
-from orchestrator.text import number
+from orchestrator.text import count, number
+from trainer.host import installation
 from trainer.trunk import charged_flops
 
 if TYPE_CHECKING:
@@ -134,6 +135,5 @@ def remedy(row: Mapping[str, Any]) -> str | None:
         if most is not None and spent >= most * HOUR:
             wanted.append(f"limits.{name} above {number(spent / HOUR)} (now {most:g})")
     cure = f"raise {' and '.join(wanted)} in the file" if wanted else "the limits allow them again"
-    return (
-        f"{row['blocked']} runs of {row['sweep']} are blocked: {cure}, then `isoflop run` or `queue add` it again"
-    )
+    runs = f"{count(row['blocked'], 'run')} of {row['sweep']} {'is' if row['blocked'] == 1 else 'are'}"
+    return f"{runs} blocked: {cure}, then `{installation.command('run')}` or `queue add` it again"

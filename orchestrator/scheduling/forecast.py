@@ -76,7 +76,8 @@ class Forecast:
         """`22 s (6 s to start + 16 s of training, 14 to 19)`."""
         low, high = map(text.duration, self.interval)
         parts = f"{text.duration(self.start)} to start + {text.duration(self.training)} of training"
-        return f"{text.duration(self.seconds)} ({parts}{f', {low} to {high}' if low != high else ''})"
+        span = f", {low} to {high}" if low != high and self.training >= 1 else ""
+        return f"{text.duration(self.seconds)} ({parts}{span})"
 
 
 def forecast(

@@ -6,7 +6,7 @@ import heapq
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from orchestrator.text import duration, escape, flops, number
+from orchestrator.text import count, duration, escape, flops, number
 from orchestrator.workers.executor import Left, Noted, Recorded, StackEnd, WentOn
 
 if TYPE_CHECKING:
@@ -63,7 +63,7 @@ class Progress:
         """One line: `quickstart  120/240 runs  45% of 1.1e11 FLOPs  12 s left  best error 0.025`."""
         parts = [
             self.sweep,
-            f"{self.ended}/{self.runs} runs",
+            f"{self.ended}/{count(self.runs, 'run')}",
             f"{self.share:.0%} of {flops(self.flops)} FLOPs",
             *([f"{duration(self.seconds_left)} left"] if self.ended < self.runs else []),
             *([f"best error {number(self.best_error)}"] if self.best_error is not None else []),

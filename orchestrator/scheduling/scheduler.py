@@ -22,6 +22,7 @@ from orchestrator.store.queue import LEASE
 from orchestrator.store.requests import BY_HAND
 from orchestrator.store.retry import Retry
 from orchestrator.workers.executor import Finished, StackEnd
+from trainer.host import installation
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -205,7 +206,8 @@ class Scheduler:
 
     def _pause(self, sweep: str, reason: str) -> None:
         self._buffer.tell(sweep, paused=reason)
-        self._tally.say(f"{sweep} is paused: {reason}; `isoflop queue resume {sweep}` or `isoflop run` resumes it")
+        resume = installation.command(f"queue resume {sweep}")
+        self._tally.say(f"{sweep} is paused: {reason}; `{resume}` resumes it")
         self._ready.stale = True
 
     def _pass_time(self) -> None:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from orchestrator.scheduling.stacks import Chosen
 from orchestrator.sweep.planner import run_flops
-from orchestrator.text import number
+from orchestrator.text import count, number
 from orchestrator.workers.executor import Failed, Finished, Lost
 from trainer import cost
 from trainer.spec import stack_key
@@ -68,7 +68,7 @@ def verdict(runs: Sequence[RunSpec], event: Finished | Failed | Lost) -> str | N
     if beats_chance(records, classes):
         return None
     best = min((record.loss for record in records if not math.isnan(record.loss)), default=math.nan)
-    recipes = f"{len(runs)} recipes of the smallest cell, {runs[0].steps} steps"
+    recipes = f"{count(len(runs), 'recipe')} of the smallest cell, {count(runs[0].steps or 0, 'step')}"
     losses = f"best loss {number(best)}, a guess has {number(math.log(classes))}"
     return f"the smoke test ({recipes}) does not beat chance: {losses}; {anyway}"
 

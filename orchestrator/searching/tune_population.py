@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from orchestrator.searching.tune_search import TuneSearch
+from orchestrator.text import count
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -24,7 +25,8 @@ class PopulationSearch(TuneSearch):
         part, last = self._trained(cell.cell_id, list(drawn))
         if part == PARTS:
             return True
-        say(f"{cell.cell_id[:8]}: {len(drawn)} members, {PARTS - part} of {PARTS} parts, by PBT of Ray Tune")
+        members = count(len(drawn), "member")
+        say(f"{cell.cell_id[:8]}: {members}, {PARTS - part} of {PARTS} parts, by PBT of Ray Tune")
         self._start()
         self._train(cell, drawn | last, part)
         return self._trained(cell.cell_id, list(drawn))[0] == PARTS

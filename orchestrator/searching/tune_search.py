@@ -18,6 +18,7 @@ from orchestrator.host.slots import SLOTS_PER_GPU
 from orchestrator.searching.sweep_search import cells_of
 from orchestrator.store.trials import ENDED, FINITE_WORST, Task
 from orchestrator.sweep.search_space import drawn_beforehand, trials_of
+from orchestrator.text import count
 from orchestrator.workers import ray_cluster
 from trainer.host.limits import cores
 
@@ -123,7 +124,8 @@ class TrialSearch(TuneSearch):
         tasks = self._tasks([*filter(cell.contains, trials), *proposed])
         if all(task.over for task in tasks.values()):
             return True
-        say(f"{cell.cell_id[:8]}: {trials_of(self._search)} trials under {self._search.scheduler} of Ray Tune")
+        number = count(trials_of(self._search), "trial")
+        say(f"{cell.cell_id[:8]}: {number} under {self._search.scheduler} of Ray Tune")
         self._start()
         from ray import tune
 

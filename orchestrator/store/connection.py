@@ -20,6 +20,7 @@ from orchestrator.store.engine import (
     serialise,
 )
 from orchestrator.store.schema import VERSION, meta, metadata
+from trainer.host import installation
 from trainer.host.fsync import make_folder
 
 if TYPE_CHECKING:
@@ -45,7 +46,8 @@ class StoreConnection:
         path = path_of(self.name)
         if path is not None:
             if not writable and not path.exists():
-                raise NoTableError(f"no results table at {path}; `isoflop run FILE --store {path}` makes one")
+                make = installation.command(f"run FILE --store {path}")
+                raise NoTableError(f"no results table at {path}; `{make}` makes one")
             if writable:
                 make_folder(path.parent)
                 self._lock = locked(path)
@@ -76,7 +78,8 @@ class StoreConnection:
         if version != VERSION:
             self.close()
             older = version is not None and version < VERSION
-            remedy = f"; `isoflop run FILE --store {name_of(self.name)}` upgrades it" if older else ""
+            upgrade = installation.command(f"run FILE --store {name_of(self.name)}")
+            remedy = f"; `{upgrade}` upgrades it" if older else ""
             raise TableError(
                 f"{name_of(self.name)} has schema version {version}, this isoflop reads {VERSION}{remedy}"
             )

@@ -13,6 +13,7 @@ from urllib.parse import quote
 import sqlalchemy as sa
 
 from trainer.errors import UserError
+from trainer.host import installation
 from trainer.host.urls import shown
 
 
@@ -85,7 +86,7 @@ def _server(store: str, *, writable: bool) -> sa.Engine:
             url.set(drivername="postgresql+psycopg"), execution_options=options, pool_pre_ping=True
         )
     except ModuleNotFoundError as error:
-        raise TableError(f"{error.name} is missing; run: pip install 'isoflop[postgres]'") from error
+        raise TableError(f"{error.name} is missing; run: {installation.install_extra('postgres')}") from error
 
 
 def serialise(connection: sa.Connection) -> None:

@@ -12,8 +12,8 @@ from typing import TYPE_CHECKING, Any
 from analysis.table.columns import LABELS
 from orchestrator.store.engine import name_of, path_of
 from orchestrator.store.schema import metadata
-from orchestrator.text import number
 from trainer.errors import UserError
+from trainer.host import installation
 from trainer.spec import SETTINGS
 
 if TYPE_CHECKING:
@@ -21,10 +21,6 @@ if TYPE_CHECKING:
 
     import pandas as pd
 
-_BRIEF = (
-    *("sweep", "model", "dataset", "dataset_size", "lr", "seed", "state", "params", "examples", "flops"),
-    *("error", "loss", "seconds"),
-)
 _FUNCTIONS = {
     *("abs", "avg", "ceil", "coalesce", "count", "exp", "floor", "glob", "ifnull", "iif", "instr", "length"),
     *("like", "ln", "log", "log10", "log2", "lower", "max", "min", "mod", "nullif", "pow", "power", "round"),
@@ -97,7 +93,7 @@ def _allowed(action: int, what: str | None, name: str | None, *_: object) -> int
 def written(frame: pd.DataFrame, fmt: str, out: Path | None, name: str = "runs") -> None:
     """Write a frame in one of FORMATS, to a file or stdout; in a DuckDB database it becomes the table `name`.
 
-    `table` is brief, `json` a list of rows. JSON, parquet and DuckDB keep a list of sweeps as a list, the others
+    `json` is a list of rows. JSON, parquet and DuckDB keep a list of sweeps as a list, the others
     write it as text.
     """
     if fmt == "duckdb":
@@ -109,15 +105,10 @@ def written(frame: pd.DataFrame, fmt: str, out: Path | None, name: str = "runs")
         try:
             frame.to_parquet(out)
         except ImportError as error:
-            raise ExportError("parquet needs pyarrow: pip install 'isoflop[parquet]'") from error
+            raise ExportError(f"parquet needs pyarrow; run: {installation.install_extra('parquet')}") from error
         return
-    if fmt == "csv":
-        text = _flat(frame).to_csv(index=False)
-    elif fmt == "json":
-        text = frame.to_json(orient="records", indent=1) + "\n"
-    else:
-        brief = frame[[name for name in _BRIEF if name in frame] or list(frame.columns)]
-        text = brief.to_string(index=False, na_rep="", float_format=lambda v: number(v, 4)) + "\n"
+    csv = fmt == "csv"
+    text = _flat(frame).to_csv(index=False) if csv else frame.to_json(orient="records", indent=1) + "\n"
     if out is None:
         sys.stdout.write(text)
     else:
@@ -130,7 +121,7 @@ def _write_duckdb(frame: pd.DataFrame, out: Path | None, name: str) -> None:
     try:
         import duckdb
     except ImportError as error:
-        raise ExportError("duckdb is missing; run: pip install 'isoflop[duckdb]'") from error
+        raise ExportError(f"duckdb is missing; run: {installation.install_extra('duckdb')}") from error
     try:
         with duckdb.connect(str(out)) as database:
             database.register("_frame", frame)
@@ -153,7 +144,7 @@ def write_metadata(store: str, out: Path | None) -> None:
         table["columns"] = {
             column.name: text for column in metadata.tables[name].c if (text := _meaning(column.name))
         }
-    whole = {"title": "isoflop results", "databases": {path.stem: {"tables": tables}}}
+    whole = {"title": "Results of isoflop", "databases": {path.stem: {"tables": tables}}}
     text = json.dumps(whole, indent=1) + "\n"
     if out is None:
         sys.stdout.write(text)

@@ -33,6 +33,7 @@ from orchestrator.store.schema import spec_of
 from orchestrator.store.table import Table
 from orchestrator.sweep.planner import Plan
 from orchestrator.sweep.sweep import Limits
+from orchestrator.text import count
 from trainer.spec import RunSpec
 
 if TYPE_CHECKING:
@@ -115,7 +116,7 @@ def _act(table: Table, request: Request, standing: Mapping[str, Standing]) -> Do
         assert request.plan is not None
         name, new = request.plan.sweep, table.queue.enqueue(request.plan)
         table.queue.tell(name, paused=None)
-        return Done(f"{name}: {len(request.plan.runs)} runs, {new} new", (name,), (name,))
+        return Done(f"{name}: {count(len(request.plan.runs), 'run')}, {new} new", (name,), (name,))
     sweeps = {name for row in standing.values() for name in row.sweeps}
     if request.verb in ("pause", "resume"):
         names = tuple(request.what) or tuple(sorted(sweeps))
@@ -129,16 +130,16 @@ def _act(table: Table, request: Request, standing: Mapping[str, Standing]) -> Do
     ids = [run_id for what in request.what for run_id in _named(what, standing, sweeps, table.store)]
     touched = tuple(sorted({name for run_id in ids for name in standing[run_id].sweeps}))
     if request.verb == "prioritise":
-        count = table.queue.prioritise(ids, request.priority)
-        return Done(f"priority {request.priority} for {count} runs", touched)
+        changed = table.queue.prioritise(ids, request.priority)
+        return Done(f"priority {request.priority} for {count(changed, 'run')}", touched)
     if request.verb == "cancel":
         moved, leaving = table.queue.cancel(ids)
         stopping = f"; {leaving} in training will stop" if leaving else ""
-        return Done(f"{moved} of {len(ids)} runs are now cancelled{stopping}", touched)
+        return Done(f"{moved} of {count(len(ids), 'run')} now cancelled{stopping}", touched)
     if request.verb != "retry":
         raise ValueError(f"no such request: {request.verb!r}")
     moved = table.queue.move(ids, "queued", of=("failed", "cancelled", "blocked"))
-    return Done(f"{moved} of {len(ids)} runs are now queued", touched, touched)
+    return Done(f"{moved} of {count(len(ids), 'run')} now queued", touched, touched)
 
 
 def _named(what: str, standing: Mapping[str, Standing], sweeps: set[str], store: str) -> list[str]:
@@ -146,7 +147,7 @@ def _named(what: str, standing: Mapping[str, Standing], sweeps: set[str], store:
         return [run_id for run_id, row in standing.items() if what in row.sweeps]
     ids = [run_id for run_id in standing if run_id.startswith(what)] if len(what) >= _SHORTEST else []
     if len(ids) != 1:
-        many = f"{len(ids)} runs begin with {what!r}" if ids else f"no sweep and no run {what!r}"
+        many = f"more than one run begins with {what!r}" if ids else f"no sweep and no run {what!r}"
         raise TableError(
             f"{many} in {name_of(store)}; write a sweep's name, or {_SHORTEST} letters or more of a run_id"
         )

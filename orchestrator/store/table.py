@@ -24,6 +24,7 @@ from orchestrator.store.schema import (
     BLOCKED,
     DONE,
     FAILED,
+    PLANNED,
     QUEUED,
     RUNNING,
     STATES,
@@ -36,6 +37,7 @@ from orchestrator.store.schema import (
 )
 from orchestrator.store.trials import Trials
 from orchestrator.sweep.sweep import Limits
+from trainer.host import installation
 from trainer.spec import RunSpec
 
 if TYPE_CHECKING:
@@ -244,10 +246,11 @@ class Table:
         return Limits(**(limits or {}))
 
     def listed(self, sweep: str | None, states: Sequence[str]) -> list[dict[str, Any]]:
-        """Runs of a sweep (default all) in some states, in the order of the plan, with what identifies them."""
-        names = ("state", "priority", "attempt", "model", "dataset_size", "lr", "seed", "reason")
+        """Runs of a sweep (default all) in some states, in the order of the plan: settings, results."""
+        of_run = _settings("state", "priority", "attempt")
+        of_result = [runs.c[name] for name in ("error", "loss", "params", "flops", "seconds", "reason")]
         query = (
-            sa.select(runs.c.run_id, members.c.sweep, *(runs.c[name] for name in names))
+            sa.select(runs.c.run_id, members.c.sweep, *of_run, *of_result)
             .join(members, members.c.run_id == runs.c.run_id)
             .where(runs.c.state.in_(states))
             .order_by(members.c.sweep, members.c.position)
@@ -258,7 +261,7 @@ class Table:
             return [dict(row) for row in connection.execute(query).mappings()]
 
     def running(self) -> list[dict[str, Any]]:
-        """The running runs: their process, when it began, and their last record; `abandoned` if nobody trains them.
+        """Running runs: settings, process, begin, last record, and whether nobody trains them (`abandoned`).
 
         Those are queued again as soon as a process works on the table.
         """
@@ -266,7 +269,7 @@ class Table:
         newest = last.where(
             records.c.run_id.in_(sa.select(runs.c.run_id).where(runs.c.state == RUNNING))
         ).subquery()
-        of_run = [runs.c[name] for name in ("run_id", "attempt", "model", "lr", "seed", "planned_flops")]
+        of_run = _settings("run_id", "attempt", "planned_flops")
         of_attempt = [attempts.c[name] for name in ("stack", "started", "host", "pid", "coordinator", "lease")]
         of_record = [records.c[name] for name in ("step", "flops", "error")]
         query = (
@@ -275,7 +278,7 @@ class Table:
             .outerjoin(newest, newest.c.run_id == runs.c.run_id)
             .outerjoin(records, (records.c.run_id == newest.c.run_id) & (records.c.step == newest.c.step))
             .where(runs.c.state == RUNNING)
-            .order_by(attempts.c.started)
+            .order_by(attempts.c.started, runs.c.run_id)
         )
         held = is_held(self.store)  # before the look: what it wrote at its end is seen
         with self._connection.reading() as connection:
@@ -293,21 +296,27 @@ class Table:
             return pd.read_sql(query, connection)
 
     def shown(self, beginning: str) -> dict[str, Any]:
-        """All of the one run whose run_id has this beginning, with its `sweeps` and `attempts`; else TableError."""
+        """All of the one run whose run_id has this beginning; TableError if there is none, or more than one.
+
+        With its `sweeps`, its `attempts`, its `records`, and in `plan` the steps, examples and epochs of its end.
+        """
         with self._connection.reading() as connection:
             one = runs.c.run_id.startswith(beginning, autoescape=True)
             rows = connection.execute(sa.select(runs).where(one).limit(2)).mappings().all()
             if len(rows) != 1:
                 many = f"more than one run begins with {beginning!r}" if rows else f"no run {beginning!r}"
-                raise TableError(f"{many} in {name_of(self.store)}; `isoflop queue list` lists them")
+                raise TableError(f"{many} in {name_of(self.store)}; `{installation.command('results')}` lists them")
             (row,) = rows
             inside = sa.select(members.c.sweep).where(members.c.run_id == row["run_id"])
             tries = sa.select(attempts).where(attempts.c.run_id == row["run_id"]).order_by(attempts.c.attempt)
+            curve = sa.select(records).where(records.c.run_id == row["run_id"]).order_by(records.c.step)
             return {
                 **{name: value for name, value in row.items() if name != "spec"},
                 **{name: row[name] and name_of(row[name]) for name in _PLACES},
                 "sweeps": list(connection.execute(inside).scalars()),
+                "plan": {name: row["spec"].get(name) for name in ("steps", "examples", "epochs")},
                 "attempts": [dict(one) for one in connection.execute(tries).mappings()],
+                "records": [dict(one) for one in connection.execute(curve).mappings()],
             }
 
     def failures(self, sweep: str) -> list[dict[str, Any]]:
@@ -357,6 +366,16 @@ class Table:
             of_run[run].append(name)
         frame.insert(2, "sweeps", frame["run_id"].map(of_run))
         return frame
+
+
+def _settings(*more: str) -> list[sa.ColumnElement[Any]]:
+    """More columns of a run, its settings but the URLs, and its planned length in every unit."""
+    names = [name for name in PLANNED if name not in _PLACES]
+    length = [
+        runs.c.spec["epochs"].as_float().label("epochs"),
+        runs.c.spec["examples"].as_integer().label("examples"),
+    ]
+    return [*(runs.c[name] for name in (*more, "model", *names)), *length]
 
 
 def _total(flops: sa.ColumnElement[Any]) -> sa.ColumnElement[Any]:

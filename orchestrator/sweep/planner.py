@@ -84,7 +84,7 @@ class Plan:
             }
             for runs in self.cells.values()
         ]
-        total = {"model": f"{len(rows)} cells", "flops": text.flops(self.flops), "runs": len(self.runs)}
+        total = {"model": text.count(len(rows), "cell"), "flops": text.flops(self.flops), "runs": len(self.runs)}
         notes = "".join(f"<div>{text.escape(note)}</div>" for note in self.notes)
         shows = "" if self.design is None else self.design._repr_html_()
         return f"<b>{text.escape(self.sweep)}</b>{text.html_table(rows, total)}{notes}{shows}"
@@ -286,10 +286,10 @@ def _check_owners(settings: Settings, runs: Sequence[RunSpec], complaints: dict[
 
 def _notes(planned: Plan, twice: int) -> Iterator[str]:
     if planned.trials is not None:
-        cells = len(planned.cells)
-        yield f"a search of {planned.trials} trials in each of {cells} cells; a cell is priced by its dearest trial"
+        cells, trials = text.count(len(planned.cells), "cell"), text.count(planned.trials, "trial")
+        yield f"a search of {trials} in each of {cells}; a cell is priced by its dearest trial"
     if twice:
-        yield f"{twice} runs are declared more than once and will run once"
+        yield f"{text.count(twice, 'run')} declared more than once will run once"
     alone = sum(map(run_flops, planned.runs))
     if alone > planned.flops:
         saved = f"{number(planned.flops)} FLOPs, not {number(alone)}"

@@ -21,6 +21,7 @@ from orchestrator.sweep.sweep import (
     TrainSection,
 )
 from orchestrator.text import nearest, number
+from trainer.host import installation
 from trainer.spec import SETTINGS
 
 if TYPE_CHECKING:
@@ -207,7 +208,7 @@ def _of_method(search: SearchSection) -> Iterator[Complaint]:
             "method: cmaes needs two parameters at least, each with a min and a max; tpe takes any",
         )
     if search.method == "cmaes" and find_spec("cmaes") is None:
-        yield ("search", "method"), "method: cmaes needs a package: pip install 'isoflop[cmaes]'"
+        yield ("search", "method"), f"method: cmaes needs a package; run: {installation.install_extra('cmaes')}"
 
 
 def _of_scheduler(sweep: Sweep, search: SearchSection) -> Iterator[Complaint]:

@@ -194,7 +194,7 @@ Names = Annotated[list[Word], Field(min_length=1), AfterValidator(_distinct), _O
 
 @_keys_of_run_spec("data")
 class DataSection(_Section):
-    """The data set, by name (`isoflop data list`), or with a `path`: class folders, an archive, or an .npz file."""
+    """The data set, by name (`data list`), or with a `path`: class folders, an archive, or an .npz file."""
 
 
 @_keys_of_run_spec("model")
@@ -329,7 +329,7 @@ class Sweep(CellSections):
         1, description="how many seeds, from 0, or a list of them"
     )
     limits: Limits = Field(Limits(), description="what the whole sweep may spend")
-    search: SearchSection | None = Field(None, description="what `isoflop search` varies in every cell")
+    search: SearchSection | None = Field(None, description="what a search varies in every cell")
     zip: Annotated[list[ZipGroup], _Groups()] = Field(
         [], description="groups of settings whose values are paired; groups multiply with the axes and each other"
     )

@@ -9,7 +9,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 _TEXT = """\
-# Price it: isoflop plan {file}    Train it: isoflop run {file}    Read it: isoflop report {name}
+# The verb plan says what this file costs, run trains it, report writes a page about it
 sweep: {name}
 data: {{dataset: digits, dataset_size: [360, 1437]}}    # zipf, mnist, cifar10, ... or a name and a path of your own
 model: {{family: b-mlp, depth: 1, width: [16, 32, 64]}} # a list is an axis; axes multiply
@@ -23,4 +23,4 @@ seeds: 3
 def template(file: Path) -> str:
     """The text of a sweep file, whose sweep is named like the file."""
     name = re.sub(r"[^a-z0-9-]+", "-", file.stem.lower()).strip("-") or "sweep"
-    return _TEXT.format(file=file, name=name)
+    return _TEXT.format(name=name)

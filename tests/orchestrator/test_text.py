@@ -1,15 +1,21 @@
 """Numbers with units, and rows as columns."""
 
+import re
+
 import pytest
 
 from orchestrator import text
+from tests.paths import ROOT
 
 
 @pytest.mark.parametrize(
     ("seconds", "said"),
     [
         (None, "?"),
-        (0.2, "< 1 s"),
+        (0.0, "0 s"),
+        (0.04, "40 ms"),
+        (0.2, "0.2 s"),
+        (0.97, "1 s"),
         (59.4, "59 s"),
         (59.7, "1 min 0 s"),
         (3599.7, "1 h 0 min"),
@@ -47,3 +53,23 @@ def test_an_html_table_has_a_head_a_foot_and_nothing_to_be_read_as_a_tag():
         "<tfoot><tr><th>1 cell</th><th></th></tr></tfoot></table>"
     )
     assert text.html_table([]) == ""
+
+
+@pytest.mark.parametrize(("number", "said"), [(0, "0 runs"), (1, "1 run"), (2, "2 runs")])
+def test_counts(number, said):
+    assert text.count(number, "run") == said
+    assert text.count(number, "family", "families").startswith(f"{number} famil")
+
+
+def test_no_message_writes_a_plural_after_a_number():
+    """`{n} runs` would say "1 runs"; after "of {n}" and for constants it is right."""
+    nouns = "runs|cells|trials|sweeps|workers|recipes|designs|attempts|members|families|cores|threads|seeds|steps"
+    plural = re.compile(
+        rf"(?<!of )(?<!/)\{{(?!_?[A-Z_]+[:}}])[^{{}}:]*\}} (more |new |failed |finished |CPU )?({nouns})\b"
+    )
+    files = [*(ROOT / "orchestrator").rglob("*.py")]
+    found = [
+        (path.name, line.strip()) for path in files for line in path.read_text().splitlines() if plural.search(line)
+    ]
+    docstrings = [(name, line) for name, line in found if line.startswith(('"""', "`"))]
+    assert [one for one in found if one not in docstrings] == []

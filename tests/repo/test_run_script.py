@@ -4,12 +4,13 @@ import os
 import re
 import shutil
 import subprocess
+import tomllib
 
 import pytest
 
 from tests.paths import ROOT
 
-VERBS = ("demo", "isoflop", "python", "test", "lint", "docs", "ffcv", "lock", "help")
+VERBS = ("demo", "isoflop", "python", "add", "test", "lint", "docs", "ffcv", "lock", "help")
 
 
 @pytest.fixture
@@ -191,3 +192,90 @@ def test_every_pin_is_exact_and_names_no_build():
     lines = (ROOT / "constraints.txt").read_text().splitlines()
     pins = [line for line in lines if not line.startswith("#")]
     assert all(re.fullmatch(r"[A-Za-z0-9._-]+==[0-9A-Za-z.]+", pin) for pin in pins)
+
+
+# what is installed
+
+
+@pytest.fixture
+def pips(checkout):
+    """An environment in which nothing is installed yet, and whose pip notes its arguments; returns what was noted.
+
+    A package index that it knows offers torch's CPU build if the file `offers-cpu` exists.
+    """
+    planted(checkout)
+    (checkout / ".venv/isoflop.stamp").unlink()
+    noted = checkout / "noted"
+    program(
+        checkout / ".venv/bin/python",
+        f"""case "$*" in
+        *version_info*) echo 3.11.9 ;;
+        *--dry-run*) echo "$*" >>'{noted}'; [ -e '{checkout}/offers-cpu' ] ;;
+        "-m pip"*) echo "$*" >>'{noted}' ;;
+        *) echo "$@" ;;
+        esac""",
+    )
+    return lambda: [line.partition("--no-compile ")[2] for line in noted.read_text().splitlines()]
+
+
+TORCH = next(line for line in (ROOT / "constraints.txt").read_text().splitlines() if line.startswith("torch=="))
+ASKED = f"--dry-run --no-deps {TORCH}+cpu"
+
+
+def test_cpu_build_of_torch_is_preferred_where_it_is_offered(checkout, pips):
+    (checkout / "offers-cpu").touch()
+    answer = call(checkout / "run", "python", "hi", TORCH="cpu")
+    assert (answer.returncode, answer.stdout) == (0, "hi\n")
+    assert pips() == [ASKED, f"{TORCH}+cpu -e .[report]"]
+    assert "GB on disk, with torch for CPUs" in answer.stderr
+    assert ". .venv/bin/activate" in answer.stderr
+    assert call(checkout / "run", "python", "hi", TORCH="cpu").stderr == ""
+    assert len(pips()) == 2
+
+
+def test_without_an_offer_the_size_and_the_remedy_are_said_before_anything_is_downloaded(checkout, pips):
+    answer = call(checkout / "run", "python", "hi", TORCH="cpu")
+    assert answer.returncode == 0
+    assert pips() == [ASKED, "-e .[report]"]
+    before, after, *_ = answer.stderr.splitlines()
+    assert "PIP_EXTRA_INDEX_URL" in before
+    assert "about 6 GB" in after
+
+
+def test_with_a_gpu_the_index_decides(checkout, pips):
+    (checkout / "offers-cpu").touch()
+    assert call(checkout / "run", "python", "hi", TORCH="cuda").returncode == 0
+    assert pips() == ["-e .[report]"]
+
+
+def test_torch_that_is_there_stays(checkout, pips):
+    info = checkout / f".venv/lib/python3.11/site-packages/{TORCH.replace('==', '-')}.dist-info"
+    info.mkdir()
+    (info / "INSTALLER").touch()
+    answer = call(checkout / "run", "python", "hi", TORCH="cpu")
+    assert pips() == ["-e .[report]"]
+    assert "torch is there already" in answer.stderr
+
+
+def test_unknown_build_of_torch_is_one_line(checkout, pips):
+    assert_refused(call(checkout / "run", "python", "hi", TORCH="rocm"), "'rocm'", "cpu or cuda")
+
+
+def test_extras_are_installed_by_name_once(checkout):
+    planted(checkout)
+    program(
+        checkout / ".venv/bin/python",
+        f'case "$*" in *version_info*) echo 3.11.9 ;; *) echo "$*" >>\'{checkout}/noted\' ;; esac',
+    )
+    for _ in range(2):
+        assert call(checkout / "run", "add", "postgres", "energy").returncode == 0
+    lines = [line.rpartition(" ")[2] for line in (checkout / "noted").read_text().splitlines()]
+    assert lines == [".[postgres]", ".[energy]"]
+
+
+def test_unknown_extra_is_refused_with_the_list(checkout):
+    extras = set(tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["optional-dependencies"]) - {
+        "ffcv-needs"
+    }
+    assert_refused(call(checkout / "run", "add", "postgers"), "postgers", *extras)
+    assert set(call(checkout / "run", "add").stdout.split()) == extras

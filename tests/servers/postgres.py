@@ -12,7 +12,7 @@ import pytest
 
 from tests.polling import until
 
-psycopg = pytest.importorskip("psycopg", reason="psycopg is missing: pip install 'isoflop[postgres]'")
+psycopg = pytest.importorskip("psycopg", reason="psycopg is missing: ./run add postgres")
 
 
 def program(name):

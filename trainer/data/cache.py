@@ -28,6 +28,7 @@ from trainer.data.formats.archives import names_in
 from trainer.data.formats.array_files import ARRAYS, from_arrays, from_npz, reader_of
 from trainer.data.formats.ffcv import Betons, betons_in, open_betons
 from trainer.data.formats.image_folders import arrange, decode, real_labels, rescale
+from trainer.host import installation
 from trainer.host.progress import Progress
 from trainer.spec import SpecError
 
@@ -123,7 +124,9 @@ def _make(entry: Path, what: str, source: str, decode: Callable[[Path], Decoded]
 def _decoded(source: Path, resolution: int | None, aside: Path, *, stream: bool) -> Decoded:
     try:
         if stream and not (source.is_dir() and betons_in(names_in(source))):
-            why = f"ffcv reads .beton files, {source} has none; `isoflop data convert` writes them"
+            why = (
+                f"ffcv reads .beton files, {source} has none; `{installation.command('data convert')}` writes them"
+            )
             raise SpecError("loader", why)
         if source.suffix == ".npz":
             return _scaled(str(source), from_npz(source), resolution)

@@ -17,6 +17,7 @@ from trainer.data.cache_entries import cache_root
 from trainer.data.entries import Files
 from trainer.data.entries import check as check_entry
 from trainer.data.formats.archives import ARCHIVES
+from trainer.host import installation
 from trainer.registry import Registry
 from trainer.spec import SpecError
 
@@ -151,7 +152,7 @@ def missing(name: str) -> SpecError:
     return SpecError(
         "dataset",
         f"unknown data set {name!r}; {guess}valid: {', '.join(names)}, or module:name of a function that returns "
-        f"arrays; looked in {roots}. Give a path, or register it: isoflop data add",
+        f"arrays; looked in {roots}. Give a path, or register it: {installation.command('data add')}",
     )
 
 

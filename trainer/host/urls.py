@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
 
 from trainer.errors import UserError
+from trainer.host import installation
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -171,10 +172,10 @@ class Remote:
         try:
             opened: tuple[Any, str] = fsspec.url_to_fs(self._url, skip_instance_cache=True)
         except ImportError as error:
-            missing = getattr(error.__cause__, "name", None) or error.name
+            missing = getattr(error.__cause__, "name", None) or error.name or "its package"
             protocol = self._url.partition("://")[0]
             raise RemoteError(
-                f"{protocol}:// needs {missing}, which is missing; run: pip install {missing}"
+                f"{protocol}:// needs {missing}, which is missing; run: {installation.install(missing)}"
             ) from error
         except ValueError as error:
             raise RemoteError(_one_line(error)) from error

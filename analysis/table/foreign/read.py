@@ -109,7 +109,7 @@ def _parquet(data: bytes) -> pd.DataFrame:
     try:
         return pd.read_parquet(io.BytesIO(data))
     except ImportError as error:
-        raise ReadError("Parquet needs pyarrow: pip install 'isoflop[parquet]'") from error
+        raise ReadError("Parquet needs pyarrow: pip install pyarrow") from error
     except Exception as error:
         raise ReadError(f"it is no valid Parquet file ({error})") from error
 
@@ -119,7 +119,7 @@ def _excel(data: bytes) -> Sheet:
     try:
         sheets = pd.read_excel(io.BytesIO(data), header=None, sheet_name=None, dtype=object)
     except ImportError as error:
-        raise ReadError("Excel needs openpyxl: pip install 'isoflop[excel]', or save the sheet as CSV") from error
+        raise ReadError("Excel needs openpyxl: pip install openpyxl, or save the sheet as CSV") from error
     except Exception as error:
         raise ReadError(f"it is no valid Excel file ({error})") from error
     cells = next((sheet for sheet in sheets.values() if len(sheet)), pd.DataFrame())

@@ -392,7 +392,7 @@ def test_the_page_holds_the_sweep_file_the_answers_and_no_password(isoflop, tmp_
 def test_a_report_without_plotly_says_what_to_install(isoflop, tmp_path, monkeypatch):
     monkeypatch.setitem(sys.modules, "plotly.offline", None)
     code, out, error = isoflop("report", *QUICK)
-    assert (code, out, error) == (2, "", "a report needs plotly: pip install 'isoflop[report]'\n")
+    assert (code, out, error) == (2, "", "a report needs plotly, which is not installed; run: ./run add report\n")
     assert not list(tmp_path.iterdir())
 
 

@@ -121,7 +121,7 @@ def test_another_measured_column_is_fitted_everywhere(two):
         (("--by", "family", "--pool"), "--by and --pool exclude each other\n"),
         (
             ("--y", "val_error"),
-            "--y 'val_error': none of the 120 finished runs has a value; choose another column\n",
+            "--y 'val_error': not one of 120 finished runs has a value; choose another column\n",
         ),
     ],
 )

@@ -166,7 +166,7 @@ def test_a_sweep_that_is_not_there_names_those_that_are(isoflop, trained):
 def test_which_of_several_sweeps_must_be_said(isoflop, trained, sweep):
     isoflop("run", sweep("other.yaml", sweep="other", width="16"), "--executor", "inline")
     ended = isoflop("fit")
-    assert (ended.code, ended.err) == (2, "isoflop.db holds 2 sweeps; name one of small, other\n")
+    assert (ended.code, ended.err) == (2, "isoflop.db holds several sweeps; name one of small, other\n")
     assert isoflop("results", "other.yaml").code == 0
     assert isoflop("fit", "other.yaml").err.startswith("no law: error against params: no fit: 1 distinct")
 
@@ -176,8 +176,11 @@ def test_which_of_several_sweeps_must_be_said(isoflop, trained, sweep):
 
 def test_a_run_says_what_it_did(trained):
     assert trained.err.splitlines()[0] == "small: 12 of 12 runs to do, 12 new"
-    assert trained.out.startswith("small: 12 done; ")
-    assert trained.out.endswith("results in isoflop.db\n")
+    first, *lines = trained.out.splitlines()
+    assert first == "small: 12 done"
+    assert [line.split()[0] for line in lines if line[0] != " "] == ["cost", "best", "laws", "results", "next"]
+    assert len(lines) < 20
+    assert all(len(line) <= 80 for line in lines)
 
 
 def test_a_second_run_trains_nothing(isoflop, trained):
@@ -206,11 +209,51 @@ def test_failed_runs_are_rows_exit_code_1_and_are_tried_again_when_asked(isoflop
         patch.setattr(loop, "training", broken)
         ended = isoflop("run", file, "--executor", "inline")
         assert ended.code == 1
-        assert "failed: B-1/Wi-16 seed 0" in ended.err
-        assert "RuntimeError: the disk is on fire" in ended.err
-        assert isoflop("run", file, "--executor", "inline").err.startswith("small: 0 of 1 runs to do\n")
+        (line,) = [line for line in ended.out.splitlines() if line.startswith("failed ")]
+        assert line.startswith("failed    1 run, as B-1/Wi-16 (")
+        assert line.endswith(": RuntimeError: the disk is on fire")
+        assert "--retry-failed" in ended.out
+        assert isoflop("run", file, "--executor", "inline").err.startswith("small: 0 of 1 run to do\n")
     again = isoflop("run", file, "--executor", "inline", "--retry-failed")
-    assert (again.code, again.err) == (0, "small: 1 of 1 runs to do, 1 failed ones retried\n")
+    assert (again.code, again.err) == (0, "small: 1 of 1 run to do, 1 failed before\n")
+
+
+def test_a_sweep_says_its_laws_and_what_stands_against_them(isoflop, sweep, stored, monkeypatch):
+    """Planted laws at 5 % noise; the same fits as those of `fit`."""
+    file = sweep(**WIDE)
+    rng = np.random.default_rng(0)
+
+    def error(run):
+        n, d = cost.params(cost.shape_of(run)).total, run.steps * run.batch_size
+        return float((0.02 + 3 * n**-0.4 + 9 * d**-0.5) * np.exp(0.05 * rng.normal()))
+
+    stored("isoflop.db", plan(load_sweep(file)), error)
+    monkeypatch.setenv("COLUMNS", "80")
+    ended = isoflop("status", file)
+    assert (ended.code, ended.err) == (0, "")
+    lines = ended.out.splitlines()
+    assert len(lines) <= 20
+    assert all(len(line) <= 80 for line in lines)
+    said = " ".join(ended.out.split())
+    for paragraph in isoflop("fit", file).out.split("\n\n"):
+        assert paragraph.splitlines()[0] in said
+    assert isoflop("status", "smal").err == "no sweep 'smal' in isoflop.db; it holds small\n"
+
+
+def test_laws_are_fitted_at_the_end_of_a_long_session_only(isoflop, sweep, monkeypatch):
+    from orchestrator.cli import main
+    from orchestrator.reporting import laws
+
+    def fitted(*_, **__):
+        raise AssertionError("fitted")
+
+    file = sweep(width="16", seeds="1")
+    with monkeypatch.context() as patch:
+        patch.setattr(laws, "laws", fitted)
+        assert "laws      `isoflop status small` fits them" in isoflop("run", file, "--executor", "inline").out
+    monkeypatch.setattr(main, "WORTH_FITTING", 0.0)
+    out = isoflop("run", file, "--executor", "inline").out
+    assert "laws      error against params: no fit: 1 distinct value of params" in out
 
 
 # reading
@@ -259,8 +302,8 @@ HEAVY = ("matplotlib", "optuna", "pandas", "ray", "rich", "scipy", "sklearn", "s
 @pytest.mark.parametrize(
     ("arguments", "light"),
     [
-        (["--help"], ("analysis", "numpy", "pydantic", "trainer", "yaml")),
-        (["run", "--help"], ("analysis", "numpy", "trainer", "yaml")),
+        (["--help"], ("analysis", "numpy", "pydantic", "trainer.spec", "yaml")),
+        (["run", "--help"], ("analysis", "numpy", "trainer.spec", "yaml")),
         *((["plan", str(path)], ()) for path in SHIPPED if path.stem in ("quickstart", "zipf")),
     ],
 )
@@ -279,14 +322,14 @@ print(json.dumps([code, sorted(sys.modules)]), file=sys.stderr)
     code, modules = json.loads(ended.stderr.splitlines()[-1])
     assert code == 0, ended.stderr
     assert ended.stdout
-    assert not {name.partition(".")[0] for name in modules} & {*HEAVY, *light}
+    assert not {*modules, *(name.partition(".")[0] for name in modules)} & {*HEAVY, *light}
 
 
 def test_the_package_is_a_command(sweep):
     words = [sys.executable, "-m", "orchestrator", "--help"]
     ended = subprocess.run(words, capture_output=True, text=True, timeout=60, check=False)
     assert (ended.returncode, ended.stderr) == (0, "")
-    assert ended.stdout.startswith("Usage: isoflop ")
+    assert ended.stdout.startswith("Usage: ")
 
 
 def test_every_verb_has_help_that_fits_its_line(isoflop):

@@ -110,5 +110,5 @@ READERS = {
 def reader_of(target):
     """The reader of a target; the test is skipped where its package is missing."""
     read, package = READERS[target]
-    pytest.importorskip(package, reason=f"{package} is missing: pip install 'isoflop[{target.partition(':')[0]}]'")
+    pytest.importorskip(package, reason=f"{package} is missing: ./run add {target.partition(':')[0]}")
     return read

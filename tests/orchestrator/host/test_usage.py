@@ -62,7 +62,7 @@ def test_a_card_that_does_not_count_leaves_it_unknown(gpu):
 def test_the_doctor_says_whether_energy_will_be_measured_and_what_is_missing(gpu, monkeypatch):
     assert doctor.energy()[:3] == ("ok", "energy", "measured by NVML")
     monkeypatch.setitem(sys.modules, "pynvml", None)  # as where it is not installed
-    assert doctor.energy() == ("note", "energy", "not measured", "pip install 'isoflop[energy]'")
+    assert doctor.energy() == ("note", "energy", "not measured", "./run add energy")
     assert UsageMeter().read()[:2] == (123, None)
     monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
     assert doctor.energy()[:3] == ("ok", "energy", "not measured: no NVIDIA GPU here")
@@ -70,7 +70,7 @@ def test_the_doctor_says_whether_energy_will_be_measured_and_what_is_missing(gpu
 
 
 def test_the_library_has_the_functions_that_are_called():
-    pynvml = pytest.importorskip("pynvml", reason="pip install 'isoflop[energy]'")
+    pynvml = pytest.importorskip("pynvml", reason="./run add energy")
     assert callable(pynvml.nvmlDeviceGetTotalEnergyConsumption)
     assert callable(pynvml.nvmlDeviceGetHandleByUUID)
     if not torch.cuda.is_available():

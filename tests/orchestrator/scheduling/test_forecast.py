@@ -83,7 +83,7 @@ def test_a_search_trains_round_after_round(text_of):
 def test_a_forecast_says_its_parts_and_how_sure_it_is():
     said = Forecast(6.0, 16.0, 0.1)
     assert str(said) == "22 s (6 s to start + 16 s of training, 14 s to 18 s)"
-    assert str(Forecast(2.0, 0.1, 0.1)) == "2 s (2 s to start + < 1 s of training)"
+    assert str(Forecast(2.0, 0.1, 0.1)) == "2 s (2 s to start + 0.1 s of training)"
     low, high = said.interval
     assert low < 16 < high
     assert said.to_dict()["seconds"] == 22.0

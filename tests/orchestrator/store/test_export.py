@@ -104,7 +104,7 @@ def test_csv_and_json_are_read_back(tmp_path, capsys):
 
 def test_parquet_is_read_back_or_says_what_is_missing(tmp_path):
     if find_spec("pyarrow") is None:
-        with pytest.raises(ExportError, match=r"pip install 'isoflop\[parquet\]'"):
+        with pytest.raises(ExportError, match=r"run: \./run add parquet"):
             written(FRAME, "parquet", tmp_path / "t.parquet")
     else:
         written(FRAME, "parquet", tmp_path / "t.parquet")
@@ -115,16 +115,8 @@ def test_parquet_is_read_back_or_says_what_is_missing(tmp_path):
         written(FRAME, "parquet", None)
 
 
-def test_the_brief_table_shows_what_a_reader_looks_for(capsys):
-    written(FRAME.assign(fingerprint="x"), "table", None)
-    header, *lines = capsys.readouterr().out.splitlines()
-    assert header.split() == ["sweep", "state", "flops", "error"]
-    assert len(lines) == 3
-    assert "nan" not in lines[2].lower()
-
-
 def test_duckdb_holds_every_row_as_a_table_that_is_replaced(tmp_path):
-    duckdb = pytest.importorskip("duckdb", reason="duckdb is missing: pip install 'isoflop[duckdb]'")
+    duckdb = pytest.importorskip("duckdb", reason="duckdb is missing: ./run add duckdb")
     out = tmp_path / "r.duckdb"
     for frame in (
         FRAME.head(1),
@@ -142,7 +134,7 @@ def test_duckdb_holds_every_row_as_a_table_that_is_replaced(tmp_path):
 
 
 def test_a_duckdb_file_that_is_none_is_refused(tmp_path):
-    pytest.importorskip("duckdb", reason="duckdb is missing: pip install 'isoflop[duckdb]'")
+    pytest.importorskip("duckdb", reason="duckdb is missing: ./run add duckdb")
     (tmp_path / "r.duckdb").write_text("no database " * 1000)
     with pytest.raises(ExportError, match=r"r\.duckdb"):
         written(FRAME, "duckdb", tmp_path / "r.duckdb")

@@ -35,7 +35,7 @@ from tests import paced
 from tests.commands import LIMIT
 from tests.polling import until
 
-psycopg = pytest.importorskip("psycopg", reason="psycopg is missing: pip install 'isoflop[postgres]'")
+psycopg = pytest.importorskip("psycopg", reason="psycopg is missing: ./run add postgres")
 ONE_EACH = Speed("cpu", layer=0.0, value=0.0, weight=0.0, flop=1e-9, spread=0.0)
 """With which no stack gains anything."""
 
@@ -281,7 +281,7 @@ def test_cancel_reaches_runs_that_other_coordinators_train(store, at_work):
     table, made, _ = at_work
     running = sorted(row["run_id"] for row in table.running())
     one = running[0]
-    assert ask(store, Request("cancel", (one,))) == "0 of 1 runs are now cancelled; 1 in training will stop"
+    assert ask(store, Request("cancel", (one,))) == "0 of 1 run now cancelled; 1 in training will stop"
     until(lambda: table.states(made.sweep)[one] == "cancelled")
     assert at_work.left == [one]
     ask(store, Request("cancel", (made.sweep,)))

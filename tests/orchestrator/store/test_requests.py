@@ -39,9 +39,9 @@ def test_runs_are_named_by_their_sweep_or_by_the_beginning_of_their_id(table, pl
     made = planned()
     table.queue.enqueue(made)
     one = made.runs[1]
-    assert obey(table, Request("cancel", (one.run_id[:8],))).said == "1 of 1 runs are now cancelled"
+    assert obey(table, Request("cancel", (one.run_id[:8],))).said == "1 of 1 run now cancelled"
     assert state_of(table, one) == "cancelled"
-    assert obey(table, Request("retry", ("small",))).said == "1 of 4 runs are now queued"
+    assert obey(table, Request("retry", ("small",))).said == "1 of 4 runs now queued"
     obey(table, Request("prioritise", (one.run_id, made.runs[2].run_id), 3))
     assert [row["priority"] for row in table.listed("small", ["queued"])] == [0, 3, 3, 0]
 
@@ -78,7 +78,7 @@ def test_a_run_in_training_is_left_to_the_coordinator(table, planned):
     table.queue.claim([made.runs[0].run_id])
     assert table.leaving() == []
     done = obey(table, Request("cancel", ("small",)))
-    assert done.said == "3 of 4 runs are now cancelled; 1 in training will stop"
+    assert done.said == "3 of 4 runs now cancelled; 1 in training will stop"
     assert table.leaving() == [made.runs[0].run_id]
     assert state_of(table, made.runs[0]) == "running"
 

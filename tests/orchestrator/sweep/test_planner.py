@@ -95,7 +95,7 @@ def test_a_sweep_may_be_cells_alone():
 def test_a_run_declared_twice_runs_once_and_is_mentioned(planned):
     made = planned(width="16", seeds=2, more="cells:\n  - model: {width: 16}\n")
     assert len(made.runs) == 2
-    assert made.notes == ("2 runs are declared more than once and will run once",)
+    assert made.notes == ("2 runs declared more than once will run once",)
 
 
 def test_a_limit_below_the_plan_is_mentioned(planned):

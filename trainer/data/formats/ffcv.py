@@ -20,6 +20,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 
+from trainer.host import installation
 from trainer.host.limits import cores
 from trainer.spec import SpecError
 
@@ -198,7 +199,7 @@ def _ffcv() -> Iterator[Any]:
         import ffcv.writer
     except ImportError as error:
         raise SpecError(
-            "path", f".beton files need FFCV, which is not installed ({error}); run: ./run ffcv"
+            "path", f".beton files need FFCV, which is not installed ({error}); run: {installation.verb('ffcv')}"
         ) from error
     try:
         yield ffcv

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 from trainer.data.arrays import Arrays, DatasetInfo
 from trainer.data.entries import Task
 from trainer.data.subsets import split_of
+from trainer.host import installation
 from trainer.rng import stream
 
 if TYPE_CHECKING:
@@ -42,7 +43,8 @@ def _file() -> Path:
     """The file that scikit-learn ships, whose own import takes as long as that of torch: with scipy and pandas."""
     found = importlib.util.find_spec("sklearn")
     if found is None or not found.submodule_search_locations:
-        raise ModuleNotFoundError("digits are scikit-learn's; pip install scikit-learn", name="sklearn")
+        why = f"digits are scikit-learn's; run: {installation.install('scikit-learn')}"
+        raise ModuleNotFoundError(why, name="sklearn")
     return Path(found.submodule_search_locations[0]) / "datasets" / "data" / "digits.csv.gz"
 
 
