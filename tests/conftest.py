@@ -1,16 +1,20 @@
 """Fixtures shared by the tests of all packages."""
 
+import os
+import sys
+
 import pytest
 
 from tests.servers.ftp import Ftp
 from trainer.data import download
 from trainer.host import installation
 
+os.environ["PATH"] = f"{sys.prefix}/bin{os.pathsep}{os.environ['PATH']}"  # as where .venv is activated
+
 
 @pytest.fixture(autouse=True)
-def _activated(monkeypatch):
-    """Messages name commands as in a clone whose .venv is activated, whatever the tests were called with."""
-    monkeypatch.setattr(installation, "on_path", lambda script: True)
+def _in_the_clone(monkeypatch):
+    """Messages name the script of the clone as at its root, wherever a test is."""
     monkeypatch.setattr(installation, "clone_script", lambda: "./run")
 
 

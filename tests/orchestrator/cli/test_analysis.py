@@ -499,7 +499,7 @@ def test_two_sweeps_of_one_table_are_compared(isoflop, tmp_path, result_of):
         ([], "--by family: it holds b-mlp; name two of them, as --pair a,b\n"),
         (["--by", "width", "--pair", "16,17"], "--by width: it holds 128, 16, 32, 4, 64, 8; name two of them"),
         (["--by", "width", "--pair", "16,64", "--at", "low"], "--at 'low' must be numbers, as 0.2,0.1\n"),
-        (["grid", "grid", "grid"], "3 sweeps; compare takes one or two\n"),
+        (["grid", "grid", "grid"], "3 given; compare takes one or two\n"),
     ],
 )
 def test_what_cannot_be_compared_is_one_line_and_exit_code_2(isoflop, arguments, complaint):

@@ -81,7 +81,7 @@ def grid(noise=0.002):
     ("words", "says"),
     [
         (["verdict"], "supports an exponent of the best params"),
-        (["allocate", "--budget", "1e21"], "1e+21 FLOPs: params"),
+        (["allocate", "--budget", "1e21"], "1e21 FLOPs: params"),
         (["suggest", "--budget", "1e20"], "exponent of the best params in flops"),
         (["fit", "--surface"], "Val Loss = 1.7"),
         (["fit", "--table", "markdown"], "| Val Loss against params |"),

@@ -407,7 +407,7 @@ def test_a_sweep_begins_where_its_smoke_test_beats_chance(begin, table, result_o
         assert end.done == end.runs == 8
     else:
         assert states(table) == {"queued": 8}
-        assert row["paused"].startswith("the smoke test (1 recipes of the smallest cell, ")
+        assert row["paused"].startswith("the smoke test (1 recipe of the smallest cell, ")
         assert "--no-canary skips this test" in row["paused"]
         assert len(executor.submitted) == 1
         again, executor, _ = begin(**LONG)
