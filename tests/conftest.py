@@ -1,6 +1,7 @@
 """Fixtures shared by the tests of all packages."""
 
 import os
+import signal
 import sys
 
 import pytest
@@ -10,6 +11,17 @@ from trainer.data import download
 from trainer.host import installation
 
 os.environ["PATH"] = f"{sys.prefix}/bin{os.pathsep}{os.environ['PATH']}"  # as where .venv is activated
+signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell has what it starts in the background ignore it
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _own_cache(tmp_path_factory):
+    """No test writes what it decodes and learns of this machine into the user's cache."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("ISOFLOP_CACHE", str(tmp_path_factory.mktemp("cache")))
+        for name in ("ISOFLOP_STORE", "ISOFLOP_DATA"):
+            patch.delenv(name, raising=False)
+        yield
 
 
 @pytest.fixture(autouse=True)

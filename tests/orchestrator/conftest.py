@@ -1,4 +1,4 @@
-"""What the tests of the orchestrator share: a cache of their own, sweeps in a line, results made by hand."""
+"""What the tests of the orchestrator share: sweeps in a line, results made by hand."""
 
 import math
 import sys
@@ -24,15 +24,6 @@ budget: {{epochs: {epochs}}}
 seeds: {seeds}
 {more}
 """
-
-
-@pytest.fixture(scope="session", autouse=True)
-def _own_cache(tmp_path_factory):
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("ISOFLOP_CACHE", str(tmp_path_factory.mktemp("cache")))
-        for name in ("ISOFLOP_STORE", "ISOFLOP_DATA"):
-            patch.delenv(name, raising=False)
-        yield
 
 
 def digits_text(sweep="small", width="[16, 32]", lr="1e-3", epochs="1", seeds="2", dataset_size="180", more=""):

@@ -11,14 +11,6 @@ from orchestrator.host.interrupts import Interrupts
 from tests.orchestrator.fakes import Clock
 
 
-@pytest.fixture(autouse=True)
-def _not_ignored():
-    """A shell has what it starts in the background ignore Ctrl-C."""
-    before = signal.signal(signal.SIGINT, signal.default_int_handler)
-    yield
-    signal.signal(signal.SIGINT, before)
-
-
 @pytest.fixture
 def told():
     return []
