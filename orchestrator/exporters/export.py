@@ -24,6 +24,7 @@ from orchestrator.store.schema import (
     runs,
 )
 from orchestrator.store.table import Table
+from trainer.host import installation
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
@@ -201,7 +202,7 @@ class _LiveExport(threading.Thread):
         except Exception as error:  # noqa: BLE001 - a library's, of any kind: the sweep goes on
             why = next(iter(str(error).splitlines()), "") or "no reason given"
             of = "" if self._sweeps is None else f"{' '.join(self._sweeps)} "
-            again = f"isoflop export {of}--store {name_of(self._store)} --to {self._target}"
+            again = installation.command(f"export {of}--store {name_of(self._store)} --to {self._target}")
             self._say(
                 f"the export to {self._target} has ended: {type(error).__name__}: {why}; the sweep goes on, its "
                 f"results are in the table, and `{again}` exports them again"
@@ -221,8 +222,9 @@ class _LiveExport(threading.Thread):
 
     def _opened(self) -> Table | None:
         """The table, as soon as it is there; None if it never was."""
-        while True:
+        over = False
+        while not over:
+            over = self._asked.wait(PERIOD / 10)  # looks once more: a short sweep is over by now
             with contextlib.suppress(TableError):
                 return Table(self._store)
-            if self._asked.wait(PERIOD / 10):
-                return None
+        return None

@@ -145,7 +145,7 @@ class ExecutorContract:
 
     def test_what_does_not_fit_in_memory_has_one_name_and_the_worker_lives(self, trained):
         (spec,) = runs()
-        began, *_, end = trained([replace(spec, width=2**22)])  # 280 TB of parameters
+        began, *_, end = trained([replace(spec, width=2**20, expansion=64)])  # 280 TB of parameters
         assert isinstance(end, Failed)
         assert end.exception == OUT_OF_MEMORY
         assert began.worker.alive()

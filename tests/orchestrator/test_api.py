@@ -228,8 +228,8 @@ def test_a_cell_that_was_interrupted_is_run_again(file):
 def test_the_queue_is_changed_as_by_the_command(file):
     assert orchestrator.add(file, "q.db") == "small: 4 runs, 4 new"
     ids = list(orchestrator.results("q.db")["run_id"])
-    assert orchestrator.cancel(ids[:1], "q.db") == "1 of 1 runs are now cancelled"
-    assert orchestrator.retry(ids[0], "q.db") == "1 of 1 runs are now queued"
+    assert orchestrator.cancel(ids[:1], "q.db") == "1 of 1 run now cancelled"
+    assert orchestrator.retry(ids[0], "q.db") == "1 of 1 run now queued"
     assert orchestrator.prioritise(file, "q.db", priority=3) == "priority 3 for 4 runs"
     assert orchestrator.pause(store="q.db") == "paused: small"
     assert orchestrator.resume("small", "q.db") == "resumed: small"

@@ -113,7 +113,7 @@ def test_law_from_outside_has_intervals_profile_prediction_and_figure():
     assert np.all((band["low"] <= band["y"]) & (band["y"] <= band["high"]))
     assert band["y"].to_numpy() == pytest.approx(stretched()["error"].to_numpy(), rel=0.02)
     chart = describe_law(table, fit, x="examples")
-    assert any("exp(-(examples /" in text for text in chart.annotation)
+    assert any(r"\mathrm{exp}(-(\mathrm{examples}\ /" in text for text in chart.annotation)
     assert chart.lines[-1].style == "law"
 
 

@@ -80,7 +80,7 @@ def test_cells_of_one_budget_are_one_point_of_the_frontier():
 def test_what_is_not_there_is_said():
     frame = table_of([64], [100, 200], lambda n, d, c: 20 * d**-0.5)
     found = {law.x: law for law in laws(frame, resamples=100)}
-    assert found["params"].why_not == "1 distinct values of params among 4 finished runs; a law needs 3"
+    assert found["params"].why_not == "1 distinct value of params among 4 finished runs; a law needs 3"
     assert found["examples"].to_dict() == {
         "x": "examples",
         "fit": None,
