@@ -212,10 +212,13 @@ def test_the_queue_is_changed_from_another_terminal_while_it_is_trained(folder, 
     def ask(*words: str) -> None:
         isoflop("queue", *words, "--store", "live.db", folder=folder).check_returncode()
 
+    def last_waiting(table: Table) -> str | None:
+        queued = table.listed("line", ["queued"]) if table.running() else []
+        return queued[-1]["run_id"] if queued else None
+
+    paced.slow_down(folder)  # all of them: the last stack leaves nothing queued
     with start(folder, "live.db", *INLINE) as process:
-        wait_for_the_middle(folder, "live.db", process, "Wi-48")
-        with Table(folder / "live.db") as table:
-            waiting = table.listed("line", ["queued"])[-1]["run_id"]
+        waiting = table_shows(folder / "live.db", last_waiting, process)
         ask("pause", "line")
         ask("cancel", waiting)
         ask("resume", "line")
