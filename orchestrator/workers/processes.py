@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import logging
 import os
 import platform
 import subprocess
@@ -16,10 +15,11 @@ from queue import Empty, SimpleQueue
 from socket import socketpair
 from typing import TYPE_CHECKING, Any
 
-from orchestrator.host.heartbeat import LOADING, LOW, STILL, Heartbeat
+from orchestrator.host.heartbeat import STILL, Heartbeat
 from orchestrator.host.slots import SLOTS_PER_GPU
 from orchestrator.workers.child import Broken, Setup
 from orchestrator.workers.executor import Began, Lost, Place, StackEnd, event_of
+from orchestrator.workers.slots import Slot, SlotExecutor
 from orchestrator.workers.worker import NO_FILES, Files, Warm, Worker
 from trainer.errors import UserError
 from trainer.host.limits import cores
@@ -29,13 +29,6 @@ if TYPE_CHECKING:
 
     from orchestrator.workers.executor import Event
     from trainer.spec import Device, RunSpec
-
-HEARTBEAT_PERIOD = 5.0
-"""Seconds between two checks of workers and memory."""
-STARTS = 3
-"""Times that a worker may fail to start."""
-
-log = logging.getLogger("isoflop")
 
 
 class WorkerError(UserError, RuntimeError):
@@ -114,28 +107,23 @@ def kill(children: Iterable[Child]) -> None:
         process.wait()
 
 
-@dataclass
-class _Slot:
-    """A slot: its process, and what that trains. `asked` are the requests that its stack has not heard yet."""
+@dataclass(kw_only=True)
+class _Slot(Slot):
+    """A slot of a process. `asked` are the requests that its stack has not heard yet."""
 
     child: Child
-    place: str | None = None  # where it trains, once it is warm
-    stack: int | None = None
     begun: bool = False
     asked: list[tuple[Any, ...]] = field(default_factory=list)
     stopped: bool = False
     left: set[str] = field(default_factory=set)
     waits: bool = False  # for a heartbeat
-    missed: int = 0
-    limit: float = LOADING
-    failures: int = 0
 
     def successor(self) -> _Slot:
         """Return the same slot with another process."""
-        return _Slot(Child(self.child.gpu), failures=self.failures)
+        return _Slot(child=Child(self.child.gpu), failures=self.failures)
 
 
-class ProcessExecutor:
+class ProcessExecutor(SlotExecutor[_Slot]):
     """Trains in child processes on one thread each, one per core; each keeps torch imported and its data resident.
 
     On `gpus` they are SLOTS_PER_GPU on each, unless `slots` says how many in all. They end with this process,
@@ -154,50 +142,28 @@ class ProcessExecutor:
         still: float = STILL,
         worker: type[Worker] = Worker,
     ) -> None:
-        self._setup, self._still = Setup(worker, device, 1, files), still
-        self._wake, self._looked = threading.Event(), time.monotonic()
-        self._places: dict[str, Place] = {}
+        super().__init__(still)
+        self._setup, self._wake = Setup(worker, device, 1, files), threading.Event()
         begun = list(children) or start_children(slots or SLOTS_PER_GPU * len(gpus) or cores(), gpus)
         self.gpus = len({child.gpu for child in begun if child.gpu is not None})
-        self._slots = [self._hired(_Slot(child)) for child in begun]
+        self._slots = [self._hired(_Slot(child=child)) for child in begun]
 
     def _hired(self, slot: _Slot) -> _Slot:
         slot.child.send(self._setup)
         slot.child.listen(self._wake)
         return slot
 
-    @property
-    def slots(self) -> int:
-        """The number of processes."""
-        return len(self._slots)
-
-    @property
-    def free(self) -> int:
-        """Slots without a stack; a worker that still starts counts, since it will train what is submitted."""
-        return sum(slot.stack is None for slot in self._slots)
-
-    @property
-    def places(self) -> Sequence[Place]:
-        """This machine, or its GPUs, on which a worker is or was warm."""
-        return list(self._places.values())
-
-    @property
-    def open(self) -> Sequence[str]:
-        """The places of warm workers without a stack."""
-        return [slot.place for slot in self._slots if slot.place is not None and slot.stack is None]
-
     def submit(
         self, stack: int, specs: Sequence[RunSpec], keep: Collection[str] = (), place: str | None = None
     ) -> None:
         """Hand the stack to a free worker."""
-        slot = next(slot for slot in self._slots if slot.stack is None and place in (None, slot.place))
-        slot.stack, slot.begun, slot.stopped = stack, False, False
-        slot.asked, slot.left, slot.missed, slot.limit = [], set(), 0, LOADING
+        slot = self._taken(stack, place)
+        slot.begun, slot.stopped, slot.asked, slot.left = False, False, [], set()
         slot.child.send(("train", list(specs), set(keep)))
 
     def poll(self, timeout: float) -> list[Event]:
         """Return what workers have yielded, and which stacks were lost."""
-        events = self._look()
+        events = self._check() if self._due() else []
         deadline = time.monotonic() + timeout
         while not (events := events + self._heard()):
             left = deadline - time.monotonic()
@@ -224,7 +190,8 @@ class ProcessExecutor:
                 self._places.setdefault(slot.place, Place(slot.place, message.kind, message.bytes))
                 return []
             case Heartbeat():
-                return self._felt(slot, message)
+                slot.waits = False
+                return self._judge(slot, message)
             case None | Broken():
                 return self._died(slot, message)
         assert slot.stack is not None
@@ -239,14 +206,12 @@ class ProcessExecutor:
     def _died(self, slot: _Slot, broken: Broken | None) -> list[Event]:
         if slot.place is not None:
             return self._lost(slot, "its worker died ({})")
-        slot.failures += 1
-        if slot.failures >= STARTS:
-            message = f"a worker does not start: {slot.child.end() if broken is None else broken.reason}"
-            if len(self._slots) == 1:
-                raise WorkerError(message)
-            log.warning("%s; its slot is removed", message)
-            return self._lost(slot, "", dismiss=True)
-        return self._lost(slot, "its worker did not start ({})")
+
+        def error() -> WorkerError:
+            why = slot.child.end() if broken is None else broken.reason
+            return WorkerError(f"a worker does not start: {why}")
+
+        return self._did_not_start(slot, "its worker did not start ({})", error)
 
     def _lost(self, slot: _Slot, reason: str, *, dismiss: bool = False) -> list[Event]:
         """End a lost worker; another takes its slot, unless that is given up."""
@@ -257,33 +222,15 @@ class ProcessExecutor:
 
     # what goes wrong in silence
 
-    def _look(self) -> list[Event]:
-        """Every few seconds, ask for heartbeats; a worker that does not answer is lost."""
-        period, now = min(HEARTBEAT_PERIOD, self._still / 2), time.monotonic()
-        if now - self._looked < period:
-            return []
-        self._looked = now
-        events: list[Event] = []
-        for slot in [slot for slot in self._slots if slot.stack is not None and slot.place is not None]:
-            if not slot.waits:
-                slot.waits = True
-                slot.child.send(("heartbeat",))
-            elif slot.missed * period > slot.limit:  # in looks: where this process slept, nobody has missed any
-                events += self._lost(slot, f"no answer for {slot.missed * period:.0f} s; its worker was killed")
-            else:
-                slot.missed += 1
-        return events
+    def _asked(self, slot: _Slot) -> bool:
+        return slot.waits
 
-    def _felt(self, slot: _Slot, heartbeat: Heartbeat) -> list[Event]:
-        slot.waits, slot.missed, slot.limit = False, 0, heartbeat.limit(self._still)
-        if slot.stack is None:
-            return []
-        if heartbeat.still > slot.limit:
-            return self._lost(slot, f"no step for {heartbeat.still:.0f} s; its worker was killed")
-        if heartbeat.available < LOW and len(self._slots) > 1:
-            share = f"{heartbeat.available:.0%} of its machine's memory was left"
-            return self._lost(slot, f"{share}; its worker was stopped and its slot removed", dismiss=True)
-        return []
+    def _ask(self, slot: _Slot) -> None:
+        slot.waits = True
+        slot.child.send(("heartbeat",))
+
+    def _has_company(self, slot: _Slot) -> bool:  # noqa: ARG002 - all are on this machine
+        return len(self._slots) > 1
 
     # requests
 

@@ -8,12 +8,13 @@ import time
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from orchestrator.host.heartbeat import LOADING, LOW, STILL
+from orchestrator.host.heartbeat import STILL
 from orchestrator.host.process import Process
 from orchestrator.host.slots import MOST_SLOTS_PER_GPU, SLOTS_PER_GPU, seconds_each, slots_that_pay
 from orchestrator.workers import ray_cluster
 from orchestrator.workers.executor import Event, Lost, Place, StackEnd, event_of
 from orchestrator.workers.ray_cluster import ClusterError, Node
+from orchestrator.workers.slots import Slot, SlotExecutor
 from orchestrator.workers.worker import NO_FILES, Files, Worker
 from trainer.host.limits import cores
 
@@ -22,32 +23,22 @@ if TYPE_CHECKING:
 
     from trainer.spec import Device, RunSpec
 
-HEARTBEAT_PERIOD = 5.0
-"""Seconds between two checks of workers, memory and machines."""
-STARTS = 3
-"""Times that a worker may fail to start."""
-
 log = logging.getLogger("isoflop")
 
 
-@dataclass
-class _Slot:
-    """A slot: its actor, and what that trains. `missed` counts the checks at which a heartbeat was overdue."""
+@dataclass(kw_only=True)
+class _Slot(Slot):
+    """A slot of an actor."""
 
     node: Node
     actor: Any = None
     process: Process | None = None
-    place: str | None = None
-    stack: int | None = None
     stream: Any = None
     warming: Any = None
     heartbeat: Any = None
-    failures: int = 0
-    missed: int = 0
-    limit: float = LOADING
 
 
-class RayExecutor:
+class RayExecutor(SlotExecutor[_Slot]):
     """Trains in long-lived Ray actors, one per slot; each keeps torch imported and its data sets resident.
 
     On CPUs a slot is a core and trains on one thread. On GPUs the slots of each GPU hold it whole, by fractions;
@@ -71,16 +62,15 @@ class RayExecutor:
         still: float = STILL,
         worker: type[Worker] = Worker,
     ) -> None:
+        super().__init__(still)
         self._device: Device = device
         self._worker = worker
-        self._files, self._still, self._address, self._asked = files, still, address, slots
+        self._files, self._address, self._wanted = files, address, slots
         self._is_own = ray_cluster.is_own()
         self._ray = ray_cluster.join(address) if address else ray_cluster.start(slots or cores(), gpus)
         self._data = data
-        self._slots: list[_Slot] = []
-        self._places: dict[str, Place] = {}
         self._known: set[str] = set()
-        self._looked, self._deserted = time.monotonic(), False
+        self._deserted = False
         machines = ray_cluster.nodes(self._ray)
         self._on_gpu = device in ("auto", "cuda") and any(node.gpus for node in machines)
         self.gpus, self.per_gpu = sum(node.gpus for node in machines) * self._on_gpu, 1
@@ -115,7 +105,7 @@ class RayExecutor:
             ray_cluster.check_shared(self._ray, machines, self._data, self._files.where)
         for node in machines:
             for _ in range(self._slots_of(node)):
-                self._slots.append(slot := _Slot(node))
+                self._slots.append(slot := _Slot(node=node))
                 self._hire(slot)
 
     def _welcome_late(self) -> None:
@@ -130,8 +120,8 @@ class RayExecutor:
     def _slots_of(self, node: Node) -> int:
         if self._on_gpu:
             most = node.gpus * self.per_gpu
-            return most if self._address or self._asked is None else min(most, self._asked)
-        return min(node.cpus, self._asked or node.cpus)
+            return most if self._address or self._wanted is None else min(most, self._wanted)
+        return min(node.cpus, self._wanted or node.cpus)
 
     def _actor(self, per_gpu: int, node: Node | None = None) -> Any:
         """A new worker on a core, or on a share of a GPU, which Ray counts in ten-thousandths."""
@@ -174,34 +164,12 @@ class RayExecutor:
             self._hire(slot)
         return [] if stack is None else [Lost(stack, reason)]
 
-    @property
-    def slots(self) -> int:
-        """Workers, without those of machines that have left."""
-        return len(self._slots)
-
-    @property
-    def free(self) -> int:
-        """Slots without a stack; a worker that still starts counts, since it will train what is submitted."""
-        return sum(slot.stack is None for slot in self._slots)
-
-    @property
-    def places(self) -> Sequence[Place]:
-        """The GPUs, or the machines, of workers that are warm."""
-        return list(self._places.values())
-
-    @property
-    def open(self) -> Sequence[str]:
-        """The places of warm workers without a stack."""
-        return [slot.place for slot in self._slots if slot.place is not None and slot.stack is None]
-
     def submit(
         self, stack: int, specs: Sequence[RunSpec], keep: Collection[str] = (), place: str | None = None
     ) -> None:
         """Hand the stack to a free worker."""
-        slot = next(slot for slot in self._slots if slot.stack is None and place in (None, slot.place))
-        slot.stack = stack
+        slot = self._taken(stack, place)
         slot.stream = slot.actor.stream.options(num_returns="streaming").remote(list(specs), keep)
-        slot.missed, slot.limit = 0, LOADING
 
     def poll(self, timeout: float) -> list[Event]:
         """Return what workers have yielded, and which stacks were lost."""
@@ -254,15 +222,9 @@ class RayExecutor:
         except self._ray.exceptions.RayError as error:
             if slot.stack is not None:
                 return self._next(slot)
-            slot.failures += 1
-            if slot.failures >= STARTS:
-                why = (str(error).strip().splitlines() or [type(error).__name__])[-1]
-                message = f"a worker on {slot.node.name} does not start: {why}"
-                if len(self._slots) == 1:
-                    raise ClusterError(message) from error
-                log.warning("%s; its slot is removed", message)
-                return self._lost(slot, "", dismiss=True)
-            return self._lost(slot, "")
+            why = (str(error).strip().splitlines() or [type(error).__name__])[-1]
+            message = f"a worker on {slot.node.name} does not start: {why}"
+            return self._did_not_start(slot, "", lambda: ClusterError(message))
         gpu = f" GPU {warm.device}" if self._on_gpu else ""
         slot.place, slot.process, slot.failures = f"{slot.node.name}{gpu}", warm.process, 0
         self._places.setdefault(slot.place, Place(slot.place, warm.kind, warm.bytes))
@@ -272,11 +234,8 @@ class RayExecutor:
 
     def _look(self) -> list[Event]:
         """Every few seconds, look for new machines, and for workers that hang."""
-        period, now = min(HEARTBEAT_PERIOD, self._still / 2), time.monotonic()
-        if now - self._looked < period:
+        if not self._due():
             return []
-        self._looked = now
-        events: list[Event] = []
         if self._address:
             self._welcome_late()
             if self._slots:
@@ -284,16 +243,13 @@ class RayExecutor:
             elif not self._deserted:
                 self._deserted = True
                 log.warning("no machine is left in the cluster; waiting for one")
-        for slot in [slot for slot in self._slots if slot.stack is not None and slot.place is not None]:
-            if slot.heartbeat is None:
-                slot.heartbeat = slot.actor.heartbeat.options(concurrency_group="control").remote()
-            elif (
-                slot.missed * period > slot.limit
-            ):  # in looks: where this process slept, nobody has missed anything
-                events += self._lost(slot, f"no answer for {slot.missed * period:.0f} s; its worker was killed")
-            else:
-                slot.missed += 1
-        return events
+        return self._check()
+
+    def _asked(self, slot: _Slot) -> bool:
+        return slot.heartbeat is not None
+
+    def _ask(self, slot: _Slot) -> None:
+        slot.heartbeat = slot.actor.heartbeat.options(concurrency_group="control").remote()
 
     def _felt(self, slot: _Slot) -> list[Event]:
         asked, slot.heartbeat = slot.heartbeat, None
@@ -301,15 +257,7 @@ class RayExecutor:
             heartbeat = self._ray.get(asked)
         except self._ray.exceptions.RayError:
             return []  # its stream says so too
-        slot.missed, slot.limit = 0, heartbeat.limit(self._still)
-        if slot.stack is None:
-            return []
-        if heartbeat.still > slot.limit:
-            return self._lost(slot, f"no step for {heartbeat.still:.0f} s; its worker was killed")
-        if heartbeat.available < LOW and self._has_company(slot):
-            share = f"{heartbeat.available:.0%} of its machine's memory was left"
-            return self._lost(slot, f"{share}; its worker was stopped and its slot removed", dismiss=True)
-        return []
+        return self._judge(slot, heartbeat)
 
     def _has_company(self, slot: _Slot) -> bool:
         """Whether others are on the same machine, so that one less relieves it."""
